@@ -1,0 +1,8 @@
+from __future__ import annotations
+
+from django.apps import AppConfig
+
+
+class AuthgateConfig(AppConfig):
+    name = "authgate"
+    verbose_name = "Gateway policy"

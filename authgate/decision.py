@@ -1,0 +1,99 @@
+"""The values that travel through the gate. They decide nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    from authgate.policy.table import RouteEntry
+
+RawHeaders = list[tuple[bytes, bytes]]
+
+
+class Reason(StrEnum):
+    """Why a request was let in or refused; one value per outcome, stable, shown to callers and in logs."""
+
+    # let in
+    PUBLIC = "public"
+    AUTHENTICATED = "authenticated"
+    ROLE = "role"
+    # 400: the request itself is in doubt
+    BAD_TARGET = "bad_target"
+    BAD_HOST = "bad_host"
+    BAD_HEADER = "bad_header"
+    BAD_METHOD = "bad_method"
+    BAD_FRAMING = "bad_framing"
+    MALFORMED_CREDENTIAL = "malformed_credential"
+    # 401: nobody, or a credential that proves nothing
+    NO_CREDENTIAL = "no_credential"
+    INVALID_TOKEN = "invalid_token"
+    TOKEN_EXPIRED = "token_expired"
+    TOKEN_NOT_YET_VALID = "token_not_yet_valid"
+    TOKEN_REVOKED = "token_revoked"
+    BAD_SIGNATURE = "bad_signature"
+    UNKNOWN_KEY = "unknown_key"
+    WRONG_ISSUER = "wrong_issuer"
+    WRONG_AUDIENCE = "wrong_audience"
+    # 403: somebody, but not this
+    MISSING_ROLE = "missing_role"
+    CROSS_SITE = "cross_site"
+    ROUTE_INVALID = "route_invalid"
+    # 404
+    NO_ROUTE = "no_route"
+    ROUTE_DISABLED = "route_disabled"
+    # 429, 503
+    RATE_LIMITED = "rate_limited"
+    NO_POLICY = "no_policy"
+    GATE_ERROR = "gate_error"
+
+
+class RequestFacts(NamedTuple):
+    """What the gate may know of a request. A tuple because one is built for every request."""
+
+    method: str
+    scheme: str  # "http" or "https", as the visitor sees it
+    host: str  # canonical: lower case, no port, no trailing dot
+    authority: str  # host with the port the visitor used, for URLs and Origin
+    path: str  # canonical: the very string that is sent upstream
+    query: bytes  # raw, without "?"
+    client: str  # address of the caller, trusted proxies already taken off
+    headers: RawHeaders  # raw, names lower case, in order
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """A caller whose credential was verified. Never built from anything unverified."""
+
+    subject: str
+    issuer: str
+    credential: str  # "bearer" or "session"
+    expires_at: int  # seconds since the epoch
+    token_id: str = ""
+    email: str = ""
+    name: str = ""
+    roles: frozenset[str] = frozenset()
+    claims: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}), hash=False, compare=False)
+
+
+class InvalidCredential(Exception):
+    """A credential was presented and is not good: stop here, never try the next kind."""
+
+    def __init__(self, reason: Reason) -> None:
+        super().__init__(reason.value)
+        self.reason = reason
+
+
+class Decision(NamedTuple):
+    """The gate's answer. `route` and `identity` are what was known when it was taken, also on a refusal."""
+
+    allowed: bool
+    reason: Reason
+    revision: int = 0
+    route: RouteEntry | None = None
+    identity: Identity | None = None
+    retry_after: int = 0  # whole seconds, on RATE_LIMITED
+    missing_roles: tuple[str, ...] = ()  # any one of them would do, on MISSING_ROLE

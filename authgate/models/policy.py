@@ -1,0 +1,126 @@
+from __future__ import annotations
+
+from django.core.validators import RegexValidator
+from django.db import models
+
+NAME_LENGTH = 100
+name_validator = RegexValidator(
+    r"\A[A-Za-z0-9][A-Za-z0-9._-]*\Z", "Letters, digits, '.', '_' and '-', beginning with a letter or digit."
+)
+
+
+def name_field() -> models.CharField[str, str]:
+    return models.CharField(max_length=NAME_LENGTH, unique=True, validators=[name_validator])
+
+
+class Upstream(models.Model):
+    name = name_field()
+    targets = models.JSONField(help_text="One per line: http://host:port, https://host:port or unix:/path.")
+    connect_timeout = models.FloatField(null=True, blank=True, help_text="Seconds to connect; default 5.")
+    response_timeout = models.FloatField(null=True, blank=True, help_text="Seconds until the response begins; default 60.")
+    idle_timeout = models.FloatField(null=True, blank=True, help_text="Seconds between two pieces of a body; default 60.")
+
+    class Meta:
+        ordering = ["name"]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class Role(models.Model):
+    name = name_field()
+    description = models.CharField(max_length=500, blank=True)
+
+    class Meta:
+        ordering = ["name"]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class RoleGrant(models.Model):
+    class Operator(models.TextChoices):
+        AUTHENTICATED = "authenticated", "is signed in"
+        CONTAINS = "contains", "claim contains"
+        EQUALS = "equals", "claim equals"
+
+    role = models.ForeignKey(Role, on_delete=models.CASCADE, related_name="grants")
+    operator = models.CharField(max_length=20, choices=Operator.choices, default=Operator.AUTHENTICATED)
+    claim = models.CharField(max_length=200, blank=True, help_text="Name of the claim, such as groups.")
+    value = models.JSONField(null=True, blank=True, help_text="What the claim must contain or equal.")
+
+    class Meta:
+        ordering = ["id"]
+
+    def __str__(self) -> str:
+        if self.operator == self.Operator.AUTHENTICATED:
+            return f"{self.role}: everybody signed in"
+        return f"{self.role}: {self.claim} {self.operator} {self.value}"
+
+
+class RateLimit(models.Model):
+    class Per(models.TextChoices):
+        CLIENT = "client", "client address"
+        SUBJECT = "subject", "subject (client address when nobody is signed in)"
+        ROUTE = "route", "route (all callers together)"
+
+    name = name_field()
+    rate = models.CharField(max_length=20, help_text="Such as 10/s, 300/m or 1000/h.")
+    burst = models.PositiveIntegerField(default=0, help_text="Requests served at once before the rate applies.")
+    per = models.CharField(max_length=10, choices=Per.choices, default=Per.CLIENT)
+
+    class Meta:
+        ordering = ["name"]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class Route(models.Model):
+    class Access(models.TextChoices):
+        PUBLIC = "public", "public: everybody"
+        AUTHENTICATED = "authenticated", "authenticated: everybody signed in"
+        ROLES = "roles", "roles: who has one of the roles"
+
+    class Match(models.TextChoices):
+        PREFIX = "prefix", "prefix: the path and everything below it"
+        EXACT = "exact", "exact: this path only"
+
+    name = name_field()
+    enabled = models.BooleanField(default=True, help_text="A disabled route answers 404; it never opens a looser one.")
+    host = models.CharField(max_length=255, blank=True, help_text="Empty for any; *.example.com for its subdomains.")
+    path = models.CharField(max_length=1000)
+    match = models.CharField(max_length=10, choices=Match.choices, default=Match.PREFIX)
+    methods = models.JSONField(default=list, blank=True, help_text="Empty for all. GET includes HEAD.")
+    access = models.CharField(max_length=20, choices=Access.choices)
+    roles = models.ManyToManyField(Role, blank=True, related_name="routes", help_text="Any one of them is enough.")
+    upstream = models.ForeignKey(Upstream, on_delete=models.PROTECT, related_name="routes")
+    rate_limit = models.ForeignKey(RateLimit, null=True, blank=True, on_delete=models.PROTECT, related_name="routes")
+    strip_prefix = models.BooleanField(default=False, help_text="Send the path upstream without this route's path.")
+    preserve_host = models.BooleanField(default=False, help_text="Send the caller's Host upstream instead of the target's.")
+    pass_authorization = models.BooleanField(default=False, help_text="Send the Authorization header upstream.")
+    connect_timeout = models.FloatField(null=True, blank=True, help_text="Seconds; default: the upstream's.")
+    response_timeout = models.FloatField(null=True, blank=True, help_text="Seconds; default: the upstream's.")
+    idle_timeout = models.FloatField(null=True, blank=True, help_text="Seconds; default: the upstream's.")
+
+    class Meta:
+        ordering = ["name"]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class PolicyRevision(models.Model):
+    """One published policy, whole. Never changed once written."""
+
+    number = models.PositiveIntegerField(primary_key=True)
+    created_at = models.DateTimeField(auto_now_add=True)
+    author = models.CharField(max_length=150, help_text="User name, or the command that made it.")
+    comment = models.CharField(max_length=200, blank=True)
+    document = models.TextField(help_text="The PolicyDocument as JSON.")
+
+    class Meta:
+        ordering = ["-number"]
+
+    def __str__(self) -> str:
+        return f"revision {self.number}"

@@ -1,0 +1,49 @@
+from __future__ import annotations
+
+from django.db import models
+
+
+class StateVersion(models.Model):
+    """Counts the changes of one kind of state ("policy", "trust"); every worker watches the two rows."""
+
+    name = models.CharField(max_length=20, primary_key=True)
+    value = models.PositiveBigIntegerField(default=0)
+
+    def __str__(self) -> str:
+        return f"{self.name} {self.value}"
+
+
+class SigningKey(models.Model):
+    """A key pair of the gateway. The newest one that is not retired signs; all that are not retired verify."""
+
+    class Algorithm(models.TextChoices):
+        RS256 = "RS256"
+        ES256 = "ES256"
+
+    kid = models.CharField(max_length=64, unique=True, editable=False)
+    algorithm = models.CharField(max_length=10, choices=Algorithm.choices, default=Algorithm.RS256)
+    public_jwk = models.JSONField(editable=False)
+    private_key = models.TextField(editable=False)  # PKCS#8 PEM, sealed with a key derived from AUTHGATE_SECRET_KEY
+    created_at = models.DateTimeField(auto_now_add=True)
+    retired_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        ordering = ["-created_at"]
+
+    def __str__(self) -> str:
+        return f"{self.algorithm} {self.kid}"
+
+
+class RevokedToken(models.Model):
+    """A token refused before its time. Rows past `expires_at` mean nothing and may be deleted."""
+
+    jti = models.CharField("token ID (jti)", max_length=200, unique=True)
+    expires_at = models.DateTimeField(help_text="When the token would have expired by itself.")
+    reason = models.CharField(max_length=200, blank=True)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        ordering = ["-created_at"]
+
+    def __str__(self) -> str:
+        return self.jti

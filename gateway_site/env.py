@@ -1,0 +1,139 @@
+from __future__ import annotations
+
+import ipaddress
+import os
+import re
+import secrets
+from collections.abc import Mapping
+from pathlib import Path
+from urllib.parse import urlsplit
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+
+class EnvError(SystemExit):
+    """Stops start-up with one line that names the variable; exit status 1."""
+
+    def __init__(self, name: str, problem: str) -> None:
+        super().__init__(f"authgate: {name}: {problem}")
+
+
+def text(name: str, default: str, environ: Mapping[str, str] = os.environ) -> str:
+    """The variable, or the content of the file that NAME_FILE names, or the default."""
+    value, file_name = environ.get(name, ""), environ.get(f"{name}_FILE", "")
+    if value and file_name:
+        raise EnvError(name, f"set either {name} or {name}_FILE, not both")
+    if not file_name:
+        return value or default
+    try:
+        content = Path(file_name).read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise EnvError(f"{name}_FILE", f"cannot read {file_name!r}: {_cause(error)}") from error
+    if not content:
+        raise EnvError(f"{name}_FILE", f"{file_name!r} is empty")
+    return content
+
+
+def choice(name: str, default: str, choices: tuple[str, ...], environ: Mapping[str, str] = os.environ) -> str:
+    value = text(name, default, environ)
+    if value not in choices:
+        raise EnvError(name, f"must be one of {', '.join(choices)}, not {value!r}")
+    return value
+
+
+def words(name: str, environ: Mapping[str, str] = os.environ) -> tuple[str, ...]:
+    """Comma- or space-separated words."""
+    return tuple(word for word in re.split(r"[,\s]+", text(name, "", environ)) if word)
+
+
+def networks(name: str, environ: Mapping[str, str] = os.environ) -> tuple[Network, ...]:
+    """CIDR blocks or single addresses."""
+    return tuple(_network(name, word) for word in words(name, environ))
+
+
+def public_url(name: str, default: str, environ: Mapping[str, str] = os.environ) -> str:
+    """An http(s) origin without path: `https://gateway.example.com`."""
+    value = text(name, default, environ)
+    try:
+        parts = urlsplit(value)
+        port = parts.port
+    except ValueError as error:
+        raise EnvError(name, f"{value!r} is not a URL: {error}") from error
+    if parts.scheme not in ("http", "https") or not parts.hostname or port == 0:
+        raise EnvError(name, f"must look like https://gateway.example.com, not {value!r}")
+    if parts.path.strip("/") or parts.query or parts.fragment or "@" in parts.netloc:
+        raise EnvError(name, f"must be scheme, host and port only, not {value!r}")
+    host = parts.hostname if ":" not in parts.hostname else f"[{parts.hostname}]"
+    default_port = {"http": 80, "https": 443}[parts.scheme]
+    return f"{parts.scheme}://{host}" + (f":{port}" if port and port != default_port else "")
+
+
+def path_prefix(name: str, default: str, environ: Mapping[str, str] = os.environ) -> str:
+    """One or more plain path segments: `/auth`."""
+    value = text(name, default, environ)
+    if not re.fullmatch(r"(/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)+", value):
+        raise EnvError(name, f"must look like /auth, not {value!r}")
+    return value
+
+
+def directory(name: str, default: str, environ: Mapping[str, str] = os.environ, *, create: bool = False) -> Path:
+    """An existing directory (made, private to this user, when `create`)."""
+    path = Path(text(name, default, environ)).absolute()
+    try:
+        if create:
+            path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise EnvError(name, f"cannot create {str(path)!r}: {_cause(error)}") from error
+    if not path.is_dir():
+        raise EnvError(name, f"{str(path)!r} is not a directory")
+    return path
+
+
+def optional_directory(name: str, environ: Mapping[str, str] = os.environ) -> Path | None:
+    return directory(name, "", environ) if text(name, "", environ) else None
+
+
+def redis_url(name: str, environ: Mapping[str, str] = os.environ) -> str:
+    """`redis://`, `rediss://` or `unix://` URL, or empty. The value may hold a password: it is never echoed."""
+    value = text(name, "", environ)
+    if value and not re.match(r"(redis|rediss|unix)://", value):
+        raise EnvError(name, "must begin with redis://, rediss:// or unix://")
+    return value
+
+
+def secret_key(name: str, data_dir: Path, environ: Mapping[str, str] = os.environ) -> str:
+    """At least 32 characters; made once in the data directory when nothing sets it."""
+    value = text(name, "", environ) or _kept_secret(name, data_dir / "secret_key")
+    if len(value) < 32:
+        raise EnvError(name, f"must have at least 32 characters, has {len(value)}")
+    return value
+
+
+def _kept_secret(name: str, path: Path) -> str:
+    try:
+        if not path.exists():
+            # Linking a finished file is atomic: of several processes started at once exactly one key wins,
+            # and no process ever reads a half-written one.
+            draft = path.with_name(f"{path.name}.{secrets.token_hex(8)}")
+            draft.touch(mode=0o600)
+            draft.write_text(secrets.token_urlsafe(48), encoding="ascii")
+            try:
+                os.link(draft, path)
+            except FileExistsError:
+                pass
+            finally:
+                draft.unlink()
+        return path.read_text(encoding="ascii").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise EnvError(name, f"not set, and {str(path)!r} cannot be used: {_cause(error)}") from error
+
+
+def _network(name: str, word: str) -> Network:
+    try:
+        return ipaddress.ip_network(word)
+    except ValueError as error:
+        raise EnvError(name, f"{word!r} is not an address or CIDR block: {error}") from error
+
+
+def _cause(error: Exception) -> str:
+    return getattr(error, "strerror", None) or str(error)

@@ -1,0 +1,112 @@
+"""Every setting of the project. Values come from the environment through `env`, nowhere else."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from gateway_site import database, env
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+
+# --- what an operator sets (docs/settings.md) ---------------------------------------------------------------
+AUTHGATE_DATA_DIR = env.directory("AUTHGATE_DATA_DIR", str(BASE_DIR / "var"), create=True)
+AUTHGATE_PUBLIC_URL = env.public_url("AUTHGATE_PUBLIC_URL", "http://localhost:8000")
+AUTHGATE_AUTH_PREFIX = env.path_prefix("AUTHGATE_AUTH_PREFIX", "/auth")
+AUTHGATE_ALLOWED_HOSTS = env.words("AUTHGATE_ALLOWED_HOSTS")
+AUTHGATE_TRUSTED_PROXIES = env.networks("AUTHGATE_TRUSTED_PROXIES")
+AUTHGATE_STATIC_SITE = env.optional_directory("AUTHGATE_STATIC_SITE")
+AUTHGATE_REDIS_URL = env.redis_url("AUTHGATE_REDIS_URL")
+AUTHGATE_ACCESS_LOG = env.choice("AUTHGATE_ACCESS_LOG", "json", ("json", "off"))
+AUTHGATE_LOG_LEVEL = env.choice("AUTHGATE_LOG_LEVEL", "info", ("debug", "info", "warning", "error"))
+SECRET_KEY = env.secret_key("AUTHGATE_SECRET_KEY", AUTHGATE_DATA_DIR)
+DATABASES = {"default": database.from_url("AUTHGATE_DATABASE_URL", AUTHGATE_DATA_DIR / "authgate.sqlite3")}
+
+# --- what follows from it -----------------------------------------------------------------------------------
+SECURE = urlsplit(AUTHGATE_PUBLIC_URL).scheme == "https"
+# __Host- binds the cookie to this exact host: a sibling subdomain cannot plant one (RFC 6265bis 4.1.3.2).
+AUTHGATE_SESSION_COOKIE = "__Host-auth_token" if SECURE else "auth_token"
+
+DEBUG = False
+# The front door has already refused every Host that is not ours (gateway_site/asgi.py), by the same table that
+# routes requests; a second, static list here could only disagree with it.
+ALLOWED_HOSTS = ["*"]
+ROOT_URLCONF = "gateway_site.urls"
+ASGI_APPLICATION = "gateway_site.asgi.application"
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+USE_TZ = True
+TIME_ZONE = "UTC"
+LANGUAGE_CODE = "en"
+USE_I18N = False
+
+INSTALLED_APPS = [
+    "authgate",
+    "proxy",
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "django.contrib.staticfiles",
+]
+
+MIDDLEWARE = [
+    "authgate.middleware.SecurityHeadersMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "authgate.middleware.JWTAuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+]
+
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [BASE_DIR / "templates"],
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ]
+        },
+    }
+]
+
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator", "OPTIONS": {"min_length": 12}},
+    {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
+]
+
+SESSION_COOKIE_NAME = "__Host-authgate_admin" if SECURE else "authgate_admin"
+SESSION_COOKIE_SECURE = SECURE
+SESSION_COOKIE_HTTPONLY = True
+SESSION_COOKIE_AGE = 12 * 3600
+CSRF_COOKIE_NAME = "__Host-authgate_csrf" if SECURE else "authgate_csrf"
+CSRF_COOKIE_SECURE = SECURE
+CSRF_TRUSTED_ORIGINS = [AUTHGATE_PUBLIC_URL]
+
+STATIC_URL = "/static/"
+STATIC_ROOT = AUTHGATE_DATA_DIR / "static"
+
+# Attempts at the admin sign-in are counted here: in a file every worker shares, or in Redis when there is one.
+CACHES = {
+    "default": (
+        {"BACKEND": "django.core.cache.backends.redis.RedisCache", "LOCATION": AUTHGATE_REDIS_URL}
+        if AUTHGATE_REDIS_URL
+        else {
+            "BACKEND": "django.core.cache.backends.db.DatabaseCache",
+            "LOCATION": "authgate_cache",
+        }
+    )
+}
+
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(name)s %(message)s"}},
+    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "root": {"handlers": ["stderr"], "level": AUTHGATE_LOG_LEVEL.upper()},
+}
