@@ -64,9 +64,12 @@ class RequestFacts(NamedTuple):
     headers: RawHeaders  # raw, names lower case, in order
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
 class Identity:
-    """A caller whose credential was verified. Never built from anything unverified."""
+    """A caller whose credential was verified. Never built from anything unverified.
+
+    Compared by object identity: caches of what is derived from it hang on the very object.
+    """
 
     subject: str
     issuer: str
@@ -76,7 +79,7 @@ class Identity:
     email: str = ""
     name: str = ""
     roles: frozenset[str] = frozenset()
-    claims: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}), hash=False, compare=False)
+    claims: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
 
 
 class InvalidCredential(Exception):

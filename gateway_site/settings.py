@@ -40,6 +40,7 @@ LANGUAGE_CODE = "en"
 USE_I18N = False
 
 INSTALLED_APPS = [
+    "gateway_site",
     "authgate",
     "proxy",
     "django.contrib.admin",

@@ -14,13 +14,18 @@ class StateVersion(models.Model):
 
 
 class SigningKey(models.Model):
-    """A key pair of the gateway. The newest one that is not retired signs; all that are not retired verify."""
+    """A key pair of the gateway. Per purpose, the newest one not retired signs; all that are not retired verify."""
+
+    class Purpose(models.TextChoices):
+        TOKENS = "tokens"  # access tokens and session cookies, verified by the gateway
+        ASSERTIONS = "assertions"  # X-Auth-Assertion, verified by upstreams; its own key, so neither passes as the other
 
     class Algorithm(models.TextChoices):
         RS256 = "RS256"
         ES256 = "ES256"
 
     kid = models.CharField(max_length=64, unique=True, editable=False)
+    purpose = models.CharField(max_length=20, choices=Purpose.choices, default=Purpose.TOKENS)
     algorithm = models.CharField(max_length=10, choices=Algorithm.choices, default=Algorithm.RS256)
     public_jwk = models.JSONField(editable=False)
     private_key = models.TextField(editable=False)  # PKCS#8 PEM, sealed with a key derived from AUTHGATE_SECRET_KEY
