@@ -76,7 +76,9 @@ def path_prefix(name: str, default: str, environ: Mapping[str, str] = os.environ
     return value
 
 
-def directory(name: str, default: str, environ: Mapping[str, str] = os.environ, *, create: bool = False) -> Path:
+def directory(
+    name: str, default: str, environ: Mapping[str, str] = os.environ, *, create: bool = False
+) -> Path:
     """An existing directory (made, private to this user, when `create`)."""
     path = Path(text(name, default, environ)).absolute()
     try:
