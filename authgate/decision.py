@@ -9,6 +9,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
+    from authgate.host import Authority
     from authgate.policy.table import RouteEntry
 
 RawHeaders = list[tuple[bytes, bytes]]
@@ -49,6 +50,10 @@ class Reason(StrEnum):
     RATE_LIMITED = "rate_limited"
     NO_POLICY = "no_policy"
     GATE_ERROR = "gate_error"
+    # 502, 504: let in, but the service behind failed
+    UPSTREAM_UNREACHABLE = "upstream_unreachable"
+    UPSTREAM_BROKEN = "upstream_broken"
+    UPSTREAM_TIMEOUT = "upstream_timeout"
 
 
 class RequestFacts(NamedTuple):
@@ -56,11 +61,11 @@ class RequestFacts(NamedTuple):
 
     method: str
     scheme: str  # "http" or "https", as the visitor sees it
-    host: str  # canonical: lower case, no port, no trailing dot
-    authority: str  # host with the port the visitor used, for URLs and Origin
+    authority: Authority  # canonical host, and the port the visitor used
     path: str  # canonical: the very string that is sent upstream
     query: bytes  # raw, without "?"
     client: str  # address of the caller, trusted proxies already taken off
+    forwarded_for: str  # the caller and the trusted proxies after it, as a list header
     headers: RawHeaders  # raw, names lower case, in order
 
 

@@ -1,0 +1,99 @@
+"""From an ASGI scope to RequestFacts. Decides whom to believe about the client; never who may enter."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from functools import lru_cache
+from typing import Any
+
+from django.conf import settings
+
+from authgate.decision import RawHeaders, Reason, RequestFacts
+from authgate.host import Authority, HostRefused, parse_authority
+from authgate.target import TargetRefused, canonical_path, check_query
+
+_METHOD = re.compile(r"[A-Z][A-Z-]{0,31}")
+_COMMON_METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"))
+
+
+class FactsRefused(ValueError):
+    """The request is malformed or ambiguous: answer 400 before anything is decided."""
+
+    def __init__(self, reason: Reason) -> None:
+        super().__init__(reason.value)
+        self.reason = reason
+
+
+def build_facts(scope: dict[str, Any]) -> RequestFacts:
+    """Raises FactsRefused. Forwarded headers count only when the socket peer is a trusted proxy."""
+    headers: RawHeaders = scope["headers"]
+    hosts = [value for name, value in headers if name == b"host"]
+    if len(hosts) != 1:
+        raise FactsRefused(Reason.BAD_HOST)
+    method: str = scope["method"]
+    if method not in _COMMON_METHODS:
+        _check_method(method)
+    try:
+        authority = parse_authority(hosts[0])
+        path = canonical_path(scope["raw_path"])
+        query = check_query(scope["query_string"])
+    except HostRefused as error:
+        raise FactsRefused(Reason.BAD_HOST) from error
+    except TargetRefused as error:
+        raise FactsRefused(Reason.BAD_TARGET) from error
+    peer = scope["client"][0] if scope["client"] else ""
+    if is_trusted_proxy(peer):
+        return _behind_proxy(method, scope["scheme"], authority, path, query, peer, headers)
+    return RequestFacts(method, scope["scheme"], authority, path, query, peer, peer, headers)
+
+
+@lru_cache(maxsize=4096)
+def is_trusted_proxy(peer: str) -> bool:
+    """Whether this socket peer may speak for others. A peer without an address never is."""
+    try:
+        address = ipaddress.ip_address(peer)
+    except ValueError:
+        return False
+    mapped = getattr(address, "ipv4_mapped", None)
+    return any((mapped or address) in network for network in settings.AUTHGATE_TRUSTED_PROXIES)
+
+
+def _check_method(method: str) -> None:
+    # Method names are case-sensitive (RFC 9110 9.1): "get" must not slip past a rule for GET.
+    if _METHOD.fullmatch(method) is None or method in ("CONNECT", "TRACE"):
+        raise FactsRefused(Reason.BAD_METHOD)
+
+
+def _behind_proxy(
+    method: str, scheme: str, authority: Authority, path: str, query: bytes, peer: str, headers: RawHeaders
+) -> RequestFacts:
+    hops = [*_forwarded(headers, b"x-forwarded-for"), peer]
+    client_at = next((i for i in range(len(hops) - 1, -1, -1) if not is_trusted_proxy(hops[i])), 0)
+    for hop in hops[client_at:]:
+        _check_address(hop)
+    proto = _forwarded(headers, b"x-forwarded-proto")[-1:]
+    if proto and proto[0] not in ("http", "https"):
+        raise FactsRefused(Reason.BAD_HEADER)
+    host = _forwarded(headers, b"x-forwarded-host")[-1:]
+    try:
+        authority = parse_authority(host[0].encode()) if host else authority
+    except HostRefused as error:
+        raise FactsRefused(Reason.BAD_HOST) from error
+    return RequestFacts(
+        method, proto[0] if proto else scheme, authority, path, query,
+        hops[client_at], ", ".join(hops[client_at:]), headers,
+    )  # fmt: skip
+
+
+def _forwarded(headers: RawHeaders, wanted: bytes) -> list[str]:
+    """All values of a list header in order. The nearest proxy's is the last: it alone is vouched for."""
+    joined = b",".join(value for name, value in headers if name == wanted).decode("latin-1")
+    return [item.strip() for item in joined.split(",")] if joined else []
+
+
+def _check_address(hop: str) -> None:
+    try:
+        ipaddress.ip_address(hop)
+    except ValueError as error:
+        raise FactsRefused(Reason.BAD_HEADER) from error

@@ -1,0 +1,153 @@
+"""Refusals become HTTP here and nowhere else. Bodies carry the reason, never claims, tokens or input."""
+
+from __future__ import annotations
+
+import json
+from typing import NamedTuple
+
+from django.http import HttpRequest, HttpResponse
+from django.template.loader import render_to_string
+
+from authgate.decision import Decision, RawHeaders, Reason
+from authgate.security_headers import OWN_PAGES_CSP, SECURITY_HEADERS
+
+
+class Refusal(NamedTuple):
+    status: int
+    error: str  # the contract's word
+    message: str  # a fixed sentence
+
+
+_INVALID = Refusal(401, "unauthorized", "The credential is not valid here.")
+_REFUSALS = {
+    Reason.BAD_TARGET: Refusal(400, "bad_request", "The request target is malformed or ambiguous."),
+    Reason.BAD_HOST: Refusal(
+        400, "bad_request", "The Host header is missing, repeated or malformed, or not served here."
+    ),
+    Reason.BAD_HEADER: Refusal(400, "bad_request", "A request header is malformed."),
+    Reason.BAD_METHOD: Refusal(405, "bad_request", "This method is not served."),
+    Reason.BAD_FRAMING: Refusal(400, "bad_request", "The length of the request body is in doubt."),
+    Reason.MALFORMED_CREDENTIAL: Refusal(400, "bad_request", "The Authorization header is malformed."),
+    Reason.NO_CREDENTIAL: Refusal(401, "unauthorized", "Sign in or send a bearer token."),
+    Reason.MISSING_ROLE: Refusal(403, "forbidden", "Your roles do not allow this."),
+    Reason.CROSS_SITE: Refusal(403, "forbidden", "The request came from another site."),
+    Reason.ROUTE_INVALID: Refusal(
+        403, "forbidden", "The policy of this route is not valid, so it is closed."
+    ),
+    Reason.NO_ROUTE: Refusal(404, "not_found", "No route serves this."),
+    Reason.ROUTE_DISABLED: Refusal(404, "not_found", "This route is switched off."),
+    Reason.RATE_LIMITED: Refusal(429, "rate_limited", "Too many requests; try again later."),
+    Reason.NO_POLICY: Refusal(503, "unavailable", "The gateway has no policy loaded yet."),
+    Reason.GATE_ERROR: Refusal(503, "unavailable", "The gateway could not decide, so the answer is no."),
+    Reason.UPSTREAM_UNREACHABLE: Refusal(
+        502, "bad_gateway", "The service behind the gateway cannot be reached."
+    ),
+    Reason.UPSTREAM_BROKEN: Refusal(502, "bad_gateway", "The service behind the gateway answered nonsense."),
+    Reason.UPSTREAM_TIMEOUT: Refusal(504, "gateway_timeout", "The service behind the gateway took too long."),
+}
+
+_CREDENTIAL_REASONS = frozenset(
+    (
+        Reason.INVALID_TOKEN, Reason.TOKEN_EXPIRED, Reason.TOKEN_NOT_YET_VALID, Reason.TOKEN_REVOKED,
+        Reason.BAD_SIGNATURE, Reason.UNKNOWN_KEY, Reason.WRONG_ISSUER, Reason.WRONG_AUDIENCE,
+    )
+)  # fmt: skip
+
+
+class Answer(NamedTuple):
+    """A complete response of our own."""
+
+    status: int
+    headers: RawHeaders
+    body: bytes
+
+
+def refusal_of(reason: Reason) -> Refusal:
+    return _REFUSALS.get(reason, _INVALID)
+
+
+def refuse(decision: Decision, request_id: str, *, page: bool = False) -> Answer:
+    """JSON for programs; a page, with `page`, for somebody who looks at it (`is_navigation`)."""
+    refusal = refusal_of(decision.reason)
+    if page:
+        content_type, body = b"text/html; charset=utf-8", _page_body(refusal, decision, request_id)
+    else:
+        content_type, body = b"application/json", _json_body(refusal, decision.reason, request_id)
+    headers = [
+        (b"content-type", content_type),
+        (b"content-length", str(len(body)).encode()),
+        (b"cache-control", b"no-store"),
+        (b"vary", b"Cookie, Authorization"),
+        (b"x-request-id", request_id.encode()),
+        (b"content-security-policy", OWN_PAGES_CSP),
+        *SECURITY_HEADERS,
+        *_explain(decision),
+    ]
+    return Answer(refusal.status, headers, body)
+
+
+def refuse_django(request: HttpRequest, reason: Reason) -> HttpResponse:
+    """The same refusal for a page or an endpoint that Django serves."""
+    request_id = getattr(request, "scope", {}).get("state", {}).get("request_id", "")
+    headers = [(name.lower().encode(), value.encode()) for name, value in request.headers.items()]
+    page = is_navigation(request.method or "", headers)
+    answer = refuse(Decision(False, reason), request_id, page=page)
+    response = HttpResponse(answer.body, status=answer.status)
+    for name, value in answer.headers:
+        response[name.decode()] = value.decode()
+    return response
+
+
+def is_navigation(method: str, headers: RawHeaders) -> bool:
+    """Whether a person looks at the answer: GET or HEAD, Sec-Fetch-Mode navigate or Accept text/html, not XHR."""
+    if method not in ("GET", "HEAD"):
+        return False
+    seen = {name: value.lower() for name, value in headers}
+    if b"x-requested-with" in seen:
+        return False
+    mode = seen.get(b"sec-fetch-mode")
+    return mode == b"navigate" if mode is not None else b"text/html" in seen.get(b"accept", b"")
+
+
+def _json_body(refusal: Refusal, reason: Reason, request_id: str) -> bytes:
+    document = {
+        "error": refusal.error,
+        "message": refusal.message,
+        "reason": reason.value,
+        "request_id": request_id,
+    }
+    return json.dumps(document).encode() + b"\n"
+
+
+def _page_body(refusal: Refusal, decision: Decision, request_id: str) -> bytes:
+    context = {
+        "status": refusal.status,
+        "message": refusal.message,
+        "reason": decision.reason.value,
+        "request_id": request_id,
+        # Which role would do is told only to somebody who has proven who they are.
+        "missing_roles": decision.missing_roles if decision.identity is not None else (),
+        "sign_in_url": "",
+    }
+    return render_to_string("refusal.html", context).encode()
+
+
+def _explain(decision: Decision) -> RawHeaders:
+    """Retry-After, or the challenge of RFC 6750 section 3. Constants only: nothing of the request is echoed."""
+    reason = decision.reason
+    if reason is Reason.RATE_LIMITED:
+        return [(b"retry-after", str(decision.retry_after).encode())]
+    challenge = _CHALLENGES.get(reason)
+    return [(b"www-authenticate", challenge)] if challenge else []
+
+
+def _challenge(error: str, description: str) -> bytes:
+    return f'Bearer realm="authgate", error="{error}", error_description="{description}"'.encode()
+
+
+_CHALLENGES = {
+    Reason.NO_CREDENTIAL: b'Bearer realm="authgate"',
+    Reason.MALFORMED_CREDENTIAL: _challenge("invalid_request", "The Authorization header is malformed"),
+    Reason.MISSING_ROLE: _challenge("insufficient_scope", "A role is missing"),
+    **{reason: _challenge("invalid_token", reason.value.replace("_", " ")) for reason in _CREDENTIAL_REASONS},
+}
