@@ -1,0 +1,104 @@
+from __future__ import annotations
+
+import atexit
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+# Django reads its settings from these after this module is imported. Nothing an operator has exported may
+# reach the tests, and no test may touch the checkout's own var/.
+for _name in [name for name in os.environ if name.startswith("AUTHGATE_")]:
+    del os.environ[_name]
+DATA_DIR = tempfile.mkdtemp(prefix="authgate-tests-")
+atexit.register(shutil.rmtree, DATA_DIR, ignore_errors=True)
+os.environ["AUTHGATE_DATA_DIR"] = DATA_DIR
+os.environ["AUTHGATE_PUBLIC_URL"] = "http://gateway.test"
+os.environ["DJANGO_SETTINGS_MODULE"] = "gateway_site.settings"
+
+from tests.support.certificates import Certificates, make_certificates  # noqa: E402  (after the environment)
+from tests.support.gateway import Gateway, make_template  # noqa: E402
+from tests.support.policies import demo_policy  # noqa: E402
+from tests.support.postgres import Postgres, PostgresUnavailable  # noqa: E402
+from tests.support.upstream import RecordingUpstream  # noqa: E402
+from tests.support.valkey import Valkey, ValkeyUnavailable  # noqa: E402
+
+pytest_plugins = ["tests.support.skips"]
+
+
+@pytest.fixture(scope="session")
+def session_upstream() -> Iterator[RecordingUpstream]:
+    with RecordingUpstream() as upstream:
+        yield upstream
+
+
+@pytest.fixture
+def upstream(session_upstream: RecordingUpstream) -> RecordingUpstream:
+    """What every route of `gateway` leads to, with nothing recorded and the default answer."""
+    session_upstream.clear()
+    return session_upstream
+
+
+@pytest.fixture(scope="session")
+def gateway_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_template(tmp_path_factory.mktemp("template") / "data")
+
+
+@pytest.fixture(scope="session")
+def gateway(
+    gateway_template: Path, session_upstream: RecordingUpstream, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Gateway]:
+    """One gateway for all tests that leave its policy and database as they are."""
+    data_dir = tmp_path_factory.mktemp("gateway") / "data"
+    with Gateway(data_dir, template=gateway_template, policy=demo_policy(session_upstream.target)) as gateway:
+        yield gateway.start()
+
+
+StartGateway = Callable[..., Gateway]
+
+
+@pytest.fixture
+def start_gateway(
+    gateway_template: Path, upstream: RecordingUpstream, tmp_path: Path
+) -> Iterator[StartGateway]:
+    """`start_gateway(policy=, workers=, args=, tls=, env=)`: a gateway of the test's own."""
+    started: list[Gateway] = []
+
+    def start(**options: object) -> Gateway:
+        options.setdefault("policy", demo_policy(upstream.target))
+        options.setdefault("template", gateway_template)
+        gateway = Gateway(tmp_path / f"gateway{len(started)}", **options)  # type: ignore[arg-type]
+        started.append(gateway)
+        return gateway.start()
+
+    yield start
+    for gateway in started:
+        gateway.stop()
+
+
+@pytest.fixture(scope="session")
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
+    return make_certificates(tmp_path_factory.mktemp("certificates"))
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    try:
+        server = Postgres()
+    except PostgresUnavailable as error:
+        pytest.skip(f"needs PostgreSQL: {error}")
+    with server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def valkey() -> Iterator[Valkey]:
+    try:
+        server = Valkey()
+    except ValkeyUnavailable as error:
+        pytest.skip(f"needs Valkey: {error}")
+    yield server
+    server.stop()

@@ -1,0 +1,260 @@
+"""A real gateway: its own data directory, its own processes, the commands an operator uses."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from tests.support import raw
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+MANAGE = str(ROOT / "manage.py")
+START_TIMEOUT = 30.0
+# Polling interval of the watcher, and time to load a small policy.
+SETTLE = 0.8
+
+
+def environment(data_dir: Path, **values: str) -> dict[str, str]:
+    """This process's environment without any AUTHGATE_ variable but the ones given."""
+    inherited = {key: value for key, value in os.environ.items() if not key.startswith("AUTHGATE_")}
+    return {
+        **inherited,
+        "DJANGO_SETTINGS_MODULE": "gateway_site.settings",
+        "PYTHONWARNINGS": "default",
+        "AUTHGATE_DATA_DIR": str(data_dir),
+        **values,
+    }
+
+
+def manage(
+    env: Mapping[str, str], *args: str, stdin: str = "", timeout: float = 60
+) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, MANAGE, *args],
+        env=env, cwd=ROOT, input=stdin, text=True, capture_output=True, timeout=timeout, check=False,
+    )  # fmt: skip
+
+
+def make_template(directory: Path) -> Path:
+    """A migrated data directory with keys, made once for each test session and copied for each gateway."""
+    env = environment(directory)
+    for args in (("migrate", "--verbosity=0"), ("createcachetable",), ("mint_token", "template", "--quiet")):
+        result = manage(env, *args)
+        if result.returncode:
+            raise RuntimeError(f"manage.py {' '.join(args)} failed:\n{result.stdout}{result.stderr}")
+    return directory
+
+
+def free_port() -> int:
+    """Below the ephemeral range, so that no outgoing connection takes it before the gateway does."""
+    while True:
+        port = random.randint(20000, 31999)
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
+
+
+class GatewayFailed(AssertionError):
+    """The gateway did not start, or a command failed; the message holds its output."""
+
+
+class Gateway:
+    """`template` is a prepared data directory; without one the gateway starts on an empty directory."""
+
+    def __init__(
+        self,
+        data_dir: Path,
+        *,
+        template: Path | None = None,
+        policy: str | None = None,
+        workers: int = 1,
+        args: tuple[str, ...] = (),
+        tls: bool = False,
+        env: Mapping[str, str] | None = None,
+    ) -> None:
+        self.data_dir, self.workers, self.args = data_dir, workers, args
+        self.port = free_port()
+        self.host = "localhost"
+        self.address = ("127.0.0.1", self.port)
+        self.url = f"{'https' if tls else 'http'}://{self.host}:{self.port}"
+        self.env = environment(data_dir, **{"AUTHGATE_PUBLIC_URL": self.url, **(env or {})})
+        self.process: subprocess.Popen[bytes] | None = None
+        self._tokens: dict[tuple[str, ...], str] = {}
+        self._output = data_dir.with_name(f"{data_dir.name}.out")
+        if template is not None:
+            shutil.copytree(template, data_dir)
+        else:
+            data_dir.mkdir(mode=0o700)
+            self.manage("migrate", "--verbosity=0")
+        if policy is not None:
+            self.manage("policy", "import", "-", stdin=policy)
+
+    def __enter__(self) -> Gateway:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.stop()
+
+    # --- the process -------------------------------------------------------------------------------------
+    def start(self) -> Gateway:
+        with self._output.open("ab") as output:
+            self.process = subprocess.Popen(
+                [sys.executable, MANAGE, "serve", "--bind", f"127.0.0.1:{self.port}",
+                 "--workers", str(self.workers), *self.args],
+                env=self.env, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=output, stderr=output,
+                start_new_session=True,
+            )  # fmt: skip
+        self._wait_until_accepting()
+        if not self.args:
+            self._wait_until_ready()
+        return self
+
+    def stop(self, timeout: float = 10.0) -> int | None:
+        """TERM and wait, then KILL what is left of the process group; the exit status if it ended itself."""
+        if self.process is None:
+            return None
+        self.process.send_signal(signal.SIGTERM)
+        try:
+            return self.process.wait(timeout)
+        except subprocess.TimeoutExpired:
+            return None
+        finally:
+            self.kill()
+
+    def kill(self) -> None:
+        if self.process is not None:
+            with suppress(ProcessLookupError):
+                os.killpg(self.process.pid, signal.SIGKILL)
+            self.process.wait(5)
+
+    def worker_pids(self) -> list[int]:
+        """Direct children of the serving process."""
+        assert self.process is not None
+        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
+        return [int(pid) for pid in children.read_text().split()]
+
+    @property
+    def output(self) -> str:
+        return self._output.read_text(errors="replace") if self._output.exists() else ""
+
+    def log_lines(self, *, wait_for: int = 0, timeout: float = 5.0, **fields: Any) -> list[dict[str, Any]]:
+        """Access-log lines whose fields equal the given ones; waits until there are `wait_for` of them."""
+        deadline = time.monotonic() + timeout
+        while True:
+            lines = [json.loads(line) for line in self.output.splitlines() if line.startswith("{")]
+            found = [line for line in lines if all(line.get(key) == value for key, value in fields.items())]
+            if len(found) >= wait_for:
+                return found
+            if time.monotonic() > deadline:
+                raise AssertionError(
+                    f"{len(found)} of {wait_for} access-log lines with {fields}: {lines[-5:]}"
+                )
+            time.sleep(0.02)
+
+    # --- commands ----------------------------------------------------------------------------------------
+    def manage(self, *args: str, stdin: str = "") -> str:
+        """Standard output of `manage.py ARGS`; a failure raises with both outputs."""
+        result = self.run(*args, stdin=stdin)
+        if result.returncode:
+            raise GatewayFailed(
+                f"manage.py {' '.join(args)} → {result.returncode}\n{result.stdout}{result.stderr}"
+            )
+        return result.stdout
+
+    def run(self, *args: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
+        """`manage.py ARGS`, whatever its exit status."""
+        return manage(self.env, *args, stdin=stdin)
+
+    def mint(
+        self,
+        subject: str,
+        *,
+        roles: tuple[str, ...] = (),
+        email: str | None = None,
+        name: str | None = None,
+        ttl: int | None = None,
+        audience: str | None = None,
+        claims: Mapping[str, str] | None = None,
+        fresh: bool = False,
+    ) -> str:
+        """A token from `manage.py mint_token`; the same arguments give the same token unless `fresh`."""
+        args = [subject, *(part for role in roles for part in ("--role", role))]
+        for option, value in (("--email", email), ("--name", name), ("--ttl", ttl), ("--audience", audience)):
+            if value is not None:
+                args += [option, str(value)]
+        for key, value in (claims or {}).items():
+            args += ["--claim", f"{key}={value}"]
+        if fresh or tuple(args) not in self._tokens:
+            self._tokens[tuple(args)] = self.manage("mint_token", *args, "--quiet").strip()
+        return self._tokens[tuple(args)]
+
+    def import_policy(self, text: str) -> None:
+        """Import and wait until every worker serves it."""
+        self.manage("policy", "import", "-", stdin=text)
+        self.settle()
+
+    def settle(self) -> None:
+        """Wait until a change already committed is live in every worker."""
+        time.sleep(SETTLE)
+
+    # --- requests ----------------------------------------------------------------------------------------
+    def connect(self, **options: Any) -> raw.RawClient:
+        return raw.RawClient(self.address, **options)
+
+    def send(self, data: bytes, **options: Any) -> raw.Response:
+        """Exactly these bytes on a new connection, one response."""
+        return raw.exchange(self.address, data, **options)
+
+    def request(
+        self,
+        target: str | bytes,
+        *,
+        method: str = "GET",
+        token: str | None = None,
+        headers: raw.Headers = (),
+        body: bytes | None = None,
+        host: str | None = None,
+    ) -> raw.Response:
+        host = f"{self.host}:{self.port}" if host is None else host
+        return self.send(raw.request(method, target, headers, body, host=host, token=token), method=method)
+
+    def get(
+        self, target: str | bytes, *, token: str | None = None, headers: raw.Headers = ()
+    ) -> raw.Response:
+        return self.request(target, token=token, headers=headers)
+
+    def _wait_until_accepting(self) -> None:
+        self._wait("accept connections", lambda: not socket.create_connection(self.address, 1).close())
+
+    def _wait_until_ready(self) -> None:
+        self._wait("be ready", lambda: self.get("/health/ready").status == 200)
+
+    def _wait(self, what: str, is_done: Any) -> None:
+        deadline = time.monotonic() + START_TIMEOUT
+        while True:
+            assert self.process is not None
+            if self.process.poll() is not None:
+                raise GatewayFailed(f"the gateway ended with {self.process.returncode}:\n{self.output}")
+            try:
+                if is_done():
+                    return
+            except (OSError, AssertionError):
+                pass
+            if time.monotonic() > deadline:
+                self.kill()
+                raise GatewayFailed(f"the gateway did not {what} in {START_TIMEOUT} s:\n{self.output}")
+            time.sleep(0.02)
