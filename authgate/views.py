@@ -1,0 +1,72 @@
+from __future__ import annotations
+
+from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.shortcuts import render
+from django.template.loader import render_to_string
+
+from authgate.policy import snapshot
+
+
+async def health(request: HttpRequest) -> HttpResponse:
+    return HttpResponse("healthy", content_type="text/plain")
+
+
+async def ready(request: HttpRequest) -> JsonResponse:
+    problem = snapshot.fault() if snapshot.current() else "no policy is loaded yet"
+    body: dict[str, object] = {"ready": problem is None}
+    if problem is not None:
+        body["problem"] = problem
+    return JsonResponse(body, status=200 if problem is None else 503)
+
+
+def default_page(request: HttpRequest) -> HttpResponse:
+    return render(request, "default_page.html")
+
+
+def dashboard(request: HttpRequest) -> HttpResponse:
+    identity = getattr(request, "identity", None)
+    return render(
+        request, "dashboard.html", {"identity": identity, "roles": sorted(identity.roles) if identity else []}
+    )
+
+
+def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
+    return _error(request, 400, "bad_request", "The request is malformed.")
+
+
+def forbidden(request: HttpRequest, exception: Exception) -> HttpResponse:
+    return _error(request, 403, "forbidden", "You may not do this.")
+
+
+def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:
+    return _error(
+        request, 403, "forbidden", "The form is out of date. Go back, reload the page and try again."
+    )
+
+
+def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
+    return _error(request, 404, "not_found", "There is nothing here.")
+
+
+def server_error(request: HttpRequest) -> HttpResponse:
+    return _error(request, 500, "unavailable", "Something went wrong here; it has been logged.")
+
+
+def too_many_attempts(request: HttpRequest, retry_after: int) -> HttpResponse:
+    response = _error(request, 429, "rate_limited", "Too many attempts; try again in a minute.")
+    response["Retry-After"] = str(retry_after)
+    return response
+
+
+def _error(request: HttpRequest, status: int, error: str, message: str) -> HttpResponse:
+    """What Django's own pages answer with; what the gate refuses is worded in `responses`."""
+    request_id = getattr(request, "scope", {}).get("state", {}).get("request_id", "")
+    body = {"error": error, "message": message, "reason": error, "request_id": request_id}
+    # A browser says text/html by name; programs that take anything (`*/*`) get JSON.
+    if "text/html" in request.headers.get("Accept", ""):
+        page = render_to_string("refusal.html", {"status": status, **body})
+        response = HttpResponse(page, status=status)
+    else:
+        response = JsonResponse(body, status=status)
+    response["Cache-Control"] = "no-store"
+    return response
