@@ -1,80 +1,90 @@
-"""The policy as one typed, immutable document: what admin compiles to, what files hold, what workers run."""
+"""The policy as text: reading it, writing it, and saying where it does not fit the schema."""
 
 from __future__ import annotations
 
-from typing import Literal
+import json
+from typing import Any
 
 import msgspec
 
-Access = Literal["public", "authenticated", "roles"]
-Match = Literal["prefix", "exact"]
-LimitKey = Literal["client", "subject", "route"]
+from authgate.policy import yaml_text
+from authgate.policy.errors import PolicyError, PolicyInvalid
+from authgate.policy.schema import (
+    Access,
+    Grant,
+    LimitKey,
+    Match,
+    PolicyDocument,
+    RateLimit,
+    Role,
+    Route,
+    Strict,
+    Timeouts,
+    Upstream,
+    When,
+)
+from authgate.policy.shape import find_faults
+from authgate.policy.validation import validate
+
+__all__ = [
+    "Access", "Grant", "LimitKey", "Match", "PolicyDocument", "PolicyError", "PolicyInvalid", "RateLimit",
+    "Role", "Route", "Strict", "Timeouts", "Upstream", "When",
+    "from_plain", "parse_json", "parse_yaml", "to_json", "to_plain", "to_yaml", "validate",
+]  # fmt: skip
 
 
-class Strict(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, kw_only=True):
-    """Unknown keys are errors: a misspelt restriction must never be silently absent."""
+def parse_yaml(text: str) -> PolicyDocument:
+    return from_plain(_versioned(yaml_text.parse(text)))
 
 
-class Timeouts(Strict):
-    """Seconds: to connect, until the response head, and between two pieces of a body."""
-
-    connect: float | None = None
-    response: float | None = None
-    idle: float | None = None
-
-
-class Upstream(Strict):
-    targets: tuple[str, ...]
-    timeouts: Timeouts = Timeouts()
+def parse_json(text: str) -> PolicyDocument:
+    """Strict: a key given twice is an error. Raises PolicyInvalid."""
+    try:
+        value = json.loads(text, object_pairs_hook=_unique)
+    except (ValueError, RecursionError) as error:
+        raise PolicyInvalid([PolicyError((), f"not JSON: {error}")]) from error
+    return from_plain(_versioned(value))
 
 
-class Role(Strict):
-    description: str = ""
+def to_json(document: PolicyDocument) -> str:
+    return msgspec.json.encode(document).decode()
 
 
-class When(Strict):
-    """Either `authenticated: true`, or `claim` with exactly one of `contains` and `equals`."""
-
-    authenticated: bool = False
-    claim: str = ""
-    contains: str | int | None = None
-    equals: str | int | bool | None = None
+def to_yaml(document: PolicyDocument) -> str:
+    return yaml_text.write(to_plain(document))
 
 
-class Grant(Strict):
-    role: str
-    when: When
+def to_plain(document: PolicyDocument) -> dict[str, Any]:
+    """Maps and lists, without what is at its default."""
+    plain: dict[str, Any] = msgspec.to_builtins(document)
+    for item in (*plain["upstreams"].values(), *plain["routes"]):
+        if not item.get("timeouts", True):
+            del item["timeouts"]
+    return plain
 
 
-class RateLimit(Strict):
-    """`rate` is N/s, N/m or N/h; `burst` requests are served at once before the rate applies."""
-
-    rate: str
-    burst: int = 0
-    per: LimitKey = "client"
-
-
-class Route(Strict):
-    name: str
-    path: str
-    access: Access
-    upstream: str
-    host: str = ""  # any
-    match: Match = "prefix"
-    methods: tuple[str, ...] = ()  # all
-    roles: tuple[str, ...] = ()
-    rate_limit: str = ""  # none
-    strip_prefix: bool = False
-    preserve_host: bool = False
-    pass_authorization: bool = False
-    timeouts: Timeouts = Timeouts()
-    enabled: bool = True
+def from_plain(value: Any) -> PolicyDocument:
+    """Maps and lists → document. Raises PolicyInvalid with every fault of shape and its place."""
+    try:
+        return msgspec.convert(value, PolicyDocument)
+    except msgspec.ValidationError as error:
+        found = list(find_faults(value)) or [PolicyError((), str(error))]
+        raise PolicyInvalid(found) from error
 
 
-class PolicyDocument(Strict, omit_defaults=False):
-    version: Literal[1] = 1
-    upstreams: dict[str, Upstream] = {}
-    roles: dict[str, Role] = {}
-    grants: tuple[Grant, ...] = ()
-    rate_limits: dict[str, RateLimit] = {}
-    routes: tuple[Route, ...] = ()
+def _versioned(value: Any) -> Any:
+    # An empty or cut-off file must not read as "no routes at all".
+    if not isinstance(value, dict):
+        raise PolicyInvalid([PolicyError((), "not a policy: it must be a map that begins with version: 1")])
+    if "version" not in value:
+        raise PolicyInvalid([PolicyError(("version",), "missing; this format is version: 1")])
+    return value
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    value = dict(pairs)
+    if len(value) != len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"the key {twice!r} is given twice")
+    return value

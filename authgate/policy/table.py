@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from authgate.policy.document import RateLimit, Route, Timeouts, Upstream
+from authgate.policy.errors import PolicyError, PolicyInvalid
+from authgate.policy.places import host_problem, method_problem, path_problem
+from authgate.policy.schema import PolicyDocument, RateLimit, Route, Timeouts, Upstream
+from authgate.policy.validation import Pace, served_methods
+
+DEFAULT_TIMEOUTS = Timeouts(connect=5.0, response=60.0, idle=60.0)
+
+_SECONDS = {"s": 1, "m": 60, "h": 3600}
+_NO_UPSTREAM = Upstream(targets=())
 
 
 @dataclass(frozen=True, slots=True)
 class Limit:
-    """A rate limit ready for arithmetic (GCRA): seconds per request and seconds of credit."""
+    """A rate limit ready for arithmetic (GCRA): seconds per request, and requests served at once."""
 
     name: str
     interval: float
@@ -34,3 +44,198 @@ class RouteEntry:
     pass_authorization: bool
     enabled: bool
     problem: str = ""  # why it no longer validates; then it denies
+
+
+# By method; "" holds the route for all other methods.
+_Methods = dict[str, RouteEntry]
+# A node of the prefix tree: what stands below it by segment, and the routes that end in it.
+_Node = tuple[dict[str, Any], _Methods]
+
+
+class _Paths:
+    """The routes of one host: exact paths in a map, prefixes in a tree that is left when nothing is below."""
+
+    __slots__ = ("depth", "exact", "top")
+
+    def __init__(self) -> None:
+        self.exact: dict[str, _Methods] = {}
+        self.top: dict[str, _Node] = {}
+        self.depth = 0
+
+    def methods_at(self, route: Route) -> _Methods:
+        """The slot of a route, made when it is the first one there."""
+        if route.match == "exact":
+            return self.exact.setdefault(route.path, {})
+        # "/" is the node of the empty segment before the first slash, "/a" its child.
+        segments = route.path.rstrip("/").split("/")
+        self.depth = max(self.depth, len(segments))
+        children, methods = self.top, _Methods()
+        for segment in segments:
+            children, methods = children.setdefault(segment, ({}, {}))
+        return methods
+
+    def match(self, path: str, method: str) -> RouteEntry | None:
+        found = None
+        methods = self.exact.get(path)
+        if methods is not None:
+            found = methods.get(method) or methods.get("")
+            if found is not None:
+                return found
+        children = self.top
+        # A hostile path of thousands of segments is cut no further than the deepest route.
+        for segment in path.split("/", self.depth):
+            node = children.get(segment)
+            if node is None:
+                break
+            children, methods = node
+            if methods:
+                found = methods.get(method) or methods.get("") or found
+        return found
+
+
+class RouteTable:
+    """Exact host over wildcard over any; exact path over longer prefix over shorter; named method over all.
+
+    A route takes part only if host, path and method all match.
+    """
+
+    __slots__ = ("_any", "_hosts", "_wildcards", "entries")
+
+    def __init__(self) -> None:
+        self._hosts: dict[str, _Paths] = {}
+        self._wildcards: dict[str, _Paths] = {}  # by what follows "*"
+        self._any: _Paths | None = None
+        self.entries: Sequence[RouteEntry] = ()  # in the order of the document
+
+    def match(self, host: str, path: str, method: str) -> RouteEntry | None:
+        """Host, path and method in canonical form. None is: nobody may."""
+        paths = self._hosts.get(host)
+        if paths is not None:
+            found = paths.match(path, method)
+            if found is not None:
+                return found
+        if self._wildcards:
+            for paths in self._matching_wildcards(host):
+                found = paths.match(path, method)
+                if found is not None:
+                    return found
+        return self._any.match(path, method) if self._any is not None else None
+
+    def names_host(self, host: str) -> bool:
+        """Whether some route is for this very host or a wildcard over it."""
+        return host in self._hosts or next(self._matching_wildcards(host), None) is not None
+
+    def _matching_wildcards(self, host: str) -> Iterator[_Paths]:
+        dot = host.find(".", 1)
+        while dot != -1:
+            paths = self._wildcards.get(host[dot:])
+            if paths is not None:
+                yield paths
+            dot = host.find(".", dot + 1)
+
+    def _paths_of(self, host: str) -> _Paths:
+        if not host:
+            self._any = self._any or _Paths()
+            return self._any
+        if host.startswith("*"):
+            return self._wildcards.setdefault(host[1:], _Paths())
+        return self._hosts.setdefault(host, _Paths())
+
+
+def build_table(
+    document: PolicyDocument, errors: Iterable[PolicyError] = (), *, pace: Pace = iter
+) -> RouteTable:
+    """Routes with errors stay in and deny. Raises PolicyInvalid for one that cannot be placed at all:
+    leaving it out would hand its requests to a looser route.
+    """
+    problems = _problems_by_route(errors)
+    parts = _Parts(document)
+    table, entries = RouteTable(), []
+    for index, route in enumerate(pace(document.routes)):
+        _check_placeable(route, index)
+        entry = parts.entry(route, problems.get(route.name or index, ""))
+        _place(table._paths_of(route.host).methods_at(route), route, entry)
+        entries.append(entry)
+    table.entries = tuple(entries)
+    return table
+
+
+def match_order(route: Route) -> tuple[object, ...]:
+    """Sort key for showing routes: whoever comes first wins where two overlap."""
+    kind = 2 if not route.host else int(route.host.startswith("*"))
+    wider = -route.host.count(".") if kind == 1 else 0
+    depth = -len(route.path.rstrip("/").split("/"))
+    return (kind, wider, route.host, route.match != "exact", depth, route.path, not route.methods, route.name)
+
+
+def _problems_by_route(errors: Iterable[PolicyError]) -> dict[str | int, str]:
+    problems: dict[str | int, str] = {}
+    for error in errors:
+        if error.place[:1] == ("routes",) and len(error.place) > 1:
+            problems.setdefault(error.place[1], str(error))
+    return problems
+
+
+def _check_placeable(route: Route, index: int) -> None:
+    faults = [("host", host_problem(route.host)), ("path", path_problem(route.path, route.match))]
+    faults += [("methods", method_problem(method)) for method in route.methods]
+    errors = [PolicyError(("routes", route.name or index, field), why) for field, why in faults if why]
+    if errors:
+        raise PolicyInvalid(errors)
+
+
+def _place(table: _Methods, route: Route, entry: RouteEntry) -> None:
+    for method in served_methods(route):
+        # Validation reports ties on both routes; whoever skips it still gets a refusal, never a guess.
+        taken = table.setdefault(method, entry)
+        if taken is not entry and not (taken.problem and entry.problem):
+            raise PolicyInvalid([PolicyError(("routes", route.name, "path"), f"ties with {taken.name!r}")])
+
+
+class _Parts:
+    """What routes refer to, resolved once and shared by all of them."""
+
+    def __init__(self, document: PolicyDocument) -> None:
+        self._upstreams = document.upstreams
+        self._limits = {name: _limit(name, limit) for name, limit in document.rate_limits.items()}
+
+    def entry(self, route: Route, problem: str) -> RouteEntry:
+        upstream = self._upstreams.get(route.upstream, _NO_UPSTREAM)
+        limit = self._limits.get(route.rate_limit)
+        if route.upstream not in self._upstreams or (route.rate_limit and limit is None):
+            problem = problem or "its upstream or rate limit is unknown"
+        return RouteEntry(
+            name=route.name,
+            path=route.path,
+            access=route.access,
+            roles=frozenset(route.roles),
+            upstream=upstream,
+            upstream_name=route.upstream,
+            limit=limit,
+            timeouts=_merged(route.timeouts, upstream.timeouts),
+            strip_prefix=route.strip_prefix,
+            preserve_host=route.preserve_host,
+            pass_authorization=route.pass_authorization,
+            enabled=route.enabled,
+            problem=problem,
+        )
+
+
+def _limit(name: str, limit: RateLimit) -> Limit | None:
+    count, _, unit = limit.rate.partition("/")
+    if not count.isdecimal() or not int(count) or unit not in _SECONDS:
+        return None
+    return Limit(name, _SECONDS[unit] / int(count), max(1, limit.burst), limit.per)
+
+
+def _merged(route: Timeouts, upstream: Timeouts) -> Timeouts:
+    def first(*values: float | None) -> float | None:
+        return next((value for value in values if value is not None), None)
+
+    if route == upstream == Timeouts():
+        return DEFAULT_TIMEOUTS
+    return Timeouts(
+        connect=first(route.connect, upstream.connect, DEFAULT_TIMEOUTS.connect),
+        response=first(route.response, upstream.response, DEFAULT_TIMEOUTS.response),
+        idle=first(route.idle, upstream.idle, DEFAULT_TIMEOUTS.idle),
+    )

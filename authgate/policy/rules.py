@@ -1,0 +1,73 @@
+"""Who may: claims → roles, and a route's access against an identity. Decides, and touches nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from authgate.decision import Identity, Reason
+from authgate.policy.schema import Grant, When
+from authgate.policy.table import RouteEntry
+
+# RFC 6749 3.3: one string of words. Every other string claim is one value, never searched.
+_WORD_CLAIMS = frozenset(("scope", "scp"))
+
+
+class GrantRules:
+    """The grants of a policy, ready to be applied to the claims of a verified identity."""
+
+    def __init__(self, grants: Iterable[Grant]) -> None:
+        grants = tuple(grants)
+        self._everybody = frozenset(grant.role for grant in grants if grant.when.authenticated)
+        self._by_claim: dict[str, list[Grant]] = {}
+        for grant in grants:
+            if not grant.when.authenticated:
+                self._by_claim.setdefault(grant.when.claim, []).append(grant)
+
+    def roles_of(self, claims: Mapping[str, Any]) -> frozenset[str]:
+        """Of verified claims only: everybody asked about here counts as authenticated."""
+        granted = {
+            grant.role
+            for claim, grants in self._by_claim.items()
+            if claim in claims
+            for grant in grants
+            if _holds(grant.when, claims[claim])
+        }
+        return self._everybody | granted
+
+
+def evaluate_access(entry: RouteEntry, identity: Identity | None) -> Reason:
+    """PUBLIC, AUTHENTICATED or ROLE let the caller in; every other answer refuses."""
+    if not entry.enabled:
+        return Reason.ROUTE_DISABLED
+    if entry.problem:
+        return Reason.ROUTE_INVALID
+    if entry.access == "public":
+        return Reason.PUBLIC
+    if entry.access not in ("authenticated", "roles"):
+        return Reason.ROUTE_INVALID
+    if identity is None:
+        return Reason.NO_CREDENTIAL
+    if entry.access == "authenticated":
+        return Reason.AUTHENTICATED
+    return Reason.MISSING_ROLE if entry.roles.isdisjoint(identity.roles) else Reason.ROLE
+
+
+def _holds(when: When, value: Any) -> bool:
+    if when.contains is not None:
+        return any(_same(item, when.contains) for item in _items(when.claim, value))
+    return when.equals is not None and _same(value, when.equals)
+
+
+def _items(claim: str, value: Any) -> Iterable[Any]:
+    """A lone value counts as a list of one: identity providers collapse single-entry lists."""
+    if isinstance(value, (list, tuple)):
+        return value
+    if isinstance(value, str) and claim in _WORD_CLAIMS:
+        return value.split(" ")
+    return (value,)
+
+
+def _same(value: Any, wanted: str | int | bool) -> bool:
+    # In Python True == 1; in a policy they are two different things.
+    return type(value) is type(wanted) and bool(value == wanted)

@@ -1,0 +1,83 @@
+"""The shape of the policy: one typed, immutable document that admin makes, files hold and workers run."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+Access = Literal["public", "authenticated", "roles"]
+Match = Literal["prefix", "exact"]
+LimitKey = Literal["client", "subject", "route"]
+
+
+# Nothing here can form a cycle; without gc=False every collection would walk tens of thousands of routes.
+class Strict(
+    msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, kw_only=True, gc=False
+):
+    """Unknown keys are errors: a misspelt restriction must never be silently absent."""
+
+
+class Timeouts(Strict, frozen=True):
+    """Seconds: to connect, until the response head, and between two pieces of a body."""
+
+    connect: float | None = None
+    response: float | None = None
+    idle: float | None = None
+
+
+class Upstream(Strict, frozen=True):
+    targets: tuple[str, ...]
+    timeouts: Timeouts = Timeouts()
+
+
+class Role(Strict, frozen=True):
+    description: str = ""
+
+
+class When(Strict, frozen=True):
+    """Either `authenticated: true`, or `claim` with exactly one of `contains` and `equals`."""
+
+    authenticated: bool = False
+    claim: str = ""
+    contains: str | int | None = None
+    equals: str | int | bool | None = None
+
+
+class Grant(Strict, frozen=True):
+    role: str
+    when: When
+
+
+class RateLimit(Strict, frozen=True):
+    """`rate` is N/s, N/m or N/h; `burst` requests are served at once before the rate applies."""
+
+    rate: str
+    burst: int = 0
+    per: LimitKey = "client"
+
+
+class Route(Strict, frozen=True):
+    name: str
+    path: str
+    access: Access
+    upstream: str
+    host: str = ""  # any
+    match: Match = "prefix"
+    methods: tuple[str, ...] = ()  # all
+    roles: tuple[str, ...] = ()
+    rate_limit: str = ""  # none
+    strip_prefix: bool = False
+    preserve_host: bool = False
+    pass_authorization: bool = False
+    timeouts: Timeouts = Timeouts()
+    enabled: bool = True
+
+
+class PolicyDocument(Strict, frozen=True, omit_defaults=False):
+    version: Literal[1] = 1
+    upstreams: dict[str, Upstream] = {}
+    roles: dict[str, Role] = {}
+    grants: tuple[Grant, ...] = ()
+    rate_limits: dict[str, RateLimit] = {}
+    routes: tuple[Route, ...] = ()

@@ -1,0 +1,84 @@
+"""Where maps and lists do not fit the schema: every fault, where msgspec stops at the first."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Literal, get_args, get_origin
+
+import msgspec
+
+from authgate.policy.errors import Place, PolicyError
+from authgate.policy.schema import Grant, PolicyDocument, RateLimit, Role, Route, Strict, Upstream
+
+_NAMED: dict[str, type[Strict]] = {"upstreams": Upstream, "roles": Role, "rate_limits": RateLimit}
+_EXPECTED = {
+    str: "text", int: "a whole number", float: "a number", bool: "true or false", type(None): "nothing"
+}  # fmt: skip
+
+
+def find_faults(value: Any) -> Iterator[PolicyError]:
+    if not isinstance(value, dict):
+        yield PolicyError((), "must be a map")
+        return
+    for key, item in value.items():
+        if key in _NAMED and isinstance(item, dict):
+            for name, entry in item.items():
+                yield from _faults(entry, _NAMED[key], (key, str(name)))
+        elif key == "routes" and isinstance(item, (list, tuple)):
+            for index, entry in enumerate(item):
+                yield from _faults(entry, Route, ("routes", _route_name(entry, index)))
+        elif key == "grants" and isinstance(item, (list, tuple)):
+            for index, entry in enumerate(item):
+                yield from _faults(entry, Grant, ("grants", index))
+        else:
+            yield from _faults({key: item}, PolicyDocument, ())
+
+
+def _route_name(entry: Any, index: int) -> str | int:
+    name = entry.get("name") if isinstance(entry, dict) else None
+    return name if isinstance(name, str) and name else index
+
+
+def _faults(value: Any, shape: type[Strict], place: Place) -> Iterator[PolicyError]:
+    if not isinstance(value, dict):
+        yield PolicyError(place, f"must be a map (an empty one is {{}}), not {_shown(value)}")
+        return
+    fields = {field.name: field for field in msgspec.structs.fields(shape)}
+    for key in value:
+        if key not in fields:
+            yield PolicyError((*place, str(key)), "unknown key")
+    for name, field in fields.items():
+        if name not in value:
+            if field.required:
+                yield PolicyError((*place, name), "missing")
+        elif isinstance(field.type, type) and issubclass(field.type, Strict):
+            yield from _faults(value[name], field.type, (*place, name))
+        else:
+            yield from _value_faults(value[name], field.type, (*place, name))
+
+
+def _value_faults(value: Any, wanted: Any, place: Place) -> Iterator[PolicyError]:
+    try:
+        msgspec.convert(value, wanted)
+    except msgspec.ValidationError:
+        yield PolicyError(place, f"must be {_expected(wanted)}, not {_shown(value)}")
+
+
+def _expected(wanted: Any) -> str:
+    options = get_args(wanted)
+    if get_origin(wanted) is Literal:
+        return "one of " + ", ".join(map(str, options)) if len(options) > 1 else str(options[0])
+    if get_origin(wanted) is tuple:
+        return "a list of texts"
+    if get_origin(wanted) is dict:
+        return "a map"
+    if options:
+        return " or ".join(_expected(option) for option in options if option is not type(None))
+    return _EXPECTED[wanted]
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    text = "nothing" if value is None else repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."

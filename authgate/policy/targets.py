@@ -1,0 +1,99 @@
+"""Which upstream addresses may be configured. Looks at the spelling only; nothing is resolved here."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+
+_TARGET = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*)://(?P<rest>.*)", re.DOTALL)
+_AUTHORITY = re.compile(r"(?P<host>\[[^\]]*\]|[^:\[\]]*)(?::(?P<port>.*))?", re.DOTALL)
+_NAME = re.compile(
+    r"(?=.{1,253}\Z)[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?(?:\.[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?)*"
+)
+# inet_aton, and so every C resolver, also reads 2130706433, 0177.1 and 0x7f.1 as addresses (WHATWG URL).
+_NUMERIC_END = re.compile(r"(?:.*\.)?(?:[0-9]+|0x[0-9a-f]*)")
+_UNIX_PATH_BYTES = 107  # sun_path holds 108 with its closing NUL
+
+_NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
+_METADATA_V6 = ipaddress.IPv6Address("fd00:ec2::254")
+
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+
+
+def target_problem(target: str) -> str | None:
+    """Why this is not a usable target, or None."""
+    if not target.strip():
+        return "an empty target"
+    if re.search(r"[\s\\\x00-\x1f\x7f]", target) or not target.isascii():
+        return "only visible ASCII characters, no spaces or backslashes"
+    if target.startswith("unix:"):
+        return _unix_problem(target.removeprefix("unix:"))
+    match = _TARGET.fullmatch(target)
+    if match is None or match["scheme"] not in ("http", "https"):
+        return "must be http://host:port, https://host:port or unix:/path"
+    if "@" in match["rest"]:
+        return "no user name or password here"
+    if re.search(r"[/?#]", match["rest"]):
+        return "only scheme, host and port; no path, query or fragment"
+    return _authority_problem(match["rest"])
+
+
+def address_problem(address: Address) -> str | None:
+    """Why the gateway must not connect there: cloud metadata services answer on link-local addresses."""
+    inner = _embedded(address)
+    if inner is not None:
+        return address_problem(inner)
+    if address.is_link_local or address == _METADATA_V6:
+        return f"{address} is a link-local or cloud metadata address"
+    if address.is_unspecified or address.is_multicast:
+        return f"{address} is not the address of a host"
+    return None
+
+
+def _embedded(address: Address) -> ipaddress.IPv4Address | None:
+    """The IPv4 address that an IPv6 one leads to (RFC 4291 2.5.5, RFC 3056, RFC 6052)."""
+    if isinstance(address, ipaddress.IPv4Address):
+        return None
+    if address in _NAT64 or (int(address) >> 32 == 0 and int(address) > 1):
+        return ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
+    return address.ipv4_mapped or address.sixtofour
+
+
+def _unix_problem(path: str) -> str | None:
+    if not path.startswith("/") or path.endswith("/"):
+        return "unix: needs the absolute path of a socket: unix:/run/app.sock"
+    if re.search(r"[?#]", path):
+        return "no query or fragment after a socket path"
+    return None if len(path.encode()) <= _UNIX_PATH_BYTES else f"longer than {_UNIX_PATH_BYTES} bytes"
+
+
+def _authority_problem(authority: str) -> str | None:
+    match = _AUTHORITY.fullmatch(authority)
+    if match is None:
+        return "must be http://host:port; an IPv6 address goes in brackets"
+    port = match["port"]
+    if port is not None and not (re.fullmatch(r"[1-9][0-9]{0,4}", port) and int(port) <= 65535):
+        return "the port must be a number from 1 to 65535"
+    return _host_problem(match["host"])
+
+
+def _host_problem(host: str) -> str | None:
+    if host.startswith("["):
+        return _literal_problem(host[1:-1], ipaddress.IPv6Address)
+    if host != host.lower():
+        return f"write the host in lower case: {host.lower()}"
+    if _NUMERIC_END.fullmatch(host):
+        return _literal_problem(host, ipaddress.IPv4Address)
+    return None if _NAME.fullmatch(host) else f"{host!r} is not a host name or address"
+
+
+def _literal_problem(
+    text: str, kind: type[ipaddress.IPv4Address] | type[ipaddress.IPv6Address]
+) -> str | None:
+    try:
+        address = kind(text)
+    except ValueError:
+        return f"{text!r} is not an address; IPv4 is four decimal numbers, IPv6 has no zone"
+    if isinstance(address, ipaddress.IPv6Address) and address.scope_id is not None:
+        return f"{text!r} is not an address; IPv4 is four decimal numbers, IPv6 has no zone"
+    return address_problem(address)

@@ -1,0 +1,133 @@
+"""YAML as policy files use it: maps, lists and scalars. Text stays the text that was written."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import yaml
+
+from authgate.policy.errors import PolicyError, PolicyInvalid
+
+MAX_BYTES = 16 * 1024 * 1024
+MAX_DEPTH = 20
+_LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+# Only what nobody could mean as text. YAML 1.1 would also turn `no` into false, 010 into 8 and 1:30 into 90:
+# a grant for group 010 would then be one for group 8.
+_WORDS = {"": None, "~": None, "null": None, "true": True, "false": False}
+_INTEGER = re.compile(r"[-+]?(?:0|[1-9][0-9]*)")
+_FLOAT = re.compile(r"[-+]?(?:0|[1-9][0-9]*)\.[0-9]+(?:[eE][-+]?[0-9]+)?")
+_MAX_DIGITS = 18
+
+_Container = dict[Any, Any] | list[Any]
+
+
+def parse(text: str) -> Any:
+    """Raises PolicyInvalid with line and column. Refuses aliases, tags, duplicate keys and deep nesting."""
+    if len(text.encode("utf-8", "replace")) > MAX_BYTES:
+        raise PolicyInvalid([PolicyError((), f"larger than {MAX_BYTES // 1024 // 1024} MiB")])
+    builder = _Builder()
+    try:
+        for event in yaml.parse(text, Loader=_LOADER):
+            builder.take(event)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        raise PolicyInvalid([PolicyError((), _at(mark) + str(error.problem or error.context))]) from error
+    except (yaml.YAMLError, UnicodeError) as error:
+        raise PolicyInvalid([PolicyError((), " ".join(str(error).split()))]) from error
+    return builder.root
+
+
+def write(value: Any) -> str:
+    dumper: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
+    text: str = yaml.dump(
+        value, Dumper=dumper, sort_keys=False, allow_unicode=True, default_flow_style=None, width=120
+    )
+    return text
+
+
+class _Builder:
+    """Builds from parser events rather than nodes: an alias is seen before it can multiply anything."""
+
+    def __init__(self) -> None:
+        self.root: Any = None
+        self._documents = 0
+        self._stack: list[_Container] = []
+        self._keys: list[Any] = []  # of each open map, the key that waits for its value
+        self._marks: list[Any] = []
+
+    def take(self, event: yaml.Event) -> None:
+        if isinstance(event, yaml.ScalarEvent):
+            self._refuse_extras(event)
+            self._add(_scalar(event), event.start_mark)
+        elif isinstance(event, (yaml.MappingStartEvent, yaml.SequenceStartEvent)):
+            self._refuse_extras(event)
+            self._open({} if isinstance(event, yaml.MappingStartEvent) else [], event.start_mark)
+        elif isinstance(event, (yaml.MappingEndEvent, yaml.SequenceEndEvent)):
+            self._stack.pop()
+            self._keys.pop()
+        elif isinstance(event, yaml.AliasEvent):
+            raise _fault(event.start_mark, "aliases are not allowed in a policy")
+        elif isinstance(event, yaml.DocumentStartEvent):
+            self._documents += 1
+            if self._documents > 1:
+                raise _fault(event.start_mark, "a policy file is one document, this begins a second")
+
+    def _open(self, container: _Container, mark: Any) -> None:
+        if len(self._stack) >= MAX_DEPTH:
+            raise _fault(mark, f"nested deeper than {MAX_DEPTH} levels")
+        self._add(container, mark)
+        self._stack.append(container)
+        self._keys.append(_NO_KEY)
+
+    def _add(self, value: Any, mark: Any) -> None:
+        if not self._stack:
+            self.root = value
+            return
+        parent = self._stack[-1]
+        if isinstance(parent, list):
+            parent.append(value)
+        elif self._keys[-1] is _NO_KEY:
+            self._begin_pair(parent, value, mark)
+        else:
+            parent[self._keys[-1]] = value
+            self._keys[-1] = _NO_KEY
+
+    def _begin_pair(self, parent: dict[Any, Any], key: Any, mark: Any) -> None:
+        if not isinstance(key, str):
+            raise _fault(mark, "a key must be text; put quotes around it")
+        if key in parent:
+            raise _fault(mark, f"the key {key!r} is given twice")
+        self._keys[-1] = key
+
+    @staticmethod
+    def _refuse_extras(event: Any) -> None:
+        if event.anchor is not None:
+            raise _fault(event.start_mark, "anchors are not allowed in a policy")
+        if event.tag is not None:
+            raise _fault(event.start_mark, f"the tag {event.tag!r} is not allowed in a policy")
+
+
+_NO_KEY = object()
+
+
+def _scalar(event: yaml.ScalarEvent) -> Any:
+    text: str = event.value
+    if event.style is not None and event.style != "":
+        return text
+    if text in _WORDS:
+        return _WORDS[text]
+    if _INTEGER.fullmatch(text):
+        if len(text) > _MAX_DIGITS:
+            raise _fault(event.start_mark, "the number is too large; if it is text, put quotes around it")
+        return int(text)
+    return float(text) if _FLOAT.fullmatch(text) else text
+
+
+def _fault(mark: Any, message: str) -> PolicyInvalid:
+    return PolicyInvalid([PolicyError((), _at(mark) + message)])
+
+
+def _at(mark: Any) -> str:
+    return f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""

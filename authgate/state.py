@@ -1,0 +1,27 @@
+"""The two counters every worker watches: a change of state and its bump commit together or not at all."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from django.db import transaction
+from django.db.models import F
+
+from authgate.models import StateVersion
+
+StateName = Literal["policy", "trust"]
+
+
+def lock(name: StateName) -> None:
+    """Wait for whoever is changing this state, until the end of the caller's transaction."""
+    # An UPDATE takes the row's lock on every database; SELECT … FOR UPDATE does nothing on SQLite.
+    if not StateVersion.objects.filter(name=name).update(value=F("value")):
+        StateVersion.objects.get_or_create(name=name)
+        StateVersion.objects.filter(name=name).update(value=F("value"))
+
+
+def bump(name: StateName) -> None:
+    """Make every worker reload this state. Belongs into the transaction that changes it."""
+    with transaction.atomic():
+        lock(name)
+        StateVersion.objects.filter(name=name).update(value=F("value") + 1)
