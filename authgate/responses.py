@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
-from typing import NamedTuple
+from collections.abc import Awaitable, Callable
+from typing import Any, NamedTuple
 
 from django.http import HttpRequest, HttpResponse
 from django.template.loader import render_to_string
 
+from authgate.access_log import Record
 from authgate.decision import Decision, RawHeaders, Reason
 from authgate.security_headers import OWN_PAGES_CSP, SECURITY_HEADERS
 
@@ -31,17 +33,13 @@ _REFUSALS = {
     Reason.NO_CREDENTIAL: Refusal(401, "unauthorized", "Sign in or send a bearer token."),
     Reason.MISSING_ROLE: Refusal(403, "forbidden", "Your roles do not allow this."),
     Reason.CROSS_SITE: Refusal(403, "forbidden", "The request came from another site."),
-    Reason.ROUTE_INVALID: Refusal(
-        403, "forbidden", "The policy of this route is not valid, so it is closed."
-    ),
+    Reason.ROUTE_INVALID: Refusal(403, "forbidden", "The policy of this route is not valid, so it is closed."),
     Reason.NO_ROUTE: Refusal(404, "not_found", "No route serves this."),
     Reason.ROUTE_DISABLED: Refusal(404, "not_found", "This route is switched off."),
     Reason.RATE_LIMITED: Refusal(429, "rate_limited", "Too many requests; try again later."),
     Reason.NO_POLICY: Refusal(503, "unavailable", "The gateway has no policy loaded yet."),
     Reason.GATE_ERROR: Refusal(503, "unavailable", "The gateway could not decide, so the answer is no."),
-    Reason.UPSTREAM_UNREACHABLE: Refusal(
-        502, "bad_gateway", "The service behind the gateway cannot be reached."
-    ),
+    Reason.UPSTREAM_UNREACHABLE: Refusal(502, "bad_gateway", "The service behind the gateway cannot be reached."),
     Reason.UPSTREAM_BROKEN: Refusal(502, "bad_gateway", "The service behind the gateway answered nonsense."),
     Reason.UPSTREAM_TIMEOUT: Refusal(504, "gateway_timeout", "The service behind the gateway took too long."),
 }
@@ -84,6 +82,16 @@ def refuse(decision: Decision, request_id: str, *, page: bool = False) -> Answer
         *_explain(decision),
     ]
     return Answer(refusal.status, headers, body)
+
+
+async def send_refusal(record: Record, decision: Decision, send: Callable[[dict[str, Any]], Awaitable[None]]) -> None:
+    """Refuse over ASGI, and write down that this is what was answered."""
+    facts = record.facts
+    answer = refuse(decision, record.request_id, page=facts is not None and is_navigation(facts.method, facts.headers))
+    body = b"" if facts is not None and facts.method == "HEAD" else answer.body
+    record.decision, record.status, record.bytes_sent = decision, answer.status, len(body)
+    await send({"type": "http.response.start", "status": answer.status, "headers": answer.headers})
+    await send({"type": "http.response.body", "body": body})
 
 
 def refuse_django(request: HttpRequest, reason: Reason) -> HttpResponse:

@@ -1,0 +1,40 @@
+from __future__ import annotations
+
+import logging
+
+from django.conf import settings
+
+from authgate.access_log import AccessLog, Record
+from authgate.policy import snapshot
+from authgate.ratelimit import prepare
+from proxy.downstream import Receive, Send
+
+logger = logging.getLogger(__name__)
+
+
+_access_log = AccessLog(descriptor=1) if settings.AUTHGATE_ACCESS_LOG == "json" else None
+
+
+def log_access(record: Record) -> None:
+    if _access_log is not None and record.in_log:
+        _access_log.write(record)
+
+
+async def run_lifespan(receive: Receive, send: Send) -> None:
+    """Per worker: watch the policy from start to end (ASGI lifespan protocol)."""
+    while True:
+        message = await receive()
+        if message["type"] == "lifespan.startup":
+            try:
+                prepare()
+                snapshot.start_watching()
+            except Exception as error:
+                await send({"type": "lifespan.startup.failed", "message": str(error)})
+                return
+            await send({"type": "lifespan.startup.complete"})
+        else:
+            snapshot.stop_watching()
+            if _access_log is not None:
+                _access_log.flush()
+            await send({"type": "lifespan.shutdown.complete"})
+            return

@@ -1,0 +1,108 @@
+"""What the gateway serves itself: Django's pages, its static files, an optional static site."""
+
+from __future__ import annotations
+
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+from django.conf import settings
+
+from authgate.access_log import Record
+from authgate.decision import Decision, Reason, RequestFacts
+from authgate.host import parse_authority
+from authgate.identity_headers import client_may_send
+from authgate.policy.places import RESERVED
+from authgate.policy.snapshot import Snapshot
+from authgate.responses import send_refusal
+from gateway_site.static_site import ASGIApp, Scope, StaticSite, django_static_roots
+from proxy.downstream import Receive, Send
+
+_LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
+_HEALTH = ("/health", "/health/ready")
+
+_public_host = parse_authority(urlsplit(settings.AUTHGATE_PUBLIC_URL).netloc.encode()).host
+_known_hosts = frozenset(
+    (
+        _public_host,
+        *(parse_authority(host.encode()).host for host in settings.AUTHGATE_ALLOWED_HOSTS),
+        *(_LOOPBACK if _public_host in _LOOPBACK else ()),
+    )
+)
+_auth = settings.AUTHGATE_AUTH_PREFIX
+_reserved = (_auth, *RESERVED)
+
+django_static = StaticSite(*django_static_roots(), prefix="/static/", max_age=3600)
+static_site = StaticSite(settings.AUTHGATE_STATIC_SITE) if settings.AUTHGATE_STATIC_SITE else None
+
+
+def is_reserved(facts: RequestFacts, snapshot: Snapshot | None) -> bool:
+    """Whether this request is for the gateway itself: on a host that a route names, only the auth prefix is."""
+    if not facts.path.startswith(_reserved):
+        return False
+    prefixes = (_auth,) if _is_routed_host(facts, snapshot) else _reserved
+    return any(facts.path == prefix or facts.path.startswith(f"{prefix}/") for prefix in prefixes)
+
+
+def has_page(facts: RequestFacts, snapshot: Snapshot | None) -> bool:
+    """Whether something is served where no route is: the static site, else the default page at "/"."""
+    if _is_routed_host(facts, snapshot) or facts.method not in ("GET", "HEAD"):
+        return False
+    return static_site is not None or facts.path == "/"
+
+
+async def serve(scope: Scope, receive: Receive, send: Send, record: Record, django: ASGIApp) -> None:
+    """Django's part: sign-in, admin, dashboard, health. Only under a Host that is ours."""
+    facts = record.facts
+    assert facts is not None  # noqa: S101  the front door sets them first
+    record.in_log = facts.path != "/health"
+    if facts.path not in _HEALTH and not _is_known_host(facts, record.snapshot):
+        await send_refusal(record, Decision(False, Reason.BAD_HOST), send)
+    elif facts.path.startswith("/static/"):
+        await django_static(_static_scope(scope, facts), receive, _recording(record, send))
+    else:
+        await django(_django_scope(scope, facts), receive, _recording(record, send))
+
+
+async def serve_unrouted(scope: Scope, receive: Receive, send: Send, record: Record, django: ASGIApp) -> None:
+    if static_site is None:
+        await serve(scope, receive, send, record, django)
+    elif record.facts is not None:
+        await static_site(_static_scope(scope, record.facts), receive, _recording(record, send))
+
+
+def _is_routed_host(facts: RequestFacts, snapshot: Snapshot | None) -> bool:
+    host = facts.authority.host
+    return host != _public_host and snapshot is not None and snapshot.table.names_host(host)
+
+
+def _is_known_host(facts: RequestFacts, snapshot: Snapshot | None) -> bool:
+    return facts.authority.host in _known_hosts or _is_routed_host(facts, snapshot)
+
+
+def _django_scope(scope: Scope, facts: RequestFacts) -> Scope:
+    """The request as the gate saw it: Django must not read a second meaning out of the raw one."""
+    headers = [(name, value) for name, value in facts.headers if name != b"host" and client_may_send(name)]
+    return {
+        **scope,
+        "scheme": facts.scheme,
+        "client": (facts.client, 0),
+        "path": unquote(facts.path),
+        "raw_path": facts.path.encode("ascii"),
+        "headers": [(b"host", str(facts.authority).encode("ascii")), *headers],
+    }
+
+
+def _static_scope(scope: Scope, facts: RequestFacts) -> Scope:
+    return {**scope, "path": facts.path}
+
+
+def _recording(record: Record, send: Send) -> Send:
+    async def recorded(message: dict[str, Any]) -> None:
+        if message["type"] == "http.response.start":
+            record.status = message["status"]
+            message["headers"] = [*message["headers"], (b"x-request-id", record.request_id.encode("ascii"))]
+        else:
+            record.bytes_sent += len(message.get("body", b""))
+        await send(message)
+
+    return recorded

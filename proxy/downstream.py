@@ -1,0 +1,159 @@
+"""The ASGI side of an exchange: any server that speaks ASGI, HTTP/2 included."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from authgate.access_log import Record
+from authgate.decision import RawHeaders, Reason
+from authgate.security_headers import SECURITY_HEADERS
+from proxy.exchange import Exchange
+from proxy.headers import ResponsePolicy
+
+Receive = Callable[[], Awaitable[dict[str, Any]]]
+Send = Callable[[dict[str, Any]], Awaitable[None]]
+
+HIGH_WATER = 256 * 1024
+_response_policy = ResponsePolicy(SECURITY_HEADERS)
+
+
+class AsgiDownstream:
+    """Collects what the upstream's callbacks bring until the request's task sends it on."""
+
+    __slots__ = (
+        "_chunks", "_ended", "_headers", "_paused", "_private", "_receive", "_record", "_size", "_status",
+        "_waiter", "_watcher", "_writable", "exchange", "failure", "gone",
+    )  # fmt: skip
+
+    def __init__(self, record: Record, receive: Receive, *, private: bool) -> None:
+        self.exchange: Exchange
+        self.failure: Reason | None = None
+        self.gone = False  # the client has left
+        self._record = record
+        self._receive = receive
+        self._private = private
+        self._status = 0
+        self._headers: RawHeaders = []
+        self._chunks: list[bytes] = []
+        self._size = 0
+        self._ended = self._paused = False
+        self._waiter: asyncio.Future[None] | None = None
+        self._writable: asyncio.Future[None] | None = None
+        self._watcher: asyncio.Task[None] | None = None
+
+    # -- Downstream: called by the exchange -----------------------------------------------------------------
+
+    def response_head(self, status: int, headers: RawHeaders) -> None:
+        bodiless = status in (204, 304)
+        self._headers = _response_policy.build(
+            headers, self._record.request_id, private=self._private, bodiless=bodiless
+        )
+        self._status = status
+        self._wake()
+
+    def response_data(self, data: bytes) -> None:
+        self._chunks.append(data)
+        self._size += len(data)
+        if self._size > HIGH_WATER and not self._paused:
+            self._paused = True
+            self.exchange.pause_response()
+        self._wake()
+
+    def response_end(self) -> None:
+        self._ended = True
+        self._wake()
+
+    def response_failed(self, reason: Reason) -> None:
+        self.failure = reason
+        self._wake()
+
+    def request_writable(self) -> None:
+        if self._writable is not None and not self._writable.done():
+            self._writable.set_result(None)
+
+    def still_waiting(self) -> None:
+        # A task that waits for the client to leave is only worth its price when the answer takes a while.
+        if self._watcher is None:
+            self._watcher = asyncio.get_running_loop().create_task(self._watch())
+
+    # -- the request's task ---------------------------------------------------------------------------------
+
+    def restart(self) -> None:
+        self.failure = None
+
+    def upload(self, first: bytes, *, more: bool) -> None:
+        """Send the first piece of the body now and the rest as it comes."""
+        self.exchange.send_body(first)
+        if more:
+            self._watcher = asyncio.get_running_loop().create_task(self._pump())
+        else:
+            self.exchange.end_body()
+
+    async def started(self) -> bool:
+        """Wait for the response head. False: `failure` or `gone` says why there is none."""
+        while not self._status and self.failure is None and not self.gone:
+            await self._news()
+        return bool(self._status)
+
+    async def send_response(self, send: Send) -> None:
+        record = self._record
+        record.status = self._status
+        await send({"type": "http.response.start", "status": self._status, "headers": self._headers})
+        while not self.gone:
+            chunks, self._chunks, self._size = self._chunks, [], 0
+            ended = self._ended
+            if chunks or ended:
+                body = chunks[0] if len(chunks) == 1 else b"".join(chunks)
+                record.bytes_sent += len(body)
+                await send({"type": "http.response.body", "body": body, "more_body": not ended})
+            if ended:
+                return
+            if self._paused:
+                self._paused = False
+                self.exchange.resume_response()
+            if not self._chunks and not self._ended:
+                if self.failure is not None:
+                    # Returning without the end makes the server cut the connection: the client can see that
+                    # the response is not whole.
+                    return
+                await self._news()
+
+    def close(self) -> None:
+        self.exchange.cancel()
+        if self._watcher is not None:
+            self._watcher.cancel()
+
+    async def _news(self) -> None:
+        self._waiter = asyncio.get_running_loop().create_future()
+        await self._waiter
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    async def _pump(self) -> None:
+        while True:
+            message = await self._receive()
+            if message["type"] == "http.disconnect":
+                self._leave()
+                return
+            self.exchange.send_body(message.get("body", b""))
+            if not message.get("more_body", False):
+                break
+            if self.exchange.request_paused:
+                self._writable = asyncio.get_running_loop().create_future()
+                await self._writable
+        self.exchange.end_body()
+        await self._watch()
+
+    async def _watch(self) -> None:
+        while (await self._receive())["type"] != "http.disconnect":
+            pass
+        self._leave()
+
+    def _leave(self) -> None:
+        self.gone = True
+        self.exchange.cancel()
+        self._wake()

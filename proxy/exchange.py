@@ -1,0 +1,158 @@
+"""One request and its response: a downstream joined to an upstream connection by callbacks."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Protocol
+
+from authgate.decision import RawHeaders, Reason
+from proxy.headers import BadFraming
+
+if TYPE_CHECKING:
+    from authgate.policy.document import Timeouts
+    from proxy.upstream import UpstreamConnection
+
+
+class Downstream(Protocol):
+    """Where the response goes: one adapter per kind of server.
+
+    Called in the order head, data…, then end or failure exactly once; never after `Exchange.cancel`.
+    """
+
+    def response_head(self, status: int, headers: RawHeaders) -> None:
+        """Raises BadFraming when the upstream's head cannot be passed on."""
+
+    def response_data(self, data: bytes) -> None: ...
+    def response_end(self) -> None: ...
+    def response_failed(self, reason: Reason) -> None: ...
+    def request_writable(self) -> None: ...
+    def still_waiting(self) -> None: ...
+
+
+class Exchange:
+    """State of one request on its way. All calls come from one event loop."""
+
+    __slots__ = (
+        "_connection", "_downstream", "_last_activity", "_timeouts", "chunked", "head_at", "request_paused",
+        "request_sent", "response_started", "stale",
+    )  # fmt: skip
+
+    def __init__(self, downstream: Downstream, timeouts: Timeouts) -> None:
+        self._downstream = downstream
+        self._timeouts = timeouts
+        self._connection: UpstreamConnection | None = None
+        self._last_activity = 0.0
+        self.head_at = 0.0  # when the response head arrived, in seconds of time.monotonic
+        self.chunked = False
+        self.request_sent = False
+        self.request_paused = False
+        self.response_started = False
+        self.stale = False  # lost a kept connection before a byte of the response: another one may serve
+
+    # -- from the downstream ------------------------------------------------------------------------------
+
+    def begin(self, connection: UpstreamConnection, head: bytes, *, head_only: bool, chunked: bool, body: bool) -> None:
+        self._connection = connection
+        self.chunked = chunked
+        self.request_sent = not body
+        self.stale = False
+        self.touch()
+        active.add(self)
+        connection.begin(self, head, head_only=head_only)
+
+    def send_body(self, data: bytes) -> None:
+        connection = self._connection
+        if connection is None or not data:
+            return
+        self.touch()
+        if self.chunked:
+            connection.transport.writelines((b"%x\r\n" % len(data), data, b"\r\n"))
+        else:
+            connection.transport.write(data)
+
+    def end_body(self) -> None:
+        if self._connection is not None and self.chunked:
+            self._connection.transport.write(b"0\r\n\r\n")
+        self.request_sent = True
+
+    def pause_response(self) -> None:
+        if self._connection is not None:
+            self._connection.transport.pause_reading()
+
+    def resume_response(self) -> None:
+        if self._connection is not None:
+            self.touch()
+            self._connection.transport.resume_reading()
+
+    def cancel(self) -> None:
+        """The downstream has gone or wants no more: the upstream learns it at once."""
+        self._drop_connection()
+
+    # -- from the connection ------------------------------------------------------------------------------
+
+    def touch(self) -> None:
+        self._last_activity = time.monotonic()
+
+    def upstream_head(self, status: int, headers: RawHeaders) -> None:
+        self.head_at = self._last_activity
+        try:
+            self._downstream.response_head(status, headers)
+        except BadFraming:
+            self.upstream_broken()
+        else:
+            self.response_started = True
+
+    def upstream_data(self, data: bytes) -> None:
+        self._downstream.response_data(data)
+
+    def upstream_end(self) -> None:
+        self._forget()
+        self._downstream.response_end()
+
+    def upstream_lost(self) -> None:
+        connection = self._connection
+        self.stale = connection is not None and connection.reused and not self.head_at
+        self._forget()
+        self._downstream.response_failed(Reason.UPSTREAM_BROKEN)
+
+    def upstream_broken(self) -> None:
+        self._fail(Reason.UPSTREAM_BROKEN)
+
+    def pause_request(self) -> None:
+        self.request_paused = True
+
+    def resume_request(self) -> None:
+        self.request_paused = False
+        self.touch()
+        self._downstream.request_writable()
+
+    # -- from the clock -----------------------------------------------------------------------------------
+
+    def check(self, now: float) -> None:
+        """End what has been silent too long. A request body that still arrives is not the upstream's silence."""
+        quiet = now - self._last_activity
+        limit = self._timeouts.idle if self.response_started or not self.request_sent else self._timeouts.response
+        if limit is not None and quiet > limit:
+            self._fail(Reason.UPSTREAM_TIMEOUT)
+        else:
+            self._downstream.still_waiting()
+
+    def _fail(self, reason: Reason) -> None:
+        if self._connection is not None:
+            self._drop_connection()
+            self._downstream.response_failed(reason)
+
+    def _drop_connection(self) -> None:
+        connection = self._connection
+        self._forget()
+        if connection is not None:
+            connection.abort()
+
+    def _forget(self) -> None:
+        self._connection = None
+        active.discard(self)
+
+
+# Exchanges on their way in this process. One clock walks them several times a second: a timer per request would
+# cost more than the request's own arithmetic.
+active: set[Exchange] = set()

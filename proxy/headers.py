@@ -1,0 +1,174 @@
+"""What crosses the gateway in either direction: hop-by-hop out, identity and forwarded in. Pure."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+from authgate.decision import RawHeaders, RequestFacts
+from authgate.identity_headers import client_may_send
+
+# RFC 9110 7.6.1 and what HTTP/1.1 software treats alike. Content-Length and Host are ours to write.
+_HOP_BY_HOP = frozenset(
+    (
+        b"connection", b"keep-alive", b"proxy-connection", b"proxy-authenticate", b"proxy-authorization",
+        b"te", b"trailer", b"transfer-encoding", b"upgrade", b"http2-settings",
+    )
+)  # fmt: skip
+_NOT_FORWARDED = _HOP_BY_HOP | {b"host", b"content-length", b"expect", b"authorization"}
+# Alt-Svc would lead browsers past the gateway; the request id is the gateway's.
+_NOT_RETURNED = _HOP_BY_HOP | {b"alt-svc", b"x-request-id"}
+# What a Connection header of the client may name without effect: our own headers are added after, and these
+# two are end-to-end whatever a client says (RFC 9110 7.6.1; CVE-2022-31813).
+_OWN_COOKIES = (b"auth_token", b"__Host-auth_token")
+_OWN_COOKIE_PREFIXES = (b"authgate_", b"__Host-authgate_")
+
+
+class BadFraming(ValueError):
+    """The length of the body is in doubt."""
+
+
+@lru_cache(maxsize=4096)
+def _is_forwarded(name: bytes) -> bool:
+    return name not in _NOT_FORWARDED and client_may_send(name)
+
+
+def request_body_length(headers: RawHeaders) -> int | None:
+    """Bytes of the request body; 0 when there is none; None when it is chunked. Raises BadFraming."""
+    lengths = [value for name, value in headers if name == b"content-length"]
+    codings = [value for name, value in headers if name == b"transfer-encoding"]
+    if not lengths and not codings:
+        return 0
+    if codings:
+        if lengths or len(codings) != 1 or codings[0].lower() != b"chunked":
+            raise BadFraming
+        return None
+    if len(lengths) != 1 or not lengths[0].isdigit() or len(lengths[0]) > 18:
+        raise BadFraming
+    return int(lengths[0])
+
+
+def request_head(
+    facts: RequestFacts,
+    *,
+    path: str,
+    host: str,
+    prefix: str,
+    body_length: int | None,
+    pass_authorization: bool,
+    identity_block: bytes,
+    request_id: str,
+) -> bytes:
+    """The request as the upstream receives it, up to the empty line. `body_length` as in request_body_length."""
+    query = b"?" + facts.query if facts.query else b""
+    parts = [
+        f"{facts.method} {path}".encode("ascii"),
+        query,
+        b" HTTP/1.1\r\nhost: ",
+        host.encode("ascii"),
+        b"\r\n",
+    ]
+    listed = _connection_options(facts.headers)
+    for name, value in facts.headers:
+        if not _is_forwarded(name):
+            if name != b"authorization" or not pass_authorization:
+                continue
+        elif name == b"cookie":
+            value = without_own_cookies(value)
+            if not value:
+                continue
+        if name not in listed:
+            parts += (name, b": ", value, b"\r\n")
+    if body_length is None:
+        parts.append(b"transfer-encoding: chunked\r\n")
+    elif body_length or facts.method in ("POST", "PUT", "PATCH"):
+        parts.append(b"content-length: %d\r\n" % body_length)
+    parts += (
+        _forwarded_block(facts.scheme, str(facts.authority), facts.authority.effective_port(facts.scheme), prefix),
+        _client_block(facts.client, facts.forwarded_for),
+        identity_block,
+        b"x-request-id: ", request_id.encode("ascii"), b"\r\n\r\n",
+    )  # fmt: skip
+    return b"".join(parts)
+
+
+def header_block(headers: RawHeaders) -> bytes:
+    """Lines ready to be joined into a head. The values must be free of CR and LF already."""
+    return b"".join(b"%b: %b\r\n" % pair for pair in headers)
+
+
+@lru_cache(maxsize=1024)
+def _forwarded_block(scheme: str, authority: str, port: int, prefix: str) -> bytes:
+    return (
+        f"x-forwarded-proto: {scheme}\r\nx-forwarded-host: {authority}\r\n"
+        f"x-forwarded-port: {port}\r\nx-forwarded-prefix: {prefix}\r\n"
+    ).encode("ascii")
+
+
+@lru_cache(maxsize=4096)
+def _client_block(client: str, forwarded_for: str) -> bytes:
+    return f"x-real-ip: {client}\r\nx-forwarded-for: {forwarded_for}\r\n".encode("ascii")
+
+
+_NOTHING: frozenset[bytes] = frozenset()
+
+
+def _connection_options(headers: RawHeaders) -> frozenset[bytes]:
+    """Names the sender declares to be hop-by-hop (RFC 9110 7.6.1)."""
+    values = [value for name, value in headers if name == b"connection"]
+    if not values or values == [b"keep-alive"]:
+        return _NOTHING
+    return frozenset(option.strip().lower() for value in values for option in value.split(b","))
+
+
+def without_own_cookies(value: bytes) -> bytes:
+    """A Cookie header without the gateway's cookies, whatever spaces surround their names."""
+    if b"auth" not in value:
+        return value
+    return b";".join(pair for pair in value.split(b";") if not is_own_cookie(pair)).strip()
+
+
+def is_own_cookie(pair: bytes) -> bool:
+    """Whether `name=value` is one of the gateway's cookies, also for readers that trim Unicode spaces."""
+    name = pair.split(b"=", 1)[0].decode("utf-8", "replace").strip().strip('"').encode()
+    return name in _OWN_COOKIES or name.startswith(_OWN_COOKIE_PREFIXES)
+
+
+class ResponsePolicy:
+    """How responses are finished: security headers an upstream lacks are added, ours are never replaced."""
+
+    def __init__(self, defaults: RawHeaders) -> None:
+        self._defaults = defaults
+
+    def build(self, headers: RawHeaders, request_id: str, *, private: bool, bodiless: bool) -> RawHeaders:
+        """Headers for the client. Raises BadFraming when the upstream's framing is in doubt."""
+        listed = _connection_options(headers)
+        present = {name for name, _ in headers}
+        if b"transfer-encoding" in present:
+            _check_chunked(headers)
+        result = [
+            (name, value)
+            for name, value in headers
+            if name not in _NOT_RETURNED
+            and (name not in listed or name in _UNLISTABLE)
+            and not (name == b"set-cookie" and is_own_cookie(value))
+            and not (bodiless and name == b"content-length")
+        ]
+        result += [pair for pair in self._defaults if pair[0] not in present]
+        # A shared cache must not hand one caller's answer to another.
+        if private and b"cache-control" not in present:
+            result.append((b"cache-control", b"private"))
+        result.append((b"x-request-id", request_id.encode("ascii")))
+        return result
+
+
+# An upstream's Connection header must not make these vanish on the way out.
+_UNLISTABLE = frozenset(
+    (b"set-cookie", b"content-length", b"content-type", b"content-encoding", b"cache-control", b"location",
+     b"content-security-policy", b"www-authenticate", b"x-frame-options", b"x-content-type-options")
+)  # fmt: skip
+
+
+def _check_chunked(headers: RawHeaders) -> None:
+    codings = [value.lower() for name, value in headers if name == b"transfer-encoding"]
+    if codings != [b"chunked"]:
+        raise BadFraming

@@ -1,0 +1,69 @@
+"""The request head for an upstream, with the caller's identity attached."""
+
+from __future__ import annotations
+
+import time
+
+from authgate.access_log import Record
+from authgate.authn.assertion import mint_assertion
+from authgate.decision import Identity
+from authgate.identity_headers import build_identity_headers
+from authgate.policy.snapshot import Snapshot
+from authgate.policy.table import RouteEntry
+from proxy.headers import header_block, request_head
+from proxy.upstream import Target
+
+# An assertion is replaced while it still has this long to live, so that a slow service can verify it.
+_RENEW_SECONDS = 60
+_MAX_BLOCKS = 20_000
+
+
+class IdentityBlocks:
+    """Identity headers per caller and route, ready to send: signing an assertion costs more than the request."""
+
+    def __init__(self) -> None:
+        self._snapshot: Snapshot | None = None
+        self._blocks: dict[tuple[Identity, RouteEntry], tuple[bytes, float]] = {}
+        self._nobody = header_block(build_identity_headers(None, ""))
+
+    def block(self, identity: Identity | None, entry: RouteEntry, snapshot: Snapshot) -> bytes:
+        if identity is None:
+            return self._nobody
+        if snapshot is not self._snapshot:
+            # Keys, roles and routes may have changed; and the old ones must not be kept alive from here.
+            self._snapshot = snapshot
+            self._blocks.clear()
+        kept = self._blocks.get((identity, entry))
+        now = time.time()
+        if kept is not None and kept[1] > now:
+            return kept[0]
+        return self._build(identity, entry, snapshot, now)
+
+    def _build(self, identity: Identity, entry: RouteEntry, snapshot: Snapshot, now: float) -> bytes:
+        assertion, expires_at = mint_assertion(identity, entry, snapshot.trust, now)
+        block = header_block(build_identity_headers(identity, assertion))
+        if len(self._blocks) >= _MAX_BLOCKS:
+            self._blocks.pop(next(iter(self._blocks)))
+        self._blocks[identity, entry] = (block, expires_at - _RENEW_SECONDS)
+        return block
+
+
+_blocks = IdentityBlocks()
+
+
+def build_head(record: Record, target: Target, body_length: int | None) -> bytes:
+    """The head of the allowed request in `record` for this target."""
+    facts, decision, snapshot = record.facts, record.decision, record.snapshot
+    assert facts and decision and decision.route and snapshot  # noqa: S101  an allowed request has all of them
+    entry = decision.route
+    prefix = entry.path if entry.strip_prefix and entry.path != "/" else ""
+    return request_head(
+        facts,
+        path=facts.path[len(prefix) :] or "/",
+        host=str(facts.authority) if entry.preserve_host else target.host_header,
+        prefix=prefix,
+        body_length=body_length,
+        pass_authorization=entry.pass_authorization,
+        identity_block=_blocks.block(decision.identity, entry, snapshot),
+        request_id=record.request_id,
+    )

@@ -1,0 +1,116 @@
+"""Carries one allowed request upstream and its response back. Decides nothing."""
+
+from __future__ import annotations
+
+import logging
+import time
+from typing import Any
+
+from authgate.access_log import Record
+from authgate.decision import RawHeaders, Reason
+from authgate.responses import send_refusal
+from proxy.downstream import AsgiDownstream, Receive, Send
+from proxy.exchange import Exchange
+from proxy.headers import BadFraming, request_body_length
+from proxy.outgoing import build_head
+from proxy.upstream import UpstreamConnection, UpstreamUnreachable
+from proxy.worker import current_worker
+
+logger = logging.getLogger(__name__)
+
+_IDEMPOTENT = frozenset(("GET", "HEAD", "OPTIONS", "PUT", "DELETE"))
+
+
+async def proxy_view(scope: dict[str, Any], receive: Receive, send: Send) -> None:
+    """The allowed request is in `scope["state"]["record"]`, which also takes what came of it."""
+    record: Record = scope["state"]["record"]
+    try:
+        length = _body_length(scope)
+    except BadFraming:
+        assert record.decision  # noqa: S101
+        await send_refusal(record, record.decision._replace(allowed=False, reason=Reason.BAD_FRAMING), send)
+        return
+    first, more = b"", False
+    if length != 0:
+        # Also what sends "100 Continue": only now that the gate has let the request in.
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            return
+        first, more = message.get("body", b""), message.get("more_body", False)
+        if length is None and not more:
+            length = len(first)
+    passage = _Passage(record, length, first, more)
+    await passage.run(receive, send)
+
+
+def _body_length(scope: dict[str, Any]) -> int | None:
+    headers: RawHeaders = scope["headers"]
+    length = request_body_length(headers)
+    if length == 0 and scope["http_version"] not in ("1.0", "1.1"):
+        # HTTP/2 may carry a body without saying how long it is (RFC 9113 8.1).
+        return length if any(name == b"content-length" for name, _ in headers) else None
+    return length
+
+
+class _Passage:
+    """One request on its way: a connection, an exchange, and at most one second try."""
+
+    __slots__ = ("_decision", "_entry", "_facts", "_first", "_length", "_more", "_record")
+
+    def __init__(self, record: Record, length: int | None, first: bytes, more: bool) -> None:
+        assert record.facts and record.decision and record.decision.route  # noqa: S101  set by the front door
+        self._record = record
+        self._facts = record.facts
+        self._decision = record.decision
+        self._entry = record.decision.route
+        self._length = length
+        self._first = first
+        self._more = more
+
+    async def run(self, receive: Receive, send: Send) -> None:
+        record = self._record
+        private = self._entry.access != "public" or self._decision.identity is not None
+        downstream = AsgiDownstream(record, receive, private=private)
+        downstream.exchange = exchange = Exchange(downstream, self._entry.timeouts)
+        began = time.monotonic()
+        try:
+            started = await self._begin(downstream, kept=True)
+            if not started and exchange.stale and self._may_repeat():
+                started = await self._begin(downstream, kept=False)
+            if exchange.head_at:
+                record.upstream_seconds = exchange.head_at - began
+            if started:
+                await downstream.send_response(send)
+            elif downstream.failure is not None:
+                await self._refuse(downstream.failure, send)
+        except UpstreamUnreachable as error:
+            logger.warning("upstream %s: %s", self._entry.upstream_name, error.__cause__ or error)
+            await self._refuse(Reason.UPSTREAM_UNREACHABLE, send)
+        finally:
+            downstream.close()
+
+    async def _begin(self, downstream: AsgiDownstream, *, kept: bool) -> bool:
+        connection = await self._connection(kept=kept)
+        head = build_head(self._record, connection.target, self._length)
+        downstream.restart()
+        downstream.exchange.begin(
+            connection, head, head_only=self._facts.method == "HEAD", chunked=self._length is None,
+            body=self._length != 0,
+        )  # fmt: skip
+        if self._length != 0:
+            downstream.upload(self._first, more=self._more)
+        return await downstream.started()
+
+    async def _connection(self, *, kept: bool) -> UpstreamConnection:
+        worker = current_worker()
+        upstream = self._entry.upstream
+        connection = worker.take_idle(upstream) if kept else None
+        return connection or await worker.connect(upstream, self._entry.timeouts.connect or 0)
+
+    def _may_repeat(self) -> bool:
+        # A kept connection may have been closed by the upstream just as we wrote. Only what had no body and may
+        # safely arrive twice is sent again (RFC 9110 9.2.2).
+        return self._length == 0 and self._facts.method in _IDEMPOTENT
+
+    async def _refuse(self, reason: Reason, send: Send) -> None:
+        await send_refusal(self._record, self._decision._replace(reason=reason), send)
