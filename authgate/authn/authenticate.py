@@ -1,0 +1,45 @@
+"""Who sends this request, by its bearer token or session cookie. Not what they may do."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from authgate.authn.cache import cache_key
+from authgate.authn.credentials import UnverifiedCredential, find_credential
+from authgate.authn.tokens import Kind, verify
+from authgate.decision import Identity, RawHeaders
+
+if TYPE_CHECKING:
+    from authgate.policy.snapshot import Snapshot
+
+_CREDENTIAL_NAMES = {Kind.ACCESS: "bearer", Kind.SESSION: "session"}
+
+
+def authenticate(headers: RawHeaders, snapshot: Snapshot) -> Identity | None:
+    """None: no credential of ours. Raises InvalidCredential: one is there and is not good, so stop."""
+    credential = find_credential(headers, snapshot.trust.session_cookie)
+    if credential is None:
+        return None
+    now = time.time()
+    key = cache_key(credential.token, credential.kind)
+    identity = snapshot.identities.get(key, now, snapshot.trust.revoked)
+    if identity is None:
+        identity = _verify_identity(credential, snapshot, now)
+        snapshot.identities.put(key, identity)
+    return identity
+
+
+def _verify_identity(credential: UnverifiedCredential, snapshot: Snapshot, now: float) -> Identity:
+    claims = verify(credential.token, snapshot.trust, credential.kind, now)
+    return Identity(
+        subject=claims.subject,
+        issuer=snapshot.trust.issuer,
+        credential=_CREDENTIAL_NAMES[credential.kind],
+        expires_at=claims.expires_at,
+        token_id=claims.token_id,
+        email=claims.email,
+        name=claims.name,
+        roles=claims.roles | snapshot.grants.roles_of(claims.all),
+        claims=claims.all,
+    )

@@ -1,0 +1,50 @@
+"""Remembers which tokens were verified, so that the signature is checked once. Decides nothing by itself."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Collection
+
+from authgate.decision import Identity
+
+
+def cache_key(token: bytes, kind: str) -> bytes:
+    """A digest, so that a memory dump of the cache holds no credential; the kind, so that none passes as another."""
+    return hashlib.sha256(token).digest() + kind.encode()
+
+
+class IdentityCache:
+    """Bounded, oldest out first. Belongs to one policy snapshot, so any change of policy or trust starts a new one.
+
+    Only successes are kept: a refusal costs no more than a look at the header or one signature, and remembered
+    refusals would let a stranger push out everybody's entries.
+    """
+
+    __slots__ = ("_identities", "_maxsize")
+
+    def __init__(self, maxsize: int = 10_000) -> None:
+        self._maxsize = maxsize
+        self._identities: dict[bytes, Identity] = {}
+
+    def __len__(self) -> int:
+        return len(self._identities)
+
+    def get(self, key: bytes, now: float, revoked: Collection[str]) -> Identity | None:
+        """None when the token must be verified (again); expiry and revocation are checked on every hit."""
+        identity = self._identities.get(key)
+        if identity is None:
+            return None
+        if identity.expires_at <= now or identity.token_id in revoked:
+            self._identities.pop(key, None)
+            return None
+        return identity
+
+    def put(self, key: bytes, identity: Identity) -> None:
+        # The event loop and Django's threads share one cache without a lock: each dict operation is atomic,
+        # and the two races left (one entry too many, the oldest already gone) are harmless.
+        if len(self._identities) >= self._maxsize:
+            try:
+                self._identities.pop(next(iter(self._identities)), None)
+            except (StopIteration, RuntimeError):
+                self._identities.clear()
+        self._identities[key] = identity

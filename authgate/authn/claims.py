@@ -1,0 +1,97 @@
+"""Whether the claims of a token whose signature is already proven are for us and in force."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+from authgate.decision import InvalidCredential, Reason
+
+if TYPE_CHECKING:
+    from authgate.authn.trust import TrustSnapshot
+
+LEEWAY = 5  # seconds that the clocks of two machines may differ: for nbf and iat; exp is exact
+MAX_TEXT = 200  # characters of sub, jti, email, name and a role
+LATEST = 253402300799  # the last second of the year 9999: dates go no further
+# A control character could end a header early, and a service may trim outer space: " alice" must not become "alice".
+_UNSAFE_TEXT = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]|^\\s|\\s$")
+
+
+@dataclass(frozen=True, slots=True)
+class VerifiedClaims:
+    """Signed by us, for us, and in force. `all` holds every claim, the named ones included."""
+
+    subject: str
+    token_id: str
+    expires_at: int
+    roles: frozenset[str]
+    email: str
+    name: str
+    all: Mapping[str, Any]
+
+
+def verify_claims(claims: dict[str, Any], trust: TrustSnapshot, now: float) -> VerifiedClaims:
+    """Raises InvalidCredential. Call it only after the signature: the reasons tell what the token says."""
+    if claims.get("iss") != trust.issuer:
+        raise InvalidCredential(Reason.WRONG_ISSUER)
+    if not _is_for(claims.get("aud"), trust.audience):
+        raise InvalidCredential(Reason.WRONG_AUDIENCE)
+    expires_at = _verify_times(claims, now)
+    token_id = _text(claims, "jti")
+    if token_id in trust.revoked:
+        raise InvalidCredential(Reason.TOKEN_REVOKED)
+    return VerifiedClaims(
+        subject=_text(claims, "sub"),
+        token_id=token_id,
+        expires_at=expires_at,
+        roles=_roles(claims.get("roles", [])),
+        email=_optional_text(claims, "email"),
+        name=_optional_text(claims, "name"),
+        all=MappingProxyType(claims),
+    )
+
+
+def is_safe_text(value: object) -> bool:
+    """Non-empty, bounded, and the same text for everybody who reads it from a header."""
+    return isinstance(value, str) and 0 < len(value) <= MAX_TEXT and _UNSAFE_TEXT.search(value) is None
+
+
+def _is_for(audience: object, ours: str) -> bool:
+    if isinstance(audience, list):
+        return ours in audience and all(isinstance(item, str) for item in audience)
+    return audience == ours
+
+
+def _verify_times(claims: dict[str, Any], now: float) -> int:
+    expires_at, issued_at, not_before = claims.get("exp"), claims.get("iat"), claims.get("nbf", 0)
+    # Exactly int: JSON's true is an int to Python, 1e300 is a float, and "9999" is neither.
+    if type(expires_at) is not int or type(issued_at) is not int or type(not_before) is not int:
+        raise InvalidCredential(Reason.INVALID_TOKEN)
+    if not 0 < expires_at <= LATEST or issued_at < 0 or not_before < 0:
+        raise InvalidCredential(Reason.INVALID_TOKEN)
+    if expires_at <= now:
+        raise InvalidCredential(Reason.TOKEN_EXPIRED)
+    if max(issued_at, not_before) > now + LEEWAY:
+        raise InvalidCredential(Reason.TOKEN_NOT_YET_VALID)
+    return expires_at
+
+
+def _text(claims: dict[str, Any], name: str) -> str:
+    value = claims.get(name)
+    if not isinstance(value, str) or not is_safe_text(value):
+        raise InvalidCredential(Reason.INVALID_TOKEN)
+    return value
+
+
+def _optional_text(claims: dict[str, Any], name: str) -> str:
+    return _text(claims, name) if claims.get(name, "") != "" else ""
+
+
+def _roles(value: object) -> frozenset[str]:
+    # A string is refused, not split or taken letter by letter; an empty role name must never match one.
+    if not isinstance(value, list) or not all(is_safe_text(role) for role in value):
+        raise InvalidCredential(Reason.INVALID_TOKEN)
+    return frozenset(value)

@@ -1,0 +1,104 @@
+"""JWS compact serialization (RFC 7515 3.1), read strictly and written. Verifies nothing.
+
+PyJWT's own reader is not used: 2.15 accepts "=" padding, stray bits and duplicate members.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import re
+from collections.abc import Callable
+from typing import Any, NamedTuple, NoReturn
+
+MAX_TOKEN_BYTES = 16 * 1024
+MAX_DEPTH = 16
+_COMPACT = re.compile(rb"([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]+)")
+
+
+class NotCompact(ValueError):
+    """Not a JWS this gateway could have written."""
+
+
+class UnverifiedToken(NamedTuple):
+    unverified_header: dict[str, Any]
+    unverified_payload: bytes  # still encoded: nobody looks at it before the signature is proven
+    signing_input: bytes
+    unverified_signature: bytes
+
+
+def read_compact(unverified_token: bytes) -> UnverifiedToken:
+    """Raises NotCompact. Only the header is decoded, and all it may do is name one of our keys."""
+    # Bounded before anything looks at it: a megabyte of dots must cost nothing (CVE-2025-30204).
+    if len(unverified_token) > MAX_TOKEN_BYTES:
+        raise NotCompact("too long")
+    match = _COMPACT.fullmatch(unverified_token)
+    if match is None:
+        raise NotCompact("not three base64url segments")
+    header, payload, signature = match.groups()
+    return UnverifiedToken(read_object(header), payload, unverified_token[: match.end(2)], _decode(signature))
+
+
+def read_object(segment: bytes) -> dict[str, Any]:
+    """A JSON object in UTF-8 (RFC 8725 3.7) without duplicate members, bounded in depth. Raises NotCompact."""
+    try:
+        text = _decode(segment).decode("utf-8")
+        value = _DECODER.decode(text)
+        if "\\u" in text:
+            # Half a surrogate pair decodes, and then breaks whatever encodes it again.
+            json.dumps(value, ensure_ascii=False).encode("utf-8")
+    except (ValueError, RecursionError) as error:
+        raise NotCompact("not JSON") from error
+    if not isinstance(value, dict):
+        raise NotCompact("not a JSON object")
+    _check_depth(value, MAX_DEPTH)
+    return value
+
+
+def write_compact(header: dict[str, Any], claims: dict[str, Any], sign: Callable[[bytes], bytes]) -> str:
+    signing_input = _write_object(header) + b"." + _write_object(claims)
+    return (signing_input + b"." + _encode(sign(signing_input))).decode("ascii")
+
+
+def _write_object(value: dict[str, Any]) -> bytes:
+    return _encode(json.dumps(value, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode("utf-8"))
+
+
+def _encode(raw: bytes) -> bytes:
+    return base64.urlsafe_b64encode(raw).rstrip(b"=")
+
+
+def _decode(segment: bytes) -> bytes:
+    try:
+        raw = base64.urlsafe_b64decode(segment + b"=" * (-len(segment) % 4))
+    except binascii.Error as error:
+        raise NotCompact("not base64url") from error
+    # One byte string has one spelling: without this a token has twins, each with its own place in the cache.
+    if _encode(raw) != segment:
+        raise NotCompact("not canonical base64url")
+    return raw
+
+
+def _members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    members = dict(pairs)
+    # Which of two members counts differs between readers.
+    if len(members) != len(pairs):
+        raise NotCompact("duplicate member")
+    return members
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise NotCompact(f"{name} is not JSON")
+
+
+_DECODER = json.JSONDecoder(object_pairs_hook=_members, parse_constant=_refuse_constant)
+
+
+def _check_depth(value: Any, allowed: int) -> None:
+    if not isinstance(value, dict | list):
+        return
+    if not allowed:
+        raise NotCompact("nested too deeply")
+    for inner in value.values() if isinstance(value, dict) else value:
+        _check_depth(inner, allowed - 1)

@@ -1,0 +1,119 @@
+"""Signing key pairs: making, sealing at rest, signing, verifying. Which keys count is decided in `trust`."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import os
+from dataclasses import dataclass
+from typing import Any
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+from jwt.algorithms import ECAlgorithm, RSAAlgorithm
+
+RSA_BITS = 2048
+_NONCE_BYTES = 12
+_RS256 = RSAAlgorithm(RSAAlgorithm.SHA256)
+_ES256 = ECAlgorithm(ECAlgorithm.SHA256, ec.SECP256R1)
+
+
+class KeyUnusable(RuntimeError):
+    """A stored signing key cannot be used. The only safe answer is to stop."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class KeyPair:
+    """A private key bound to exactly one algorithm (RFC 8725 3.1)."""
+
+    kid: str
+    algorithm: str
+    public_jwk: dict[str, Any]
+    _private: rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey
+    _public: rsa.RSAPublicKey | ec.EllipticCurvePublicKey
+
+    def sign(self, message: bytes) -> bytes:
+        if isinstance(self._private, rsa.RSAPrivateKey):
+            return _RS256.sign(message, self._private)
+        return _ES256.sign(message, self._private)
+
+    def verify(self, message: bytes, unverified_signature: bytes) -> bool:
+        if isinstance(self._public, rsa.RSAPublicKey):
+            return _RS256.verify(message, self._public, unverified_signature)
+        return _ES256.verify(message, self._public, unverified_signature)
+
+
+def generate_key_pair(algorithm: str) -> KeyPair:
+    if algorithm == "RS256":
+        return _pair(rsa.generate_private_key(public_exponent=65537, key_size=RSA_BITS))
+    if algorithm == "ES256":
+        return _pair(ec.generate_private_key(ec.SECP256R1()))
+    raise ValueError(f"no such signing algorithm: {algorithm!r}")
+
+
+def seal(pair: KeyPair, purpose: str, secret: str) -> str:
+    pem = pair._private.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    nonce = os.urandom(_NONCE_BYTES)
+    return base64.b64encode(nonce + _cipher(secret).encrypt(nonce, pem, _label(pair.kid, purpose))).decode("ascii")
+
+
+def unseal(sealed: str, kid: str, purpose: str, algorithm: str, secret: str) -> KeyPair:
+    """Raises KeyUnusable. The public half comes out of the seal too, never from the database:
+
+    whoever can write the database but does not know the secret must not be able to plant a key.
+    """
+    try:
+        raw = base64.b64decode(sealed, validate=True)
+        pem = _cipher(secret).decrypt(raw[:_NONCE_BYTES], raw[_NONCE_BYTES:], _label(kid, purpose))
+        # The seal vouches for the key, and OpenSSL's check of an RSA key costs 40 ms on every reload.
+        private = serialization.load_pem_private_key(pem, None, unsafe_skip_rsa_key_validation=True)
+    except (ValueError, InvalidTag) as error:
+        raise KeyUnusable(
+            f"signing key {kid} cannot be unsealed: AUTHGATE_SECRET_KEY is not the one it was made with, "
+            "or the row was changed. Restore that secret, or retire the key to have a new one made."
+        ) from error
+    if not isinstance(private, rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey):
+        raise KeyUnusable(f"signing key {kid} is of a kind that signs nothing here")
+    pair = _pair(private)
+    if (pair.kid, pair.algorithm) != (kid, algorithm):
+        raise KeyUnusable(f"signing key {kid} is not the {algorithm} key its row says")
+    return pair
+
+
+def _pair(private: rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey) -> KeyPair:
+    if isinstance(private, rsa.RSAPrivateKey):
+        if private.key_size < RSA_BITS:
+            raise KeyUnusable(f"an RSA key of {private.key_size} bits is too short")
+        algorithm, members = "RS256", RSAAlgorithm.to_jwk(private.public_key(), as_dict=True)
+        required = {name: members[name] for name in ("e", "kty", "n")}
+    else:
+        if not isinstance(private.curve, ec.SECP256R1):
+            raise KeyUnusable(f"a key on {private.curve.name} cannot sign ES256")
+        algorithm, members = "ES256", ECAlgorithm.to_jwk(private.public_key(), as_dict=True)
+        required = {name: members[name] for name in ("crv", "kty", "x", "y")}
+    kid = _thumbprint(required)
+    jwk = {**required, "kid": kid, "use": "sig", "alg": algorithm}
+    return KeyPair(kid, algorithm, jwk, private, private.public_key())
+
+
+def _thumbprint(required_members: dict[str, Any]) -> str:
+    """RFC 7638: the hash of the required members, in order and without spaces."""
+    canonical = json.dumps(required_members, sort_keys=True, separators=(",", ":")).encode("ascii")
+    return base64.urlsafe_b64encode(hashlib.sha256(canonical).digest()).rstrip(b"=").decode("ascii")
+
+
+def _cipher(secret: str) -> AESGCM:
+    # Own salt and info: this key is of no use for anything else that is derived from the same secret.
+    derivation = HKDF(hashes.SHA256(), 32, salt=b"authgate signing keys", info=b"seal private key v1")
+    return AESGCM(derivation.derive(secret.encode("utf-8")))
+
+
+def _label(kid: str, purpose: str) -> bytes:
+    """Bound to the seal, so that a sealed key cannot be moved to another row or purpose."""
+    return f"{purpose} {kid}".encode()

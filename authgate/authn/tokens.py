@@ -1,0 +1,127 @@
+"""The gateway's own tokens: minting and verifying them. Who may do what is decided elsewhere.
+
+Signatures are PyJWT's algorithm objects, each bound to one key in `keys`. Reading and claims are our own code,
+because every rule here is stricter than the library's.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterable, Mapping
+from enum import StrEnum
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+from authgate.authn.claims import LATEST, MAX_TEXT, VerifiedClaims, is_safe_text, verify_claims
+from authgate.authn.compact import MAX_TOKEN_BYTES, NotCompact, read_compact, read_object, write_compact
+from authgate.decision import InvalidCredential, Reason
+
+if TYPE_CHECKING:
+    from authgate.authn.keys import KeyPair
+    from authgate.authn.trust import TrustSnapshot
+
+RESERVED_CLAIMS = frozenset(("iss", "sub", "aud", "iat", "nbf", "exp", "jti", "roles", "email", "name"))
+_HEADER_MEMBERS = frozenset(("alg", "kid", "typ"))
+
+
+class Kind(StrEnum):
+    """The `typ` of a token (RFC 8725 3.11). One kind never passes as another."""
+
+    ACCESS = "at+jwt"
+    SESSION = "session+jwt"
+    ASSERTION = "assertion+jwt"  # for services behind the gateway, which itself accepts it nowhere
+
+
+# A browser may carry an access token of ours as its session; a session cookie is never a bearer token.
+_ACCEPTED_TYPES = {
+    Kind.ACCESS: frozenset((Kind.ACCESS.value,)),
+    Kind.SESSION: frozenset((Kind.SESSION.value, Kind.ACCESS.value)),
+    Kind.ASSERTION: frozenset[str](),
+}
+
+
+class ClaimRefused(ValueError):
+    """A token with this claim would be refused, so it is not minted."""
+
+
+def mint(
+    trust: TrustSnapshot,
+    subject: str,
+    *,
+    kind: Kind,
+    now: int,
+    ttl: int,
+    audience: str = "",
+    email: str = "",
+    name: str = "",
+    roles: Iterable[str] = (),
+    extra_claims: Mapping[str, Any] = MappingProxyType({}),
+) -> str:
+    """Raises ClaimRefused for whatever `verify` would refuse, save that another audience may be named."""
+    claims = {
+        **extra_claims,
+        "iss": trust.issuer,
+        "sub": subject,
+        "aud": audience or trust.audience,
+        "iat": now,
+        "exp": now + ttl,
+        "jti": secrets.token_urlsafe(16),
+        "roles": sorted(set(roles)),
+        "email": email,
+        "name": name,
+    }
+    _check_mintable(claims, extra_claims)
+    token = sign_claims(claims, trust.token_signer, kind)
+    if len(token) > MAX_TOKEN_BYTES:
+        raise ClaimRefused(f"the token would have {len(token)} bytes, and {MAX_TOKEN_BYTES} are accepted")
+    return token
+
+
+def sign_claims(claims: dict[str, Any], key: KeyPair, kind: Kind) -> str:
+    header = {"alg": key.algorithm, "kid": key.kid, "typ": kind.value}
+    return write_compact(header, claims, key.sign)
+
+
+def verify(unverified_token: bytes, trust: TrustSnapshot, kind: Kind, now: float) -> VerifiedClaims:
+    """Raises InvalidCredential. Until the signature is proven the reasons tell nothing of what the token says."""
+    try:
+        token = read_compact(unverified_token)
+        key = _choose_key(token.unverified_header, trust, kind)
+        if not key.verify(token.signing_input, token.unverified_signature):
+            raise InvalidCredential(Reason.BAD_SIGNATURE)
+        claims = read_object(token.unverified_payload)
+    except NotCompact as error:
+        raise InvalidCredential(Reason.INVALID_TOKEN) from error
+    return verify_claims(claims, trust, now)
+
+
+def _choose_key(unverified_header: dict[str, Any], trust: TrustSnapshot, kind: Kind) -> KeyPair:
+    # Exactly the members we write: `crit`, `b64`, `zip`, `enc`, and keys a token brings along (`jwk`, `jku`, `x5c`,
+    # `x5u`) need no rule each. A reader that knew only some of them was the bypass of lua-resty-jwt.
+    if unverified_header.keys() != _HEADER_MEMBERS:
+        raise InvalidCredential(Reason.INVALID_TOKEN)
+    kid = unverified_header["kid"]
+    if not isinstance(kid, str):
+        raise InvalidCredential(Reason.INVALID_TOKEN)
+    key = trust.token_keys.get(kid)
+    if key is None:
+        raise InvalidCredential(Reason.UNKNOWN_KEY)
+    # Our key's algorithm decides; the header may only agree (CVE-2026-48523, HS256 with the public key, `none`).
+    if unverified_header["alg"] != key.algorithm or unverified_header["typ"] not in _ACCEPTED_TYPES[kind]:
+        raise InvalidCredential(Reason.INVALID_TOKEN)
+    return key
+
+
+def _check_mintable(claims: dict[str, Any], extra_claims: Mapping[str, Any]) -> None:
+    reserved = sorted(RESERVED_CLAIMS & extra_claims.keys())
+    if reserved:
+        raise ClaimRefused(f"the claim {reserved[0]!r} is set by the gateway and cannot be given as an extra one")
+    texts = [("subject", claims["sub"]), ("audience", claims["aud"]), *(("role", role) for role in claims["roles"])]
+    texts += [(name, claims[name]) for name in ("email", "name") if claims[name]]
+    for what, text in texts:
+        if not is_safe_text(text):
+            raise ClaimRefused(
+                f"the {what} must have 1 to {MAX_TEXT} characters, no control characters, and no space around it"
+            )
+    if not claims["iat"] < claims["exp"] <= LATEST:
+        raise ClaimRefused("the time to live must be positive and end before the year 10000")

@@ -1,0 +1,96 @@
+"""What this process trusts: its keys, and which tokens are revoked. Loaded whole, swapped whole."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from types import MappingProxyType
+
+from django.conf import settings
+from django.db import transaction
+from django.utils import timezone
+
+from authgate import state
+from authgate.authn.claims import LEEWAY
+from authgate.authn.keys import KeyPair, generate_key_pair, seal, unseal
+from authgate.models import RevokedToken, SigningKey
+
+Purpose = SigningKey.Purpose
+# Clients of other makers verify RS256 everywhere. An assertion is signed for every new token, and ES256 signs
+# ten times faster than RS256.
+_ALGORITHMS = {Purpose.TOKENS: SigningKey.Algorithm.RS256, Purpose.ASSERTIONS: SigningKey.Algorithm.ES256}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TrustSnapshot:
+    """Keys of one purpose never verify what is meant for the other. In each mapping the newest key comes first."""
+
+    issuer: str
+    audience: str
+    session_cookie: bytes
+    token_keys: Mapping[str, KeyPair]
+    assertion_keys: Mapping[str, KeyPair]
+    token_signer: KeyPair
+    assertion_signer: KeyPair
+    revoked: frozenset[str]
+    jwks: bytes
+
+
+def load_trust() -> TrustSnapshot:
+    """Makes the keys that are missing. Raises KeyUnusable or DatabaseError; then there is nothing to trust."""
+    token_keys, assertion_keys = _load_keys(Purpose.TOKENS), _load_keys(Purpose.ASSERTIONS)
+    return TrustSnapshot(
+        issuer=settings.AUTHGATE_PUBLIC_URL,
+        audience=settings.AUTHGATE_PUBLIC_URL,
+        session_cookie=settings.AUTHGATE_SESSION_COOKIE.encode("ascii"),
+        token_keys=token_keys,
+        assertion_keys=assertion_keys,
+        token_signer=next(iter(token_keys.values())),
+        assertion_signer=next(iter(assertion_keys.values())),
+        revoked=_load_revoked(),
+        jwks=_build_jwks([*token_keys.values(), *assertion_keys.values()]),
+    )
+
+
+def create_signing_key(purpose: SigningKey.Purpose, algorithm: SigningKey.Algorithm) -> SigningKey:
+    """From the next reload on it signs for its purpose; the keys before it go on verifying until retired."""
+    pair = generate_key_pair(algorithm)
+    with transaction.atomic():
+        state.bump("trust")
+        return SigningKey.objects.create(
+            kid=pair.kid,
+            purpose=purpose,
+            algorithm=algorithm,
+            public_jwk=pair.public_jwk,
+            private_key=seal(pair, purpose, settings.SECRET_KEY),
+        )
+
+
+def _load_keys(purpose: SigningKey.Purpose) -> Mapping[str, KeyPair]:
+    rows = _rows(purpose) or _create_first(purpose)
+    pairs = (unseal(row.private_key, row.kid, row.purpose, row.algorithm, settings.SECRET_KEY) for row in rows)
+    return MappingProxyType({pair.kid: pair for pair in pairs})
+
+
+def _rows(purpose: SigningKey.Purpose) -> list[SigningKey]:
+    return list(SigningKey.objects.filter(purpose=purpose, retired_at=None).order_by("-created_at", "-pk"))
+
+
+def _create_first(purpose: SigningKey.Purpose) -> list[SigningKey]:
+    with transaction.atomic():
+        # Workers and machines start at the same time. The counter's row is the lock: the first one makes the
+        # key, the others wait here and then find it.
+        state.bump("trust")
+        return _rows(purpose) or [create_signing_key(purpose, _ALGORITHMS[purpose])]
+
+
+def _load_revoked() -> frozenset[str]:
+    # Kept a little past expiry: the clocks of two machines differ.
+    live = timezone.now() - timedelta(seconds=LEEWAY)
+    return frozenset(RevokedToken.objects.filter(expires_at__gt=live).values_list("jti", flat=True))
+
+
+def _build_jwks(pairs: list[KeyPair]) -> bytes:
+    return json.dumps({"keys": [pair.public_jwk for pair in pairs]}, separators=(",", ":")).encode("ascii")
