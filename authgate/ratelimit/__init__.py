@@ -1,0 +1,48 @@
+"""How fast a client may ask: a refused request takes nothing, and an unsure answer is a refusal."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable
+
+from django.conf import settings
+from django.core.signals import setting_changed
+
+from authgate.policy.table import Limit
+from authgate.ratelimit.clients import client_key
+from authgate.ratelimit.local import LocalLimits
+from authgate.ratelimit.shared import SharedLimits
+from authgate.ratelimit.storage import StorageError, open_storage
+
+__all__ = ["StorageError", "client_key", "close", "prepare", "take"]
+
+_limits: LocalLimits | SharedLimits | None = None
+
+
+def take(limit: Limit, key: str) -> float | Awaitable[float]:
+    """0.0 when allowed, otherwise seconds until the next would be. Awaitable only while Redis is asked."""
+    return (_limits or prepare()).take(limit, key)
+
+
+def prepare() -> LocalLimits | SharedLimits:
+    """Opens what limits need. Called at start-up, so that StorageError stops it with one clear line."""
+    global _limits
+    if _limits is None:
+        local = LocalLimits(open_storage(settings.AUTHGATE_DATA_DIR / "ratelimit.bin"))
+        url = settings.AUTHGATE_REDIS_URL
+        _limits = SharedLimits(url, local) if url else local
+    return _limits
+
+
+async def close() -> None:
+    """Ends what the running event loop holds open, before the loop ends."""
+    if isinstance(_limits, SharedLimits):
+        await _limits.close()
+
+
+def _forget(*, setting: str, **_: object) -> None:
+    global _limits
+    if setting in ("AUTHGATE_DATA_DIR", "AUTHGATE_REDIS_URL"):
+        _limits = None
+
+
+setting_changed.connect(_forget)

@@ -1,0 +1,99 @@
+"""Limits of one machine: exact over all its processes, without a server."""
+
+from __future__ import annotations
+
+import functools
+import os
+import struct
+import threading
+from fcntl import LOCK_EX, LOCK_NB, LOCK_UN, lockf
+from hashlib import blake2b
+from time import monotonic_ns
+
+from authgate.policy.table import Limit
+from authgate.ratelimit.storage import BUCKET_WORDS, BUCKETS, SLOTS, TABLE_WORD, Storage
+
+_DIGEST = struct.Struct("<QQ")
+_SECOND = 1_000_000_000
+_PATIENCE = 20_000_000  # nanoseconds to wait for another worker, whose turn takes a few thousand
+
+
+class LocalLimits:
+    """GCRA: per key one number, the time at which its credit is full again, kept under a lock on its bucket.
+
+    The locks are POSIX record locks: owned by a process, not inherited by a fork, and released by the kernel
+    the moment their owner dies. They do not hold threads of one process apart, hence the second lock.
+    """
+
+    def __init__(self, storage: Storage) -> None:
+        self._descriptor = storage.descriptor
+        self._words = memoryview(storage.memory).cast("Q")
+        self._hash_key = storage.hash_key
+        self._place = functools.lru_cache(maxsize=16384)(self._place_of)
+        self._renew_thread_lock()
+        # Some other thread may hold it at the very moment of a fork, and does not exist in the child.
+        os.register_at_fork(after_in_child=self._renew_thread_lock)
+
+    def take(self, limit: Limit, key: str) -> float:
+        bucket, fingerprint = self._place(limit.name, key)
+        with self._thread_lock:
+            if not self._lock(bucket):
+                return limit.interval
+            try:
+                return self._take(limit, bucket, fingerprint)
+            finally:
+                lockf(self._descriptor, LOCK_UN, 1, bucket)
+
+    def _take(self, limit: Limit, bucket: int, fingerprint: int) -> float:
+        interval = int(limit.interval * _SECOND)
+        credit = interval * (limit.burst or 1)
+        now = monotonic_ns()
+        slot, full_again = self._find(bucket, fingerprint)
+        if full_again < now:
+            full_again = now
+        elif full_again > now + credit:
+            full_again = now + credit  # the limit was changed: what is owed never exceeds one burst
+        wait = full_again + interval - now - credit
+        if wait > 0:
+            return wait / _SECOND
+        # In this order a worker killed between the two leaves a key not limited yet, never one that is limited
+        # by what another did.
+        self._words[slot] = fingerprint
+        self._words[slot + SLOTS] = full_again + interval
+        return 0.0
+
+    def _find(self, bucket: int, fingerprint: int) -> tuple[int, int]:
+        """The key's slot and its time; for a new key a slot to use, and 0."""
+        words = self._words
+        fingerprints = words[bucket : bucket + SLOTS].tolist()
+        if fingerprint in fingerprints:
+            slot = bucket + fingerprints.index(fingerprint)
+            return slot, words[slot + SLOTS]
+        # A time that has passed says no more than absence. When none has, forgetting the nearest forgives least,
+        # and to have it forgotten takes more requests, all counted, than are forgiven.
+        times = words[bucket + SLOTS : bucket + BUCKET_WORDS].tolist()
+        return bucket + times.index(min(times)), 0
+
+    def _lock(self, bucket: int) -> bool:
+        """False when another process keeps the bucket, stopped perhaps: the event loop cannot wait for it."""
+        deadline = 0
+        while True:
+            try:
+                lockf(self._descriptor, LOCK_EX | LOCK_NB, 1, bucket)
+            except (BlockingIOError, PermissionError):  # EAGAIN or EACCES, says POSIX
+                now = monotonic_ns()
+                deadline = deadline or now + _PATIENCE
+                if now > deadline:
+                    return False
+                os.sched_yield()
+            else:
+                return True
+
+    def _place_of(self, name: str, key: str) -> tuple[int, int]:
+        """The bucket, and a fingerprint that is never 0. Keyed: nobody can choose whom they collide with."""
+        digest = blake2b(f"{name}\0{key}".encode(), digest_size=16, key=self._hash_key)
+        number, fingerprint = _DIGEST.unpack(digest.digest())
+        return TABLE_WORD + number % BUCKETS * BUCKET_WORDS, fingerprint or 1
+
+    def _renew_thread_lock(self) -> None:
+        self._thread_lock = threading.Lock()

@@ -1,0 +1,121 @@
+"""Limits of several machines: exact by asking one Redis, by its clock. Without it each machine counts alone."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable
+from hashlib import blake2b
+from typing import NamedTuple
+from weakref import WeakKeyDictionary
+
+from redis.asyncio import BlockingConnectionPool, Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.commands.core import AsyncScript
+from redis.exceptions import RedisError
+
+from authgate.policy.table import Limit
+from authgate.ratelimit.local import LocalLimits
+
+logger = logging.getLogger(__name__)
+
+CONNECTIONS = 16
+TIMEOUT = 0.25  # a request waits this long once; then Redis is left alone for a while
+PAUSE = 1.0
+
+# GCRA as in local.py, in microseconds. Counting time from 2020 keeps fractions of one in a double. A refusal
+# writes nothing. The answer is text because Redis cuts numbers to integers.
+SCRIPT = """
+local time = redis.call('TIME')
+local now = (time[1] - 1577836800) * 1000000 + time[2]
+local interval, burst = tonumber(ARGV[1]), tonumber(ARGV[2])
+local credit = interval * burst
+local full_again = tonumber(redis.call('GET', KEYS[1]) or 0)
+full_again = math.min(math.max(full_again, now) + interval, now + credit + interval)
+local wait = full_again - (now + credit)
+if wait > 0 then return string.format('%.17g', wait) end
+redis.call('SET', KEYS[1], string.format('%.17g', full_again), 'PX', math.ceil((full_again - now) / 1000) + 1)
+return '0'
+"""
+
+
+class Client(NamedTuple):
+    redis: Redis
+    script: AsyncScript
+
+
+class SharedLimits:
+    def __init__(self, url: str, local: LocalLimits) -> None:
+        self._url = url
+        self._local = local
+        self._clients: WeakKeyDictionary[asyncio.AbstractEventLoop, Client] = WeakKeyDictionary()
+        self._failed = False
+        self._paused_until = 0.0
+
+    def take(self, limit: Limit, key: str) -> float | Awaitable[float]:
+        if not self._failed:
+            return self._ask(limit, key)
+        now = time.monotonic()
+        if now < self._paused_until:
+            return self._local.take(limit, key)
+        # This request tries whether Redis is back; the others do not wait for what it finds.
+        self._paused_until = now + PAUSE
+        return self._ask(limit, key)
+
+    async def _ask(self, limit: Limit, key: str) -> float:
+        try:
+            async with asyncio.timeout(TIMEOUT):
+                answer = await self._client().script(
+                    keys=[_key(limit.name, key)], args=[limit.interval * 1e6, max(limit.burst, 1)]
+                )
+            wait = float(answer) / 1e6
+        except (RedisError, OSError, TimeoutError, ValueError) as error:
+            self._note_failure(error)
+            return self._local.take(limit, key)
+        self._note_success()
+        return wait
+
+    async def close(self) -> None:
+        client = self._clients.pop(asyncio.get_running_loop(), None)
+        if client is not None:
+            await client.redis.aclose()
+
+    def _client(self) -> Client:
+        """Of the running loop: a connection of one loop cannot be used from another."""
+        loop = asyncio.get_running_loop()
+        client = self._clients.get(loop)
+        if client is None:
+            client = self._clients[loop] = _connect(self._url)
+        return client
+
+    def _note_failure(self, error: Exception) -> None:
+        self._paused_until = time.monotonic() + PAUSE
+        if not self._failed:
+            self._failed = True
+            logger.warning("Redis does not answer (%s): each machine counts alone", type(error).__name__)
+
+    def _note_success(self) -> None:
+        if self._failed:
+            self._failed = False
+            logger.info("Redis answers again: limits count across machines")
+
+
+def _connect(url: str) -> Client:
+    pool = BlockingConnectionPool.from_url(
+        url,
+        max_connections=CONNECTIONS,
+        timeout=TIMEOUT,
+        socket_timeout=TIMEOUT,
+        socket_connect_timeout=TIMEOUT,
+        retry=Retry(NoBackoff(), 1),  # the connection may have been closed while idle
+    )
+    redis = Redis.from_pool(pool)
+    return Client(redis, redis.register_script(SCRIPT))
+
+
+def _key(name: str, key: str) -> str:
+    """A digest: of one length whatever the subject, and no personal data in Redis."""
+    digest = blake2b(f"{name}\0{key}".encode(), digest_size=16)
+    return f"authgate:limit:{digest.hexdigest()}"
