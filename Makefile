@@ -1,0 +1,54 @@
+# make setup run test check bench: each works on a fresh machine and does only what is missing.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+PYTHON ?= python3
+PORT ?= 8000
+BIN := .venv/bin
+
+# The programs tests and benchmarks use beside Python's packages: Debian package and the command it brings.
+TEST_PACKAGES := nginx-light:nginx chromium:chromium
+BENCH_PACKAGES := nginx-light:nginx wrk:wrk apache2:apache2 libapache2-mod-auth-openidc:
+
+.PHONY: help setup run test check bench packages-%
+
+help:
+	@echo 'make setup            virtualenv with all dependencies in .venv'
+	@echo 'make run [PORT=8000]  the gateway with a demo service behind it, on loopback'
+	@echo 'make test [ARGS=…]    everything the suite needs, then the suite (ARGS go to pytest)'
+	@echo 'make check            formatting, lint, types, import arrows, Django checks, missing migrations'
+	@echo 'make bench            the gateway measured beside its peers'
+
+# Two stamps: running the gateway does not wait for what only tests need.
+.venv/.runtime: requirements.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "authgate needs Python 3.11 or later")'
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --disable-pip-version-check --quiet -r requirements.txt
+	touch $@
+
+.venv/.dev: requirements-dev.txt .venv/.runtime
+	$(BIN)/python -m pip install --disable-pip-version-check --quiet -r requirements-dev.txt
+	touch $@
+
+setup: .venv/.dev
+
+run: .venv/.runtime
+	@exec $(BIN)/python manage.py demo --port $(PORT)
+
+test: .venv/.dev packages-test
+	@$(BIN)/python -m pytest $(ARGS)
+
+check: .venv/.dev
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
+	$(BIN)/python manage.py check --fail-level WARNING
+	$(BIN)/python manage.py makemigrations --check --dry-run
+
+bench: .venv/.dev packages-bench
+	@$(BIN)/python -m benchmarks $(ARGS)
+
+packages-test: ; @.ci/packages $(TEST_PACKAGES)
+packages-bench: ; @.ci/packages $(BENCH_PACKAGES)

@@ -1,0 +1,49 @@
+"""What the first start of the demo writes into the data directory; later starts keep it."""
+
+from __future__ import annotations
+
+import secrets
+from pathlib import Path
+
+from django.contrib.auth import get_user_model
+from django.core.management import call_command
+from django.core.management.base import CommandError
+from django.db import transaction
+
+from authgate.authn.trust import load_trust
+from authgate.models import PolicyRevision
+from authgate.policy import compiler, document, revisions
+
+POLICY_FILE = Path(__file__).with_name("policy.yaml")
+LONGEST_SOCKET_PATH = 107  # sun_path of Linux, less its final zero
+
+
+def socket_path(data_dir: Path) -> Path:
+    """A socket, not a port: the policy names it for good and nothing else can have taken it meanwhile."""
+    path = data_dir / "demo.sock"
+    if len(str(path).encode()) > LONGEST_SOCKET_PATH:
+        raise CommandError(f"AUTHGATE_DATA_DIR: too long a path for a Unix socket in it: {data_dir}")
+    return path
+
+
+def prepare(data_dir: Path) -> str | None:
+    """Database, keys, policy and account; the account's password when it was just made."""
+    call_command("migrate", verbosity=0, interactive=False)
+    call_command("createcachetable", verbosity=0)
+    load_trust()
+    with transaction.atomic():
+        if not PolicyRevision.objects.exists():
+            text = POLICY_FILE.read_text(encoding="utf-8").replace("@TARGET@", f"unix:{socket_path(data_dir)}")
+            compiler.apply_document(document.parse_yaml(text))
+            revisions.publish("demo", "Demo policy")
+    return create_admin()
+
+
+def create_admin() -> str | None:
+    """The new account's password; None when there is an account already."""
+    users = get_user_model().objects
+    if users.filter(username="admin").exists():
+        return None
+    password = secrets.token_urlsafe(15)
+    users.create_superuser("admin", "admin@localhost", password)
+    return password

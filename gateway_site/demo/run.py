@@ -1,0 +1,43 @@
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+from django.core.management.base import OutputWrapper
+
+from gateway_site.demo.banner import banner
+from gateway_site.demo.data import prepare, socket_path
+from gateway_site.demo.processes import Processes, claim_directory, claim_port
+
+
+def run(*, port: int, root: Path, data_dir: Path, auth_prefix: str, out: OutputWrapper) -> None:
+    """Prepare, start, print where everything is, and stay until told to stop."""
+    claim_port(port)
+    lock = claim_directory(data_dir)
+    upstream_socket = socket_path(data_dir)
+    url = os.environ.get("AUTHGATE_PUBLIC_URL") or f"http://localhost:{port}"
+    environment = {**os.environ, "AUTHGATE_PUBLIC_URL": url}
+    try:
+        with Processes() as processes:
+            password = prepare(data_dir)
+            processes.start("the demo service", _upstream(upstream_socket), cwd=root, env=environment)
+            processes.start("the gateway", _gateway(port), cwd=root, env=environment)
+            if processes.wait_for_url(f"http://127.0.0.1:{port}/health/ready"):
+                out.write(banner(url=url, auth_prefix=auth_prefix, data_dir=data_dir, root=root, password=password))
+                out.flush()
+                processes.wait()
+    finally:
+        upstream_socket.unlink(missing_ok=True)
+        os.close(lock)
+
+
+def _upstream(socket: Path) -> list[str]:
+    return [
+        sys.executable, "-m", "uvicorn", "gateway_site.demo.upstream:application", "--uds", str(socket),
+        "--no-access-log", "--log-level", "warning", "--lifespan", "off", "--timeout-graceful-shutdown", "1",
+    ]  # fmt: skip
+
+
+def _gateway(port: int) -> list[str]:
+    return [sys.executable, "manage.py", "serve", "--bind", f"127.0.0.1:{port}"]
