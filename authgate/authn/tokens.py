@@ -51,7 +51,7 @@ def mint(
     kind: Kind,
     now: int,
     ttl: int,
-    audience: str = "",
+    audience: str | None = None,
     email: str = "",
     name: str = "",
     roles: Iterable[str] = (),
@@ -62,7 +62,7 @@ def mint(
         **extra_claims,
         "iss": trust.issuer,
         "sub": subject,
-        "aud": audience or trust.audience,
+        "aud": trust.audience if audience is None else audience,
         "iat": now,
         "exp": now + ttl,
         "jti": secrets.token_urlsafe(16),
@@ -70,8 +70,12 @@ def mint(
         "email": email,
         "name": name,
     }
-    _check_mintable(claims, extra_claims)
-    token = sign_claims(claims, trust.token_signer, kind)
+    _check_mintable(claims, extra_claims, audience)
+    try:
+        token = sign_claims(claims, trust.token_signer, kind)
+        read_object(token.split(".")[1].encode())
+    except (ValueError, RecursionError) as error:
+        raise ClaimRefused("a claim is nested too deeply or is not valid JSON") from error
     if len(token) > MAX_TOKEN_BYTES:
         raise ClaimRefused(f"the token would have {len(token)} bytes, and {MAX_TOKEN_BYTES} are accepted")
     return token
@@ -112,12 +116,14 @@ def _choose_key(unverified_header: dict[str, Any], trust: TrustSnapshot, kind: K
     return key
 
 
-def _check_mintable(claims: dict[str, Any], extra_claims: Mapping[str, Any]) -> None:
+def _check_mintable(claims: dict[str, Any], extra_claims: Mapping[str, Any], audience: str | None) -> None:
     reserved = sorted(RESERVED_CLAIMS & extra_claims.keys())
     if reserved:
         raise ClaimRefused(f"the claim {reserved[0]!r} is set by the gateway and cannot be given as an extra one")
-    texts = [("subject", claims["sub"]), ("audience", claims["aud"]), *(("role", role) for role in claims["roles"])]
+    texts = [("subject", claims["sub"]), *(("role", role) for role in claims["roles"])]
     texts += [(name, claims[name]) for name in ("email", "name") if claims[name]]
+    if audience is not None:
+        texts.append(("audience", audience))
     for what, text in texts:
         if not is_safe_text(text):
             raise ClaimRefused(

@@ -1,0 +1,116 @@
+from __future__ import annotations
+
+import json
+import shlex
+import time
+from argparse import ArgumentParser
+from collections.abc import Iterable
+from typing import Any, NoReturn
+
+from django.conf import settings
+from django.core.management.base import BaseCommand, CommandError
+from django.db import DatabaseError
+
+from authgate.authn.keys import KeyUnusable
+from authgate.authn.tokens import ClaimRefused, Kind, mint
+from authgate.policy import snapshot
+from authgate.policy.document import PolicyDocument
+from authgate.policy.errors import PolicyInvalid
+
+DEFAULT_TTL = 3600
+MAX_TTL = 366 * 24 * 3600  # a machine's token is renewed at least once a year
+
+
+class Command(BaseCommand):
+    help = "Mint a signed access token for the gateway, and print how to use it."
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("subject", help="who the token stands for (claim sub)")
+        parser.add_argument("--email", default="")
+        parser.add_argument("--name", default="")
+        parser.add_argument("--role", action="append", default=[], metavar="R", help="may be repeated")
+        parser.add_argument("--ttl", default=str(DEFAULT_TTL), metavar="SECONDS", help="default: one hour")
+        parser.add_argument("--audience", help="default: this gateway, which refuses every other")
+        parser.add_argument(
+            "--claim", action="append", default=[], metavar="K=V", help="V is JSON, else text; may be repeated"
+        )
+        parser.add_argument("--quiet", action="store_true", help="print the token and nothing else")
+
+    def handle(self, *, subject: str, role: list[str], audience: str | None, quiet: bool, **options: Any) -> None:
+        ttl, extra_claims = _parse_ttl(options["ttl"]), _parse_claims(options["claim"])
+        current = _load_snapshot()
+        try:
+            token = mint(
+                current.trust,
+                subject,
+                kind=Kind.ACCESS,
+                now=int(time.time()),
+                ttl=ttl,
+                audience=audience,
+                email=options["email"],
+                name=options["name"],
+                roles=role,
+                extra_claims=extra_claims,
+            )
+        except ClaimRefused as error:
+            raise CommandError(str(error)) from error
+        self._warn_of_unknown(role, current.document)
+        self.stdout.write(token)
+        if not quiet and audience in (None, current.trust.audience):
+            self.stdout.write(f"\n{_curl_line(token, current.document)}")
+
+    def _warn_of_unknown(self, roles: Iterable[str], document: PolicyDocument) -> None:
+        for role in sorted(set(roles) - document.roles.keys()):
+            self.stderr.write(f"warning: the policy knows no role {role!r}")
+
+
+def _load_snapshot() -> snapshot.Snapshot:
+    try:
+        return snapshot.load()
+    except DatabaseError as error:
+        raise CommandError(f"the database is not ready ({error}); has `manage.py migrate` been run?") from error
+    except (KeyUnusable, PolicyInvalid) as error:
+        raise CommandError(str(error)) from error
+
+
+def _parse_ttl(text: str) -> int:
+    ttl = int(text) if text.isascii() and text.isdigit() and len(text) < 10 else 0
+    if not 0 < ttl <= MAX_TTL:
+        raise CommandError(f"--ttl must be whole seconds from 1 to {MAX_TTL}, not {text!r}")
+    return ttl
+
+
+def _parse_claims(pairs: Iterable[str]) -> dict[str, Any]:
+    claims: dict[str, Any] = {}
+    for pair in pairs:
+        name, equals, text = pair.partition("=")
+        if not equals or not name:
+            raise CommandError(f"--claim must look like NAME=VALUE, not {pair!r}")
+        if name in claims:
+            raise CommandError(f"--claim {name} is given twice")
+        claims[name] = _parse_value(text)
+    return claims
+
+
+def _parse_value(text: str) -> Any:
+    try:
+        return json.loads(text, parse_constant=_refuse_constant)
+    except (ValueError, RecursionError):
+        return text
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _curl_line(token: str, document: PolicyDocument) -> str:
+    header = shlex.quote(f"Authorization: Bearer {token}")
+    return f"curl -H {header} {shlex.quote(settings.AUTHGATE_PUBLIC_URL + _path_to_try(document))}"
+
+
+def _path_to_try(document: PolicyDocument) -> str:
+    """Of a route that asks who is there and answers a plain GET on the public URL; /auth/me always does."""
+    for route in document.routes:
+        if route.enabled and route.access != "public" and not route.host and "GET" in (route.methods or ("GET",)):
+            return route.path
+    return f"{settings.AUTHGATE_AUTH_PREFIX}/me"
