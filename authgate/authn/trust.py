@@ -82,7 +82,7 @@ def _create_first(purpose: SigningKey.Purpose) -> list[SigningKey]:
     with transaction.atomic():
         # Workers and machines start at the same time. The counter's row is the lock: the first one makes the
         # key, the others wait here and then find it.
-        state.bump("trust")
+        state.lock("trust")
         return _rows(purpose) or [create_signing_key(purpose, _ALGORITHMS[purpose])]
 
 

@@ -1,0 +1,27 @@
+"""The door of Django views that answer only to a proven caller."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import wraps
+
+from django.http import HttpRequest, HttpResponse
+
+from authgate import responses
+from authgate.decision import Identity, Reason
+
+IdentityView = Callable[[HttpRequest, Identity], HttpResponse]
+
+
+def identity_required(view: IdentityView) -> Callable[[HttpRequest], HttpResponse]:
+    """Calls the view with the identity that JWTAuthenticationMiddleware proved, or refuses as the gate would."""
+
+    @wraps(view)
+    def refuse_or_view(request: HttpRequest) -> HttpResponse:
+        identity: Identity | None = request.identity  # type: ignore[attr-defined]
+        error: Reason | None = request.identity_error  # type: ignore[attr-defined]
+        if identity is None or error is not None:
+            return responses.refuse_django(request, error or Reason.NO_CREDENTIAL)
+        return view(request, identity)
+
+    return refuse_or_view
