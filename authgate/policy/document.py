@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
 from authgate.policy import yaml_text
 from authgate.policy.errors import PolicyError, PolicyInvalid
+from authgate.policy.pace import Pace, at_once
 from authgate.policy.schema import (
     Access,
     Grant,
@@ -29,7 +30,7 @@ from authgate.policy.validation import validate
 __all__ = [
     "Access", "Grant", "LimitKey", "Match", "PolicyDocument", "PolicyError", "PolicyInvalid", "RateLimit",
     "Role", "Route", "Strict", "Timeouts", "Upstream", "When",
-    "from_plain", "parse_json", "parse_yaml", "to_json", "to_plain", "to_yaml", "validate",
+    "from_plain", "parse_json", "parse_stored", "parse_yaml", "to_json", "to_plain", "to_yaml", "validate",
 ]  # fmt: skip
 
 
@@ -44,6 +45,22 @@ def parse_json(text: str) -> PolicyDocument:
     except (ValueError, RecursionError) as error:
         raise PolicyInvalid([PolicyError((), f"not JSON: {error}")]) from error
     return from_plain(_versioned(value))
+
+
+def parse_stored(text: str, *, pace: Pace = at_once) -> PolicyDocument:
+    """What to_json() wrote, piece by piece. Raises PolicyInvalid."""
+    try:
+        stored = _stored.decode(text)
+        routes = tuple(_route.decode(raw) for raw in pace(stored.routes))
+    except msgspec.MsgspecError:
+        return parse_json(text)  # slower, but it says what is wrong and where
+    return PolicyDocument(
+        upstreams=stored.upstreams,
+        roles=stored.roles,
+        grants=stored.grants,
+        rate_limits=stored.rate_limits,
+        routes=routes,
+    )
 
 
 def to_json(document: PolicyDocument) -> str:
@@ -70,6 +87,19 @@ def from_plain(value: Any) -> PolicyDocument:
     except msgspec.ValidationError as error:
         found = list(find_faults(value)) or [PolicyError((), str(error))]
         raise PolicyInvalid(found) from error
+
+
+class _Stored(Strict, frozen=True):
+    version: Literal[1]
+    upstreams: dict[str, Upstream]
+    roles: dict[str, Role]
+    grants: tuple[Grant, ...]
+    rate_limits: dict[str, RateLimit]
+    routes: tuple[msgspec.Raw, ...]
+
+
+_stored = msgspec.json.Decoder(_Stored)
+_route = msgspec.json.Decoder(Route)
 
 
 def _versioned(value: Any) -> Any:

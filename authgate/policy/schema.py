@@ -12,9 +12,7 @@ LimitKey = Literal["client", "subject", "route"]
 
 
 # Nothing here can form a cycle; without gc=False every collection would walk tens of thousands of routes.
-class Strict(
-    msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, kw_only=True, gc=False
-):
+class Strict(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, kw_only=True, gc=False):
     """Unknown keys are errors: a misspelt restriction must never be silently absent."""
 
 

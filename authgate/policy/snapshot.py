@@ -2,26 +2,186 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+import logging
+import threading
+import time
+from dataclasses import dataclass, replace
 
-if TYPE_CHECKING:
-    from authgate.authn.trust import TrustSnapshot
-    from authgate.policy.rules import GrantRules
-    from authgate.policy.table import RouteTable
+from django.db import Error as DatabaseProblem
+from django.db import connection
+
+from authgate.authn.cache import IdentityCache
+from authgate.authn.trust import TrustSnapshot, load_trust
+from authgate.models import PolicyRevision, StateVersion
+from authgate.policy.compiler import check
+from authgate.policy.document import PolicyDocument, PolicyInvalid, parse_stored
+from authgate.policy.pace import Pace, at_once, politely
+from authgate.policy.rules import GrantRules
+from authgate.policy.table import RouteTable, build_table
+
+logger = logging.getLogger(__name__)
+
+POLL_SECONDS = 0.5
+FIRST_LOAD_SECONDS = 15.0
+# A poll that hangs, on a lock or a dead network, is a fault too although nothing was raised.
+SILENCE_SECONDS = 15.0
+MAX_BACKOFF_SECONDS = 10.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Snapshot:
     revision: int
+    document: PolicyDocument
     table: RouteTable
     grants: GrantRules
     trust: TrustSnapshot
+    identities: IdentityCache  # new with every snapshot: any change of policy or trust forgets them all
 
 
 _current: Snapshot | None = None
+_watcher: _Watcher | None = None
 
 
 def current() -> Snapshot | None:
     """None until the first load: then nothing is allowed and readiness is red."""
     return _current
+
+
+def install(snapshot: Snapshot) -> None:
+    global _current
+    _current = snapshot
+
+
+def load(*, pace: Pace = at_once) -> Snapshot:
+    """From the database: the latest revision, never rows. Raises; before the first revision all is denied."""
+    latest = PolicyRevision.objects.order_by("-number").values_list("number", "document").first()
+    number, text = latest or (0, "")
+    document = parse_stored(text, pace=pace) if text else PolicyDocument()
+    table = build_table(document, check(document, pace=pace), pace=pace)
+    return Snapshot(number, document, table, GrantRules(document.grants), load_trust(), IdentityCache())
+
+
+def start_watching() -> None:
+    """In each worker, after the fork. Returns when the first load has succeeded or failed; see fault()."""
+    global _watcher
+    stop_watching()
+    _watcher = _Watcher()
+    _watcher.start()
+
+
+def stop_watching() -> None:
+    global _watcher
+    if _watcher is not None:
+        _watcher.stop()
+        _watcher = None
+
+
+def fault() -> str | None:
+    """Why what is served may be out of date, in one line; None when all is well."""
+    return _watcher.problem() if _watcher is not None else None
+
+
+class _Watcher:
+    """Polls both counters in a thread of its own, so that a slow database never stops the event loop."""
+
+    def __init__(self) -> None:
+        self._thread = threading.Thread(target=self._run, name="policy-watcher", daemon=True)
+        self._stopping = threading.Event()
+        self._first_done = threading.Event()
+        self._loaded: dict[str, int] | None = None
+        self._tried: dict[str, int] | None = None
+        self._problem: str | None = None
+        self._failures = 0
+        self._retry_at = 0.0
+        self._polled_at = time.monotonic()
+
+    def start(self) -> None:
+        self._thread.start()
+        if not self._first_done.wait(FIRST_LOAD_SECONDS):
+            logger.error("policy: the database has not answered yet")
+
+    def stop(self) -> None:
+        self._stopping.set()
+        # After a fork the thread exists in the parent only.
+        if self._thread.is_alive():
+            self._thread.join(timeout=5)
+
+    def problem(self) -> str | None:
+        silence = time.monotonic() - self._polled_at
+        if silence > SILENCE_SECONDS:
+            return self._problem or f"the database has not answered for {silence:.0f} seconds"
+        return self._problem
+
+    def _run(self) -> None:
+        while not self._stopping.is_set():
+            self._poll()
+            self._first_done.set()
+            self._stopping.wait(POLL_SECONDS)
+        connection.close()
+
+    def _poll(self) -> None:
+        try:
+            self._refresh(_read_versions())
+        # Whatever goes wrong, this thread must live to try again; the last good snapshot goes on.
+        except Exception as error:
+            connection.close()
+            self._failed(_one_line(error))
+        finally:
+            self._polled_at = time.monotonic()
+            if connection.vendor == "sqlite":
+                # A restored backup is another file; an open connection would go on reading the one it replaced.
+                connection.close()
+
+    def _refresh(self, versions: dict[str, int]) -> None:
+        # The counters were read before the state: whatever changes meanwhile is seen by the next poll.
+        if versions != self._loaded:
+            if versions == self._tried and time.monotonic() < self._retry_at:
+                return
+            self._tried = versions
+            self._reload(versions)
+            self._loaded = versions
+        self._recovered()
+
+    def _reload(self, versions: dict[str, int]) -> None:
+        before = current()
+        if before and self._loaded and versions.get("policy") == self._loaded.get("policy"):
+            install(replace(before, trust=load_trust(), identities=IdentityCache()))
+            return
+        snapshot = load(pace=politely if before else at_once)
+        install(snapshot)
+        logger.info("policy revision %d is live: %d routes", snapshot.revision, len(snapshot.table.entries))
+
+    def _failed(self, problem: str) -> None:
+        if problem != self._problem:
+            logger.error("policy: %s; %s", problem, _what_is_served())
+        self._problem = problem
+        self._retry_at = time.monotonic() + min(POLL_SECONDS * 2**self._failures, MAX_BACKOFF_SECONDS)
+        self._failures = min(self._failures + 1, 10)
+
+    def _recovered(self) -> None:
+        if self._problem is not None:
+            logger.info("policy: recovered")
+        self._problem, self._failures = None, 0
+
+
+def _read_versions() -> dict[str, int]:
+    query = StateVersion.objects.values_list("name", "value")
+    try:
+        return dict(query)
+    except DatabaseProblem:
+        # The server restarted, or closed an idle connection: a new one may do.
+        connection.close()
+        return dict(query.all())
+
+
+def _what_is_served() -> str:
+    snapshot = current()
+    return f"revision {snapshot.revision} stays in force" if snapshot else "nothing is allowed"
+
+
+def _one_line(error: Exception) -> str:
+    if isinstance(error, PolicyInvalid):
+        more = f" (and {len(error.errors) - 1} more)" if len(error.errors) > 1 else ""
+        return f"{error.errors[0]}{more}"
+    cause = " ".join(str(error).split())
+    return f"database: {cause}" if isinstance(error, DatabaseProblem) else f"{type(error).__name__}: {cause}"

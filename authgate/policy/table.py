@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from authgate.policy.errors import PolicyError, PolicyInvalid
+from authgate.policy.pace import Pace, at_once
 from authgate.policy.places import host_problem, method_problem, path_problem
 from authgate.policy.schema import PolicyDocument, RateLimit, Route, Timeouts, Upstream
-from authgate.policy.validation import Pace, served_methods
+from authgate.policy.validation import served_methods
 
 DEFAULT_TIMEOUTS = Timeouts(connect=5.0, response=60.0, idle=60.0)
 
@@ -142,9 +143,7 @@ class RouteTable:
         return self._hosts.setdefault(host, _Paths())
 
 
-def build_table(
-    document: PolicyDocument, errors: Iterable[PolicyError] = (), *, pace: Pace = iter
-) -> RouteTable:
+def build_table(document: PolicyDocument, errors: Iterable[PolicyError] = (), *, pace: Pace = at_once) -> RouteTable:
     """Routes with errors stay in and deny. Raises PolicyInvalid for one that cannot be placed at all:
     leaving it out would hand its requests to a looser route.
     """

@@ -87,9 +87,7 @@ def _host_problem(host: str) -> str | None:
     return None if _NAME.fullmatch(host) else f"{host!r} is not a host name or address"
 
 
-def _literal_problem(
-    text: str, kind: type[ipaddress.IPv4Address] | type[ipaddress.IPv6Address]
-) -> str | None:
+def _literal_problem(text: str, kind: type[ipaddress.IPv4Address] | type[ipaddress.IPv6Address]) -> str | None:
     try:
         address = kind(text)
     except ValueError:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
 
 from authgate.policy.errors import Place, PolicyError
+from authgate.policy.pace import Pace, at_once
 from authgate.policy.places import host_problem, method_problem, path_problem, reserved_problem
 from authgate.policy.schema import Grant, PolicyDocument, RateLimit, Route, Timeouts, When
 from authgate.policy.targets import target_problem
-
-Pace = Callable[[Iterable[Route]], Iterable[Route]]
 
 MAX_SECONDS = 86400
 MAX_COUNT = 1_000_000
@@ -23,7 +22,7 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 
 def validate(
-    document: PolicyDocument, *, public_host: str, auth_prefix: str, pace: Pace = iter
+    document: PolicyDocument, *, public_host: str, auth_prefix: str, pace: Pace = at_once
 ) -> list[PolicyError]:
     """All faults, in the order of the document. `pace` may slow the walk over the routes down."""
     errors = [*_check_upstreams(document), *_check_roles(document), *_check_grants(document)]
@@ -57,9 +56,7 @@ def _check_roles(document: PolicyDocument) -> Iterator[PolicyError]:
     for name, role in document.roles.items():
         yield from _check_name(name, ("roles", name))
         if _CONTROL.search(role.description) or len(role.description) > 500:
-            yield PolicyError(
-                ("roles", name, "description"), "at most 500 characters and no control characters"
-            )
+            yield PolicyError(("roles", name, "description"), "at most 500 characters and no control characters")
 
 
 def _check_grants(document: PolicyDocument) -> Iterator[PolicyError]:

@@ -1,0 +1,88 @@
+from __future__ import annotations
+
+import os
+import sys
+from argparse import ArgumentParser
+from pathlib import Path
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError
+from django.db import Error as DatabaseProblem
+
+from authgate.models import PolicyRevision
+from authgate.policy import listing, policy_file, revisions
+from authgate.policy.document import PolicyInvalid, to_yaml
+from authgate.policy.policy_file import FileProblem
+
+
+class Command(BaseCommand):
+    help = "Export, import, show, list and roll back the policy."
+    # Works also while the rest of the project cannot start; what it imports is validated anyway.
+    requires_system_checks = []
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        actions = parser.add_subparsers(dest="action", required=True)
+        export = actions.add_parser("export", help="write the live policy as YAML")
+        export.add_argument("file", nargs="?", default="-", help="default: standard output")
+        import_ = actions.add_parser("import", help="replace the policy by a YAML file, whole or not at all")
+        import_.add_argument("file", help="- for standard input")
+        actions.add_parser("show", help="the live routes in the order in which they win")
+        actions.add_parser("history", help="all revisions, newest first")
+        rollback = actions.add_parser("rollback", help="publish an earlier revision again")
+        rollback.add_argument("number", type=int)
+
+    def handle(self, *args: Any, action: str, **options: Any) -> None:
+        try:
+            getattr(self, f"_{action}")(**options)
+            self.stdout.flush()
+        except BrokenPipeError:
+            _forget_stdout()
+        except PolicyInvalid as error:
+            lines = [f"{len(error.errors)} problem(s) in the policy; nothing was changed", *map(str, error.errors)]
+            raise CommandError("\n".join(lines)) from error
+        except PolicyRevision.DoesNotExist as error:
+            raise CommandError(f"there is no revision {options['number']}") from error
+        except FileProblem as error:
+            raise CommandError(str(error)) from error
+        except DatabaseProblem as error:
+            raise CommandError(f"database: {' '.join(str(error).split())}; nothing was changed") from error
+        except OSError as error:
+            raise CommandError(f"standard output: {error.strerror or error}") from error
+
+    def _export(self, file: str, **_: Any) -> None:
+        text = to_yaml(revisions.live_document())
+        if file == "-":
+            self.stdout.write(text, ending="")
+        else:
+            policy_file.write(Path(file), text)
+
+    def _import(self, file: str, **_: Any) -> None:
+        document = policy_file.read(file, sys.stdin.buffer)
+        before = revisions.latest()
+        revision = revisions.replace(document, "policy import", f"import of {Path(file).name}")
+        self._report(before, revision)
+
+    def _rollback(self, number: int, **_: Any) -> None:
+        before = revisions.latest()
+        self._report(before, revisions.rollback(number, "policy rollback"))
+
+    def _show(self, **_: Any) -> None:
+        revision = revisions.latest()
+        self.stdout.write(f"revision {revision.number if revision else 0}")
+        for line in listing.route_lines(revisions.live_document()):
+            self.stdout.write(line)
+
+    def _history(self, **_: Any) -> None:
+        for line in listing.revision_lines():
+            self.stdout.write(line)
+
+    def _report(self, before: PolicyRevision | None, revision: PolicyRevision) -> None:
+        if before is not None and before.number == revision.number:
+            self.stdout.write(f"nothing changed; revision {revision.number} stays live")
+        else:
+            self.stdout.write(f"revision {revision.number} is live")
+
+
+def _forget_stdout() -> None:
+    """The reader has gone (`| head`): the interpreter would complain when it flushes at exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -1,0 +1,57 @@
+"""The policy as lines of text for a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from authgate.models import PolicyRevision
+from authgate.policy.changes import describe_changes
+from authgate.policy.document import PolicyDocument, PolicyInvalid, Route, parse_json
+from authgate.policy.table import match_order
+
+_HEADINGS = ("HOST", "PATH", "METHODS", "ACCESS", "UPSTREAM", "LIMIT", "ROUTE")
+
+
+def route_lines(document: PolicyDocument) -> Iterator[str]:
+    """In the order in which routes win against each other."""
+    rows = [_HEADINGS, *(_route_row(route) for route in sorted(document.routes, key=match_order))]
+    return _aligned(rows)
+
+
+def revision_lines() -> Iterator[str]:
+    """Newest first."""
+    rows = [("REVISION", "TIME (UTC)", "AUTHOR", "CHANGES", "COMMENT")]
+    before = PolicyDocument()
+    for revision in PolicyRevision.objects.order_by("number").iterator():
+        document = _document(revision)
+        count = "?" if document is None else str(len(describe_changes(before, document)))
+        before = document or before
+        time = f"{revision.created_at:%Y-%m-%d %H:%M:%S}"
+        rows.insert(1, (str(revision.number), time, revision.author, count, revision.comment))
+    return _aligned(rows)
+
+
+def _route_row(route: Route) -> tuple[str, ...]:
+    below = "" if route.match == "exact" else "*" if route.path == "/" else "/*"
+    return (
+        route.host or "any",
+        route.path + below,
+        ",".join(route.methods) or "all",
+        f"roles {','.join(route.roles)}" if route.access == "roles" else route.access,
+        route.upstream,
+        route.rate_limit or "-",
+        route.name + ("" if route.enabled else " (disabled)"),
+    )
+
+
+def _document(revision: PolicyRevision) -> PolicyDocument | None:
+    try:
+        return parse_json(revision.document)
+    except PolicyInvalid:
+        return None
+
+
+def _aligned(rows: Sequence[tuple[str, ...]]) -> Iterator[str]:
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        yield "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()

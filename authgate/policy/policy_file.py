@@ -1,0 +1,58 @@
+"""Policy files on disk: bounded when read, whole or untouched when written."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from pathlib import Path
+from typing import BinaryIO
+
+from authgate.policy.document import PolicyDocument, parse_yaml
+from authgate.policy.yaml_text import MAX_BYTES
+
+
+class FileProblem(Exception):
+    """One line that names the file."""
+
+
+def read(name: str, standard_input: BinaryIO) -> PolicyDocument:
+    """`-` is standard input. Raises FileProblem or PolicyInvalid."""
+    return parse_yaml(_text(name, standard_input))
+
+
+def _text(name: str, standard_input: BinaryIO) -> str:
+    try:
+        if name == "-":
+            content = standard_input.read(MAX_BYTES + 1)
+        else:
+            with open(name, "rb") as file:
+                content = file.read(MAX_BYTES + 1)
+        return content.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise FileProblem(f"{name}: not UTF-8 text (byte {error.start})") from error
+    except (OSError, ValueError) as error:
+        raise FileProblem(f"{name}: {getattr(error, 'strerror', None) or error}") from error
+
+
+def write(path: Path, text: str) -> None:
+    """Raises FileProblem; what was there before stays there then."""
+    try:
+        if path.exists() and not path.is_file():
+            # A pipe or a device cannot be replaced; a directory says so itself.
+            path.write_text(text, encoding="utf-8")
+        else:
+            _replace(path.resolve(), text)
+    except OSError as error:
+        raise FileProblem(f"{path}: {error.strerror or error}") from error
+
+
+def _replace(path: Path, text: str) -> None:
+    draft = path.with_name(f".{path.name}.{secrets.token_hex(6)}")
+    try:
+        with draft.open("x", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        draft.replace(path)
+    finally:
+        draft.unlink(missing_ok=True)
