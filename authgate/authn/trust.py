@@ -10,6 +10,8 @@ from types import MappingProxyType
 
 from django.conf import settings
 from django.db import transaction
+from django.db.models.signals import post_delete, post_save
+from django.dispatch import receiver
 from django.utils import timezone
 
 from authgate import state
@@ -58,7 +60,6 @@ def create_signing_key(purpose: SigningKey.Purpose, algorithm: SigningKey.Algori
     """From the next reload on it signs for its purpose; the keys before it go on verifying until retired."""
     pair = generate_key_pair(algorithm)
     with transaction.atomic():
-        state.bump("trust")
         return SigningKey.objects.create(
             kid=pair.kid,
             purpose=purpose,
@@ -66,6 +67,13 @@ def create_signing_key(purpose: SigningKey.Purpose, algorithm: SigningKey.Algori
             public_jwk=pair.public_jwk,
             private_key=seal(pair, purpose, settings.SECRET_KEY),
         )
+
+
+@receiver([post_save, post_delete], sender=SigningKey)
+@receiver([post_save, post_delete], sender=RevokedToken)
+def announce_change(**_: object) -> None:
+    """Whoever changes such a row, every worker reloads: in the same transaction when there is one, as in admin."""
+    state.bump("trust")
 
 
 def _load_keys(purpose: SigningKey.Purpose) -> Mapping[str, KeyPair]:
