@@ -1,0 +1,361 @@
+from __future__ import annotations
+
+import itertools
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter, defaultdict
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from authgate.policy.table import Limit
+from authgate.ratelimit import local as local_module
+from authgate.ratelimit.local import LocalLimits
+from authgate.ratelimit.storage import SLOTS, StorageError, open_storage
+
+SECOND = 1_000_000_000
+HOUR = 3600.0
+
+# Opens the table like a worker, says so, waits for the start signal, runs BODY, prints what it counted.
+WORKER = """
+import os, sys, time
+from pathlib import Path
+from authgate.policy.table import Limit
+from authgate.ratelimit.local import LocalLimits
+from authgate.ratelimit.storage import open_storage
+limits = LocalLimits(open_storage(Path(sys.argv[1])))
+print("ready", flush=True)
+sys.stdin.readline()
+"""
+
+
+class Worker:
+    def __init__(self, path: Path, body: str) -> None:
+        command = [sys.executable, "-c", WORKER + body, str(path)]
+        self.process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parent.parent
+        )
+
+    def wait_until_ready(self) -> None:
+        assert self.process.stdout.readline() == "ready\n"
+
+    def go(self) -> None:
+        self.process.stdin.write("go\n")
+        self.process.stdin.flush()
+
+    def result(self) -> list[str]:
+        output, _ = self.process.communicate(timeout=60)
+        assert self.process.returncode == 0
+        return output.split()
+
+
+def run_workers(path: Path, bodies: list[str]) -> list[list[str]]:
+    workers = [Worker(path, body) for body in bodies]
+    for worker in workers:
+        worker.wait_until_ready()
+    for worker in workers:
+        worker.go()
+    return [worker.result() for worker in workers]
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "ratelimit.bin"
+
+
+@pytest.fixture
+def limits(path: Path) -> LocalLimits:
+    return LocalLimits(open_storage(path))
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 5 * SECOND
+
+    def __call__(self) -> int:
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr(local_module, "monotonic_ns", clock)
+    return clock
+
+
+def test_the_burst_is_served_at_once_and_the_next_waits_one_interval(limits, clock):
+    limit = Limit("api", 0.1, 3, "client")
+    assert [limits.take(limit, "a") for _ in range(4)] == [0.0, 0.0, 0.0, pytest.approx(0.1)]
+
+
+def test_one_more_is_allowed_exactly_when_the_interval_has_passed(limits, clock):
+    limit = Limit("api", 0.1, 1, "client")
+    limits.take(limit, "a")
+    clock.now += SECOND // 10 - 1
+    assert limits.take(limit, "a") > 0
+    clock.now += 1
+    assert limits.take(limit, "a") == 0.0
+
+
+def test_a_refused_request_takes_nothing(limits, clock):
+    limit = Limit("api", 1.0, 1, "client")
+    limits.take(limit, "a")
+    assert {limits.take(limit, "a") for _ in range(100)} == {1.0}
+
+
+def test_keys_and_limits_count_apart(limits, clock):
+    one, other = Limit("one", HOUR, 1, "client"), Limit("other", HOUR, 1, "client")
+    taken = [limits.take(limit, key) for limit in (one, other) for key in ("a", "b")]
+    assert taken == [0.0] * 4
+
+
+def test_after_a_limit_is_loosened_nobody_owes_more_than_one_burst_of_it(limits, clock):
+    slow, fast = Limit("api", HOUR, 100, "client"), Limit("api", 1.0, 2, "client")
+    for _ in range(100):
+        limits.take(slow, "a")
+    assert limits.take(fast, "a") == 1.0
+
+
+@given(
+    interval=st.integers(1, 3 * SECOND),
+    burst=st.integers(1, 8),
+    steps=st.lists(st.tuples(st.integers(0, 2 * SECOND), st.sampled_from("abc")), max_size=60),
+)
+def test_it_agrees_with_a_bucket_that_drips_credit(tmp_path_factory, interval, burst, steps):
+    limits, clock = shared_table(tmp_path_factory)
+    limit = Limit(f"{time.monotonic_ns()}", interval / SECOND, burst, "client")
+    exact = int(limit.interval * SECOND)  # as near as a float holds the drawn one
+    credit, seen = defaultdict(lambda: exact * burst), defaultdict(lambda: clock.now)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(local_module, "monotonic_ns", clock)
+        for pause, key in steps:
+            clock.now += pause
+            credit[key] = min(exact * burst, credit[key] + clock.now - seen[key])
+            seen[key] = clock.now
+            expected = max(0, exact - credit[key]) / SECOND
+            credit[key] -= 0 if expected else exact
+            assert limits.take(limit, key) == expected
+
+
+_shared: list[tuple[LocalLimits, Clock]] = []
+
+
+def shared_table(tmp_path_factory) -> tuple[LocalLimits, Clock]:
+    if not _shared:
+        path = tmp_path_factory.mktemp("limits") / "ratelimit.bin"
+        _shared.append((LocalLimits(open_storage(path)), Clock()))
+    return _shared[0]
+
+
+def test_workers_that_start_on_nothing_together_allow_exactly_the_burst(path):
+    hammer = f"""
+limit = Limit("api", {HOUR}, 1000, "client")
+for key in "ab":
+    print(sum(limits.take(limit, key) == 0.0 for _ in range(3000)))
+"""
+    counts = run_workers(path, [hammer] * 4)
+    assert [sum(int(count[key]) for count in counts) for key in (0, 1)] == [1000, 1000]
+
+
+def test_over_time_workers_allow_exactly_the_burst_and_the_rate(path):
+    hammer = """
+limit, allowed, begin = Limit("api", 0.01, 20, "client"), 0, time.monotonic_ns()
+while (now := time.monotonic_ns()) < begin + 1_000_000_000:
+    allowed += limits.take(limit, "a") == 0.0
+print(allowed, begin, time.monotonic_ns())
+"""
+    results = [[int(number) for number in line] for line in run_workers(path, [hammer] * 3)]
+    allowed = sum(count for count, _, _ in results)
+    begin, end = min(begin for _, begin, _ in results), max(end for _, _, end in results)
+    drips = (end - begin) / 10_000_000
+    # One less when the end falls between a drip and the attempt that would have taken it.
+    assert 20 + int(drips) - 1 <= allowed <= 20 + int(drips)
+
+
+def test_workers_forked_after_the_file_was_opened_allow_exactly_the_burst(path):
+    hammer = f"""
+limit = Limit("api", {HOUR}, 1000, "client")
+children = []
+for _ in range(4):
+    if not (child := os.fork()):
+        allowed = sum(limits.take(limit, "a") == 0.0 for _ in range(2000))
+        os.write(1, f"{{allowed}} ".encode())
+        os._exit(0)
+    children.append(child)
+for child in children:
+    os.waitpid(child, 0)
+"""
+    assert sum(int(count) for count in run_workers(path, [hammer])[0]) == 1000
+
+
+def test_threads_of_one_worker_allow_exactly_the_burst(limits):
+    limit, allowed = Limit("api", HOUR, 500, "client"), Counter()
+
+    def hammer(name: int) -> None:
+        allowed[name] = sum(limits.take(limit, "a") == 0.0 for _ in range(1000))
+
+    threads = [threading.Thread(target=hammer, args=(number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert allowed.total() == 500
+
+
+HOLD = 'limits._lock(limits._place("api", "a")[0]); print("locked", flush=True); time.sleep(60)'
+
+
+@pytest.fixture
+def holder(path: Path):
+    """A process that stopped in the middle of its turn on the key `a`."""
+    worker = Worker(path, HOLD)
+    worker.wait_until_ready()
+    worker.go()
+    assert worker.process.stdout.readline() == "locked\n"
+    yield worker.process
+    worker.process.kill()
+    worker.process.communicate()
+
+
+def test_a_worker_that_stops_inside_its_turn_makes_others_refuse_soon(holder, limits):
+    begin = time.monotonic()
+    assert limits.take(Limit("api", 0.5, 5, "client"), "a") == 0.5
+    assert time.monotonic() - begin < 0.5
+
+
+def test_a_worker_that_stops_inside_its_turn_stops_nobody_on_other_keys(holder, limits):
+    assert limits.take(Limit("api", 0.5, 5, "client"), "b") == 0.0
+
+
+def test_a_worker_killed_inside_its_turn_leaves_no_lock(holder, limits):
+    holder.send_signal(signal.SIGKILL)
+    holder.wait()
+    assert limits.take(Limit("api", 0.5, 5, "client"), "a") == 0.0
+
+
+def test_workers_killed_under_load_neither_wedge_nor_loosen_the_limit(path, limits):
+    limit = f'Limit("api", {HOUR}, 100000, "client")'
+    hammer = f"""
+limit = {limit}
+while limits.take(limit, "a") == 0.0:
+    os.write(1, b".")
+"""
+    workers = [Worker(path, hammer) for _ in range(3)]
+    for worker in workers:
+        worker.wait_until_ready()
+        worker.go()
+    counts = []
+    for worker in workers:
+        drain = threading.Timer(0.2, worker.process.kill)
+        drain.start()
+        counts.append(len(worker.process.communicate()[0]))
+    left = 0
+    while limits.take(Limit("api", HOUR, 100000, "client"), "a") == 0.0:
+        left += 1
+    # Each of the three may have been killed between taking and saying so.
+    assert 100000 - 3 <= sum(counts) + left <= 100000
+
+
+def colliding_keys(limits: LocalLimits, count: int) -> list[str]:
+    by_bucket: defaultdict[int, list[str]] = defaultdict(list)
+    for number in itertools.count():
+        keys = by_bucket[limits._place_of("api", f"{number}")[0]]
+        keys.append(f"{number}")
+        if len(keys) == count:
+            return keys
+    raise AssertionError
+
+
+def test_a_full_bucket_forgets_the_key_that_owes_least(limits, clock):
+    limit = Limit("api", HOUR, 2, "client")
+    mild, *heavy, newcomer = colliding_keys(limits, SLOTS + 1)
+    limits.take(limit, mild)
+    for key in heavy * 2:
+        limits.take(limit, key)
+    limits.take(limit, newcomer)
+    assert all(limits.take(limit, key) > 0 for key in heavy)
+
+
+def test_a_key_whose_credit_is_full_again_makes_room_first(limits, clock):
+    limit = Limit("api", 1.0, 1, "client")
+    *keys, newcomer = colliding_keys(limits, SLOTS + 1)
+    limits.take(limit, keys[0])
+    clock.now += SECOND // 2
+    for key in keys[1:]:
+        limits.take(limit, key)
+    clock.now += SECOND // 2
+    limits.take(limit, newcomer)
+    assert [limits.take(limit, key) for key in [*keys[1:], newcomer]] == [0.5] * (SLOTS - 1) + [1.0]
+
+
+def damage(path: Path, how: str) -> None:
+    content = path.read_bytes()
+    if how == "short":
+        path.write_bytes(content[:-1])
+    elif how == "empty":
+        path.write_bytes(b"")
+    elif how == "another version":
+        path.write_bytes(b"authgate limits0" + content[16:])
+    elif how == "from before a reboot":
+        path.write_bytes(content[:32] + b"a" * 36 + content[68:])
+    elif how == "readable by others":
+        path.chmod(0o644)
+    elif how == "a link":
+        elsewhere = path.with_name("elsewhere")
+        path.rename(elsewhere)
+        path.symlink_to(elsewhere)
+
+
+DAMAGES = ["short", "empty", "another version", "from before a reboot", "readable by others", "a link"]
+
+
+@pytest.mark.parametrize("how", DAMAGES)
+def test_a_file_that_cannot_be_trusted_is_made_anew(path, how):
+    limit = Limit("api", HOUR, 1, "client")
+    LocalLimits(open_storage(path)).take(limit, "a")
+    damage(path, how)
+    assert LocalLimits(open_storage(path)).take(limit, "a") == 0.0
+    assert not path.is_symlink()
+    assert path.stat().st_mode & 0o777 == 0o600
+
+
+def test_a_sound_file_is_kept(path):
+    limit = Limit("api", HOUR, 1, "client")
+    LocalLimits(open_storage(path)).take(limit, "a")
+    assert LocalLimits(open_storage(path)).take(limit, "a") > 0
+
+
+def test_the_file_is_private_and_wholly_on_disk(limits, path):
+    status = path.stat()
+    assert status.st_mode & 0o777 == 0o600
+    assert status.st_blocks * 512 >= status.st_size
+
+
+def test_a_directory_that_is_not_there_is_one_line_naming_the_file(tmp_path):
+    with pytest.raises(StorageError, match=r"rate limits: cannot use '.*absent/ratelimit.bin': No such file"):
+        open_storage(tmp_path / "absent" / "ratelimit.bin")
+
+
+def test_a_disk_without_room_is_one_line_and_leaves_nothing_behind(tmp_path):
+    # The limit of a process on the size of its files stands for the disk: the same call fails the same way.
+    script = """
+import resource, sys
+from pathlib import Path
+from authgate.ratelimit.storage import StorageError, open_storage
+resource.setrlimit(resource.RLIMIT_FSIZE, (65536, 65536))
+try:
+    open_storage(Path(sys.argv[1]))
+except StorageError as error:
+    print(error)
+"""
+    path = tmp_path / "ratelimit.bin"
+    command = [sys.executable, "-c", script, str(path)]
+    output = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parent.parent).stdout
+    assert output == f"rate limits: cannot use '{path}': File too large\n"
+    assert os.listdir(tmp_path) == ["ratelimit.lock"]

@@ -1,0 +1,160 @@
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from authgate import ratelimit
+from authgate.policy.table import Limit
+from authgate.ratelimit.local import LocalLimits
+from authgate.ratelimit.shared import TIMEOUT, SharedLimits
+from authgate.ratelimit.storage import open_storage
+
+HOUR = 3600.0
+
+
+@asynccontextmanager
+async def machine(url: str, data_dir: Path) -> AsyncIterator[Callable]:
+    """`take` of one machine: its own file, its own connections."""
+    data_dir.mkdir(exist_ok=True)
+    limits = SharedLimits(url, LocalLimits(open_storage(data_dir / "ratelimit.bin")))
+
+    async def take(limit: Limit, key: str) -> float:
+        wait = limits.take(limit, key)
+        return wait if isinstance(wait, float) else await wait
+
+    try:
+        yield take
+    finally:
+        await limits.close()
+
+
+@pytest.fixture
+def valkey_url(valkey) -> str:
+    valkey.client.flushall()
+    return valkey.url
+
+
+def test_machines_together_allow_exactly_the_burst(valkey_url, tmp_path):
+    limit = Limit("api", HOUR, 100, "client")
+
+    async def hammer() -> list[float]:
+        async with machine(valkey_url, tmp_path / "a") as one, machine(valkey_url, tmp_path / "b") as other:
+            return await asyncio.gather(*(take(limit, "a") for _ in range(100) for take in (one, other)))
+
+    assert asyncio.run(hammer()).count(0.0) == 100
+
+
+def test_a_refusal_names_the_wait_and_takes_nothing(valkey_url, tmp_path):
+    limit = Limit("api", 60.0, 2, "client")
+
+    async def waits() -> list[float]:
+        async with machine(valkey_url, tmp_path) as take:
+            return [await take(limit, "a") for _ in range(5)]
+
+    allowed, refused = (answers := asyncio.run(waits()))[:2], answers[2:]
+    assert allowed == [0.0, 0.0]
+    assert all(59 < wait <= 60 for wait in refused)
+
+
+def test_over_time_the_rate_is_allowed(valkey_url, tmp_path):
+    limit = Limit("api", 0.02, 5, "client")
+
+    async def count() -> tuple[int, float]:
+        async with machine(valkey_url, tmp_path) as take:
+            allowed, begin = 0, time.monotonic()
+            while time.monotonic() < begin + 1:
+                allowed += await take(limit, "a") == 0.0
+            return allowed, time.monotonic() - begin
+
+    allowed, elapsed = asyncio.run(count())
+    assert 5 + int(elapsed / 0.02) - 2 <= allowed <= 5 + int(elapsed / 0.02)
+
+
+def test_a_key_leaves_redis_when_it_says_nothing_any_more(valkey, valkey_url, tmp_path):
+    async def once() -> None:
+        async with machine(valkey_url, tmp_path) as take:
+            await take(Limit("api", 0.05, 5, "client"), "a")
+
+    asyncio.run(once())
+    time.sleep(0.2)
+    assert valkey.client.dbsize() == 0
+
+
+def test_redis_learns_no_subject(valkey, valkey_url, tmp_path):
+    async def once() -> None:
+        async with machine(valkey_url, tmp_path) as take:
+            await take(Limit("api", 60.0, 5, "client"), "subject alice@example.com")
+
+    asyncio.run(once())
+    assert not [key for key in valkey.client.scan_iter() if b"alice" in key]
+
+
+def test_take_asks_redis_when_there_is_a_url_and_each_loop_has_its_own_connection(
+    valkey, valkey_url, settings, tmp_path
+):
+    settings.AUTHGATE_DATA_DIR, settings.AUTHGATE_REDIS_URL = tmp_path, valkey_url
+    limit = Limit("api", HOUR, 2, "client")
+
+    async def once() -> float:
+        try:
+            return await ratelimit.take(limit, "a")
+        finally:
+            await ratelimit.close()
+
+    assert [asyncio.run(once()) > 0 for _ in range(3)] == [False, False, True]
+    assert valkey.client.dbsize() == 1
+
+
+def test_take_answers_at_once_when_there_is_no_url(settings, tmp_path):
+    settings.AUTHGATE_DATA_DIR, settings.AUTHGATE_REDIS_URL = tmp_path, ""
+    assert ratelimit.take(Limit("api", HOUR, 2, "client"), "a") == 0.0
+
+
+def test_while_redis_is_stopped_the_machine_counts_alone_and_then_together_again(valkey, tmp_path, caplog):
+    limit = Limit("api", HOUR, 3, "client")
+    caplog.set_level(logging.INFO, "authgate.ratelimit.shared")
+
+    async def outage() -> list[bool]:
+        async with machine(valkey.url, tmp_path) as take:
+            answers = [await take(limit, "before") == 0.0]
+            valkey.stop()
+            answers += [await take(limit, "during") == 0.0 for _ in range(4)]
+            valkey.start()
+            await asyncio.sleep(1.1)
+            answers += [await take(limit, "after") == 0.0 for _ in range(4)]
+            return answers
+
+    valkey.client.flushall()
+    assert asyncio.run(outage()) == [True] + [True, True, True, False] * 2
+    assert valkey.client.dbsize() == 1
+    assert [record.levelname for record in caplog.records] == ["WARNING", "INFO"]
+
+
+@pytest.fixture
+def mute_url() -> Iterator[str]:
+    """Something that accepts connections and never says a word."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield f"redis://127.0.0.1:{server.getsockname()[1]}/0"
+
+
+def test_only_the_first_request_waits_for_a_redis_that_hangs(mute_url, tmp_path):
+    limit = Limit("api", HOUR, 100, "client")
+
+    async def timed() -> list[float]:
+        async with machine(mute_url, tmp_path) as take:
+            marks = [time.monotonic()]
+            for _ in range(20):
+                assert await take(limit, "a") == 0.0
+                marks.append(time.monotonic())
+            return marks
+
+    marks = asyncio.run(timed())
+    assert marks[1] - marks[0] < TIMEOUT + 0.5
+    assert marks[-1] - marks[1] < 0.2
