@@ -4,7 +4,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qsl, unquote, urlsplit
+from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
 from gateway_site.env import EnvError, text
 
@@ -14,35 +14,33 @@ def from_url(name: str, default_file: Path, environ: Mapping[str, str] = os.envi
 
     The URL may hold a password, so errors never repeat it.
     """
-    url = text(name, f"sqlite:///{default_file}", environ)
+    url = text(name, "", environ)
+    if not url:
+        return _sqlite(str(default_file))
     try:
         parts = urlsplit(url)
         port = parts.port
     except ValueError as error:
         raise EnvError(name, "is not a valid URL") from error
+    if parts.fragment:
+        raise EnvError(name, "contains '#': write it as %23")
     if parts.scheme == "sqlite":
-        return _sqlite(name, unquote(parts.path[1:]))
+        return _sqlite(_sqlite_file(name, parts))
     if parts.scheme in ("postgres", "postgresql"):
-        database = unquote(parts.path[1:])
-        if not database:
-            raise EnvError(name, "names no database: postgresql://USER:PASSWORD@HOST:PORT/NAME")
-        options = dict(parse_qsl(parts.query))
-        return {
-            "ENGINE": "django.db.backends.postgresql",
-            "NAME": database,
-            "USER": unquote(parts.username or ""),
-            "PASSWORD": unquote(parts.password or ""),
-            "HOST": options.pop("host", None) or parts.hostname or "",
-            "PORT": str(port or ""),
-            "OPTIONS": {"connect_timeout": "5", **options},
-            "CONN_HEALTH_CHECKS": True,
-        }
+        return _postgresql(name, parts, port)
     raise EnvError(name, "must begin with sqlite:/// or postgresql://")
 
 
-def _sqlite(name: str, path: str) -> dict[str, Any]:
-    if not path:
-        raise EnvError(name, "names no file: sqlite:////absolute/path or sqlite:///relative/path")
+def _sqlite_file(name: str, parts: SplitResult) -> str:
+    path = unquote(parts.path[1:])
+    if parts.netloc or parts.query or not path:
+        raise EnvError(name, "must look like sqlite:////absolute/path or sqlite:///relative/path")
+    if path == ":memory:":
+        raise EnvError(name, "names a database in memory, which the gateway's processes cannot share")
+    return path
+
+
+def _sqlite(path: str) -> dict[str, Any]:
     return {
         "ENGINE": "django.db.backends.sqlite3",
         "NAME": path,
@@ -53,3 +51,34 @@ def _sqlite(name: str, path: str) -> dict[str, Any]:
             "timeout": 10,
         },
     }
+
+
+def _postgresql(name: str, parts: SplitResult, port: int | None) -> dict[str, Any]:
+    database = unquote(parts.path[1:])
+    if not database:
+        raise EnvError(name, "names no database: postgresql://USER:PASSWORD@HOST:PORT/NAME")
+    options = dict(parse_qsl(parts.query))
+    host = options.pop("host", None) or parts.hostname or ""
+    return {
+        "ENGINE": "django.db.backends.postgresql",
+        "NAME": database,
+        "USER": unquote(parts.username or ""),
+        "PASSWORD": unquote(parts.password or ""),
+        "HOST": host,
+        "PORT": str(port or ""),
+        "OPTIONS": {"connect_timeout": "5", **_known(name, options)},
+        "CONN_HEALTH_CHECKS": True,
+    }
+
+
+def _known(name: str, options: dict[str, str]) -> dict[str, str]:
+    # Imported here: a gateway on SQLite starts without loading libpq.
+    from psycopg import ProgrammingError
+    from psycopg.conninfo import make_conninfo
+
+    for option, value in options.items():
+        try:
+            make_conninfo("", **{option: value})
+        except ProgrammingError as error:
+            raise EnvError(name, f"PostgreSQL has no connection option {option!r}") from error
+    return options

@@ -5,8 +5,11 @@ import os
 import re
 import secrets
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from urllib.parse import urlsplit
+
+LABEL = r"[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?"
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -56,14 +59,14 @@ def public_url(name: str, default: str, environ: Mapping[str, str] = os.environ)
     value = text(name, default, environ)
     try:
         parts = urlsplit(value)
-        port = parts.port
+        hostname, port = parts.hostname or "", parts.port
     except ValueError as error:
         raise EnvError(name, f"{value!r} is not a URL: {error}") from error
-    if parts.scheme not in ("http", "https") or not parts.hostname or port == 0:
+    if parts.scheme not in ("http", "https") or not _is_host(hostname) or port == 0:
         raise EnvError(name, f"must look like https://gateway.example.com, not {value!r}")
     if parts.path.strip("/") or parts.query or parts.fragment or "@" in parts.netloc:
         raise EnvError(name, f"must be scheme, host and port only, not {value!r}")
-    host = parts.hostname if ":" not in parts.hostname else f"[{parts.hostname}]"
+    host = f"[{hostname}]" if ":" in hostname else hostname
     default_port = {"http": 80, "https": 443}[parts.scheme]
     return f"{parts.scheme}://{host}" + (f":{port}" if port and port != default_port else "")
 
@@ -76,17 +79,16 @@ def path_prefix(name: str, default: str, environ: Mapping[str, str] = os.environ
     return value
 
 
-def directory(
-    name: str, default: str, environ: Mapping[str, str] = os.environ, *, create: bool = False
-) -> Path:
+def directory(name: str, default: str, environ: Mapping[str, str] = os.environ, *, create: bool = False) -> Path:
     """An existing directory (made, private to this user, when `create`)."""
     path = Path(text(name, default, environ)).absolute()
     try:
         if create:
             path.mkdir(mode=0o700, parents=True, exist_ok=True)
-    except OSError as error:
-        raise EnvError(name, f"cannot create {str(path)!r}: {_cause(error)}") from error
-    if not path.is_dir():
+        is_directory = path.is_dir()
+    except (OSError, ValueError) as error:
+        raise EnvError(name, f"cannot use {str(path)!r}: {_cause(error)}") from error
+    if not is_directory:
         raise EnvError(name, f"{str(path)!r} is not a directory")
     return path
 
@@ -100,6 +102,13 @@ def redis_url(name: str, environ: Mapping[str, str] = os.environ) -> str:
     value = text(name, "", environ)
     if value and not re.match(r"(redis|rediss|unix)://", value):
         raise EnvError(name, "must begin with redis://, rediss:// or unix://")
+    try:
+        parts = urlsplit(value)
+        is_complete = bool(parts.path if parts.scheme == "unix" else parts.hostname and parts.port != 0)
+    except ValueError as error:
+        raise EnvError(name, "is not a valid URL") from error
+    if value and not is_complete:
+        raise EnvError(name, "must look like redis://HOST:PORT/0 or unix:///path/to/socket")
     return value
 
 
@@ -114,20 +123,33 @@ def secret_key(name: str, data_dir: Path, environ: Mapping[str, str] = os.enviro
 def _kept_secret(name: str, path: Path) -> str:
     try:
         if not path.exists():
-            # Linking a finished file is atomic: of several processes started at once exactly one key wins,
-            # and no process ever reads a half-written one.
-            draft = path.with_name(f"{path.name}.{secrets.token_hex(8)}")
-            draft.touch(mode=0o600)
-            draft.write_text(secrets.token_urlsafe(48), encoding="ascii")
-            try:
-                os.link(draft, path)
-            except FileExistsError:
-                pass
-            finally:
-                draft.unlink()
+            _write_secret(path)
         return path.read_text(encoding="ascii").strip()
     except (OSError, UnicodeDecodeError) as error:
         raise EnvError(name, f"not set, and {str(path)!r} cannot be used: {_cause(error)}") from error
+
+
+def _write_secret(path: Path) -> None:
+    # Linking a finished file is atomic: of several processes started at once exactly one key wins, and no
+    # process ever reads a half-written one.
+    draft = path.with_name(f"{path.name}.{secrets.token_hex(8)}")
+    try:
+        draft.touch(mode=0o600)
+        draft.write_text(secrets.token_urlsafe(48), encoding="ascii")
+        with suppress(FileExistsError):
+            os.link(draft, path)
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+def _is_host(host: str) -> bool:
+    """An IP address or a DNS name in the form browsers send it: ASCII, no dot at the end."""
+    if ":" in host or re.fullmatch(r"[0-9.]+", host):
+        try:
+            return bool(ipaddress.ip_address(host)) and "%" not in host
+        except ValueError:
+            return False
+    return len(host) <= 253 and re.fullmatch(rf"{LABEL}(\.{LABEL})*", host) is not None
 
 
 def _network(name: str, word: str) -> Network:
