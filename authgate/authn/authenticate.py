@@ -6,7 +6,7 @@ import time
 from typing import TYPE_CHECKING
 
 from authgate.authn.cache import cache_key
-from authgate.authn.credentials import UnverifiedCredential, find_credential
+from authgate.authn.credentials import check_form, find_credential
 from authgate.authn.tokens import Kind, verify
 from authgate.decision import Identity, RawHeaders
 
@@ -21,21 +21,23 @@ def authenticate(headers: RawHeaders, snapshot: Snapshot) -> Identity | None:
     credential = find_credential(headers, snapshot.trust.session_cookie)
     if credential is None:
         return None
+    kind, unverified_token = credential
     now = time.time()
-    key = cache_key(credential.token, credential.kind)
+    key = cache_key(kind, unverified_token)
     identity = snapshot.identities.get(key, now, snapshot.trust.revoked)
     if identity is None:
-        identity = _verify_identity(credential, snapshot, now)
+        check_form(kind, unverified_token)
+        identity = _verify_identity(kind, unverified_token, snapshot, now)
         snapshot.identities.put(key, identity)
     return identity
 
 
-def _verify_identity(credential: UnverifiedCredential, snapshot: Snapshot, now: float) -> Identity:
-    claims = verify(credential.token, snapshot.trust, credential.kind, now)
+def _verify_identity(kind: Kind, unverified_token: bytes, snapshot: Snapshot, now: float) -> Identity:
+    claims = verify(unverified_token, snapshot.trust, kind, now)
     return Identity(
         subject=claims.subject,
         issuer=snapshot.trust.issuer,
-        credential=_CREDENTIAL_NAMES[credential.kind],
+        credential=_CREDENTIAL_NAMES[kind],
         expires_at=claims.expires_at,
         token_id=claims.token_id,
         email=claims.email,

@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Collection
 
+from authgate.authn.tokens import Kind
 from authgate.decision import Identity
 
 
-def cache_key(token: bytes, kind: str) -> bytes:
-    """A digest, so that a memory dump of the cache holds no credential; the kind, so that none passes as another."""
-    return hashlib.sha256(token).digest() + kind.encode()
+def cache_key(kind: Kind, token: bytes) -> tuple[Kind, bytes]:
+    """A digest, so that a dump of the cache holds no credential; the kind, so that none passes as another."""
+    return kind, hashlib.sha256(token).digest()
 
 
 class IdentityCache:
@@ -24,12 +25,12 @@ class IdentityCache:
 
     def __init__(self, maxsize: int = 10_000) -> None:
         self._maxsize = maxsize
-        self._identities: dict[bytes, Identity] = {}
+        self._identities: dict[tuple[Kind, bytes], Identity] = {}
 
     def __len__(self) -> int:
         return len(self._identities)
 
-    def get(self, key: bytes, now: float, revoked: Collection[str]) -> Identity | None:
+    def get(self, key: tuple[Kind, bytes], now: float, revoked: Collection[str]) -> Identity | None:
         """None when the token must be verified (again); expiry and revocation are checked on every hit."""
         identity = self._identities.get(key)
         if identity is None:
@@ -39,7 +40,7 @@ class IdentityCache:
             return None
         return identity
 
-    def put(self, key: bytes, identity: Identity) -> None:
+    def put(self, key: tuple[Kind, bytes], identity: Identity) -> None:
         # The event loop and Django's threads share one cache without a lock: each dict operation is atomic,
         # and the two races left (one entry too many, the oldest already gone) are harmless.
         if len(self._identities) >= self._maxsize:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from typing import NamedTuple
 
 from authgate.authn.tokens import Kind
 from authgate.decision import InvalidCredential, RawHeaders, Reason
@@ -12,13 +11,11 @@ _SCHEME = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+)(?: |\Z)")
 _B64TOKEN = re.compile(rb"[A-Za-z0-9._~+/-]+=*")
 
 
-class UnverifiedCredential(NamedTuple):
-    kind: Kind
-    token: bytes
+def find_credential(headers: RawHeaders, session_cookie: bytes) -> tuple[Kind, bytes] | None:
+    """The bearer token, else the session cookie. Raises InvalidCredential when it is unclear which is meant.
 
-
-def find_credential(headers: RawHeaders, session_cookie: bytes) -> UnverifiedCredential | None:
-    """The bearer token, else the session cookie. Raises InvalidCredential when it is unclear which is meant."""
+    Runs on every request, so the form of a bearer token is left to `check_form`, for tokens not seen before.
+    """
     authorization: bytes | None = None
     cookies: bytes | None = None
     for name, value in headers:
@@ -32,29 +29,45 @@ def find_credential(headers: RawHeaders, session_cookie: bytes) -> UnverifiedCre
     if authorization is not None:
         token = _read_bearer(authorization)
         if token is not None:
-            return UnverifiedCredential(Kind.ACCESS, token)
-    if cookies is not None and session_cookie in cookies:
+            return Kind.ACCESS, token
+    if cookies is not None:
         token = _read_session(cookies, session_cookie)
         if token is not None:
-            return UnverifiedCredential(Kind.SESSION, token)
+            return Kind.SESSION, token
     return None
 
 
-def _read_bearer(value: bytes) -> bytes | None:
-    """None when the scheme is another one, which is no credential of ours (RFC 9110 11.1: any case)."""
-    if value[:7] == b"Bearer " and _B64TOKEN.fullmatch(value, 7):
-        return value[7:]
-    scheme = _SCHEME.match(value)
-    if scheme is not None and scheme[1].lower() != b"bearer":
-        return None
-    token = value[7:].lstrip(b" ")
-    if scheme is None or _B64TOKEN.fullmatch(token) is None:
+def check_form(kind: Kind, unverified_token: bytes) -> None:
+    """RFC 6750 2.1. A bad cookie is no malformed request: `verify` refuses it."""
+    if kind is Kind.ACCESS and _B64TOKEN.fullmatch(unverified_token) is None:
         raise InvalidCredential(Reason.MALFORMED_CREDENTIAL)
-    return token
+
+
+def _read_bearer(value: bytes) -> bytes | None:
+    """None when the scheme is another one, which is no credential of ours (any case, RFC 9110 11.1)."""
+    if value.startswith(b"Bearer "):
+        return value[7:].lstrip(b" ")
+    scheme = _SCHEME.match(value)
+    if scheme is None:
+        raise InvalidCredential(Reason.MALFORMED_CREDENTIAL)
+    return value[7:].lstrip(b" ") if scheme[1].lower() == b"bearer" else None
 
 
 def _read_session(cookies: bytes, session_cookie: bytes) -> bytes | None:
-    """Cookies that some reader would take for the session make it unclear who planted which, so two are none."""
+    """Two cookies that some reader would take for the session are none: nobody knows who planted which."""
+    start = cookies.find(session_cookie)
+    if start < 0:
+        return None
+    after = start + len(session_cookie)
+    if (not start or cookies[start - 2 : start] == b"; ") and cookies[after : after + 1] == b"=":
+        value, _, rest = cookies[after + 1 :].partition(b";")
+        # As a browser writes it, and once. All else is looked at pair by pair.
+        if session_cookie not in rest:
+            return value.strip(b" \t")
+    return _search_session(cookies, session_cookie)
+
+
+def _search_session(cookies: bytes, session_cookie: bytes) -> bytes | None:
     found: bytes | None = None
     for pair in cookies.split(b";"):
         name, _, value = pair.partition(b"=")
