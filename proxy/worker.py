@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from functools import lru_cache
 
 from authgate.policy.document import Upstream
 from proxy.exchange import active
@@ -36,8 +37,8 @@ class Worker:
                 cause = error
         raise UpstreamUnreachable from cause
 
-    def _in_turn(self, upstream: Upstream) -> list[Target]:
-        targets = [parse_target(text) for text in upstream.targets]
+    def _in_turn(self, upstream: Upstream) -> tuple[Target, ...]:
+        targets = _parse_targets(upstream.targets)
         if len(targets) > 1:
             self._turn = turn = (self._turn + 1) % len(targets)
             targets = targets[turn:] + targets[:turn]
@@ -49,6 +50,11 @@ class Worker:
             exchange.check(now)
         self._pool.close_idle(now)
         self.loop.call_later(_TICK_SECONDS, self._tick)
+
+
+@lru_cache(maxsize=4096)
+def _parse_targets(texts: tuple[str, ...]) -> tuple[Target, ...]:
+    return tuple(map(parse_target, texts))
 
 
 _worker: Worker | None = None
