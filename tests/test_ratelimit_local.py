@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import fcntl
 import itertools
 import os
 import signal
@@ -8,6 +9,7 @@ import sys
 import threading
 import time
 from collections import Counter, defaultdict
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -194,18 +196,27 @@ for child in children:
     assert sum(int(count) for count in run_workers(path, [hammer])[0]) == 1000
 
 
-def test_threads_of_one_worker_allow_exactly_the_burst(limits):
-    limit, allowed = Limit("api", HOUR, 500, "client"), Counter()
+@pytest.fixture
+def eager_threads() -> Iterator[None]:
+    """Python passes from thread to thread wherever it may."""
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    yield
+    sys.setswitchinterval(interval)
+
+
+def test_threads_of_one_worker_allow_exactly_the_burst(limits, eager_threads):
+    limit, allowed = Limit("api", HOUR, 5000, "client"), Counter()
 
     def hammer(name: int) -> None:
-        allowed[name] = sum(limits.take(limit, "a") == 0.0 for _ in range(1000))
+        allowed[name] = sum(limits.take(limit, "a") == 0.0 for _ in range(5000))
 
     threads = [threading.Thread(target=hammer, args=(number,)) for number in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert allowed.total() == 500
+    assert allowed.total() == 5000
 
 
 HOLD = 'limits._lock(limits._place("api", "a")[0]); print("locked", flush=True); time.sleep(60)'
@@ -329,6 +340,18 @@ def test_a_sound_file_is_kept(path):
     limit = Limit("api", HOUR, 1, "client")
     LocalLimits(open_storage(path)).take(limit, "a")
     assert LocalLimits(open_storage(path)).take(limit, "a") > 0
+
+
+def test_the_file_is_made_by_one_process_while_the_others_wait(path):
+    with open(path.with_suffix(".lock"), "w") as turn:
+        fcntl.flock(turn, fcntl.LOCK_EX)
+        other = threading.Thread(target=open_storage, args=(path,))
+        other.start()
+        other.join(0.2)
+        assert other.is_alive()
+        assert not path.exists()
+    other.join(10)
+    assert path.exists()
 
 
 def test_the_file_is_private_and_wholly_on_disk(limits, path):
