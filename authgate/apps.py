@@ -6,3 +6,6 @@ from django.apps import AppConfig
 class AuthgateConfig(AppConfig):
     name = "authgate"
     verbose_name = "Gateway policy"
+
+    def ready(self) -> None:
+        from authgate import checks  # noqa: F401  (registers them)

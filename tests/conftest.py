@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-# Django reads its settings from these after this module is imported. Nothing an operator has exported may
-# reach the tests, and no test may touch the checkout's own var/.
+# Django reads its settings from these. Nothing an operator has exported may reach the tests, and no test may
+# touch the checkout's own var/.
 for _name in [name for name in os.environ if name.startswith("AUTHGATE_")]:
     del os.environ[_name]
 DATA_DIR = tempfile.mkdtemp(prefix="authgate-tests-")
@@ -19,7 +19,11 @@ os.environ["AUTHGATE_DATA_DIR"] = DATA_DIR
 os.environ["AUTHGATE_PUBLIC_URL"] = "http://gateway.test"
 os.environ["DJANGO_SETTINGS_MODULE"] = "gateway_site.settings"
 
-from tests.support.certificates import Certificates, make_certificates  # noqa: E402  (after the environment)
+from django.conf import settings  # noqa: E402  (after the environment)
+
+settings.INSTALLED_APPS  # noqa: B018  loads them, which is what makes pytest-django set Django up
+
+from tests.support.certificates import Certificates, make_certificates  # noqa: E402
 from tests.support.gateway import Gateway, make_template  # noqa: E402
 from tests.support.policies import demo_policy  # noqa: E402
 from tests.support.postgres import Postgres, PostgresUnavailable  # noqa: E402
@@ -61,9 +65,7 @@ StartGateway = Callable[..., Gateway]
 
 
 @pytest.fixture
-def start_gateway(
-    gateway_template: Path, upstream: RecordingUpstream, tmp_path: Path
-) -> Iterator[StartGateway]:
+def start_gateway(gateway_template: Path, upstream: RecordingUpstream, tmp_path: Path) -> Iterator[StartGateway]:
     """`start_gateway(policy=, workers=, args=, tls=, env=)`: a gateway of the test's own."""
     started: list[Gateway] = []
 
