@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+
+import msgspec
 
 from authgate.policy.errors import PolicyError, PolicyInvalid
 from authgate.policy.pace import Pace, at_once
@@ -28,8 +29,9 @@ class Limit:
     per: str
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class RouteEntry:
+# Not seen by the garbage collector, as are the maps below that hold numbers instead of entries: a collection
+# that walks ten thousand routes stops all requests for tens of milliseconds.
+class RouteEntry(msgspec.Struct, frozen=True, eq=False, gc=False):
     """A route with everything a request needs resolved. Compared by identity: caches may key on it."""
 
     name: str
@@ -47,51 +49,58 @@ class RouteEntry:
     problem: str = ""  # why it no longer validates; then it denies
 
 
-# By method; "" holds the route for all other methods.
-_Methods = dict[str, RouteEntry]
-# A node of the prefix tree: what stands below it by segment, and the routes that end in it.
-_Node = tuple[dict[str, Any], _Methods]
+# By method, the number of the route; "" holds the one for all other methods.
+_Methods = dict[str, int]
 
 
 class _Paths:
-    """The routes of one host: exact paths in a map, prefixes in a tree that is left when nothing is below."""
+    """The routes of one host: exact paths in a map, prefixes in a tree of numbered nodes, one per segment."""
 
-    __slots__ = ("depth", "exact", "top")
+    __slots__ = ("below", "depth", "ending", "entries", "exact")
 
-    def __init__(self) -> None:
+    def __init__(self, entries: list[RouteEntry]) -> None:
+        self.entries = entries
         self.exact: dict[str, _Methods] = {}
-        self.top: dict[str, _Node] = {}
+        # Of each node: the nodes below it, and the routes that end in it. "/" ends in the node of the empty
+        # segment before the first slash; node 0 is above that.
+        self.below: list[dict[str, int]] = [{}]
+        self.ending: list[_Methods] = [{}]
         self.depth = 0
 
     def methods_at(self, route: Route) -> _Methods:
         """The slot of a route, made when it is the first one there."""
         if route.match == "exact":
             return self.exact.setdefault(route.path, {})
-        # "/" is the node of the empty segment before the first slash, "/a" its child.
         segments = route.path.rstrip("/").split("/")
         self.depth = max(self.depth, len(segments))
-        children, methods = self.top, _Methods()
+        node = 0
         for segment in segments:
-            children, methods = children.setdefault(segment, ({}, {}))
-        return methods
+            node = self.below[node].setdefault(segment, len(self.below))
+            if node == len(self.below):
+                self.below.append({})
+                self.ending.append({})
+        return self.ending[node]
 
     def match(self, path: str, method: str) -> RouteEntry | None:
-        found = None
+        found: int | None = None
         methods = self.exact.get(path)
         if methods is not None:
-            found = methods.get(method) or methods.get("")
+            found = methods.get(method, methods.get(""))
             if found is not None:
-                return found
-        children = self.top
-        # A hostile path of thousands of segments is cut no further than the deepest route.
+                return self.entries[found]
+        below, ending = self.below, self.ending
+        node: int | None = 0
+        # A hostile path of thousands of segments is cut no further than the deepest route, and left where no
+        # route goes on.
         for segment in path.split("/", self.depth):
-            node = children.get(segment)
+            node = below[node].get(segment)
             if node is None:
                 break
-            children, methods = node
+            methods = ending[node]
             if methods:
-                found = methods.get(method) or methods.get("") or found
-        return found
+                number = methods.get(method)
+                found = methods.get("", found) if number is None else number
+        return None if found is None else self.entries[found]
 
 
 class RouteTable:
@@ -100,13 +109,18 @@ class RouteTable:
     A route takes part only if host, path and method all match.
     """
 
-    __slots__ = ("_any", "_hosts", "_wildcards", "entries")
+    __slots__ = ("_any", "_entries", "_hosts", "_wildcards")
 
     def __init__(self) -> None:
+        self._entries: list[RouteEntry] = []
         self._hosts: dict[str, _Paths] = {}
         self._wildcards: dict[str, _Paths] = {}  # by what follows "*"
-        self._any: _Paths | None = None
-        self.entries: Sequence[RouteEntry] = ()  # in the order of the document
+        self._any = _Paths(self._entries)
+
+    @property
+    def entries(self) -> Sequence[RouteEntry]:
+        """In the order of the document."""
+        return self._entries
 
     def match(self, host: str, path: str, method: str) -> RouteEntry | None:
         """Host, path and method in canonical form. None is: nobody may."""
@@ -120,7 +134,7 @@ class RouteTable:
                 found = paths.match(path, method)
                 if found is not None:
                     return found
-        return self._any.match(path, method) if self._any is not None else None
+        return self._any.match(path, method)
 
     def names_host(self, host: str) -> bool:
         """Whether some route is for this very host or a wildcard over it."""
@@ -136,11 +150,20 @@ class RouteTable:
 
     def _paths_of(self, host: str) -> _Paths:
         if not host:
-            self._any = self._any or _Paths()
             return self._any
         if host.startswith("*"):
-            return self._wildcards.setdefault(host[1:], _Paths())
-        return self._hosts.setdefault(host, _Paths())
+            return self._wildcards.setdefault(host[1:], _Paths(self._entries))
+        return self._hosts.setdefault(host, _Paths(self._entries))
+
+    def _add(self, route: Route, entry: RouteEntry) -> None:
+        number = len(self._entries)
+        self._entries.append(entry)
+        slot = self._paths_of(route.host).methods_at(route)
+        for method in served_methods(route):
+            # Validation reports ties on both routes; whoever skips it still gets a refusal, never a guess.
+            taken = self._entries[slot.setdefault(method, number)]
+            if taken is not entry and not (taken.problem and entry.problem):
+                raise PolicyInvalid([PolicyError(("routes", route.name, "path"), f"ties with {taken.name!r}")])
 
 
 def build_table(document: PolicyDocument, errors: Iterable[PolicyError] = (), *, pace: Pace = at_once) -> RouteTable:
@@ -149,13 +172,10 @@ def build_table(document: PolicyDocument, errors: Iterable[PolicyError] = (), *,
     """
     problems = _problems_by_route(errors)
     parts = _Parts(document)
-    table, entries = RouteTable(), []
+    table = RouteTable()
     for index, route in enumerate(pace(document.routes)):
         _check_placeable(route, index)
-        entry = parts.entry(route, problems.get(route.name or index, ""))
-        _place(table._paths_of(route.host).methods_at(route), route, entry)
-        entries.append(entry)
-    table.entries = tuple(entries)
+        table._add(route, parts.entry(route, problems.get(route.name or index, "")))
     return table
 
 
@@ -183,19 +203,12 @@ def _check_placeable(route: Route, index: int) -> None:
         raise PolicyInvalid(errors)
 
 
-def _place(table: _Methods, route: Route, entry: RouteEntry) -> None:
-    for method in served_methods(route):
-        # Validation reports ties on both routes; whoever skips it still gets a refusal, never a guess.
-        taken = table.setdefault(method, entry)
-        if taken is not entry and not (taken.problem and entry.problem):
-            raise PolicyInvalid([PolicyError(("routes", route.name, "path"), f"ties with {taken.name!r}")])
-
-
 class _Parts:
     """What routes refer to, resolved once and shared by all of them."""
 
     def __init__(self, document: PolicyDocument) -> None:
         self._upstreams = document.upstreams
+        self._role_sets: dict[tuple[str, ...], frozenset[str]] = {}
         self._limits = {name: _limit(name, limit) for name, limit in document.rate_limits.items()}
 
     def entry(self, route: Route, problem: str) -> RouteEntry:
@@ -207,7 +220,7 @@ class _Parts:
             name=route.name,
             path=route.path,
             access=route.access,
-            roles=frozenset(route.roles),
+            roles=self._role_sets.setdefault(route.roles, frozenset(route.roles)),
             upstream=upstream,
             upstream_name=route.upstream,
             limit=limit,
