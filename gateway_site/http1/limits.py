@@ -1,0 +1,34 @@
+"""What one client may take of a worker: bytes, lines, seconds, connections."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    target_bytes: int = 8 * 1024
+    header_line_bytes: int = 16 * 1024
+    headers_bytes: int = 64 * 1024
+    header_count: int = 100
+    trailer_bytes: int = 8 * 1024
+    chunk_line_bytes: int = 256  # the size of a chunk and its extensions, which nobody uses
+    chunk_extension_bytes: int = 16 * 1024  # of all chunks together
+    head_seconds: float = 10.0  # from the first byte of a head (a new connection: from the start) to its end
+    # Longer than the usual 60 s of a load balancer in front, so that it is never us who close under its request.
+    idle_seconds: float = 75.0
+    body_seconds: float = 30.0  # without a byte of an expected body
+    write_seconds: float = 60.0  # without the client taking a byte of the response
+    connections: int = 10_000  # of one worker
+    requests: int = 10_000  # at work in one worker
+    drain_seconds: float = 30.0  # for requests in flight after TERM or HUP
+    # A kept connection may carry a request at the moment of TERM: it is answered, with "Connection: close".
+    drain_idle_seconds: float = 1.0
+
+
+# After a refusal the rest of what the client is sending is read and dropped for a moment: closing at once would make
+# the kernel send RST, and the client might never see the answer (RFC 9112 9.6).
+LINGER_BYTES = 64 * 1024
+LINGER_SECONDS = 1.0
+# Bytes of a request body, or of pipelined requests, kept for the application before reading pauses.
+HIGH_WATER = 64 * 1024

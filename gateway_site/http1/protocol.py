@@ -1,0 +1,306 @@
+"""One client connection: heads are read one at a time, the next only after the response to the last."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+import socket
+import struct
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from uvicorn.config import Config
+from uvicorn.protocols.http.flow_control import FlowControl
+from uvicorn.protocols.utils import get_local_addr, get_remote_addr, is_ssl
+from uvicorn.server import ServerState
+
+from gateway_site.http1.body import Body, ChunkedBody, SizedBody
+from gateway_site.http1.cycle import Cycle
+from gateway_site.http1.head import CHUNKED, HeadParser, RequestHead
+from gateway_site.http1.limits import HIGH_WATER, LINGER_BYTES, LINGER_SECONDS, Limits
+from gateway_site.http1.reader import HeadReader
+from gateway_site.http1.refusal import Fault, RequestRefused, encode_refusal
+
+logger = logging.getLogger(__name__)
+
+Application = Callable[[dict[str, Any], Any, Any], Awaitable[None]]
+
+_ASGI = {"version": "3.0", "spec_version": "2.3"}
+_NEVER = math.inf
+_RESET = struct.pack("ii", 1, 0)
+
+
+class GatewayState(ServerState):
+    """What the connections of one worker share; uvicorn's server keeps it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.connections: set[Http1Protocol] = set()  # type: ignore[assignment]  # uvicorn names its own protocols
+        self.date_line = b""
+
+
+class Http1Protocol(asyncio.Protocol):
+    """Constructed by uvicorn's server, which also calls `shutdown`."""
+
+    def __init__(
+        self,
+        config: Config,
+        server_state: GatewayState,
+        app_state: dict[str, Any],
+        limits: Limits,
+        application: Application | None = None,
+        _loop: asyncio.AbstractEventLoop | None = None,
+    ) -> None:
+        self.server_state = server_state
+        self.transport: asyncio.Transport
+        self.flow: FlowControl
+        self.draining = False
+        self._application = application or config.loaded_app
+        self._app_state = app_state
+        self._limits = limits
+        self._loop = _loop or asyncio.get_event_loop()
+        self._reader = HeadReader(limits)
+        self._parser = HeadParser(limits)
+        self._consume = self._read_head
+        self._cycle: Cycle | None = None
+        self._body: Body | None = None
+        self._pipelined = b""
+        self._head_begun = True  # the very first byte is waited for no longer than a whole head
+        self._discarded = 0
+        self._deadline = self._write_deadline = _NEVER
+
+    # -- asyncio.Protocol -----------------------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        self.transport = transport
+        self.flow = FlowControl(transport)
+        self._server = get_local_addr(transport)
+        self._client = get_remote_addr(transport)
+        self._scheme = "https" if is_ssl(transport) else "http"
+        self._deadline = self._loop.time() + self._limits.head_seconds
+        self.server_state.connections.add(self)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.server_state.connections.discard(self)
+        self._deadline = self._write_deadline = _NEVER
+        if self._cycle is not None:
+            self._cycle.leave()
+        self.flow.resume_writing()
+
+    def data_received(self, data: bytes) -> None:
+        self._consume(data)
+
+    def eof_received(self) -> None:
+        # A client that shuts its side counts as gone, as with nginx: nothing else would tell us that it went away.
+        return None
+
+    def pause_writing(self) -> None:
+        self.flow.pause_writing()
+        self._write_deadline = self._loop.time() + self._limits.write_seconds
+
+    def resume_writing(self) -> None:
+        self.flow.resume_writing()
+        self._write_deadline = _NEVER
+
+    # -- called by the server -------------------------------------------------------------------------------
+
+    def shutdown(self) -> None:
+        self.draining = True
+        if self._consume == self._read_head and self._reader.empty:
+            self._deadline = self._loop.time() + self._limits.drain_idle_seconds
+
+    def expire(self, now: float) -> None:
+        """Called a few times a second for every connection: far cheaper than a timer for every request."""
+        if now >= self._write_deadline:
+            self.transport.abort()
+        elif now >= self._deadline:
+            self._deadline = _NEVER
+            self._expire()
+
+    # -- called by the cycle --------------------------------------------------------------------------------
+
+    def resume_body(self) -> None:
+        self._deadline = self._loop.time() + self._limits.body_seconds
+        self.flow.resume_reading()
+
+    def response_complete(self, *, keep_alive: bool) -> None:
+        self.server_state.total_requests += 1
+        if self.transport.is_closing():
+            return
+        if self._body is not None:
+            self._linger()
+        elif keep_alive:
+            self._next_request()
+        else:
+            self._close()
+
+    def fail(self, cycle: Cycle) -> None:
+        """The application gave up: a clear answer if none has begun, else a response that is visibly cut."""
+        if cycle is not self._cycle or cycle.complete or cycle.gone:
+            return
+        if cycle.started:
+            self._cut(cycle)
+        else:
+            self._refuse(Fault.SERVER_ERROR)
+
+    # -- a head ---------------------------------------------------------------------------------------------
+
+    def _read_head(self, data: bytes) -> None:
+        head = b""
+        try:
+            found = self._reader.feed(data)
+            if found is None:
+                if not self._head_begun:
+                    self._head_begun = True
+                    self._deadline = self._loop.time() + self._limits.head_seconds
+                return
+            head, rest = found
+            request = self._parser.parse(head)
+        except RequestRefused as refused:
+            self._refuse(refused.fault, body=not head.startswith(b"HEAD "))
+            return
+        state, limits = self.server_state, self._limits
+        if len(state.tasks) >= limits.requests or len(state.connections) > limits.connections:
+            self._refuse(Fault.SERVER_FULL, body=request.method != "HEAD")
+            return
+        self._begin(request, rest)
+
+    def _begin(self, request: RequestHead, rest: bytes) -> None:
+        scope = {
+            "type": "http",
+            "asgi": _ASGI,
+            "http_version": request.version,
+            "method": request.method,
+            "scheme": self._scheme,
+            "path": request.path,
+            "raw_path": request.raw_path,
+            "query_string": request.query_string,
+            "root_path": "",
+            "headers": request.headers,
+            "client": self._client,
+            "server": self._server,
+            "state": self._app_state.copy(),
+        }
+        self._cycle = cycle = Cycle(self, request, scope)
+        if request.length:
+            chunked = request.length == CHUNKED
+            self._body = ChunkedBody(self._limits) if chunked else SizedBody(request.length)
+            self._consume = self._read_body
+            self._deadline = self._loop.time() + self._limits.body_seconds
+            if rest:
+                self._read_body(rest)
+                if cycle.gone:
+                    return
+        else:
+            self._await_response(rest)
+        cycle.task = task = self._loop.create_task(cycle.run(self._application))
+        self.server_state.tasks.add(task)
+
+    # -- a body ---------------------------------------------------------------------------------------------
+
+    def _read_body(self, data: bytes) -> None:
+        cycle, body = self._cycle, self._body
+        assert cycle is not None and body is not None  # noqa: S101
+        pieces: list[bytes] = []
+        try:
+            rest = body.feed(data, pieces)
+        except RequestRefused as refused:
+            self._break_off(refused.fault)
+            return
+        cycle.take_body(pieces, complete=body.complete)
+        if body.complete:
+            self._await_response(rest)
+        elif cycle.unread > HIGH_WATER:
+            self.flow.pause_reading()
+            self._deadline = _NEVER
+        else:
+            self._deadline = self._loop.time() + self._limits.body_seconds
+
+    def _break_off(self, fault: Fault) -> None:
+        """The body turned out bad while the request is already at work."""
+        cycle = self._cycle
+        assert cycle is not None  # noqa: S101
+        if cycle.started:
+            self._cut(cycle)
+        else:
+            self._refuse(fault)
+
+    # -- a response -----------------------------------------------------------------------------------------
+
+    def _await_response(self, rest: bytes) -> None:
+        self._body = None
+        self._deadline = _NEVER
+        self._consume = self._keep_pipelined
+        if rest:
+            self._keep_pipelined(rest)
+
+    def _keep_pipelined(self, data: bytes) -> None:
+        # Not even looked at before its turn: a refusal of it must not overtake the response now on its way.
+        self._pipelined += data
+        if len(self._pipelined) > HIGH_WATER:
+            self.flow.pause_reading()
+
+    def _next_request(self) -> None:
+        self._cycle = None
+        self._head_begun = False
+        self._consume = self._read_head
+        idle = self._limits.drain_idle_seconds if self.draining else self._limits.idle_seconds
+        self._deadline = self._loop.time() + idle
+        self.flow.resume_reading()
+        if self._pipelined:
+            data, self._pipelined = self._pipelined, b""
+            self._read_head(data)
+
+    # -- endings --------------------------------------------------------------------------------------------
+
+    def _expire(self) -> None:
+        if self._consume == self._read_head:
+            if self._reader.empty:
+                self._close()
+            else:
+                self._refuse(Fault.HEAD_TIMEOUT)
+        elif self._consume == self._read_body:
+            self._break_off(Fault.BODY_TIMEOUT)
+        elif self.transport.is_closing():
+            self.transport.abort()  # the client does not take the rest of what it asked for
+        else:
+            self._close()
+
+    def _refuse(self, fault: Fault, *, body: bool = True) -> None:
+        """The last answer of this connection; whatever follows on it is never a request."""
+        logger.info("refused a request of %s: %s", self._client[0] if self._client else "-", fault)
+        if self._cycle is not None:
+            self._cycle.leave()
+        self.transport.write(encode_refusal(fault, self.server_state.date_line, body=body))
+        self._linger()
+
+    def _linger(self) -> None:
+        self._consume = self._discard
+        self._body = None
+        self._pipelined = b""
+        self._deadline = self._loop.time() + LINGER_SECONDS
+        self.flow.resume_reading()
+        if self.transport.can_write_eof():
+            self.transport.write_eof()
+
+    def _discard(self, data: bytes) -> None:
+        self._discarded += len(data)
+        if self._discarded > LINGER_BYTES:
+            self.flow.pause_reading()
+
+    def _cut(self, cycle: Cycle) -> None:
+        visible = cycle.visibly_unfinished
+        cycle.leave()
+        if not visible:
+            # A body that ends with the connection looks whole after FIN; only RST says that it is not.
+            raw = self.transport.get_extra_info("socket")
+            raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+            self.transport.abort()
+            return
+        self._close()
+
+    def _close(self) -> None:
+        self._consume = self._discard
+        self._deadline = self._loop.time() + self._limits.write_seconds
+        self.transport.close()

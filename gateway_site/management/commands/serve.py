@@ -1,0 +1,82 @@
+from __future__ import annotations
+
+import os
+from argparse import ArgumentParser
+from typing import Any
+
+from django.conf import settings
+from django.core.management.base import BaseCommand, CommandError
+from django.db import DatabaseError, connection
+from django.db.migrations.executor import MigrationExecutor
+
+from gateway_site.http1.limits import Limits
+from gateway_site.listen import StartRefused, parse_address
+from gateway_site.redirect import build_redirect
+from gateway_site.tls import tls_files
+
+
+class Command(BaseCommand):
+    help = "Run the gateway: the production server."
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("--bind", default="127.0.0.1:8000", metavar="HOST:PORT")
+        parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, metavar="N")
+        parser.add_argument("--tls-cert", metavar="FILE", help="certificate chain, PEM")
+        parser.add_argument("--tls-key", metavar="FILE", help="its private key, PEM, unencrypted")
+        parser.add_argument("--http2", action="store_true", help="HTTP/2 and HTTP/1.1, served by Granian")
+        parser.add_argument(
+            "--redirect-http", metavar="HOST:PORT", help="send plain http on this address to the public https URL"
+        )
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        try:
+            serve(**options)
+        except StartRefused as problem:
+            raise CommandError(str(problem)) from problem
+
+
+def serve(
+    *,
+    bind: str,
+    workers: int,
+    tls_cert: str | None,
+    tls_key: str | None,
+    http2: bool,
+    redirect_http: str | None,
+    **_: Any,
+) -> None:
+    """Raises StartRefused before anything is started."""
+    if workers < 1:
+        raise StartRefused(f"--workers: at least 1, not {workers}")
+    address = parse_address("--bind", bind)
+    tls = tls_files(tls_cert, tls_key)
+    redirect_bind = None
+    if redirect_http is not None:
+        redirect_bind = parse_address("--redirect-http", redirect_http)
+        if not settings.SECURE:
+            raise StartRefused("--redirect-http: AUTHGATE_PUBLIC_URL is not an https URL")
+    _check_database()
+    # Imported late: they load the whole gateway, which a wrong option does not need.
+    if http2:
+        from gateway_site.http2 import serve as run
+    else:
+        from gateway_site.server import serve as run
+    from gateway_site.asgi import application
+    from gateway_site.server import ServeOptions
+
+    limits = Limits(drain_seconds=getattr(settings, "AUTHGATE_DRAIN_SECONDS", Limits().drain_seconds))
+    run(
+        ServeOptions(
+            application, address, workers, tls, redirect_bind, build_redirect(settings.AUTHGATE_PUBLIC_URL), limits
+        )
+    )
+
+
+def _check_database() -> None:
+    try:
+        executor = MigrationExecutor(connection)
+        pending = executor.migration_plan(executor.loader.graph.leaf_nodes())
+    except DatabaseError as error:
+        raise StartRefused(f"the database cannot be used: {' '.join(str(error).split())}") from error
+    if pending:
+        raise StartRefused(f"{len(pending)} unapplied migrations: run `manage.py migrate` first")
