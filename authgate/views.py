@@ -39,9 +39,7 @@ def forbidden(request: HttpRequest, exception: Exception) -> HttpResponse:
 
 
 def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:
-    return _error(
-        request, 403, "forbidden", "The form is out of date. Go back, reload the page and try again."
-    )
+    return _error(request, 403, "forbidden", "The form is out of date. Go back, reload the page and try again.")
 
 
 def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:

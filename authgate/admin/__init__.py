@@ -1,0 +1,11 @@
+from __future__ import annotations
+
+from django.contrib import admin
+
+from authgate.admin import policy, revisions, routes, trust
+
+__all__ = ["policy", "revisions", "routes", "trust"]
+
+admin.site.site_header = "authgate policy"
+admin.site.site_title = "authgate"
+admin.site.index_title = "Overview"

@@ -1,0 +1,167 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any, ClassVar, TypeVar
+
+from django import forms
+from django.db import models, transaction
+
+from authgate.admin.publishing import shorten
+from authgate.admin.typed import ModelForm
+from authgate.models import RateLimit, Role, RoleGrant, Route, Upstream
+from authgate.policy.compiler import check, compile_rows
+from authgate.policy.errors import Place, PolicyError, PolicyInvalid
+
+M = TypeVar("M", bound=models.Model)
+METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
+TIMEOUTS = ("connect_timeout", "response_timeout", "idle_timeout")
+_TIMEOUT_FIELDS = {f"timeouts.{name.removesuffix('_timeout')}": name for name in TIMEOUTS}
+
+
+class LinesField(forms.CharField):
+    """A list of texts, one per line."""
+
+    widget = forms.Textarea(attrs={"rows": 3, "spellcheck": "false"})
+
+    def prepare_value(self, value: Any) -> Any:
+        return "\n".join(map(str, value)) if isinstance(value, list) else value
+
+    def to_python(self, value: Any) -> Any:
+        return [line.strip() for line in (super().to_python(value) or "").splitlines() if line.strip()]
+
+    def has_changed(self, initial: Any, data: Any) -> bool:
+        return bool((initial or []) != self.to_python(data))
+
+
+class ClaimValueField(forms.CharField):
+    """A text as it is; a whole number, true, false or a text in quotes as in JSON."""
+
+    def bound_data(self, data: Any, initial: Any) -> Any:
+        return self.to_python(data)
+
+    def prepare_value(self, value: Any) -> Any:
+        plain = value is None or (isinstance(value, str) and _scalar(value) == value)
+        return value if plain else json.dumps(value)
+
+    def to_python(self, value: Any) -> Any:
+        text = super().to_python(value)
+        return _scalar(text) if text else None
+
+    def has_changed(self, initial: Any, data: Any) -> bool:
+        value = self.to_python(data)
+        return (type(initial), initial) != (type(value), value)
+
+
+class PolicyForm(ModelForm[M]):
+    """Refuses what the one validator refuses, beside the field that caused it."""
+
+    section: ClassVar[str]
+    fields_of_places: ClassVar[Mapping[str, str]] = {}
+
+    def _post_clean(self) -> None:
+        super()._post_clean()  # type: ignore[misc]
+        if self.errors:
+            return
+        faults, mine = self._faults()
+        own = [fault for fault in faults if fault.place[: len(mine)] == mine]
+        for fault in own:
+            self.add_error(self._field_of(fault.place[len(mine) :]), fault.message)
+        if not own:
+            # Often only the other side of a fault of this object's own, such as two routes that tie.
+            for line in shorten(map(str, faults)):
+                self.add_error(None, line)
+
+    def place(self) -> Place:
+        """Where this object stands in the document."""
+        return (self.section, self.instance.name)  # type: ignore[attr-defined]
+
+    def _faults(self) -> tuple[list[PolicyError], Place]:
+        """Of the policy as the rows would make it: they are saved, compiled, validated and put back."""
+        pk, adding = self.instance.pk, self.instance._state.adding
+        try:
+            with transaction.atomic():
+                self.instance.save()
+                self._save_m2m()  # type: ignore[attr-defined]  # the stubs leave it out
+                faults, place = _faults_of_rows(), self.place()
+                transaction.set_rollback(True)
+        finally:
+            self.instance.pk, self.instance._state.adding = pk, adding
+        return faults, place
+
+    def _field_of(self, place: Place) -> str | None:
+        field = self.fields_of_places.get(".".join(map(str, place)), str(place[0]) if place else "name")
+        return field if field in self.fields else None
+
+
+class UpstreamForm(PolicyForm[Upstream]):
+    section = "upstreams"
+    fields_of_places = _TIMEOUT_FIELDS
+    targets = LinesField(help_text=Upstream._meta.get_field("targets").help_text)
+
+
+class RoleForm(PolicyForm[Role]):
+    section = "roles"
+
+
+class RateLimitForm(PolicyForm[RateLimit]):
+    section = "rate_limits"
+
+
+class RoleGrantForm(PolicyForm[RoleGrant]):
+    section = "grants"
+    fields_of_places = {"when": "operator", "when.claim": "claim", "when.contains": "value", "when.equals": "value"}
+    value = ClaimValueField(
+        required=False,
+        help_text="What the claim must contain or equal: a text, a whole number, true or false. "
+        'A text that looks like a number goes in quotes: "42".',
+    )
+
+    def clean(self) -> dict[str, Any]:
+        cleaned = super().clean() or {}
+        if cleaned.get("operator") == RoleGrant.Operator.AUTHENTICATED:
+            for name in ("claim", "value"):
+                if cleaned.get(name) not in (None, ""):
+                    self.add_error(name, "Has no effect for everybody signed in: leave it empty.")
+        return cleaned
+
+    def place(self) -> Place:
+        return (self.section, RoleGrant.objects.filter(pk__lt=self.instance.pk).count())
+
+
+class RouteForm(PolicyForm[Route]):
+    section = "routes"
+    fields_of_places = _TIMEOUT_FIELDS
+    methods = forms.MultipleChoiceField(
+        choices=[(name, name) for name in METHODS],
+        widget=forms.CheckboxSelectMultiple,
+        required=False,
+        help_text="None for all. GET includes HEAD.",
+    )
+    other_methods = forms.CharField(required=False, help_text="Separated by spaces, such as PROPFIND REPORT.")
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if "methods" in self.fields:
+            others = [name for name in self.instance.methods if name not in METHODS]
+            self.initial.setdefault("other_methods", " ".join(map(str, others)))
+
+    def clean(self) -> dict[str, Any]:
+        cleaned = super().clean() or {}
+        cleaned["methods"] = [*cleaned.get("methods", ()), *cleaned.pop("other_methods", "").split()]
+        return cleaned
+
+
+def _scalar(text: str) -> str | int | bool:
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        return text
+    return value if isinstance(value, str | int) else text
+
+
+def _faults_of_rows() -> list[PolicyError]:
+    try:
+        return check(compile_rows())
+    except PolicyInvalid as invalid:
+        return list(invalid.errors)

@@ -1,0 +1,115 @@
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib import admin
+from django.db.models import BooleanField, Case, CharField, ExpressionWrapper, F, IntegerField, Q, QuerySet, Value, When
+from django.db.models.expressions import Combinable
+from django.db.models.functions import Length, Replace
+from django.http import HttpRequest
+
+from authgate.admin.forms import RouteForm
+from authgate.admin.policy import TIMEOUT_FIELDSET
+from authgate.admin.publishing import PolicyAdmin
+from authgate.models import Route, Upstream
+
+MANY_UPSTREAMS = 40
+
+
+def _count(field: str, character: str) -> Combinable:
+    return Length(field) - Length(Replace(field, Value(character)))
+
+
+def _rank(condition: Q) -> Combinable:
+    return ExpressionWrapper(condition, output_field=BooleanField())
+
+
+def _text(field: str) -> Combinable:
+    return ExpressionWrapper(F(field), output_field=CharField())
+
+
+_WILDCARD = Q(host__startswith="*")
+# The same order as policy.table.match_order, as the database can sort by it: whoever comes first wins.
+MATCH_ORDER: list[str | Combinable] = [
+    Case(When(host="", then=2), When(_WILDCARD, then=1), default=0, output_field=IntegerField()),
+    Case(When(_WILDCARD, then=-_count("host", ".")), default=0, output_field=IntegerField()),
+    _text("host"),
+    _rank(~Q(match=Route.Match.EXACT)),
+    -(_count("path", "/") - Case(When(path__endswith="/", then=1), default=0, output_field=IntegerField())),
+    _text("path"),
+    _rank(Q(methods=[])),
+    _text("name"),
+]
+
+
+class HostFilter(admin.SimpleListFilter):
+    """By kind: the hosts themselves may be thousands, and the search finds them."""
+
+    title = "host"
+    parameter_name = "host_kind"
+    _KINDS = {"exact": ~Q(host="") & ~_WILDCARD, "wildcard": _WILDCARD, "any": Q(host="")}
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [("exact", "one host"), ("wildcard", "wildcard"), ("any", "any host")]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        return queryset.filter(self._KINDS.get(self.value() or "", Q()))
+
+
+@admin.register(Route)
+class RouteAdmin(PolicyAdmin[Route]):
+    form = RouteForm
+    ordering = MATCH_ORDER
+    list_display = [
+        "name", "shown_host", "shown_path", "shown_methods", "access", "shown_roles", "upstream", "rate_limit",
+        "enabled",
+    ]  # fmt: skip
+    list_select_related = ["upstream", "rate_limit"]
+    search_fields = ["name", "path", "host", "upstream__name"]
+    search_help_text = "By name, path, host or upstream. The routes stand in the order in which they match."
+    actions = ["enable", "disable"]
+    save_as = True
+    fieldsets = [
+        (None, {"fields": ["name", "enabled"]}),
+        ("Which requests", {"fields": ["host", "path", "match", "methods", "other_methods"]}),
+        ("Who may", {"fields": ["access", "roles", "rate_limit"]}),
+        ("Where to", {"fields": ["upstream", "strip_prefix", "preserve_host", "pass_authorization"]}),
+        TIMEOUT_FIELDSET,
+    ]
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Route]:
+        return super().get_queryset(request).prefetch_related("roles")
+
+    def get_list_filter(self, request: HttpRequest) -> Any:
+        few = Upstream.objects.count() <= MANY_UPSTREAMS
+        return ["access", "enabled", HostFilter, "roles", *(["upstream"] if few else [])]
+
+    @admin.display(description="host", ordering="host", empty_value="any")
+    def shown_host(self, route: Route) -> str | None:
+        return route.host or None
+
+    @admin.display(description="path", ordering="path")
+    def shown_path(self, route: Route) -> str:
+        below = "" if route.match == Route.Match.EXACT else "…" if route.path.endswith("/") else "/…"
+        return route.path + below
+
+    @admin.display(description="methods", empty_value="all")
+    def shown_methods(self, route: Route) -> str | None:
+        return ", ".join(map(str, route.methods)) or None
+
+    @admin.display(description="roles")
+    def shown_roles(self, route: Route) -> str | None:
+        return ", ".join(role.name for role in route.roles.all()) or None
+
+    @admin.action(description="Enable selected routes", permissions=["change"])
+    def enable(self, request: HttpRequest, queryset: QuerySet[Route]) -> None:
+        self._switch(request, queryset, enabled=True)
+
+    @admin.action(description="Disable selected routes", permissions=["change"])
+    def disable(self, request: HttpRequest, queryset: QuerySet[Route]) -> None:
+        self._switch(request, queryset, enabled=False)
+
+    def _switch(self, request: HttpRequest, queryset: QuerySet[Route], *, enabled: bool) -> None:
+        said = self._named("enabled" if enabled else "disabled", queryset)
+        Route.objects.filter(pk__in=queryset.values("pk")).update(enabled=enabled)
+        self.publish(request, said)

@@ -1,0 +1,58 @@
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib import admin, messages
+from django.db.models import QuerySet
+from django.http import HttpRequest
+from django.utils import timezone
+
+from authgate.admin.typed import ModelAdmin
+from authgate.authn.trust import create_signing_key
+from authgate.models import RevokedToken, SigningKey
+
+
+@admin.register(SigningKey)
+class SigningKeyAdmin(ModelAdmin[SigningKey]):
+    """Keys are made here and retired here; neither half of one is ever shown or edited."""
+
+    list_display = ["kid", "algorithm", "purpose", "created_at", "retired_at"]
+    list_filter = ["purpose", "algorithm"]
+    actions = ["retire"]
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[SigningKey]:
+        return super().get_queryset(request).defer("private_key")
+
+    def get_fields(self, request: HttpRequest, obj: SigningKey | None = None) -> Any:
+        return ["purpose", "algorithm"] if obj is None else ["kid", "algorithm", "purpose", "created_at", "retired_at"]
+
+    def has_change_permission(self, request: HttpRequest, obj: SigningKey | None = None) -> bool:
+        return obj is None and super().has_change_permission(request, obj)
+
+    def has_delete_permission(self, request: HttpRequest, obj: SigningKey | None = None) -> bool:
+        return False
+
+    def save_model(self, request: HttpRequest, obj: SigningKey, form: Any, change: bool) -> None:
+        made = create_signing_key(SigningKey.Purpose(obj.purpose), SigningKey.Algorithm(obj.algorithm))
+        obj.__dict__.update(made.__dict__)
+        self.message_user(request, "It signs within two seconds. The older keys go on verifying until retired.")
+
+    @admin.action(description="Retire selected keys: what they signed is no longer accepted", permissions=["change"])
+    def retire(self, request: HttpRequest, queryset: QuerySet[SigningKey]) -> None:
+        keys = list(queryset.filter(retired_at=None))
+        for key in keys:
+            key.retired_at = timezone.now()
+            key.save(update_fields=["retired_at"])
+        self.message_user(
+            request, f"{len(keys)} retired. A purpose left without a key gets a new one.", messages.SUCCESS
+        )
+
+
+@admin.register(RevokedToken)
+class RevokedTokenAdmin(ModelAdmin[RevokedToken]):
+    list_display = ["jti", "reason", "created_at", "expires_at"]
+    search_fields = ["jti", "reason"]
+    fields = ["jti", "expires_at", "reason"]
+
+    def has_change_permission(self, request: HttpRequest, obj: RevokedToken | None = None) -> bool:
+        return obj is None and super().has_change_permission(request, obj)
