@@ -70,7 +70,8 @@ def _is_utf8(path: str) -> bool:
 
 def _spelling_problem(path: str) -> str:
     wanted = quote(unquote(path), safe="/")
-    if wanted != path and _PATH.fullmatch(wanted):
+    # An escaped slash is not a slash: there is nothing to suggest for it.
+    if "%2F" not in path.upper() and _PATH.fullmatch(wanted):
         return f"requests are matched in one spelling; write it as {wanted}"
     return (
         "only letters, digits, '.', '_', '~', '-', '/' and percent-encoded UTF-8 such as %C3%A9: an app "

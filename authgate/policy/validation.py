@@ -189,7 +189,7 @@ def _check_ties(document: PolicyDocument, pace: Pace) -> list[PolicyError]:
             for method in served_methods(route)
         }
         for other in sorted(others - {route.name}):
-            errors += _tie(route.name, other)
+            errors += _tie(other, route.name)
     return errors
 
 

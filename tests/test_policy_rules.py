@@ -1,0 +1,119 @@
+from __future__ import annotations
+
+import time
+
+import msgspec
+import pytest
+
+from authgate.decision import Identity, Reason
+from authgate.policy.document import Grant, PolicyDocument, Role, Route, Upstream, When
+from authgate.policy.rules import GrantRules, evaluate_access
+from authgate.policy.table import build_table
+
+
+def roles(claims, **when):
+    return GrantRules((Grant(role="r", when=When(**when)),)).roles_of(claims)
+
+
+@pytest.mark.parametrize(
+    ("claims", "value"),
+    [
+        pytest.param({"groups": ["a", "b"]}, "b", id="in-list"),
+        pytest.param({"groups": ("a", "b")}, "b", id="in-tuple"),
+        pytest.param({"groups": "b"}, "b", id="lone-value"),
+        pytest.param({"groups": [7]}, 7, id="number"),
+        pytest.param({"groups": 7}, 7, id="lone-number"),
+    ],
+)
+def test_contains_grants(claims, value):
+    assert roles(claims, claim="groups", contains=value) == {"r"}
+
+
+@pytest.mark.parametrize(
+    ("claims", "value"),
+    [
+        pytest.param({}, "b", id="claim-missing"),
+        pytest.param({"groups": []}, "b", id="empty-list"),
+        pytest.param({"groups": "abc"}, "b", id="no-substrings"),
+        pytest.param({"groups": "a b c"}, "b", id="no-words-in-other-claims"),
+        pytest.param({"groups": ["abc"]}, "b", id="no-substrings-of-items"),
+        pytest.param({"groups": ["B"]}, "b", id="case"),
+        pytest.param({"groups": ["b "]}, "b", id="spaces"),
+        pytest.param({"groups": {"b": 1}}, "b", id="object-keys"),
+        pytest.param({"groups": [["b"]]}, "b", id="nested-list"),
+        pytest.param({"groups": None}, "b", id="null"),
+        pytest.param({"groups": [None, True, 1.0]}, 1, id="lookalikes-of-one"),
+        pytest.param({"groups": ["1"]}, 1, id="text-is-no-number"),
+        pytest.param({"Groups": ["b"]}, "b", id="claim-name-case"),
+    ],
+)
+def test_contains_does_not_grant(claims, value):
+    assert roles(claims, claim="groups", contains=value) == set()
+
+
+@pytest.mark.parametrize("claim", ["scope", "scp"])
+def test_a_scope_is_a_list_of_words(claim):
+    assert roles({claim: "read write"}, claim=claim, contains="write") == {"r"}
+    assert roles({claim: "read:write rewrite"}, claim=claim, contains="write") == set()
+
+
+@pytest.mark.parametrize("value", ["x", 7, True, False, 0])
+def test_equals_grants_on_the_very_value(value):
+    assert roles({"c": value}, claim="c", equals=value) == {"r"}
+
+
+@pytest.mark.parametrize(
+    ("claim", "value"),
+    [(1, True), (True, 1), (0, False), (1.0, 1), ("1", 1), ("true", True), (["x"], "x"), ("X", "x"), (None, False)],
+)
+def test_equals_does_not_grant_on_a_lookalike(claim, value):
+    assert roles({"c": claim}, claim="c", equals=value) == set()
+
+
+def test_authenticated_grants_to_everybody():
+    assert roles({}, authenticated=True) == {"r"}
+
+
+def test_grants_add_up():
+    rules = GrantRules(
+        (
+            Grant(role="a", when=When(authenticated=True)),
+            Grant(role="b", when=When(claim="g", contains="x")),
+            Grant(role="c", when=When(claim="g", contains="y")),
+            Grant(role="d", when=When(claim="g", contains="z")),
+        )
+    )
+    assert rules.roles_of({"g": ["x", "y"]}) == {"a", "b", "c"}
+
+
+def entry(**fields):
+    route = msgspec.structs.replace(Route(name="r", path="/", access="public", upstream="u"), **fields)
+    document = PolicyDocument(
+        upstreams={"u": Upstream(targets=("http://a",))}, roles={"a": Role(), "b": Role()}, routes=(route,)
+    )
+    return build_table(document).entries[0]
+
+
+def somebody(*roles):
+    return Identity("s", "i", "bearer", int(time.time()) + 60, roles=frozenset(roles))
+
+
+@pytest.mark.parametrize(
+    ("fields", "identity", "reason"),
+    [
+        pytest.param({}, None, Reason.PUBLIC, id="public"),
+        pytest.param({"access": "authenticated"}, None, Reason.NO_CREDENTIAL, id="nobody"),
+        pytest.param({"access": "authenticated"}, somebody(), Reason.AUTHENTICATED, id="somebody"),
+        pytest.param({"access": "roles", "roles": ("a",)}, None, Reason.NO_CREDENTIAL, id="nobody-for-roles"),
+        pytest.param({"access": "roles", "roles": ("a",)}, somebody(), Reason.MISSING_ROLE, id="no-role"),
+        pytest.param({"access": "roles", "roles": ("a",)}, somebody("b"), Reason.MISSING_ROLE, id="other-role"),
+        pytest.param({"access": "roles", "roles": ("a",)}, somebody("A", "a "), Reason.MISSING_ROLE, id="lookalikes"),
+        pytest.param({"access": "roles", "roles": ("a", "b")}, somebody("b"), Reason.ROLE, id="any-of-them"),
+        pytest.param({"access": "roles", "roles": ()}, somebody("a"), Reason.MISSING_ROLE, id="no-roles-named"),
+        pytest.param({"access": "everyone"}, somebody("a"), Reason.ROUTE_INVALID, id="unknown-access"),
+        pytest.param({"upstream": "gone"}, None, Reason.ROUTE_INVALID, id="unknown-upstream"),
+        pytest.param({"enabled": False}, somebody("a"), Reason.ROUTE_DISABLED, id="disabled"),
+    ],
+)
+def test_access(fields, identity, reason):
+    assert evaluate_access(entry(**fields), identity) is reason
