@@ -10,7 +10,8 @@ authgate is running. Ctrl-C stops it; what you change is kept in {data_dir}
 
   Gateway      {url}/
   Admin        {url}/admin/
-  Your token   {url}/auth/me
+  Dashboard    {url}/dashboard
+  Who am I     {url}/auth/me
   Keys         {url}/.well-known/jwks.json
   Health       {url}/health
 

@@ -35,7 +35,7 @@ def render(received: dict[str, Any]) -> str:
         path=escape(received["path"]),
         query=escape(f"?{received['query']}" if received["query"] else ""),
         identity=_rows(received["identity"].items()),
-        headers=_rows(received["headers"]),
+        headers=_rows(received["headers"].items()),
     )
 
 

@@ -85,9 +85,17 @@ def _describe(scope: MutableMapping[str, Any], body_bytes: int) -> dict[str, Any
             "roles": _json(_header(scope, "x-auth-user-roles")),
             "assertion": _claims(_header(scope, "x-auth-assertion")),
         },
-        "headers": [[name.decode("latin-1"), value.decode("latin-1")] for name, value in scope["headers"]],
+        "headers": _all_headers(scope),
         "body_bytes": body_bytes,
     }
+
+
+def _all_headers(scope: MutableMapping[str, Any]) -> dict[str, str | list[str]]:
+    """A header that came more than once has a list of its values."""
+    values: dict[str, list[str]] = {}
+    for name, value in scope["headers"]:
+        values.setdefault(name.decode("latin-1"), []).append(value.decode("latin-1"))
+    return {name: several if len(several) > 1 else several[0] for name, several in values.items()}
 
 
 def _claims(unverified_assertion: str) -> Any:

@@ -1,0 +1,232 @@
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.support import raw
+from tests.support.gateway import MANAGE, ROOT, environment, free_port, manage
+
+BANNER_END = "Behind each route:"
+
+
+class Demo:
+    def __init__(self, data_dir: Path, port: int | None = None) -> None:
+        self.port = port or free_port()
+        self.data_dir, self.env = data_dir, environment(data_dir)
+        self.output = data_dir.with_name(f"{data_dir.name}.{self.port}.out")
+        with self.output.open("wb") as output:
+            self.process = subprocess.Popen(
+                [sys.executable, MANAGE, "demo", "--port", str(self.port)],
+                env=self.env, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT,
+            )  # fmt: skip
+
+    def wait_for_banner(self) -> Demo:
+        deadline = time.monotonic() + 40
+        while BANNER_END not in self.text:
+            assert self.process.poll() is None and time.monotonic() < deadline, self.text
+            time.sleep(0.05)
+        return self
+
+    @property
+    def text(self) -> str:
+        return self.output.read_text()
+
+    @property
+    def password(self) -> str:
+        found = re.search(r"Password: +(.+)", self.text)
+        assert found
+        return found[1]
+
+    def curl_lines(self) -> list[str]:
+        return re.findall(r"^  (curl .+)$", self.text, re.MULTILINE)
+
+    def request(self, target: str, **options) -> raw.Response:
+        data = raw.request(target=target, host=f"localhost:{self.port}", **options)
+        return raw.exchange(("127.0.0.1", self.port), data)
+
+    def stop(self, number: int = signal.SIGINT) -> int:
+        self.process.send_signal(number)
+        return self.process.wait(20)
+
+    def processes(self) -> list[str]:
+        """Command lines of everything that runs on this data directory."""
+        mark = f"AUTHGATE_DATA_DIR={self.data_dir}\0".encode()
+        found = []
+        for path in Path("/proc").glob("[0-9]*"):
+            try:
+                if mark in (path / "environ").read_bytes() + b"\0":
+                    found.append((path / "cmdline").read_text().replace("\0", " "))
+            except OSError:
+                continue
+        return [line for line in found if line]
+
+
+def start(data_dir: Path, **options) -> Demo:
+    return Demo(data_dir, **options).wait_for_banner()
+
+
+def wait_until_gone(demo: Demo) -> list[str]:
+    deadline = time.monotonic() + 10
+    while demo.processes() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    return demo.processes()
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory):
+    demo = start(tmp_path_factory.mktemp("demo") / "data")
+    yield demo
+    demo.stop()
+
+
+def run(line: str) -> str:
+    return subprocess.run(["bash", "-c", line], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+
+
+# --- what the printed lines do ------------------------------------------------------------------------------
+def test_the_first_curl_line_reaches_the_demo_service(demo):
+    assert json.loads(run(demo.curl_lines()[0]))["path"] == "/api/public/hello"
+
+
+def test_the_second_curl_line_is_refused(demo):
+    assert run(demo.curl_lines()[1]).startswith("HTTP/1.1 401 ")
+
+
+def test_the_third_curl_line_arrives_as_alice(demo):
+    identity = json.loads(run(demo.curl_lines()[2]))["identity"]
+    assert (identity["id"], identity["email"], identity["roles"]) == ("alice", "alice@example.com", ["admin", "user"])
+    assert identity["assertion"]["sub"] == "alice"
+
+
+@pytest.mark.parametrize("path", ["/", "/dashboard", "/auth/me", "/.well-known/jwks.json", "/health", "/admin/"])
+def test_every_printed_url_answers(demo, path):
+    assert f"http://localhost:{demo.port}{path}" in demo.text
+    assert demo.request(path).status in (200, 302, 401)
+
+
+def test_the_printed_password_signs_in_to_the_admin(demo):
+    code = f"from django.contrib.auth import authenticate as a; print(a(username='admin', password={demo.password!r}))"
+    assert manage(demo.env, "shell", "--no-imports", "-c", code).stdout == "admin\n"
+
+
+# --- the demo service ---------------------------------------------------------------------------------------
+def test_it_shows_what_it_received(demo):
+    shown = demo.request(
+        "/api/public/x?a=1", method="POST", headers=[("X-Two", "1"), ("X-Two", "2")], body=b"12345"
+    ).json()
+    assert (shown["method"], shown["path"], shown["query"], shown["body_bytes"]) == (
+        "POST", "/api/public/x", "a=1", 5,
+    )  # fmt: skip
+    assert shown["headers"]["x-two"] == ["1", "2"]
+
+
+def test_it_shows_a_browser_a_page_that_escapes(demo):
+    page = demo.request("/api/public/x?<b>", headers=[("Accept", "text/html"), ("X-Evil", "<script>")])
+    assert page.header("content-type") == "text/html; charset=utf-8"
+    assert "&lt;script&gt;" in page.text
+    assert "<script>" not in page.text
+
+
+def test_its_stream_arrives_event_by_event(demo):
+    with raw.RawClient(("127.0.0.1", demo.port)) as client:
+        client.send(raw.request(target="/api/public/stream?count=3&seconds=0.3", host=f"localhost:{demo.port}"))
+        assert client.read_head().header("content-type") == "text/event-stream"
+        times = []
+        while client.read_chunk():
+            times.append(time.monotonic())
+    assert len(times) == 3
+    assert times[2] - times[0] > 0.5
+
+
+def test_its_echo_answers_before_the_body_is_complete(demo):
+    head = f"POST /api/public/echo HTTP/1.1\r\nHost: localhost:{demo.port}\r\nContent-Length: 10\r\n\r\n"
+    with raw.RawClient(("127.0.0.1", demo.port)) as client:
+        client.send(head.encode() + b"12345").read_head()
+        assert client.read_chunk() == b"12345"
+        assert client.send(b"67890").read_chunk() == b"67890"
+
+
+def test_it_is_as_slow_as_asked(demo):
+    started = time.monotonic()
+    assert demo.request("/api/public/slow?seconds=0.5").status == 200
+    assert time.monotonic() - started >= 0.5
+
+
+# --- starting and stopping ----------------------------------------------------------------------------------
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_stops_everything_quietly(tmp_path, number):
+    demo = start(tmp_path / "data")
+    assert demo.stop(number) == 0
+    assert demo.processes() == []
+    assert "Traceback" not in demo.text
+
+
+def test_an_open_stream_does_not_hold_up_stopping(tmp_path):
+    demo = start(tmp_path / "data")
+    with raw.RawClient(("127.0.0.1", demo.port)) as client:
+        client.send(raw.request(target="/api/public/stream?count=1000", host=f"localhost:{demo.port}")).read_head()
+        started = time.monotonic()
+        assert demo.stop() == 0
+    assert time.monotonic() - started < 10
+    assert "Traceback" not in demo.text
+
+
+def test_a_killed_demo_leaves_no_process_behind(tmp_path):
+    demo = start(tmp_path / "data")
+    demo.stop(signal.SIGKILL)
+    assert wait_until_gone(demo) == []
+
+
+def test_a_second_start_keeps_the_data(tmp_path):
+    first = start(tmp_path / "data")
+    token = manage(
+        {**first.env, "AUTHGATE_PUBLIC_URL": f"http://localhost:{first.port}"}, "mint_token", "bob", "--quiet"
+    )
+    first.stop()
+    second = start(tmp_path / "data", port=first.port)
+    assert second.password.startswith("printed at the first start")
+    assert "revision 1 is live" in second.text
+    assert second.request("/api/protected", token=token.stdout.strip()).json()["identity"]["id"] == "bob"
+    second.stop()
+
+
+def test_a_busy_port_is_one_line_and_starts_nothing(tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        demo = Demo(tmp_path / "data", port=port)
+        assert demo.process.wait(20) == 1
+    assert demo.text == f"CommandError: port {port}: Address already in use; choose another: make run PORT={port + 1}\n"
+    assert not (tmp_path / "data" / "authgate.sqlite3").exists()
+
+
+def test_two_demos_do_not_share_a_data_directory(tmp_path):
+    first = start(tmp_path / "data")
+    second = Demo(tmp_path / "data")
+    assert second.process.wait(20) == 1
+    assert second.text == f"CommandError: another demo is running on {tmp_path}/data\n"
+    assert first.request("/api/public").status == 200
+    first.stop()
+
+
+def test_the_demo_ends_when_its_service_dies(tmp_path):
+    demo = start(tmp_path / "data")
+    children = Path(f"/proc/{demo.process.pid}/task/{demo.process.pid}/children").read_text().split()
+    os.kill(int(children[0]), signal.SIGKILL)
+    assert demo.process.wait(20) == 1
+    assert demo.text.endswith("CommandError: the demo service ended with status -9\n")
+    assert demo.processes() == []
+
+
+def test_a_data_directory_too_deep_for_a_socket_is_one_line(tmp_path):
+    demo = Demo(tmp_path / ("d" * 120))
+    assert demo.process.wait(20) == 1
+    assert demo.text.startswith("CommandError: AUTHGATE_DATA_DIR: too long a path for a Unix socket")
