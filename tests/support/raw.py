@@ -69,9 +69,7 @@ def request(
     token: str | None = None,
 ) -> bytes:
     """The bytes of a plain request; Content-Length is added for a body unless the headers frame it."""
-    lines = [
-        f"{method} ".encode() + (target if isinstance(target, bytes) else target.encode()) + b" HTTP/1.1"
-    ]
+    lines = [f"{method} ".encode() + (target if isinstance(target, bytes) else target.encode()) + b" HTTP/1.1"]
     fields = [*headers]
     if host is not None:
         fields.insert(0, ("Host", host))
@@ -275,14 +273,7 @@ def parse_head(head: bytes) -> Response:
 
 def _parse_field(line: bytes) -> tuple[str, str]:
     name, colon, value = line.partition(b":")
-    if (
-        not colon
-        or not name
-        or not TOKEN_BYTES.issuperset(name)
-        or b"\r" in value
-        or b"\n" in value
-        or b"\0" in value
-    ):
+    if not colon or not name or not TOKEN_BYTES.issuperset(name) or b"\r" in value or b"\n" in value or b"\0" in value:
         raise ProtocolViolation(f"bad header line {line!r}")
     return name.decode().lower(), value.strip(b" \t").decode("latin-1")
 
@@ -302,9 +293,7 @@ def _framing(response: Response, method: str) -> str:
     return "length" if lengths else "close"
 
 
-def exchange(
-    address: tuple[str, int] | str, data: bytes, method: str | None = None, **options: Any
-) -> Response:
+def exchange(address: tuple[str, int] | str, data: bytes, method: str | None = None, **options: Any) -> Response:
     """Send the bytes on a new connection, read one response, close."""
     with RawClient(address, **options) as client:
         client.send(data)

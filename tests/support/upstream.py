@@ -198,13 +198,9 @@ class RecordingUpstream:
         """The first `count` requests, once their heads (or whole messages) have come."""
         deadline = time.monotonic() + timeout
         with self._lock:
-            while len(self.requests) < count or (
-                complete and not all(r.complete for r in self.requests[:count])
-            ):
+            while len(self.requests) < count or (complete and not all(r.complete for r in self.requests[:count])):
                 left = deadline - time.monotonic()
-                assert left > 0, (
-                    f"{len(self.requests)} of {count} requests reached the upstream in {timeout} s"
-                )
+                assert left > 0, f"{len(self.requests)} of {count} requests reached the upstream in {timeout} s"
                 self._lock.wait(min(left, 0.05))
             return self.requests[:count]
 
