@@ -14,13 +14,13 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-# Above this, writing the parts of a chunk one after the other is cheaper than copying them together.
-_COPY_BYTES = 2048
+# Above this, writing the parts one after the other is cheaper than copying them together.
+_COPY_BYTES = 4096
 
 
 class Cycle:
     __slots__ = (
-        "_arrival", "_body_given", "_connection", "_head_only", "_keep_alive", "_left", "_pieces", "_scope",
+        "_arrival", "_block", "_body_given", "_connection", "_head_only", "_keep_alive", "_left", "_pieces", "_scope",
         "_version", "_waits_for_continue", "body_complete", "complete", "gone", "started", "task", "unread",
     )  # fmt: skip
 
@@ -36,6 +36,7 @@ class Cycle:
         self.body_complete = head.length == 0
         self._body_given = False
         self._arrival: asyncio.Event | None = None
+        self._block = b""  # the head, until the first piece of the body goes out with it: one write, not two
         self._left = 0  # bytes of the response still owed, CHUNKED or UNTIL_CLOSE
         self.started = self.complete = False
         self.gone = False  # no one is there to read a response
@@ -98,10 +99,10 @@ class Cycle:
         if self.gone:
             return
         kind = message["type"]
-        if not self.started:
+        if not self.started and not self._block:
             if kind != "http.response.start":
                 raise BadResponse(f"expected http.response.start, not {kind}")
-            self._start(message["status"], message.get("headers", ()))
+            self._prepare(message["status"], message.get("headers", ()))
         elif kind != "http.response.body" or self.complete:
             raise BadResponse(f"unexpected {kind}")
         else:
@@ -119,7 +120,7 @@ class Cycle:
             self._connection.resume_body()
         return {"type": "http.request", "body": body, "more_body": not self.body_complete}
 
-    def _start(self, status: int, headers: Any) -> None:
+    def _prepare(self, status: int, headers: Any) -> None:
         connection = self._connection
         # An answer before the end of the upload: whether the rest of it comes is in doubt, so nothing follows it.
         keep_alive = self._keep_alive and self.body_complete and not connection.draining
@@ -127,43 +128,48 @@ class Cycle:
             status, headers, connection.server_state.date_line,
             head_only=self._head_only, chunkable=self._version == "1.1", keep_alive=keep_alive,
         )  # fmt: skip
-        self.started = True
         self._waits_for_continue = False
         self._head_only = self._head_only or status in (204, 304)
         self._keep_alive = head.keep_alive
         self._left = head.length
-        connection.transport.write(head.block)
+        self._block = head.block
 
     def _send_body(self, body: bytes, *, more: bool) -> None:
+        parts: tuple[bytes, ...] = ()
         if not self._head_only:
             if self._left == CHUNKED:
-                self._send_chunk(body, last=not more)
+                parts = _chunk(body, last=not more)
             else:
-                self._send_plain(body, last=not more)
+                self._count(len(body), last=not more)
+                parts = (body,)
+        block, self._block = self._block, b""
+        self.started = True
+        self._write(block, *parts)
         if not more:
             self.complete = True
             self._wake()
             self._connection.response_complete(keep_alive=self._keep_alive)
 
-    def _send_chunk(self, body: bytes, *, last: bool) -> None:
-        transport = self._connection.transport
-        end = b"\r\n0\r\n\r\n" if last else b"\r\n"
-        if not body:
-            if last:
-                transport.write(b"0\r\n\r\n")
-        elif len(body) < _COPY_BYTES:
-            transport.write(b"%x\r\n%b%b" % (len(body), body, end))
+    def _write(self, *parts: bytes) -> None:
+        if sum(map(len, parts)) < _COPY_BYTES:
+            data = b"".join(parts)
+            if data:
+                self._connection.transport.write(data)
         else:
-            transport.writelines((b"%x\r\n" % len(body), body, end))
+            self._connection.transport.writelines([part for part in parts if part])
 
-    def _send_plain(self, body: bytes, *, last: bool) -> None:
+    def _count(self, size: int, *, last: bool) -> None:
         if self._left != UNTIL_CLOSE:
-            if len(body) > self._left or (last and len(body) < self._left):
+            if size > self._left or (last and size < self._left):
                 raise BadResponse("the response body does not have the announced length")
-            self._left -= len(body)
-        if body:
-            self._connection.transport.write(body)
+            self._left -= size
 
     def _wake(self) -> None:
         if self._arrival is not None:
             self._arrival.set()
+
+
+def _chunk(body: bytes, *, last: bool) -> tuple[bytes, ...]:
+    if not body:
+        return (b"0\r\n\r\n",) if last else ()
+    return b"%x\r\n" % len(body), body, b"\r\n0\r\n\r\n" if last else b"\r\n"

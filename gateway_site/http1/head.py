@@ -95,7 +95,7 @@ class HeadParser:
         except httptools.HttpParserError as error:
             raise RequestRefused(_fault_of(head)) from error
         if not self._complete:
-            raise RequestRefused(Fault.BAD_REQUEST)
+            raise RequestRefused(_fault_of(head))
         method: bytes = parser.get_method()
         return method
 
