@@ -24,11 +24,11 @@ help:
 .venv/.runtime: requirements.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "authgate needs Python 3.11 or later")'
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --disable-pip-version-check --quiet -r requirements.txt
+	$(BIN)/python -m pip install --disable-pip-version-check -qq -r requirements.txt
 	touch $@
 
 .venv/.dev: requirements-dev.txt .venv/.runtime
-	$(BIN)/python -m pip install --disable-pip-version-check --quiet -r requirements-dev.txt
+	$(BIN)/python -m pip install --disable-pip-version-check -qq -r requirements-dev.txt
 	touch $@
 
 setup: .venv/.dev

@@ -86,9 +86,7 @@ def test_client_refuses_an_ambiguous_response(upstream, head):
 
 def test_client_and_upstream_speak_tls(certificates: Certificates):
     with RecordingUpstream(tls=certificates.server_context()) as upstream:
-        response = raw.exchange(
-            ("127.0.0.1", upstream.port), raw.request(), tls=certificates.client_context()
-        )
+        response = raw.exchange(("127.0.0.1", upstream.port), raw.request(), tls=certificates.client_context())
     assert response.status == 200
 
 
