@@ -23,12 +23,13 @@ class AsgiDownstream:
     """Collects what the upstream's callbacks bring until the request's task sends it on."""
 
     __slots__ = (
-        "_chunks", "_ended", "_headers", "_paused", "_private", "_receive", "_record", "_size", "_status",
+        "_chunks", "_ended", "_headers", "_loop", "_paused", "_private", "_receive", "_record", "_size", "_status",
         "_waiter", "_watcher", "_writable", "exchange", "failure", "gone",
     )  # fmt: skip
 
-    def __init__(self, record: Record, receive: Receive, *, private: bool) -> None:
+    def __init__(self, record: Record, receive: Receive, loop: asyncio.AbstractEventLoop, *, private: bool) -> None:
         self.exchange: Exchange
+        self._loop = loop
         self.failure: Reason | None = None
         self.gone = False  # the client has left
         self._record = record
@@ -76,7 +77,7 @@ class AsgiDownstream:
     def still_waiting(self) -> None:
         # A task that waits for the client to leave is only worth its price when the answer takes a while.
         if self._watcher is None:
-            self._watcher = asyncio.get_running_loop().create_task(self._watch())
+            self._watcher = self._loop.create_task(self._watch())
 
     # -- the request's task ---------------------------------------------------------------------------------
 
@@ -87,7 +88,7 @@ class AsgiDownstream:
         """Send the first piece of the body now and the rest as it comes."""
         self.exchange.send_body(first)
         if more:
-            self._watcher = asyncio.get_running_loop().create_task(self._pump())
+            self._watcher = self._loop.create_task(self._pump())
         else:
             self.exchange.end_body()
 
@@ -102,18 +103,19 @@ class AsgiDownstream:
         record.status = self._status
         await send({"type": "http.response.start", "status": self._status, "headers": self._headers})
         while not self.gone:
+            # The first piece may be empty: servers hold the head back until there is one, and the client of an
+            # event stream waits for the head.
             chunks, self._chunks, self._size = self._chunks, [], 0
             ended = self._ended
-            if chunks or ended:
-                body = chunks[0] if len(chunks) == 1 else b"".join(chunks)
-                record.bytes_sent += len(body)
-                await send({"type": "http.response.body", "body": body, "more_body": not ended})
+            body = chunks[0] if len(chunks) == 1 else b"".join(chunks)
+            record.bytes_sent += len(body)
+            await send({"type": "http.response.body", "body": body, "more_body": not ended})
             if ended:
                 return
             if self._paused:
                 self._paused = False
                 self.exchange.resume_response()
-            if not self._chunks and not self._ended:
+            while not self._chunks and not self._ended and not self.gone:
                 if self.failure is not None:
                     # Returning without the end makes the server cut the connection: the client can see that
                     # the response is not whole.
@@ -124,9 +126,11 @@ class AsgiDownstream:
         self.exchange.cancel()
         if self._watcher is not None:
             self._watcher.cancel()
+        # The two refer to each other; without this every request would leave garbage for the collector.
+        del self.exchange
 
     async def _news(self) -> None:
-        self._waiter = asyncio.get_running_loop().create_future()
+        self._waiter = self._loop.create_future()
         await self._waiter
 
     def _wake(self) -> None:
@@ -143,7 +147,7 @@ class AsgiDownstream:
             if not message.get("more_body", False):
                 break
             if self.exchange.request_paused:
-                self._writable = asyncio.get_running_loop().create_future()
+                self._writable = self._loop.create_future()
                 await self._writable
         self.exchange.end_body()
         await self._watch()

@@ -34,7 +34,7 @@ class Exchange:
 
     __slots__ = (
         "_connection", "_downstream", "_last_activity", "_timeouts", "chunked", "head_at", "request_paused",
-        "request_sent", "response_started", "stale",
+        "request_sent", "response_paused", "response_started", "stale",
     )  # fmt: skip
 
     def __init__(self, downstream: Downstream, timeouts: Timeouts) -> None:
@@ -46,6 +46,7 @@ class Exchange:
         self.chunked = False
         self.request_sent = False
         self.request_paused = False
+        self.response_paused = False
         self.response_started = False
         self.stale = False  # lost a kept connection before a byte of the response: another one may serve
 
@@ -71,15 +72,18 @@ class Exchange:
             connection.transport.write(data)
 
     def end_body(self) -> None:
+        self.touch()
         if self._connection is not None and self.chunked:
             self._connection.transport.write(b"0\r\n\r\n")
         self.request_sent = True
 
     def pause_response(self) -> None:
+        self.response_paused = True
         if self._connection is not None:
             self._connection.transport.pause_reading()
 
     def resume_response(self) -> None:
+        self.response_paused = False
         if self._connection is not None:
             self.touch()
             self._connection.transport.resume_reading()
@@ -94,7 +98,7 @@ class Exchange:
         self._last_activity = time.monotonic()
 
     def upstream_head(self, status: int, headers: RawHeaders) -> None:
-        self.head_at = self._last_activity
+        self.head_at = self._last_activity = time.monotonic()
         try:
             self._downstream.response_head(status, headers)
         except BadFraming:
@@ -111,7 +115,7 @@ class Exchange:
 
     def upstream_lost(self) -> None:
         connection = self._connection
-        self.stale = connection is not None and connection.reused and not self.head_at
+        self.stale = connection is not None and connection.reused and connection.unanswered
         self._forget()
         self._downstream.response_failed(Reason.UPSTREAM_BROKEN)
 
@@ -129,13 +133,17 @@ class Exchange:
     # -- from the clock -----------------------------------------------------------------------------------
 
     def check(self, now: float) -> None:
-        """End what has been silent too long. A request body that still arrives is not the upstream's silence."""
-        quiet = now - self._last_activity
+        """End what has been silent too long, if the silence is the upstream's."""
         limit = self._timeouts.idle if self.response_started or not self.request_sent else self._timeouts.response
-        if limit is not None and quiet > limit:
+        if limit is not None and now - self._last_activity > limit and not self._waits_for_client:
             self._fail(Reason.UPSTREAM_TIMEOUT)
         else:
             self._downstream.still_waiting()
+
+    @property
+    def _waits_for_client(self) -> bool:
+        # The server bounds how long a client may take over its request, or over taking the response.
+        return self.response_paused or not (self.request_sent or self.request_paused or self.response_started)
 
     def _fail(self, reason: Reason) -> None:
         if self._connection is not None:

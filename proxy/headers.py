@@ -17,17 +17,15 @@ _HOP_BY_HOP = frozenset(
 _NOT_FORWARDED = _HOP_BY_HOP | {b"host", b"content-length", b"expect", b"authorization"}
 # Alt-Svc would lead browsers past the gateway; the request id is the gateway's.
 _NOT_RETURNED = _HOP_BY_HOP | {b"alt-svc", b"x-request-id"}
-# What a Connection header of the client may name without effect: our own headers are added after, and these
-# two are end-to-end whatever a client says (RFC 9110 7.6.1; CVE-2022-31813).
-_OWN_COOKIES = (b"auth_token", b"__Host-auth_token")
-_OWN_COOKIE_PREFIXES = (b"authgate_", b"__Host-authgate_")
+_OWN_COOKIES = ("auth_token", "__Host-auth_token")
+_OWN_COOKIE_PREFIXES = ("authgate_", "__Host-authgate_")
 
 
 class BadFraming(ValueError):
     """The length of the body is in doubt."""
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=512)  # of up to 16 KiB each, and the client chooses them
 def _is_forwarded(name: bytes) -> bool:
     return name not in _NOT_FORWARDED and client_may_send(name)
 
@@ -128,8 +126,19 @@ def without_own_cookies(value: bytes) -> bytes:
 
 
 def is_own_cookie(pair: bytes) -> bool:
-    """Whether `name=value` is one of the gateway's cookies, also for readers that trim Unicode spaces."""
-    name = pair.split(b"=", 1)[0].decode("utf-8", "replace").strip().strip('"').encode()
+    """Whether `name=value` (or a whole Set-Cookie) is one of the gateway's cookies.
+
+    Readers trim names as text, in either encoding; and a browser returns the nameless "=auth_token=x" as
+    "auth_token=x".
+    """
+    if b"auth" not in pair:
+        return False
+    name = pair.partition(b";")[0].strip(b" \t=").partition(b"=")[0]
+    return _is_own_name(name.decode("utf-8", "ignore")) or _is_own_name(name.decode("latin-1"))
+
+
+def _is_own_name(text: str) -> bool:
+    name = text.strip().strip('"')
     return name in _OWN_COOKIES or name.startswith(_OWN_COOKIE_PREFIXES)
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
-import re
+import logging
+import select
 import ssl
 import time
 from typing import TYPE_CHECKING, NamedTuple
@@ -13,12 +14,16 @@ from urllib.parse import urlsplit
 import httptools
 
 from authgate.decision import RawHeaders
+from authgate.policy.targets import address_problem
 
 if TYPE_CHECKING:
     from proxy.exchange import Exchange
 
-MAX_RESPONSE_HEAD = 64 * 1024
+logger = logging.getLogger(__name__)
+
+MAX_RESPONSE_HEAD = 64 * 1024  # with the interim heads before it; also of the trailers
 MAX_RESPONSE_HEADERS = 256
+MAX_LENGTH_DIGITS = 18
 MAX_IDLE_PER_TARGET = 256
 # Shorter than the keep-alive of common servers (60-75 s), so that we rarely write into a closing connection.
 MAX_IDLE_SECONDS = 30.0
@@ -49,7 +54,7 @@ class UpstreamConnection(asyncio.Protocol):
     """One connection, carrying one exchange at a time."""
 
     __slots__ = (
-        "_complete", "_extra", "_head_bytes", "_head_only", "_headers", "_interim", "_keep_alive", "_parser",
+        "_arrivals", "_complete", "_extra", "_head_only", "_headers", "_interim", "_keep_alive", "_parser", "_pending",
         "_until_close", "exchange", "idle_since", "pool", "reused", "status", "target", "transport",
     )  # fmt: skip
 
@@ -67,7 +72,7 @@ class UpstreamConnection(asyncio.Protocol):
     def _reset(self, *, head_only: bool) -> None:
         self.status = 0
         self._headers: RawHeaders = []
-        self._head_bytes = 0
+        self._pending = 0  # bytes received since the beginning, or since the last piece of the body
         self._head_only = head_only
         self._complete = self._extra = self._interim = self._keep_alive = self._until_close = False
 
@@ -76,6 +81,11 @@ class UpstreamConnection(asyncio.Protocol):
         self.exchange = exchange
         self._reset(head_only=head_only)
         self.transport.write(head)
+
+    @property
+    def unanswered(self) -> bool:
+        """Not a byte of a response has come."""
+        return not self.status and not self._pending
 
     def abort(self) -> None:
         """Drop the connection at once; nothing of a half-done exchange may reach the next one."""
@@ -87,6 +97,15 @@ class UpstreamConnection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = transport  # type: ignore[assignment]
+        self._arrivals = select.poll()
+        self._arrivals.register(transport.get_extra_info("socket").fileno(), select.POLLIN)
+
+    def is_quiet(self) -> bool:
+        """Neither closed nor speaking unasked, not even in what the event loop has yet to read.
+
+        Bytes that wait in the socket would be taken for the answer to the next request, somebody else's.
+        """
+        return not self.transport.is_closing() and not self._arrivals.poll(0)
 
     def data_received(self, data: bytes) -> None:
         exchange = self.exchange
@@ -94,12 +113,15 @@ class UpstreamConnection(asyncio.Protocol):
             # An answer nobody asked for would become the answer to the next request.
             self.pool.discard(self)
             return
-        exchange.touch()
-        if not self.status:
-            self._head_bytes += len(data)
+        if self.status:
+            # Bytes of a head are no sign of life: dribbled, they would hold the request for ever.
+            exchange.touch()
+        self._pending += len(data)
         try:
             self._parser.feed_data(data)
-        except (httptools.HttpParserError, httptools.HttpParserUpgrade):
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
+            if isinstance(error, httptools.HttpParserCallbackError):
+                logger.error("while reading a response", exc_info=error.__context__)
             if not self._complete:
                 exchange.upstream_broken()
                 return
@@ -108,7 +130,7 @@ class UpstreamConnection(asyncio.Protocol):
             return
         if self._complete:
             self._finish(exchange)
-        elif not self.status and self._head_bytes > MAX_RESPONSE_HEAD:
+        elif self._pending > MAX_RESPONSE_HEAD:
             exchange.upstream_broken()
 
     def pause_writing(self) -> None:
@@ -123,9 +145,20 @@ class UpstreamConnection(asyncio.Protocol):
         exchange, self.exchange = self.exchange, None
         if exchange is None:
             self.pool.discard(self)
-        elif self._until_close and exc is None:
-            exchange.upstream_end()
         else:
+            exchange.upstream_lost()
+
+    def eof_received(self) -> None:
+        # connection_lost would wait until what is unsent has gone out, which it never may. Over TLS this is the close
+        # alert: a connection that just ends has been cut (RFC 9112 9.8).
+        exchange = self.exchange
+        if exchange is not None and self._until_close:
+            self.exchange = None
+            self.transport.abort()
+            exchange.upstream_end()
+        elif exchange is not None:
+            self.exchange = None
+            self.transport.abort()
             exchange.upstream_lost()
 
     # -- httptools ----------------------------------------------------------------------------------------
@@ -137,7 +170,7 @@ class UpstreamConnection(asyncio.Protocol):
     def on_header(self, name: bytes, value: bytes) -> None:
         # After the head these are trailers, which are dropped: nothing may slip past what the head declared.
         if not self.status and len(self._headers) < MAX_RESPONSE_HEADERS:
-            self._headers.append((name.lower(), value))
+            self._headers.append((name.lower(), value.rstrip(b" \t")))
         elif not self.status:
             self._fail()
 
@@ -146,16 +179,19 @@ class UpstreamConnection(asyncio.Protocol):
         if exchange is None or self._complete:
             return
         status = self._parser.get_status_code()
+        framed = self._check_framing()
+        if self.exchange is None:
+            return
         if status < 200:
-            # 100 answers an Expect we never send, 103 is optional; 101 would open a tunnel nobody asked for.
+            # 100 answers an Expect we never send, 103 is optional; 101 would open a tunnel nobody asked for. The
+            # parser would read a body here, which there is none (RFC 9110 15.2).
             self._interim = True
             self._headers = []
-            if status == 101:
+            if framed or status < 100 or status == 101:
                 self._fail()
             return
         self.status = status
-        names = {name for name, _ in self._headers}
-        self._until_close = not names & {b"content-length", b"transfer-encoding"} and status not in (204, 304)
+        self._until_close = not framed and status not in (204, 304)
         exchange.upstream_head(status, self._headers)
         if self._head_only:
             self._complete = True
@@ -164,6 +200,7 @@ class UpstreamConnection(asyncio.Protocol):
             self._parser = httptools.HttpResponseParser(self)
 
     def on_body(self, data: bytes) -> None:
+        self._pending = 0
         if self._head_only:
             self._extra = True
         elif self.exchange is not None and not self._complete:
@@ -176,13 +213,33 @@ class UpstreamConnection(asyncio.Protocol):
             self._complete = True
             self._keep_alive = self._parser.should_keep_alive()
 
+    def _check_framing(self) -> bool:
+        """Whether the head says where the body ends. What the parser lets through and others may not is refused."""
+        framed = False
+        size = 0
+        for name, value in self._headers:
+            size += len(name) + len(value)
+            if name == b"content-length":
+                framed = True
+                if len(value) > MAX_LENGTH_DIGITS:
+                    self._fail()
+            elif name == b"transfer-encoding":
+                framed = True
+                if self._parser.get_http_version() != "1.1":
+                    self._fail()  # RFC 9112 6.1
+        if size > MAX_RESPONSE_HEAD or self._parser.get_status_code() > 599:
+            self._fail()
+        return framed
+
     def _fail(self) -> None:
         if self.exchange is not None:
             self.exchange.upstream_broken()
 
     def _finish(self, exchange: Exchange) -> None:
         self.exchange = None
-        if self._keep_alive and not self._extra and exchange.request_sent:
+        # What of the request is still unsent would stand between the next one and its answer.
+        sent = exchange.request_sent and not self.transport.get_write_buffer_size()
+        if self._keep_alive and not self._extra and sent:
             self.pool.release(self)
         else:
             self.transport.abort()
@@ -201,9 +258,10 @@ class Pool:
         idle = self._idle.get(target)
         while idle:
             connection = idle.pop()
-            if not connection.transport.is_closing():
+            if connection.is_quiet():
                 connection.reused = True
                 return connection
+            connection.abort()
         return None
 
     def release(self, connection: UpstreamConnection) -> None:
@@ -226,7 +284,10 @@ class Pool:
         """Close what has been idle for long; called by the clock."""
         for target, idle in list(self._idle.items()):
             fresh = [c for c in idle if now - c.idle_since < MAX_IDLE_SECONDS]
-            self._idle[target] = fresh
+            if fresh:
+                self._idle[target] = fresh
+            else:
+                del self._idle[target]
             for connection in idle:
                 if now - connection.idle_since >= MAX_IDLE_SECONDS:
                     connection.transport.abort()
@@ -244,13 +305,17 @@ class Pool:
             else:
                 tls = self._tls if target.scheme == "https" else None
                 _, connection = await loop.create_connection(make, target.host, target.port, ssl=tls)
-        _refuse_link_local(connection)
+        _check_peer(connection)
         return connection
 
 
-def _refuse_link_local(connection: UpstreamConnection) -> None:
-    # A name that the validator could not judge may resolve to the cloud's metadata service (169.254.169.254).
+def _check_peer(connection: UpstreamConnection) -> None:
+    if connection.transport.is_closing():
+        # Nobody would tell the exchange about the end of a connection that ended before it.
+        raise UpstreamUnreachable("the connection was closed at once")
     peer = connection.transport.get_extra_info("peername")
-    if isinstance(peer, tuple) and ipaddress.ip_address(re.sub(r"%.*", "", peer[0])).is_link_local:
+    # A name that the validator could not judge may resolve to the cloud's metadata service.
+    problem = address_problem(ipaddress.ip_address(peer[0].partition("%")[0])) if isinstance(peer, tuple) else None
+    if problem is not None:
         connection.abort()
-        raise UpstreamUnreachable("link-local addresses are never upstreams")
+        raise UpstreamUnreachable(problem)

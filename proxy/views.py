@@ -55,7 +55,7 @@ def _body_length(scope: dict[str, Any]) -> int | None:
 class _Passage:
     """One request on its way: a connection, an exchange, and at most one second try."""
 
-    __slots__ = ("_decision", "_entry", "_facts", "_first", "_length", "_more", "_record")
+    __slots__ = ("_decision", "_entry", "_facts", "_first", "_length", "_more", "_record", "_worker")
 
     def __init__(self, record: Record, length: int | None, first: bytes, more: bool) -> None:
         assert record.facts and record.decision and record.decision.route  # noqa: S101  set by the front door
@@ -66,11 +66,12 @@ class _Passage:
         self._length = length
         self._first = first
         self._more = more
+        self._worker = current_worker()
 
     async def run(self, receive: Receive, send: Send) -> None:
         record = self._record
         private = self._entry.access != "public" or self._decision.identity is not None
-        downstream = AsgiDownstream(record, receive, private=private)
+        downstream = AsgiDownstream(record, receive, self._worker.loop, private=private)
         downstream.exchange = exchange = Exchange(downstream, self._entry.timeouts)
         began = time.monotonic()
         try:
@@ -102,10 +103,9 @@ class _Passage:
         return await downstream.started()
 
     async def _connection(self, *, kept: bool) -> UpstreamConnection:
-        worker = current_worker()
         upstream = self._entry.upstream
-        connection = worker.take_idle(upstream) if kept else None
-        return connection or await worker.connect(upstream, self._entry.timeouts.connect or 0)
+        connection = self._worker.take_idle(upstream) if kept else None
+        return connection or await self._worker.connect(upstream, self._entry.timeouts.connect or 0)
 
     def _may_repeat(self) -> bool:
         # A kept connection may have been closed by the upstream just as we wrote. Only what had no body and may

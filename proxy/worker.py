@@ -45,11 +45,11 @@ class Worker:
         return targets
 
     def _tick(self) -> None:
+        self.loop.call_later(_TICK_SECONDS, self._tick)  # first: no failure below may stop the clock
         now = time.monotonic()
         for exchange in list(active):
             exchange.check(now)
         self._pool.close_idle(now)
-        self.loop.call_later(_TICK_SECONDS, self._tick)
 
 
 @lru_cache(maxsize=4096)
@@ -61,9 +61,8 @@ _worker: Worker | None = None
 
 
 def current_worker() -> Worker:
-    """The running loop's worker; made on first use, since a server forks before it has a loop."""
+    """This process's worker; made on first use, since a server forks before it has a loop."""
     global _worker
-    loop = asyncio.get_running_loop()
-    if _worker is None or _worker.loop is not loop:
-        _worker = Worker(loop)
+    if _worker is None:
+        _worker = Worker(asyncio.get_running_loop())
     return _worker

@@ -8,13 +8,14 @@ import struct
 import threading
 from fcntl import LOCK_EX, LOCK_NB, LOCK_UN, lockf
 from hashlib import blake2b
-from time import monotonic_ns
+from time import monotonic_ns, sleep
 
 from authgate.policy.table import Limit
 from authgate.ratelimit.storage import BUCKET_WORDS, BUCKETS, SLOTS, TABLE_WORD, Storage
 
 _DIGEST = struct.Struct("<QQ")
 _SECOND = 1_000_000_000
+_PAUSE = 20e-6  # seconds
 _PATIENCE = 20_000_000  # nanoseconds to wait for another worker, whose turn takes a few thousand
 
 
@@ -82,10 +83,11 @@ class LocalLimits:
                 lockf(self._descriptor, LOCK_EX | LOCK_NB, 1, bucket)
             except (BlockingIOError, PermissionError):  # EAGAIN or EACCES, says POSIX
                 now = monotonic_ns()
-                deadline = deadline or now + _PATIENCE
-                if now > deadline:
+                if now > (deadline := deadline or now + _PATIENCE):
                     return False
-                os.sched_yield()
+                # Its owner holds it for microseconds unless it lost its processor, and then it may be waiting for
+                # this one: spinning would keep it waiting.
+                sleep(_PAUSE)
             else:
                 return True
 
