@@ -182,7 +182,9 @@ def _refuse(reason: Reason, *extra: tuple[bytes, bytes]) -> ASGIApp:
     async def refused(scope: Scope, receive: Receive, send: Send) -> None:
         page = is_navigation(scope["method"], scope["headers"])
         answer = refuse(Decision(False, reason), scope.get("state", {}).get("request_id", ""), page=page)
-        await send(_start(answer.status, [*answer.headers, *extra]))
+        # The front door puts the request's ID on everything that is sent through it.
+        headers = [header for header in answer.headers if header[0] != b"x-request-id"]
+        await send(_start(answer.status, [*headers, *extra]))
         await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else answer.body})
 
     return refused

@@ -5,6 +5,7 @@ from django.contrib import admin
 from django.urls import path
 
 from authgate import identity_views, views
+from authgate.admin.sign_in import sign_in
 
 AUTH = settings.AUTHGATE_AUTH_PREFIX.lstrip("/")
 
@@ -12,6 +13,7 @@ urlpatterns = [
     path("", views.default_page, name="default-page"),
     path("health", views.health, name="health"),
     path("health/ready", views.ready, name="health-ready"),
+    path("admin/login/", sign_in),  # ahead of the same page without a limit
     path("admin/", admin.site.urls),
     path("dashboard", views.dashboard, name="dashboard"),
     path(f"{AUTH}/me", identity_views.me, name="me"),

@@ -140,6 +140,9 @@ class RouteForm(PolicyForm[Route]):
     )
     other_methods = forms.CharField(required=False, help_text="Separated by spaces, such as PROPFIND REPORT.")
 
+    class Meta:
+        widgets = {"roles": forms.CheckboxSelectMultiple}
+
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         if "methods" in self.fields:

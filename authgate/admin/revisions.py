@@ -24,10 +24,11 @@ ROLLBACK = "authgate.change_policyrevision"
 class PolicyRevisionAdmin(ModelAdmin[PolicyRevision]):
     """Read-only; the one thing to do with a revision is to publish it again."""
 
-    list_display = ["number", "created_at", "author", "comment", "is_live"]
+    list_display = ["number", "published", "author", "comment", "is_live"]
     list_filter = ["created_at", "author"]
     search_fields = ["author", "comment"]
-    fields = ["number", "created_at", "author", "comment"]
+    fields = ["number", "published", "author", "comment"]
+    readonly_fields = ["published"]
     change_form_template = "admin/authgate/revision.html"
 
     def get_queryset(self, request: HttpRequest) -> Any:
@@ -46,6 +47,10 @@ class PolicyRevisionAdmin(ModelAdmin[PolicyRevision]):
 
     def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return super().has_view_permission(request, obj) or request.user.has_perm(ROLLBACK)
+
+    @admin.display(ordering="created_at")
+    def published(self, revision: PolicyRevision) -> str:
+        return revision.created_at.strftime("%Y-%m-%d %H:%M:%S UTC")
 
     @admin.display(description="live", boolean=True)
     def is_live(self, revision: Any) -> bool:
