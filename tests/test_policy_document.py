@@ -74,7 +74,7 @@ texts = st.text(max_size=20)
     st.lists(
         st.builds(
             Grant, role=texts,
-            when=st.builds(When, claim=texts, equals=st.none() | texts | st.booleans() | st.integers(-(10**17), 10**17)),
+            when=st.builds(When, claim=texts, equals=st.none() | texts | st.booleans() | st.integers(-(10**9), 10**9)),
         ),
         max_size=3,
     )

@@ -89,12 +89,12 @@ class _Paths:
             if found is not None:
                 return self.entries[found]
         below, ending = self.below, self.ending
-        node: int | None = 0
+        node = 0
         # A hostile path of thousands of segments is cut no further than the deepest route, and left where no
         # route goes on.
         for segment in path.split("/", self.depth):
-            node = below[node].get(segment)
-            if node is None:
+            node = below[node].get(segment, -1)
+            if node < 0:
                 break
             methods = ending[node]
             if methods:
