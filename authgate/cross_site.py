@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from urllib.parse import urlsplit
-
 from authgate.decision import RequestFacts
 from authgate.host import HostRefused, parse_authority
 
@@ -27,10 +25,12 @@ def is_cross_site(facts: RequestFacts) -> bool:
 
 
 def _is_own_origin(origin: bytes, facts: RequestFacts) -> bool:
-    try:
-        parts = urlsplit(origin.decode("ascii"))
-        authority = parse_authority(parts.netloc.encode("ascii"))
-    except (HostRefused, ValueError):
+    scheme, _, rest = origin.partition(b"://")
+    if scheme != facts.scheme.encode("ascii"):
         return False
-    own = (facts.scheme, facts.authority.host, facts.authority.effective_port(facts.scheme))
-    return (parts.scheme, authority.host, authority.effective_port(parts.scheme)) == own
+    try:
+        authority = parse_authority(rest)
+    except HostRefused:
+        return False
+    own = facts.authority
+    return (authority.host, authority.effective_port(facts.scheme)) == (own.host, own.effective_port(facts.scheme))

@@ -14,7 +14,10 @@ from authgate.host import Authority, HostRefused, parse_authority
 from authgate.target import TargetRefused, canonical_path, check_query
 
 _METHOD = re.compile(r"[A-Z][A-Z-]{0,31}")
+_PORT = re.compile(r"[1-9][0-9]{0,4}")
 _COMMON_METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"))
+# Traefik names the WebSocket schemes here; they are the same two as seen by a policy.
+_SCHEMES = {"http": "http", "ws": "http", "https": "https", "wss": "https"}
 
 
 class FactsRefused(ValueError):
@@ -70,30 +73,40 @@ def _behind_proxy(
 ) -> RequestFacts:
     hops = [*_forwarded(headers, b"x-forwarded-for"), peer]
     client_at = next((i for i in range(len(hops) - 1, -1, -1) if not is_trusted_proxy(hops[i])), 0)
-    for hop in hops[client_at:]:
-        _check_address(hop)
-    proto = _forwarded(headers, b"x-forwarded-proto")[-1:]
-    if proto and proto[0] not in ("http", "https"):
-        raise FactsRefused(Reason.BAD_HEADER)
-    host = _forwarded(headers, b"x-forwarded-host")[-1:]
-    try:
-        authority = parse_authority(host[0].encode()) if host else authority
-    except HostRefused as error:
-        raise FactsRefused(Reason.BAD_HOST) from error
-    return RequestFacts(
-        method, proto[0] if proto else scheme, authority, path, query,
-        hops[client_at], ", ".join(hops[client_at:]), headers,
-    )  # fmt: skip
+    route = [_canonical_address(hop) for hop in hops[client_at:]]
+    for proto in _forwarded(headers, b"x-forwarded-proto")[-1:]:
+        if proto not in _SCHEMES:
+            raise FactsRefused(Reason.BAD_HEADER)
+        scheme = _SCHEMES[proto]
+    authority = _forwarded_authority(headers, authority, scheme)
+    return RequestFacts(method, scheme, authority, path, query, route[0], ", ".join(route), headers)
+
+
+def _forwarded_authority(headers: RawHeaders, authority: Authority, scheme: str) -> Authority:
+    for host in _forwarded(headers, b"x-forwarded-host")[-1:]:
+        try:
+            authority = parse_authority(host.encode("latin-1"))
+        except HostRefused as error:
+            raise FactsRefused(Reason.BAD_HOST) from error
+    for port in _forwarded(headers, b"x-forwarded-port")[-1:]:
+        if _PORT.fullmatch(port) is None or int(port) > 65535:
+            raise FactsRefused(Reason.BAD_HEADER)
+        if authority.port is None and int(port) != authority.effective_port(scheme):
+            authority = Authority(authority.host, int(port))
+    return authority
 
 
 def _forwarded(headers: RawHeaders, wanted: bytes) -> list[str]:
     """All values of a list header in order. The nearest proxy's is the last: it alone is vouched for."""
     joined = b",".join(value for name, value in headers if name == wanted).decode("latin-1")
-    return [item.strip() for item in joined.split(",")] if joined else []
+    return [item.strip(" \t") for item in joined.split(",")] if joined else []
 
 
-def _check_address(hop: str) -> None:
+def _canonical_address(hop: str) -> str:
+    # A zone ("fe80::1%…") may hold any characters, and means something only to the machine that wrote it.
     try:
-        ipaddress.ip_address(hop)
+        if "%" in hop:
+            raise ValueError
+        return str(ipaddress.ip_address(hop))
     except ValueError as error:
         raise FactsRefused(Reason.BAD_HEADER) from error

@@ -17,23 +17,24 @@ _OURS = frozenset((*IDENTITY_HEADERS, b"x-request-id", b"x-real-ip"))
 # What services, frameworks and other proxies believe about the caller, the method or the target.
 _SPOOFABLE = frozenset(
     (
-        b"forwarded", b"true-client-ip", b"x-client-ip", b"x-cluster-client-ip", b"cf-connecting-ip",
-        b"x-rewrite-url", b"x-http-method-override", b"x-http-method", b"x-method-override",
-        b"x-sendfile", b"proxy",
+        b"forwarded", b"x-forwarded", b"client-ip", b"true-client-ip", b"x-client-ip", b"x-cluster-client-ip",
+        b"cf-connecting-ip", b"fastly-client-ip", b"x-host", b"x-http-host-override", b"x-rewrite-url",
+        b"x-http-method-override", b"x-http-method", b"x-method-override", b"proxy",
+        b"x-sendfile", b"x-sendfile-type",  # CVE-2025-61780
+        b"x-middleware-subrequest",  # CVE-2025-29927
     )
 )  # fmt: skip
+# CGI and WSGI read X_Auth_User_ID as X-Auth-User-ID (CVE-2025-64484), some servers X.Auth.User.ID as well.
+_PLAIN_NAME = re.compile(rb"[a-z0-9-]+")
 _SPOOFABLE_FAMILIES = (b"x-forwarded-", b"x-original-", b"x-accel-", b"x-envoy-")
 # C0, DEL, C1 and the two Unicode line ends: a reader may take any of them for the end of the header.
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=512)  # of up to 16 KiB each, and the client chooses them
 def client_may_send(name: bytes) -> bool:
-    """Whether a header of this lower-case name may go upstream as the client sent it.
-
-    Names with "_" never do: CGI and WSGI read X_Auth_User_ID and X-Auth-User-ID as one (CVE-2025-64484).
-    """
-    if b"_" in name or name in _OURS or name in _SPOOFABLE or name == b"x-forwarded":
+    """Whether a header of this lower-case name may go upstream as the client sent it."""
+    if _PLAIN_NAME.fullmatch(name) is None or name in _OURS or name in _SPOOFABLE:
         return False
     return not name.startswith(_SPOOFABLE_FAMILIES)
 
@@ -52,5 +53,6 @@ def build_identity_headers(identity: Identity | None, assertion: str) -> RawHead
 
 
 def header_value(text: str) -> bytes:
-    """UTF-8, or empty when a control character could end the header early; the assertion has the exact text."""
-    return b"" if _CONTROL.search(text) else text.strip().encode("utf-8", "replace")
+    """UTF-8; empty when a control character could end the header early, or when a reader that trims would take it
+    for somebody else (" alice"). The assertion has the exact text."""
+    return b"" if _CONTROL.search(text) or text != text.strip() else text.encode("utf-8", "replace")

@@ -52,6 +52,10 @@ _CREDENTIAL_REASONS = frozenset(
 )  # fmt: skip
 
 
+_DOUBTFUL = frozenset((Reason.BAD_TARGET, Reason.BAD_HOST, Reason.BAD_HEADER, Reason.BAD_METHOD, Reason.BAD_FRAMING))
+_METHODS = b"GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"
+
+
 class Answer(NamedTuple):
     """A complete response of our own."""
 
@@ -143,6 +147,10 @@ def _page_body(refusal: Refusal, decision: Decision, request_id: str) -> bytes:
 def _explain(decision: Decision) -> RawHeaders:
     """Retry-After, or the challenge of RFC 6750 section 3. Constants only: nothing of the request is echoed."""
     reason = decision.reason
+    if reason in _DOUBTFUL:
+        # Whoever sent it and whoever carried it may differ on where it ends: nothing behind it is a request.
+        close = [(b"connection", b"close")]
+        return [*close, (b"allow", _METHODS)] if reason is Reason.BAD_METHOD else close
     if reason is Reason.RATE_LIMITED:
         return [(b"retry-after", str(decision.retry_after).encode())]
     challenge = _CHALLENGES.get(reason)

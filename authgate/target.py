@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from functools import lru_cache
 from urllib.parse import unquote_to_bytes
 
 # Nothing to decode and nothing to doubt: by far most requests.
 _PLAIN_PATH = re.compile(rb"/|(?:/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)+/?")
-# RFC 3986 pchar without ";" (servers cut "/admin;x" to "/admin"), plus "|", "^", "[" and "]", which browsers leave bare.
+# RFC 3986 pchar without ";" (servers cut "/admin;x" to "/admin"), plus "|^[]", which browsers leave bare.
 _LEGAL_PATH = re.compile(rb"/(?:[A-Za-z0-9._~!$&'()*+,=:@|^\[\]/-]|%[0-9A-Fa-f]{2})*")
 _LEGAL_QUERY = re.compile(rb"[!\"$-~]*")
 _ESCAPE = re.compile(rb"%([0-9A-Fa-f]{2})")
 _UNRESERVED = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
 # "/", "\" and controls: an application that decodes once more would see another path than the policy did.
 _NEVER_ESCAPED = frozenset(b"/\\\x7f") | frozenset(range(0x20))
-# A second layer of encoding ("%252e"), and dot segments, also those that path parameters disguise ("/..%3Bx/").
+# A second layer of encoding ("%252e"), and dot segments, also those that are disguised by what an application may
+# cut off once it has decoded: ";x", "?x", "#x" and outer space ("/..%3Bx/").
 _DOUBLE_ESCAPE = re.compile(rb"%25[0-9A-Fa-f]{2}")
-_DOT_SEGMENT = re.compile(rb"/\.{1,2}(?:%3B[^/]*)?(?:/|\Z)")
+_DOT_SEGMENT = re.compile(rb"/\.{1,2}(?:%(?:20|23|3B|3F)[^/]*)?(?:/|\Z)")
 
 
 class TargetRefused(ValueError):
@@ -42,7 +44,7 @@ def check_query(raw: bytes) -> bytes:
     return raw
 
 
-@lru_cache(maxsize=2048)
+@lru_cache(maxsize=512)  # of up to 8 KiB each, and the client chooses them
 def _canonicalise(raw: bytes) -> str:
     if _LEGAL_PATH.fullmatch(raw) is None:
         raise TargetRefused("the path has characters that must be percent-encoded, or a broken escape")
@@ -53,7 +55,7 @@ def _canonicalise(raw: bytes) -> str:
         raise TargetRefused("the path is encoded twice")
     if _DOT_SEGMENT.search(path):
         raise TargetRefused("the path has a dot segment")
-    _check_utf8(path)
+    _check_text(unquote_to_bytes(path))
     return path.decode("ascii")
 
 
@@ -64,9 +66,16 @@ def _canonical_escape(escape: re.Match[bytes]) -> bytes:
     return bytes((byte,)) if byte in _UNRESERVED else escape[0].upper()
 
 
-def _check_utf8(path: bytes) -> None:
+def _check_text(decoded: bytes) -> None:
     # Overlong forms such as %C0%AF decode to "/" in careless decoders; strict UTF-8 has none.
     try:
-        unquote_to_bytes(path).decode("utf-8")
+        text = decoded.decode("utf-8")
     except UnicodeDecodeError as error:
         raise TargetRefused("the path is not UTF-8") from error
+    if text.isascii():
+        return
+    # Windows and whoever normalises names read a fullwidth slash or dot as the plain one ("best fit").
+    folded = unicodedata.normalize("NFKC", text)
+    segments = folded.split("/")
+    if len(segments) != text.count("/") + 1 or "\\" in folded or "." in segments or ".." in segments:
+        raise TargetRefused("the path has a slash, backslash or dot segment in another script")
