@@ -16,7 +16,7 @@ from authgate.ratelimit.storage import BUCKET_WORDS, BUCKETS, SLOTS, TABLE_WORD,
 _DIGEST = struct.Struct("<QQ")
 _SECOND = 1_000_000_000
 _PAUSE = 20e-6  # seconds
-_PATIENCE = 20_000_000  # nanoseconds to wait for another worker, whose turn takes a few thousand
+_PATIENCE = 200_000_000  # nanoseconds to wait for another worker: its turn takes a few thousand, once it runs
 
 
 class LocalLimits:
