@@ -1,0 +1,162 @@
+from __future__ import annotations
+
+import ipaddress
+from typing import Any
+
+import pytest
+
+from authgate.decision import Reason
+from authgate.facts import FactsRefused, build_facts, is_trusted_proxy
+
+
+def scope(*headers: tuple[str, str], peer: str = "203.0.113.9", **changes: Any) -> dict[str, Any]:
+    pairs = [(name.encode(), value.encode("latin-1")) for name, value in (("host", "gateway.test"), *headers)]
+    values = {"method": "GET", "scheme": "http", "raw_path": b"/a", "query_string": b"", "client": (peer, 5)}
+    return {**values, "headers": pairs, **changes}
+
+
+def refusal(of: dict[str, Any]) -> Reason:
+    with pytest.raises(FactsRefused) as caught:
+        build_facts(of)
+    return caught.value.reason
+
+
+@pytest.fixture
+def trusted(settings):
+    """10.0.0.0/8 and fd00::/8 are proxies of ours."""
+    settings.AUTHGATE_TRUSTED_PROXIES = (ipaddress.ip_network("10.0.0.0/8"), ipaddress.ip_network("fd00::/8"))
+    is_trusted_proxy.cache_clear()
+    yield
+    is_trusted_proxy.cache_clear()
+
+
+def test_facts_are_the_canonical_request():
+    facts = build_facts(scope(("x", "1"), raw_path=b"/%61", query_string=b"b=%61"))
+    assert (facts.method, facts.scheme, str(facts.authority)) == ("GET", "http", "gateway.test")
+    assert (facts.path, facts.query, facts.client, facts.forwarded_for) == (
+        "/a",
+        b"b=%61",
+        "203.0.113.9",
+        "203.0.113.9",
+    )
+    assert facts.headers == [(b"host", b"gateway.test"), (b"x", b"1")]
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        pytest.param({"headers": []}, Reason.BAD_HOST, id="no Host"),
+        pytest.param({"headers": [(b"host", b"a"), (b"host", b"a")]}, Reason.BAD_HOST, id="the same Host twice"),
+        pytest.param({"headers": [(b"host", b"a/b")]}, Reason.BAD_HOST, id="CVE-2026-48710 Host with a path"),
+        pytest.param({"raw_path": b"/a/../b"}, Reason.BAD_TARGET, id="path"),
+        pytest.param({"raw_path": b"//evil.test"}, Reason.BAD_TARGET, id="CVE-2026-26205 two slashes"),
+        pytest.param({"query_string": b"a#b"}, Reason.BAD_TARGET, id="query"),
+        pytest.param({"method": "get"}, Reason.BAD_METHOD, id="lower case"),
+        pytest.param({"method": "TRACE"}, Reason.BAD_METHOD, id="TRACE"),
+        pytest.param({"method": "CONNECT"}, Reason.BAD_METHOD, id="CONNECT"),
+        pytest.param({"method": 'G=":<>'}, Reason.BAD_METHOD, id="method of other characters"),
+        pytest.param({"method": "A" * 33}, Reason.BAD_METHOD, id="long method"),
+        pytest.param({"method": ""}, Reason.BAD_METHOD, id="no method"),
+    ],
+)
+def test_a_doubtful_request_has_no_facts(changes, reason):
+    assert refusal(scope(**changes)) is reason
+
+
+@pytest.mark.parametrize("method", ["GET", "PROPFIND", "M-SEARCH"])
+def test_other_methods_are_left_to_the_policy(method):
+    assert build_facts(scope(method=method)).method == method
+
+
+FAMILY = (
+    ("x-forwarded-for", "198.51.100.1"), ("x-forwarded-proto", "https"), ("x-forwarded-host", "evil.test"),
+    ("x-forwarded-port", "444"), ("x-real-ip", "198.51.100.1"), ("forwarded", "for=198.51.100.1;proto=https"),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("peer", ["203.0.113.9", "127.0.0.1", "11.0.0.1", "::1", "", "unix:"])
+@pytest.mark.usefixtures("trusted")
+def test_a_stranger_is_not_believed_about_itself(peer):
+    facts = build_facts(scope(*FAMILY, peer=peer))
+    assert (facts.client, facts.forwarded_for) == (peer, peer)
+    assert (facts.scheme, str(facts.authority)) == ("http", "gateway.test")
+
+
+@pytest.mark.usefixtures("trusted")
+def test_a_peer_without_an_address_is_a_stranger():
+    assert build_facts(scope(*FAMILY, client=None)).client == ""
+
+
+@pytest.mark.parametrize("peer", ["10.0.0.1", "::ffff:10.0.0.1", "fd00::1"])
+@pytest.mark.usefixtures("trusted")
+def test_a_trusted_proxy_speaks_for_the_visitor(peer):
+    facts = build_facts(scope(*FAMILY, peer=peer))
+    assert (facts.client, facts.scheme, str(facts.authority)) == ("198.51.100.1", "https", "evil.test:444")
+    assert facts.forwarded_for == f"198.51.100.1, {ipaddress.ip_address(peer)}"
+
+
+@pytest.mark.parametrize(
+    ("values", "client", "forwarded_for"),
+    [
+        pytest.param([], "10.0.0.1", "10.0.0.1", id="the proxy itself asks"),
+        pytest.param(["6.6.6.6, 1.2.3.4"], "1.2.3.4", "1.2.3.4, 10.0.0.1", id="what the client said is dropped"),
+        pytest.param(["6.6.6.6", "1.2.3.4"], "1.2.3.4", "1.2.3.4, 10.0.0.1", id="two headers are one list"),
+        pytest.param(["1.2.3.4, 10.9.9.9"], "1.2.3.4", "1.2.3.4, 10.9.9.9, 10.0.0.1", id="two proxies of ours"),
+        pytest.param(["10.1.1.1,10.9.9.9"], "10.1.1.1", "10.1.1.1, 10.9.9.9, 10.0.0.1", id="nobody but proxies"),
+        pytest.param(["junk, 1.2.3.4"], "1.2.3.4", "1.2.3.4, 10.0.0.1", id="junk of the client is never read"),
+        pytest.param(["2001:DB8::0:1"], "2001:db8::1", "2001:db8::1, 10.0.0.1", id="one spelling of IPv6"),
+        pytest.param(["\t1.2.3.4 "], "1.2.3.4", "1.2.3.4, 10.0.0.1", id="spaces"),
+    ],
+)
+@pytest.mark.usefixtures("trusted")
+def test_hops_count_from_the_right(values, client, forwarded_for):
+    facts = build_facts(scope(*(("x-forwarded-for", value) for value in values), peer="10.0.0.1"))
+    assert (facts.client, facts.forwarded_for) == (client, forwarded_for)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "reason"),
+    [
+        pytest.param("x-forwarded-for", "1.2.3.4, junk", Reason.BAD_HEADER, id="no address"),
+        pytest.param("x-forwarded-for", "1.2.3.4,", Reason.BAD_HEADER, id="empty hop"),
+        pytest.param("x-forwarded-for", "1.2.3.4\xa0", Reason.BAD_HEADER, id="space that is none"),
+        pytest.param("x-forwarded-for", "unknown", Reason.BAD_HEADER, id="unknown"),
+        pytest.param("x-forwarded-for", "fe80::1%é", Reason.BAD_HEADER, id="zone with any characters"),
+        pytest.param("x-forwarded-proto", "javascript", Reason.BAD_HEADER, id="scheme"),
+        pytest.param("x-forwarded-proto", "https, ", Reason.BAD_HEADER, id="empty scheme"),
+        pytest.param("x-forwarded-host", "a/b", Reason.BAD_HOST, id="host with a path"),
+        pytest.param("x-forwarded-host", "é.test", Reason.BAD_HOST, id="host that is not ASCII"),
+        pytest.param("x-forwarded-host", "a,", Reason.BAD_HOST, id="empty host"),
+        pytest.param("x-forwarded-port", "0", Reason.BAD_HEADER, id="port 0"),
+        pytest.param("x-forwarded-port", "65536", Reason.BAD_HEADER, id="port too large"),
+        pytest.param("x-forwarded-port", "8e1", Reason.BAD_HEADER, id="port of letters"),
+    ],
+)
+@pytest.mark.usefixtures("trusted")
+def test_nonsense_from_a_trusted_proxy_is_refused(name, value, reason):
+    assert refusal(scope((name, value), peer="10.0.0.1")) is reason
+
+
+@pytest.mark.parametrize(
+    ("headers", "scheme", "authority"),
+    [
+        pytest.param([("x-forwarded-proto", "wss")], "https", "gateway.test", id="wss"),
+        pytest.param([("x-forwarded-proto", "http, https")], "https", "gateway.test", id="nearest scheme"),
+        pytest.param([("x-forwarded-host", "evil.test, B.test.")], "http", "b.test", id="nearest host"),
+        pytest.param([("x-forwarded-port", "80")], "http", "gateway.test", id="usual port"),
+        pytest.param([("x-forwarded-port", "81, 8080")], "http", "gateway.test:8080", id="nearest port"),
+        pytest.param(
+            [("x-forwarded-proto", "https"), ("x-forwarded-port", "443")], "https", "gateway.test", id="usual TLS port"
+        ),
+        pytest.param(
+            [("x-forwarded-host", "a.test:81"), ("x-forwarded-port", "82")],
+            "http",
+            "a.test:81",
+            id="the host's own port",
+        ),
+    ],
+)
+@pytest.mark.usefixtures("trusted")
+def test_the_address_the_visitor_used_is_the_nearest_proxys_word(headers, scheme, authority):
+    facts = build_facts(scope(*headers, peer="10.0.0.1"))
+    assert (facts.scheme, str(facts.authority)) == (scheme, authority)
