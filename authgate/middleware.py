@@ -11,7 +11,7 @@ from django.utils.cache import patch_vary_headers
 from authgate.authn.authenticate import authenticate
 from authgate.decision import Identity, InvalidCredential, RawHeaders, Reason
 from authgate.policy import snapshot
-from authgate.security_headers import HSTS, OWN_PAGES_CSP, SECURITY_HEADERS
+from authgate.security_headers import OWN_PAGES_CSP, SECURITY_HEADERS
 
 Response = HttpResponseBase
 GetResponse = Callable[[HttpRequest], Response | Awaitable[Response]]
@@ -64,8 +64,6 @@ class SecurityHeadersMiddleware(_Middleware):
     def after(self, request: HttpRequest, response: Response) -> Response:
         for name, value in _HEADERS:
             response[name] = value
-        if settings.SECURE:
-            response[HSTS[0].decode()] = HSTS[1].decode()
         if not _is_same_for_everybody(request.path):
             response["Cache-Control"] = "no-store"
             patch_vary_headers(response, ("Cookie", "Authorization"))

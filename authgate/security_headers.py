@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from django.conf import settings
+
+# Only on https. Subdomains are left out: they may belong to others, who still serve plain http.
+_HSTS = [(b"strict-transport-security", b"max-age=31536000")] if settings.SECURE else []
+
 SECURITY_HEADERS: list[tuple[bytes, bytes]] = [
     (b"x-content-type-options", b"nosniff"),
     (b"x-frame-options", b"DENY"),
     (b"referrer-policy", b"strict-origin-when-cross-origin"),
     (b"permissions-policy", b"camera=(), microphone=(), geolocation=(), payment=(), usb=()"),
     (b"cross-origin-opener-policy", b"same-origin"),
+    *_HSTS,
 ]
-
-# Only on https. Subdomains are left out: they may belong to others, who still serve plain http.
-HSTS: tuple[bytes, bytes] = (b"strict-transport-security", b"max-age=31536000")
 
 # Everything is shut and then opened for our own files. Django admin works without inline scripts and styles.
 OWN_PAGES_CSP: bytes = (

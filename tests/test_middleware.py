@@ -173,14 +173,6 @@ def test_no_page_runs_inline_script_or_may_be_framed(run):
 
 
 @both_modes
-def test_transport_security_is_asked_for_on_https_only(run, settings):
-    settings.SECURE = False
-    assert "Strict-Transport-Security" not in headers_of(run)
-    settings.SECURE = True
-    assert headers_of(run)["Strict-Transport-Security"].startswith("max-age=31536000")
-
-
-@both_modes
 @pytest.mark.parametrize("path", ["/admin/", "/auth/me", "/dashboard", "/", "/health/ready", "/healthy", "/statics/x"])
 def test_no_shared_cache_keeps_what_may_be_personal(run, path):
     answer = headers_of(run, path, Vary="Accept-Encoding", **{"Cache-Control": "public, max-age=600"})

@@ -18,7 +18,7 @@ class SigningKey(models.Model):
 
     class Purpose(models.TextChoices):
         TOKENS = "tokens"  # access tokens and session cookies, verified by the gateway
-        ASSERTIONS = "assertions"  # X-Auth-Assertion, verified by upstreams; its own key, so neither passes as the other
+        ASSERTIONS = "assertions"  # X-Auth-Assertion, for upstreams; its own key, so neither passes as the other
 
     class Algorithm(models.TextChoices):
         RS256 = "RS256"
