@@ -20,7 +20,7 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("--bind", default="127.0.0.1:8000", metavar="HOST:PORT")
-        parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, metavar="N")
+        parser.add_argument("--workers", type=int, default=len(os.sched_getaffinity(0)), metavar="N")
         parser.add_argument("--tls-cert", metavar="FILE", help="certificate chain, PEM")
         parser.add_argument("--tls-key", metavar="FILE", help="its private key, PEM, unencrypted")
         parser.add_argument("--http2", action="store_true", help="HTTP/2 and HTTP/1.1, served by Granian")

@@ -1,0 +1,168 @@
+"""`serve --http2`: the same application on Granian, whose HTTP/2 and TLS are hyper and rustls."""
+
+from __future__ import annotations
+
+import functools
+import logging
+import multiprocessing
+import os
+import socket
+from typing import Any
+
+from django.db import connections
+from granian import Granian
+from granian.constants import HTTPModes, Interfaces, Loops, SSLProtocols
+from granian.http import HTTP1Settings, HTTP2Settings
+from granian.log import LogLevels
+from uvicorn.config import Config
+
+from authgate.host import HostRefused, parse_authority
+from gateway_site.http1.limits import Limits
+from gateway_site.http1.protocol import Application, Http1Protocol
+from gateway_site.http1.refusal import Fault, RequestRefused, build_refusal
+from gateway_site.listen import BACKLOG, open_socket, raise_file_limit
+from gateway_site.server import GatewayServer, ServeOptions
+
+logger = logging.getLogger(__name__)
+
+_STREAMS = 100
+_PING_MILLISECONDS = 30_000
+_LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {},
+    "handlers": {},
+    "loggers": {"_granian": {"propagate": True, "handlers": []}},
+}
+
+
+def serve(options: ServeOptions) -> None:
+    """Returns when the server was told to stop. Raises StartRefused before anything is started."""
+    raise_file_limit()
+    # Granian would share a busy port with whoever has it.
+    open_socket("--bind", options.bind).close()
+    connections.close_all()
+    server = build_server(options)
+    if options.redirect_bind is not None:
+        _attach_redirect(server, options, open_socket("--redirect-http", options.redirect_bind))
+    scheme = "https" if options.tls else "http"
+    logger.info("serving on %s://%s, workers: %d", scheme, options.bind, options.workers)
+    server.serve(target_loader=functools.partial(guard, options.application, options.limits), wrap_loader=False)
+
+
+def build_server(options: ServeOptions) -> Any:
+    limits, tls = options.limits, options.tls
+    return Granian(
+        "gateway_site.asgi:application",
+        options.bind.host,
+        options.bind.port,
+        interface=Interfaces.ASGI,
+        workers=options.workers,
+        loop=Loops.uvloop,
+        http=HTTPModes.auto,
+        websockets=False,
+        backlog=BACKLOG,
+        backpressure=limits.connections,
+        http1_settings=HTTP1Settings(
+            header_read_timeout=int(limits.head_seconds * 1000),
+            max_buffer_size=limits.headers_bytes + limits.target_bytes,
+        ),
+        http2_settings=HTTP2Settings(
+            max_headers_size=limits.headers_bytes,
+            max_concurrent_streams=_STREAMS,
+            keep_alive_interval=_PING_MILLISECONDS,
+        ),
+        log_level=LogLevels.warning,
+        log_dictconfig=_LOGGING,
+        ssl_cert=tls.cert if tls else None,
+        ssl_key=tls.key if tls else None,
+        ssl_protocol_min=SSLProtocols.tls12,
+        respawn_failed_workers=True,
+        workers_kill_timeout=round(limits.drain_seconds),
+    )
+
+
+def guard(application: Application, limits: Limits) -> Application:
+    """What `http1` refuses and hyper lets through."""
+
+    async def guarded(scope: dict[str, Any], receive: Any, send: Any) -> None:
+        if scope["type"] != "http":
+            await application(scope, receive, send)
+            return
+        try:
+            check_request(scope, limits)
+        except RequestRefused as refused:
+            await _refuse(refused.fault, send)
+            return
+        host, port = scope["client"]
+        scope["client"] = (host, int(port))
+        await application(scope, receive, functools.partial(_send_named, send))
+
+    return guarded
+
+
+def check_request(scope: dict[str, Any], limits: Limits) -> None:
+    """Raises RequestRefused."""
+    headers: list[tuple[bytes, bytes]] = scope["headers"]
+    if len(headers) > limits.header_count:
+        raise RequestRefused(Fault.TOO_MANY_HEADERS)
+    if any(len(name) + len(value) > limits.header_line_bytes for name, value in headers):
+        raise RequestRefused(Fault.HEADER_TOO_LONG)
+    if len(scope["raw_path"]) + len(scope["query_string"]) > limits.target_bytes:
+        raise RequestRefused(Fault.TARGET_TOO_LONG)
+    if scope["method"] in ("CONNECT", "TRACE"):
+        raise RequestRefused(Fault.BAD_METHOD)
+    if not scope["raw_path"].startswith(b"/"):
+        raise RequestRefused(Fault.BAD_TARGET)
+    _check_named(headers)
+
+
+def _check_named(headers: list[tuple[bytes, bytes]]) -> None:
+    hosts = [value for name, value in headers if name == b"host"]
+    try:
+        parse_authority(hosts[0] if len(hosts) == 1 else b"")
+    except HostRefused as error:
+        raise RequestRefused(Fault.BAD_HOST) from error
+    for name, value in headers:
+        if name == b"transfer-encoding" and value.lower() != b"chunked":
+            raise RequestRefused(Fault.BAD_FRAMING)
+        if name == b"expect" and value.lower() != b"100-continue":
+            raise RequestRefused(Fault.UNKNOWN_EXPECTATION)
+
+
+async def _refuse(fault: Fault, send: Any) -> None:
+    refusal = build_refusal(fault)
+    await _send_named(send, {"type": "http.response.start", "status": refusal.status, "headers": refusal.headers})
+    await send({"type": "http.response.body", "body": refusal.body})
+
+
+async def _send_named(send: Any, message: dict[str, Any]) -> None:
+    """Granian names itself and its framework unless the application names a server."""
+    if message["type"] == "http.response.start" and not any(
+        name.lower() == b"server" for name, _ in message["headers"]
+    ):
+        message["headers"] = [*message["headers"], (b"server", b"authgate")]
+    await send(message)
+
+
+def _attach_redirect(server: Any, options: ServeOptions, listener: socket.socket) -> None:
+    process = multiprocessing.Process(target=_run_redirect, args=(options, listener, os.getpid()), daemon=True)
+    server.on_startup(process.start)
+    server.on_shutdown(process.terminate)
+
+
+def _run_redirect(options: ServeOptions, listener: socket.socket, parent: int) -> None:
+    config = Config(
+        app=options.redirect,  # type: ignore[arg-type]  # an ASGI application
+        interface="asgi3",
+        loop="uvloop",
+        http=functools.partial(Http1Protocol, limits=options.limits),  # type: ignore[arg-type]  # called like the class
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        proxy_headers=False,
+        server_header=False,
+        timeout_graceful_shutdown=1,
+    )
+    GatewayServer(config, options, parent).run(sockets=[listener])
