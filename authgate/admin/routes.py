@@ -8,6 +8,7 @@ from django.db.models import BooleanField, Case, CharField, ExpressionWrapper, F
 from django.db.models.expressions import Combinable
 from django.db.models.functions import Length, Replace
 from django.http import HttpRequest
+from django.utils.html import format_html
 
 from authgate.admin.forms import RouteForm
 from authgate.admin.policy import TIMEOUT_FIELDSET
@@ -61,7 +62,7 @@ class HostFilter(admin.SimpleListFilter):
 class RouteAdmin(PolicyAdmin[Route]):
     form = RouteForm
     ordering = MATCH_ORDER
-    list_display = ["name", "requests", "shown_methods", "who", "upstream", "rate_limit", "enabled"]
+    list_display = ["name", "requests", "shown_methods", "who", "upstream", "limit", "enabled"]
     list_select_related = ["upstream", "rate_limit"]
     search_fields = ["name", "path", "host", "upstream__name"]
     search_help_text = (
@@ -94,7 +95,7 @@ class RouteAdmin(PolicyAdmin[Route]):
     @admin.display(description="requests")
     def requests(self, route: Route) -> str:
         below = "" if route.match == Route.Match.EXACT else "…" if route.path.endswith("/") else "/…"
-        return f"{route.host}{route.path}{below}"
+        return format_html("{}<wbr>{}{}", route.host, route.path, below)
 
     @admin.display(description="methods", empty_value="all")
     def shown_methods(self, route: Route) -> str | None:
@@ -104,6 +105,10 @@ class RouteAdmin(PolicyAdmin[Route]):
     def who(self, route: Route) -> str:
         names = ", ".join(role.name for role in route.roles.all())
         return f"{route.access}: {names}" if names else route.access
+
+    @admin.display(ordering="rate_limit__name")
+    def limit(self, route: Route) -> str | None:
+        return str(route.rate_limit) if route.rate_limit else None
 
     @admin.action(description="Enable selected routes", permissions=["change"])
     def enable(self, request: HttpRequest, queryset: QuerySet[Route]) -> None:

@@ -1,0 +1,77 @@
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+from django.utils import timezone
+
+from authgate.authn.trust import load_trust
+from authgate.models import RevokedToken, SigningKey, StateVersion
+from tests.support.admin import sign_in
+
+pytestmark = pytest.mark.django_db
+KEYS, REVOKED = "/admin/authgate/signingkey/", "/admin/authgate/revokedtoken/"
+
+
+@pytest.fixture
+def admin_client(client):
+    return sign_in(client)
+
+
+def trust_version():
+    return StateVersion.objects.get(name="trust").value
+
+
+@pytest.mark.parametrize("url", [KEYS, KEYS + "{pk}/change/"])
+def test_no_page_shows_a_private_key(admin_client, url):
+    load_trust()
+    for key in SigningKey.objects.all():
+        response = admin_client.get(url.format(pk=key.pk))
+        assert key.kid in response.content.decode()
+        assert key.private_key not in response.content.decode()
+
+
+def test_a_new_key_signs_and_the_old_one_goes_on_verifying(admin_client):
+    old = load_trust().token_signer
+    admin_client.post(KEYS + "add/", {"purpose": "tokens", "algorithm": "ES256"})
+    trust = load_trust()
+    assert (trust.token_signer.algorithm, set(trust.token_keys)) == (
+        "ES256",
+        {old.kid, trust.token_signer.kid},
+    )
+
+
+def test_a_retired_key_verifies_no_more_and_the_workers_are_told(admin_client):
+    old, before = load_trust().token_signer, trust_version()
+    pk = SigningKey.objects.get(kid=old.kid).pk
+    admin_client.post(KEYS, {"action": "retire", "_selected_action": [pk]})
+    assert trust_version() > before
+    assert old.kid not in load_trust().token_keys
+
+
+def test_a_key_is_neither_edited_nor_deleted(admin_client):
+    load_trust()
+    key = SigningKey.objects.first()
+    assert admin_client.post(f"{KEYS}{key.pk}/change/", {"algorithm": "RS256"}).status_code == 403
+    assert admin_client.post(f"{KEYS}{key.pk}/delete/", {"post": "yes"}).status_code == 403
+
+
+def test_a_revoked_token_is_refused_by_the_next_snapshot(admin_client):
+    later = timezone.now() + timedelta(hours=1)
+    values = {"jti": "abc", "reason": "lost", "expires_at_0": f"{later:%Y-%m-%d}", "expires_at_1": f"{later:%H:%M:%S}"}
+    load_trust()
+    before = trust_version()
+    assert admin_client.post(REVOKED + "add/", values).status_code == 302
+    assert (trust_version() > before, load_trust().revoked) == (True, {"abc"})
+
+
+@pytest.mark.parametrize("many", [False, True])
+def test_a_revocation_taken_back_is_announced(admin_client, many):
+    row = RevokedToken.objects.create(jti="abc", expires_at=timezone.now() + timedelta(hours=1))
+    before = trust_version()
+    if many:
+        values = {"action": "delete_selected", "post": "yes", "_selected_action": [row.pk]}
+        admin_client.post(REVOKED, values)
+    else:
+        admin_client.post(f"{REVOKED}{row.pk}/delete/", {"post": "yes"})
+    assert (RevokedToken.objects.exists(), trust_version() > before) == (False, True)
