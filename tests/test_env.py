@@ -256,9 +256,8 @@ def test_postgresql_settings_connect(postgres):
     settings = database.from_url("A", Path("/x"), {"A": postgres.create_database()})
     defaults = {"TIME_ZONE": None, "CONN_MAX_AGE": 0, "AUTOCOMMIT": True, "ATOMIC_REQUESTS": False}
     wrapper = DatabaseWrapper({**defaults, **settings})
-    wrapper.connect()
-    assert wrapper.is_usable()
-    wrapper.close()
+    with wrapper.get_new_connection(wrapper.get_connection_params()) as connection:
+        assert connection.execute("SELECT 1").fetchone() == (1,)
 
 
 # --- start-up ---------------------------------------------------------------------------------------------
