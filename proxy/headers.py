@@ -147,6 +147,7 @@ class ResponsePolicy:
 
     def __init__(self, defaults: RawHeaders) -> None:
         self._defaults = defaults
+        self._unlistable = _UNLISTABLE.union(name for name, _ in defaults)
 
     def build(self, headers: RawHeaders, request_id: str, *, private: bool, bodiless: bool) -> RawHeaders:
         """Headers for the client. Raises BadFraming when the upstream's framing is in doubt."""
@@ -158,7 +159,7 @@ class ResponsePolicy:
             (name, value)
             for name, value in headers
             if name not in _NOT_RETURNED
-            and (name not in listed or name in _UNLISTABLE)
+            and (name not in listed or name in self._unlistable)
             and not (name == b"set-cookie" and is_own_cookie(value))
             and not (bodiless and name == b"content-length")
         ]
