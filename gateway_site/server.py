@@ -81,11 +81,18 @@ class GatewayServer(Server):
         return exiting
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self.server_state.draining = True
         drain = asyncio.create_task(self._watch_drain())
         try:
             await super().shutdown(sockets)
         finally:
             drain.cancel()
+
+    async def _wait_tasks_to_complete(self) -> None:
+        if self.config.ssl is not None:
+            # A client in the middle of its TLS handshake is not among the connections yet.
+            await asyncio.sleep(self._options.limits.drain_idle_seconds)
+        await super()._wait_tasks_to_complete()
 
     async def _watch_drain(self) -> None:
         """Time-outs hold while draining too, and the master must not take a draining worker for a dead one."""

@@ -123,7 +123,7 @@ class Cycle:
     def _prepare(self, status: int, headers: Any) -> None:
         connection = self._connection
         # An answer before the end of the upload: whether the rest of it comes is in doubt, so nothing follows it.
-        keep_alive = self._keep_alive and self.body_complete and not connection.draining
+        keep_alive = self._keep_alive and self.body_complete and not connection.server_state.draining
         head = build_head(
             status, headers, connection.server_state.date_line,
             head_only=self._head_only, chunkable=self._version == "1.1", keep_alive=keep_alive,

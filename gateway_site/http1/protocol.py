@@ -38,6 +38,7 @@ class GatewayState(ServerState):
         super().__init__()
         self.connections: set[Http1Protocol] = set()  # type: ignore[assignment]  # uvicorn names its own protocols
         self.date_line = b""
+        self.draining = False
 
 
 class Http1Protocol(asyncio.Protocol):
@@ -55,7 +56,6 @@ class Http1Protocol(asyncio.Protocol):
         self.server_state = server_state
         self.transport: asyncio.Transport
         self.flow: FlowControl
-        self.draining = False
         self._application = application or config.loaded_app
         self._app_state = app_state
         self._limits = limits
@@ -106,7 +106,6 @@ class Http1Protocol(asyncio.Protocol):
     # -- called by the server -------------------------------------------------------------------------------
 
     def shutdown(self) -> None:
-        self.draining = True
         if self._consume == self._read_head and self._reader.empty:
             self._deadline = self._loop.time() + self._limits.drain_idle_seconds
 
@@ -245,7 +244,7 @@ class Http1Protocol(asyncio.Protocol):
         self._cycle = None
         self._head_begun = False
         self._consume = self._read_head
-        idle = self._limits.drain_idle_seconds if self.draining else self._limits.idle_seconds
+        idle = self._limits.drain_idle_seconds if self.server_state.draining else self._limits.idle_seconds
         self._deadline = self._loop.time() + idle
         self.flow.resume_reading()
         if self._pipelined:

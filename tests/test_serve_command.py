@@ -1,0 +1,256 @@
+"""`manage.py serve`: what an operator types, mistypes, and gets."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import ssl
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+)
+
+from gateway_site.listen import StartRefused
+from gateway_site.management.commands import serve
+from tests.support import raw
+from tests.support.certificates import Certificates
+from tests.support.gateway import Gateway, environment, free_port, manage
+
+
+@pytest.fixture(scope="module")
+def env(gateway_template: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    data_dir = tmp_path_factory.mktemp("serve") / "data"
+    shutil.copytree(gateway_template, data_dir)
+    return environment(data_dir, AUTHGATE_PUBLIC_URL="https://gateway.example.com")
+
+
+@pytest.fixture
+def start(gateway_template: Path, tmp_path: Path) -> Iterator[Callable[..., Gateway]]:
+    with ExitStack() as stack:
+
+        def begin(*args: str, public_url: str = "https://gateway.example.com", **options: object) -> Gateway:
+            values = {"AUTHGATE_PUBLIC_URL": public_url}
+            gateway = Gateway(tmp_path / "gateway", template=gateway_template, args=args, env=values, **options)
+            return stack.enter_context(gateway).start()
+
+        yield begin
+
+
+def options(**changed: object) -> dict[str, Any]:
+    given = {"bind": "127.0.0.1:8000", "workers": 1, "tls_cert": None, "tls_key": None, "redirect_http": None}
+    return given | {"http2": False} | changed
+
+
+def problem(**changed: object) -> str:
+    with pytest.raises(StartRefused) as refused:
+        serve.serve(**options(**changed))
+    assert "\n" not in str(refused.value)
+    return str(refused.value)
+
+
+def refusal(env: dict[str, str], *args: str) -> str:
+    result = manage(env, "serve", *args)
+    assert result.returncode == 1, result
+    lines = [line for line in result.stderr.splitlines() if line.startswith("CommandError")]
+    assert len(lines) == 1, result.stderr
+    assert "Traceback" not in result.stderr
+    return lines[0]
+
+
+@pytest.mark.parametrize(
+    "bind", ["8000", ":8000", "127.0.0.1", "127.0.0.1:x", "127.0.0.1:99999", "::1:80", "a b:80", ""]
+)
+def test_an_address_that_is_none_is_refused(bind: str) -> None:
+    assert f"--bind: {bind!r} is not HOST:PORT" in problem(bind=bind)
+
+
+@pytest.mark.parametrize("http2", [(), ("--http2",)], ids=["http1", "http2"])
+def test_a_busy_port_is_one_clear_line(env: dict[str, str], http2: tuple[str, ...]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as busy:
+        address = f"127.0.0.1:{busy.getsockname()[1]}"
+        assert f"--bind: cannot listen on {address}: Address already in use" in refusal(env, "--bind", address, *http2)
+
+
+def test_a_busy_redirect_port_is_one_clear_line(env: dict[str, str]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as busy:
+        address = f"127.0.0.1:{busy.getsockname()[1]}"
+        line = refusal(env, "--bind", f"127.0.0.1:{free_port()}", "--redirect-http", address)
+    assert f"--redirect-http: cannot listen on {address}" in line
+
+
+def test_no_workers_are_refused() -> None:
+    assert problem(workers=0) == "--workers: at least 1, not 0"
+
+
+def test_a_certificate_needs_its_key() -> None:
+    assert problem(tls_cert="x") == "--tls-cert and --tls-key belong together"
+
+
+@pytest.mark.parametrize("case", ["missing", "directory", "not PEM", "mismatched", "encrypted"])
+def test_tls_files_that_do_not_work_are_refused(certificates: Certificates, tmp_path: Path, case: str) -> None:
+    key = tmp_path / "key.pem"
+    expected = "not a certificate and its unencrypted key in PEM form"
+    if case == "missing":
+        expected = f"--tls-key: cannot read {str(key)!r}: No such file or directory"
+    elif case == "directory":
+        key.mkdir()
+        expected = f"--tls-key: cannot read {str(key)!r}: Is a directory"
+    elif case == "not PEM":
+        key.write_text("nonsense")
+    else:
+        key.write_bytes(new_key(b"secret" if case == "encrypted" else None))
+        if case == "mismatched":
+            expected = "the key does not belong to the certificate"
+    assert expected in problem(tls_cert=str(certificates.cert_file), tls_key=str(key))
+
+
+def new_key(password: bytes | None) -> bytes:
+    encryption = BestAvailableEncryption(password) if password else NoEncryption()
+    key = ec.generate_private_key(ec.SECP256R1())
+    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, encryption)
+
+
+def test_redirecting_to_plain_http_makes_no_sense(settings: Any) -> None:
+    settings.SECURE = False
+    assert "AUTHGATE_PUBLIC_URL is not an https URL" in problem(redirect_http="127.0.0.1:0")
+
+
+def test_unapplied_migrations_are_one_clear_line(tmp_path: Path) -> None:
+    data_dir = tmp_path / "data"
+    data_dir.mkdir(mode=0o700)
+    assert "unapplied migrations: run `manage.py migrate` first" in refusal(environment(data_dir))
+
+
+def test_a_database_that_is_none_is_one_clear_line(tmp_path: Path) -> None:
+    data_dir = tmp_path / "data"
+    data_dir.mkdir(mode=0o700)
+    (data_dir / "authgate.sqlite3").write_bytes(b"nonsense" * 1000)
+    assert "the database cannot be used: file is not a database" in refusal(environment(data_dir))
+
+
+def tls(certificates: Certificates) -> tuple[str, ...]:
+    return ("--tls-cert", str(certificates.cert_file), "--tls-key", str(certificates.key_file))
+
+
+def trusting(certificates: Certificates) -> ssl.SSLContext:
+    context = ssl.create_default_context(cafile=str(certificates.ca_file))
+    context.check_hostname = False
+    return context
+
+
+def health(gateway: Gateway, context: ssl.SSLContext | None = None) -> raw.Response:
+    with gateway.connect(tls=context) as client:
+        return client.send(raw.request(target="/health")).response()
+
+
+@pytest.mark.parametrize("http2", [(), ("--http2",)], ids=["http1", "http2"])
+def test_https_speaks_tls_1_2_and_1_3_only(
+    start: Callable[..., Gateway], certificates: Certificates, http2: tuple[str, ...]
+) -> None:
+    gateway = start(*tls(certificates), *http2)
+    for version in (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3):
+        context = trusting(certificates)
+        context.minimum_version = context.maximum_version = version
+        assert health(gateway, context).text == "healthy"
+    old = trusting(certificates)
+    old.set_ciphers("ALL:@SECLEVEL=0")
+    with pytest.deprecated_call():
+        old.minimum_version = old.maximum_version = ssl.TLSVersion.TLSv1_1
+    with pytest.raises(ssl.SSLError):
+        health(gateway, old)
+
+
+def test_hup_takes_a_new_certificate_and_survives_a_broken_one(
+    start: Callable[..., Gateway], certificates: Certificates, tmp_path: Path
+) -> None:
+    cert, key = (
+        shutil.copy(certificates.cert_file, tmp_path / "cert.pem"),
+        shutil.copy(certificates.key_file, tmp_path / "key.pem"),
+    )
+    gateway = start("--tls-cert", str(cert), "--tls-key", str(key))
+    assert health(gateway, trusting(certificates)).text == "healthy"
+    Path(cert).write_text("nonsense")
+    old = gateway.worker_pids()
+    assert gateway.process is not None
+    gateway.process.send_signal(1)
+    deadline = time.monotonic() + 10
+    while not set(old).isdisjoint(gateway.worker_pids()) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert health(gateway, trusting(certificates)).text == "healthy"
+
+
+@pytest.mark.parametrize("http2", [(), ("--http2",)], ids=["http1", "http2"])
+def test_plain_http_is_sent_to_the_public_url_whatever_host_it_names(
+    start: Callable[..., Gateway], certificates: Certificates, http2: tuple[str, ...]
+) -> None:
+    port = free_port()
+    start("--redirect-http", f"127.0.0.1:{port}", *tls(certificates), *http2)
+    for method, target in (("GET", "/a?next=%2Fb"), ("POST", "//evil.example/"), ("GET", "/health")):
+        response = raw.exchange(("127.0.0.1", port), raw.request(method, target, host="evil.example"))
+        assert response.status == 308
+        assert response.header("location") == f"https://gateway.example.com{target}"
+        assert response.body == b""
+    assert raw.exchange(("127.0.0.1", port), b"GET / HTTP/1.1\r\n\r\n").status == 400
+
+
+def test_http2_is_spoken_over_tls(start: Callable[..., Gateway], certificates: Certificates) -> None:
+    gateway = start("--http2", *tls(certificates))
+    context = trusting(certificates)
+    context.set_alpn_protocols(["h2", "http/1.1"])
+    with socket.create_connection(gateway.address) as plain, context.wrap_socket(plain, server_hostname="x") as client:
+        assert client.selected_alpn_protocol() == "h2"
+
+
+BAD_ON_HTTP2_SERVER = {
+    "no host": (b"GET / HTTP/1.1\r\n\r\n", 400),
+    "two hosts": (b"GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n", 400),
+    "asterisk": (b"GET * HTTP/1.1\r\nHost: a\r\n\r\n", 400),
+    "CONNECT": (b"CONNECT a:443 HTTP/1.1\r\nHost: a\r\n\r\n", 405),
+    "TRACE": (raw.request("TRACE"), 405),
+    "long target": (raw.request(target="/" + "a" * 9000), 414),
+    "long header": (raw.request(headers=[("X", "a" * 17000)]), 431),
+    "other coding": (raw.request("POST", headers=[("Transfer-Encoding", "gzip, chunked")]) + b"0\r\n\r\n", 400),
+    "expectation": (raw.request("POST", headers=[("Expect", "x")], body=b"x"), 417),
+}
+
+
+def test_the_http2_server_keeps_the_same_rules_for_heads(start: Callable[..., Gateway]) -> None:
+    gateway = start("--http2", public_url="http://localhost")
+    for name, (data, status) in BAD_ON_HTTP2_SERVER.items():
+        response = gateway.send(data)
+        assert response.status == status, name
+        assert response.header("server") in (None, "authgate")
+
+
+def test_a_request_over_cleartext_http2_is_served(start: Callable[..., Gateway]) -> None:
+    gateway = start("--http2", public_url="http://localhost")
+    curl = shutil.which("curl")
+    if curl is None:
+        pytest.skip("needs curl")
+    command = [
+        curl,
+        "-s",
+        "--http2-prior-knowledge",
+        "-w",
+        " %{http_version}",
+        f"http://127.0.0.1:{gateway.port}/health",
+    ]
+    result = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert result.stdout == "healthy 2"
+
+
+def test_the_default_number_of_workers_is_the_number_of_processors() -> None:
+    arguments = serve.Command().create_parser("manage.py", "serve").parse_args([])
+    assert arguments.workers == len(os.sched_getaffinity(0))
