@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+from collections import OrderedDict
 from collections.abc import Collection
+from contextlib import suppress
 
 from authgate.authn.tokens import Kind
 from authgate.decision import Identity
@@ -25,7 +27,8 @@ class IdentityCache:
 
     def __init__(self, maxsize: int = 10_000) -> None:
         self._maxsize = maxsize
-        self._identities: dict[tuple[Kind, bytes], Identity] = {}
+        # Not a dict: finding its oldest entry means walking over all that were removed before.
+        self._identities: OrderedDict[tuple[Kind, bytes], Identity] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._identities)
@@ -41,11 +44,9 @@ class IdentityCache:
         return identity
 
     def put(self, key: tuple[Kind, bytes], identity: Identity) -> None:
-        # The event loop and Django's threads share one cache without a lock: each dict operation is atomic,
-        # and the two races left (one entry too many, the oldest already gone) are harmless.
+        # The event loop and Django's threads share one cache without a lock: each operation here is atomic, and
+        # of the races between them at worst a few entries too many remain.
         if len(self._identities) >= self._maxsize:
-            try:
-                self._identities.pop(next(iter(self._identities)), None)
-            except (StopIteration, RuntimeError):
-                self._identities.clear()
+            with suppress(KeyError):
+                self._identities.popitem(last=False)
         self._identities[key] = identity

@@ -10,6 +10,7 @@ import binascii
 import json
 import re
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any, NamedTuple, NoReturn
 
 MAX_TOKEN_BYTES = 16 * 1024
@@ -37,7 +38,7 @@ def read_compact(unverified_token: bytes) -> UnverifiedToken:
     if match is None:
         raise NotCompact("not three base64url segments")
     header, payload, signature = match.groups()
-    return UnverifiedToken(read_object(header), payload, unverified_token[: match.end(2)], _decode(signature))
+    return UnverifiedToken(_read_header(header), payload, unverified_token[: match.end(2)], _decode(signature))
 
 
 def read_object(segment: bytes) -> dict[str, Any]:
@@ -56,13 +57,17 @@ def read_object(segment: bytes) -> dict[str, Any]:
     return value
 
 
+# All tokens of one key and kind have the same header. Few are kept, because a stranger can write any header.
+_read_header = lru_cache(maxsize=16)(read_object)
+
+
 def write_compact(header: dict[str, Any], claims: dict[str, Any], sign: Callable[[bytes], bytes]) -> str:
     signing_input = _write_object(header) + b"." + _write_object(claims)
     return (signing_input + b"." + _encode(sign(signing_input))).decode("ascii")
 
 
 def _write_object(value: dict[str, Any]) -> bytes:
-    return _encode(json.dumps(value, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode("utf-8"))
+    return _encode(_ENCODER.encode(value).encode("utf-8"))
 
 
 def _encode(raw: bytes) -> bytes:
@@ -92,6 +97,7 @@ def _refuse_constant(name: str) -> NoReturn:
     raise NotCompact(f"{name} is not JSON")
 
 
+_ENCODER = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False, allow_nan=False)
 _DECODER = json.JSONDecoder(object_pairs_hook=_members, parse_constant=_refuse_constant)
 
 

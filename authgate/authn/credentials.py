@@ -8,6 +8,8 @@ from authgate.authn.tokens import Kind
 from authgate.decision import InvalidCredential, RawHeaders, Reason
 
 _SCHEME = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+)(?: |\Z)")
+# Named here because Python 3.11 looks an enum's member up through a descriptor, and this runs on every request.
+_ACCESS, _SESSION = Kind.ACCESS, Kind.SESSION
 _B64TOKEN = re.compile(rb"[A-Za-z0-9._~+/-]+=*")
 
 
@@ -29,17 +31,17 @@ def find_credential(headers: RawHeaders, session_cookie: bytes) -> tuple[Kind, b
     if authorization is not None:
         token = _read_bearer(authorization)
         if token is not None:
-            return Kind.ACCESS, token
+            return _ACCESS, token
     if cookies is not None:
         token = _read_session(cookies, session_cookie)
         if token is not None:
-            return Kind.SESSION, token
+            return _SESSION, token
     return None
 
 
 def check_form(kind: Kind, unverified_token: bytes) -> None:
     """RFC 6750 2.1. A bad cookie is no malformed request: `verify` refuses it."""
-    if kind is Kind.ACCESS and _B64TOKEN.fullmatch(unverified_token) is None:
+    if kind is _ACCESS and _B64TOKEN.fullmatch(unverified_token) is None:
         raise InvalidCredential(Reason.MALFORMED_CREDENTIAL)
 
 
