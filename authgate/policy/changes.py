@@ -2,28 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from authgate.policy.document import PolicyDocument, to_plain
+import msgspec
 
-Plain = Mapping[str, Any]
+from authgate.policy.document import Grant, PolicyDocument, Strict
 
-_SECTIONS = {"upstreams": "upstream", "roles": "role", "rate_limits": "rate limit"}
+_EMPTY = {"host": "any", "methods": "all"}
 
 
 def describe_changes(old: PolicyDocument, new: PolicyDocument) -> list[str]:
     """One line per change; empty when both decide alike."""
-    before, after = to_plain(old), to_plain(new)
-    lines: list[str] = []
-    for section, noun in _SECTIONS.items():
-        lines += _changes(noun, before[section], after[section])
-    lines += _grant_changes(before["grants"], after["grants"])
-    routes = ({route["name"]: route for route in plain["routes"]} for plain in (before, after))
-    return [*lines, *_changes("route", *routes)]
+    return [
+        *_changes("upstream", old.upstreams, new.upstreams),
+        *_changes("role", old.roles, new.roles),
+        *_grant_changes(old.grants, new.grants),
+        *_changes("rate limit", old.rate_limits, new.rate_limits),
+        *_changes("route", {route.name: route for route in old.routes}, {route.name: route for route in new.routes}),
+    ]
 
 
-def _changes(noun: str, before: Plain, after: Plain) -> Iterator[str]:
+def _changes(noun: str, before: Mapping[str, Strict], after: Mapping[str, Strict]) -> Iterator[str]:
     for name in before:
         if name not in after:
             yield f"{noun} {name} removed"
@@ -31,40 +31,40 @@ def _changes(noun: str, before: Plain, after: Plain) -> Iterator[str]:
         if name not in before:
             yield f"{noun} {name} added"
         elif item != before[name]:
-            yield f"{noun} {name}: " + ", ".join(_fields(_flat(before[name]), _flat(item)))
+            yield f"{noun} {name}: " + ", ".join(_fields(before[name], item))
 
 
-def _fields(before: Plain, after: Plain) -> Iterator[str]:
-    for field in dict.fromkeys((*before, *after)):
-        if before.get(field) != after.get(field):
-            yield f"{field} {_shown(before.get(field))} → {_shown(after.get(field))}"
+def _fields(before: Strict, after: Strict) -> Iterator[str]:
+    for field in before.__struct_fields__:
+        old, new = getattr(before, field), getattr(after, field)
+        if old == new:
+            continue
+        if isinstance(old, Strict):
+            yield from (f"{field}.{line}" for line in _fields(old, new))
+        else:
+            yield f"{field} {_shown(field, old)} → {_shown(field, new)}"
 
 
-def _flat(item: Plain) -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in item.items():
-        flat |= {f"{key}.{inner}": v for inner, v in value.items()} if isinstance(value, dict) else {key: value}
-    return flat
-
-
-def _grant_changes(before: list[Plain], after: list[Plain]) -> Iterator[str]:
-    old, new = [_grant(grant) for grant in before], [_grant(grant) for grant in after]
+def _grant_changes(before: Iterable[Grant], after: Iterable[Grant]) -> Iterator[str]:
+    # As text: in Python a grant for true equals one for 1, in a policy it does not.
+    old, new = ({_grant(grant): None for grant in grants} for grants in (before, after))
     yield from (f"grant {line} removed" for line in old if line not in new)
     yield from (f"grant {line} added" for line in new if line not in old)
 
 
-def _grant(grant: Plain) -> str:
-    when = grant["when"]
-    if when.get("authenticated"):
-        return f"{grant['role']} to everybody signed in"
-    verb = "contains" if "contains" in when else "equals"
-    return f"{grant['role']} when {when['claim']} {verb} {when[verb]!r}"
+def _grant(grant: Grant) -> str:
+    when = grant.when
+    if when.authenticated:
+        return f"{grant.role} to everybody signed in"
+    verb, value = ("contains", when.contains) if when.contains is not None else ("equals", when.equals)
+    return f"{grant.role} when {when.claim} {verb} {msgspec.json.encode(value).decode()}"
 
 
-def _shown(value: Any) -> str:
-    """What is absent from a document is at its default."""
-    if value is None:
-        return "default"
+def _shown(field: str, value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
-    return "[" + ", ".join(map(str, value)) + "]" if isinstance(value, list) else str(value)
+    if isinstance(value, tuple) and value:
+        return f"[{', '.join(map(str, value))}]"
+    if value is None:
+        return "default"
+    return str(value) if value or value == 0 else _EMPTY.get(field, "none")

@@ -1,0 +1,228 @@
+from __future__ import annotations
+
+import io
+import shutil
+import sqlite3
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from django.core.management import CommandError, call_command
+
+from tests.support.gateway import MANAGE, ROOT, environment, manage
+from tests.support.policies import demo_policy
+
+DEMO = demo_policy("http://127.0.0.1:8080")
+OTHER = demo_policy("http://127.0.0.1:9090")
+UNCHANGED = "nothing changed; revision 1 stays live\n"
+
+
+def run(*args):
+    output = io.StringIO()
+    call_command("policy", *map(str, args), stdout=output)
+    return output.getvalue()
+
+
+def refused(*args):
+    """The lines of the error; nothing may have been said on standard output."""
+    output = io.StringIO()
+    with pytest.raises(CommandError) as caught:
+        call_command("policy", *map(str, args), stdout=output)
+    assert output.getvalue() == ""
+    return str(caught.value).splitlines()
+
+
+@pytest.fixture
+def write(tmp_path):
+    def write(text, name="policy.yaml"):
+        path = tmp_path / name
+        path.write_text(text)
+        return path
+
+    return write
+
+
+@pytest.mark.django_db
+def test_a_policy_is_imported_shown_changed_listed_and_rolled_back(write):
+    assert run("import", write(DEMO)) == "revision 1 is live\n"
+    assert run("import", write(DEMO)) == UNCHANGED
+    assert run("import", write(OTHER, "other.yaml")) == "revision 2 is live\n"
+    assert run("rollback", "1") == "revision 3 is live\n"
+    rows = [line.split() for line in run("history").splitlines()]
+    assert [row[0] for row in rows] == ["REVISION", "3", "2", "1"]
+    assert rows[1][3:] == ["policy", "rollback", "1", "rollback", "to", "1"]
+    assert rows[2][3:] == ["policy", "import", "1", "import", "of", "other.yaml"]
+    shown = run("show").splitlines()
+    assert shown[0] == "revision 3"
+    assert [line.split() for line in shown[2:]] == [
+        ["any", "/api/admin/*", "all", "roles", "admin", "api", "-", "admin"],
+        ["any", "/api/protected/*", "all", "authenticated", "api", "-", "protected"],
+        ["any", "/api/public/*", "all", "public", "api", "-", "public"],
+    ]
+
+
+@pytest.mark.django_db
+def test_before_the_first_import_there_is_an_empty_policy():
+    assert run("show").splitlines()[0] == "revision 0"
+    assert run("export").startswith("version: 1\n")
+    assert len(run("history").splitlines()) == 1
+
+
+@pytest.mark.django_db
+def test_an_export_imported_again_changes_nothing(write, tmp_path):
+    run("import", write(DEMO))
+    run("export", tmp_path / "out.yaml")
+    assert run("export") == (tmp_path / "out.yaml").read_text()
+    assert run("import", tmp_path / "out.yaml") == UNCHANGED
+
+
+@pytest.mark.django_db
+def test_every_fault_of_a_file_is_one_line_and_nothing_is_applied(write):
+    run("import", write(DEMO))
+    broken = DEMO.replace("roles: [admin]", "roles: [boss]").replace("http:", "ftp:")
+    assert refused("import", write(broken, "broken.yaml")) == [
+        "2 problem(s) in the policy; nothing was changed",
+        "upstreams.api.targets: 'ftp://127.0.0.1:8080': must be http://host:port, https://host:port or unix:/path",
+        "routes.admin.roles: unknown role 'boss'",
+    ]
+    assert run("import", write(DEMO)) == UNCHANGED
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("text", ["", "version: 1\nroutes: [", DEMO[: len(DEMO) // 2]], ids=["empty", "yaml", "half"])
+def test_a_cut_off_file_is_refused(write, text):
+    run("import", write(DEMO))
+    assert refused("import", write(text, "cut.yaml"))[0].endswith("in the policy; nothing was changed")
+    assert run("import", write(DEMO)) == UNCHANGED
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "line"),
+    [
+        pytest.param("missing", None, "No such file or directory", id="missing"),
+        pytest.param("latin.yaml", b"version: 1 # \xe9", "not UTF-8 text (byte 13)", id="not-utf-8"),
+        pytest.param(".", None, "Is a directory", id="directory"),
+        pytest.param("a\x00b", None, "embedded null byte", id="nul"),
+    ],
+)
+def test_a_file_that_cannot_be_read_is_one_line(tmp_path, name, content, line):
+    if content is not None:
+        (tmp_path / name).write_bytes(content)
+    assert refused("import", f"{tmp_path}/{name}") == [f"{tmp_path}/{name}: {line}"]
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(
+    ("target", "line"),
+    [
+        ("/dev/full", "/dev/full: No space left on device"),
+        ("/", "/: Is a directory"),
+        ("/nowhere/x", "/nowhere/x: No such file or directory"),
+    ],
+)
+def test_an_export_that_cannot_be_written_is_one_line(target, line):
+    assert refused("export", target) == [line]
+
+
+@pytest.mark.django_db
+def test_a_failed_export_leaves_what_was_there(tmp_path, monkeypatch, write):
+    path = write("old")
+
+    def full(descriptor):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    assert refused("export", path) == [f"{path}: No space left on device"]
+    assert (path.read_text(), list(tmp_path.iterdir())) == ("old", [path])
+
+
+@pytest.mark.django_db
+def test_an_unknown_revision_is_one_line():
+    assert refused("rollback", "7") == ["there is no revision 7"]
+
+
+# --- real processes on a database of their own ----------------------------------------------------------------------
+@pytest.fixture
+def env(gateway_template, tmp_path):
+    shutil.copytree(gateway_template, tmp_path / "data")
+    return environment(tmp_path / "data")
+
+
+def stderr_of_failure(env, *args, stdin=""):
+    result = manage(env, "policy", *args, stdin=stdin)
+    assert (result.returncode, result.stdout) == (1, "")
+    return result.stderr
+
+
+def test_a_full_standard_output_is_one_line(env):
+    with open("/dev/full", "w") as full:
+        result = subprocess.run(
+            [sys.executable, MANAGE, "policy", "export"],
+            env=env, cwd=ROOT, stdout=full, stderr=subprocess.PIPE, text=True, check=False,
+        )  # fmt: skip
+    assert (result.returncode, result.stderr) == (1, "CommandError: standard output: No space left on device\n")
+
+
+def test_a_reader_that_goes_away_is_no_error(env):
+    process = subprocess.Popen(
+        [sys.executable, MANAGE, "policy", "export"],
+        env=env, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+    process.stdout.close()
+    assert (process.stderr.read(), process.wait()) == (b"", 0)
+    process.stderr.close()
+
+
+def test_a_database_without_tables_is_one_line(tmp_path):
+    assert stderr_of_failure(environment(tmp_path), "show") == (
+        "CommandError: database: no such table: authgate_policyrevision; nothing was changed; "
+        "run manage.py migrate first\n"
+    )
+
+
+def test_a_file_that_is_no_database_is_one_line(env):
+    with open(f"{env['AUTHGATE_DATA_DIR']}/authgate.sqlite3", "wb") as file:
+        file.write(b"x" * 8192)
+    assert stderr_of_failure(env, "import", "-", stdin=DEMO) == (
+        "CommandError: database: file is not a database; nothing was changed\n"
+    )
+
+
+def test_a_locked_database_is_one_line_and_nothing_is_applied(env):
+    database = sqlite3.connect(f"{env['AUTHGATE_DATA_DIR']}/authgate.sqlite3", isolation_level=None)
+    database.execute("BEGIN IMMEDIATE")
+    assert stderr_of_failure(env, "import", "-", stdin=DEMO) == (
+        "CommandError: database: database is locked; nothing was changed\n"
+    )
+    assert database.execute("SELECT count(*) FROM authgate_route").fetchone() == (0,)
+    database.close()
+
+
+def test_a_database_out_of_reach_is_one_line_without_the_password(env):
+    url = "postgresql://user:secret-word@127.0.0.1:1/x"
+    error = stderr_of_failure({**env, "AUTHGATE_DATABASE_URL": url}, "show")
+    assert error.startswith("CommandError: database: ")
+    assert error.count("\n") == 1
+    assert "secret-word" not in error
+
+
+def check_concurrent_imports(env):
+    texts = [demo_policy(f"http://127.0.0.1:{port}") for port in (9001, 9002, 9003)]
+    with ThreadPoolExecutor(len(texts)) as pool:
+        results = list(pool.map(lambda text: manage(env, "policy", "import", "-", stdin=text), texts))
+    assert [result.stderr for result in results] == [""] * 3
+    assert sorted(result.stdout for result in results) == [f"revision {number} is live\n" for number in (1, 2, 3)]
+    rows = [line.split() for line in manage(env, "policy", "history").stdout.splitlines()[1:]]
+    # Each differs from the one before in its target alone: none was built on half of another.
+    assert [row[5] for row in rows] == ["1", "1", "8"]
+
+
+def test_concurrent_imports_wait_for_each_other(env):
+    check_concurrent_imports(env)
+
+
+def test_concurrent_imports_wait_for_each_other_on_postgresql(env, postgres):
+    env = {**env, "AUTHGATE_DATABASE_URL": postgres.create_database()}
+    assert manage(env, "migrate", "--verbosity=0").returncode == 0
+    check_concurrent_imports(env)
