@@ -9,6 +9,7 @@ from authgate.policy.rules import evaluate_access
 from authgate.policy.snapshot import Snapshot
 from authgate.policy.table import Limit, RouteEntry
 from authgate.ratelimit import client_key, take
+from authgate.target import careless_path
 
 _ALLOWING = frozenset((Reason.PUBLIC, Reason.AUTHENTICATED, Reason.ROLE))
 
@@ -21,6 +22,8 @@ async def decide(facts: RequestFacts, snapshot: Snapshot | None) -> Decision:
     entry = snapshot.table.match(facts.authority.host, facts.path, facts.method)
     if entry is None:
         return Decision(False, Reason.NO_ROUTE, revision)
+    if _has_second_reading(facts, entry, snapshot):
+        return Decision(False, Reason.BAD_TARGET, revision, entry)
     limit = entry.limit
     # Before the credential is looked at, so that guessing tokens is limited too.
     if limit is not None and limit.per != "subject":
@@ -38,6 +41,15 @@ async def decide(facts: RequestFacts, snapshot: Snapshot | None) -> Decision:
     reason = evaluate_access(entry, identity)
     missing = tuple(sorted(entry.roles)) if reason is Reason.MISSING_ROLE else ()
     return Decision(reason in _ALLOWING, reason, revision, entry, identity, 0, missing)
+
+
+def _has_second_reading(facts: RequestFacts, entry: RouteEntry, snapshot: Snapshot) -> bool:
+    """Whether an application could take the path for one that another route decides ("/public/admin%3Bx")."""
+    reading = careless_path(facts.path)
+    if reading == facts.path:
+        return False
+    other = snapshot.table.match(facts.authority.host, reading, facts.method)
+    return other is not None and other is not entry
 
 
 def _authenticate(facts: RequestFacts, entry: RouteEntry, snapshot: Snapshot) -> Identity | None:

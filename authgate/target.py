@@ -5,13 +5,14 @@ from __future__ import annotations
 import re
 import unicodedata
 from functools import lru_cache
-from urllib.parse import unquote_to_bytes
+from urllib.parse import quote, unquote, unquote_to_bytes
 
 # Nothing to decode and nothing to doubt: by far most requests.
 _PLAIN_PATH = re.compile(rb"/|(?:/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)+/?")
 # RFC 3986 pchar without ";" (servers cut "/admin;x" to "/admin"), plus "|^[]", which browsers leave bare.
 _LEGAL_PATH = re.compile(rb"/(?:[A-Za-z0-9._~!$&'()*+,=:@|^\[\]/-]|%[0-9A-Fa-f]{2})*")
 _LEGAL_QUERY = re.compile(rb"[!\"$-~]*")
+_QUERY = re.compile("[?#]")
 _ESCAPE = re.compile(rb"%([0-9A-Fa-f]{2})")
 _UNRESERVED = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
 # "/", "\" and controls: an application that decodes once more would see another path than the policy did.
@@ -44,6 +45,16 @@ def check_query(raw: bytes) -> bytes:
     return raw
 
 
+def careless_path(path: str) -> str:
+    """How an application that reads a canonical path carelessly could understand it; for most paths the same.
+
+    Decoded, look-alikes folded, "?", "#" and ";" taken for delimiters, dots and spaces trimmed as Windows does.
+    """
+    if "%" not in path and "./" not in path and path[-1] != ".":
+        return path
+    return _read_carelessly(path)
+
+
 @lru_cache(maxsize=512)  # of up to 8 KiB each, and the client chooses them
 def _canonicalise(raw: bytes) -> str:
     if _LEGAL_PATH.fullmatch(raw) is None:
@@ -74,8 +85,18 @@ def _check_text(decoded: bytes) -> None:
         raise TargetRefused("the path is not UTF-8") from error
     if text.isascii():
         return
-    # Windows and whoever normalises names read a fullwidth slash or dot as the plain one ("best fit").
-    folded = unicodedata.normalize("NFKC", text)
-    segments = folded.split("/")
-    if len(segments) != text.count("/") + 1 or "\\" in folded or "." in segments or ".." in segments:
-        raise TargetRefused("the path has a slash, backslash or dot segment in another script")
+    segments = _fold(text).split("/")
+    if "." in segments or ".." in segments:
+        raise TargetRefused("the path has a dot segment in another script")
+
+
+@lru_cache(maxsize=512)
+def _read_carelessly(path: str) -> str:
+    text = _QUERY.split(_fold(unquote(path)), maxsplit=1)[0]
+    *above, last = (segment.partition(";")[0].rstrip(". ") for segment in text.split("/"))
+    return quote("/".join(("", *filter(None, above), last)), safe="/")
+
+
+def _fold(text: str) -> str:
+    # Windows, and whoever normalises names, reads a fullwidth slash, dot or letter as the plain one ("best fit").
+    return unicodedata.normalize("NFKC", text).replace("\\", "/")
