@@ -1,0 +1,99 @@
+"""The gateway as an operator runs it: two workers, roles, a limit, identity headers, assertion, access log."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import authgate
+from benchmarks.nginx import Upstream
+from benchmarks.processes import PeerMissing, Server, free_port
+
+ROOT = Path(__file__).resolve().parent.parent
+MANAGE = str(ROOT / "manage.py")
+
+
+class Gateway:
+    verifies = True
+
+    def __init__(self, directory: Path, upstream: Upstream, *, name: str = "gateway", routes: int = 10) -> None:
+        self.name = name
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.version = getattr(authgate, "__version__", "this checkout")
+        self._minted = 0
+        self._env = _environment(directory / "data", self.url)
+        self._manage("migrate", "--verbosity=0")
+        self._manage("createcachetable")
+        policy = directory / "policy.yaml"
+        policy.write_text(_policy(upstream, routes))
+        self._manage("policy", "import", str(policy))
+        self.token = self._manage(
+            "mint_token", "alice", "--email", "alice@example.com", "--name", "Alice Example",
+            "--role", "bench", "--ttl", "7200", "--quiet",
+        ).strip()  # fmt: skip
+        command = [sys.executable, MANAGE, "serve", "--bind", f"127.0.0.1:{self.port}", "--workers", "2"]
+        self._server = Server(command, self.port, directory / "output.log", env=self._env, wait=60)
+
+    def sign_many(self, count: int) -> list[str]:
+        """Distinct tokens, never the same twice, made on both cores."""
+        half = (count + 1) // 2
+        command = [sys.executable, "-m", "benchmarks.mint"]
+        processes = []
+        for first in (self._minted, self._minted + half):
+            full = [*command, str(first), str(half)]
+            processes.append(subprocess.Popen(full, env=self._env, cwd=ROOT, stdout=subprocess.PIPE, text=True))
+        self._minted += 2 * half
+        minted = [token for process in processes for token in process.communicate()[0].split()]
+        if len(minted) < count:
+            raise PeerMissing("minting many tokens failed")
+        return minted[:count]
+
+    def pids(self) -> list[int]:
+        return self._server.pids()
+
+    def stop(self) -> None:
+        self._server.stop()
+
+    def _manage(self, *args: str) -> str:
+        command = [sys.executable, MANAGE, *args]
+        result = subprocess.run(command, env=self._env, cwd=ROOT, capture_output=True, text=True, timeout=300)
+        if result.returncode:
+            last = (result.stderr.strip() or result.stdout.strip()).splitlines()[-1:]
+            raise PeerMissing(f"manage.py {args[0]} failed: {''.join(last)}")
+        return result.stdout
+
+
+def _environment(data_dir: Path, url: str) -> dict[str, str]:
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("AUTHGATE_")}
+    return {
+        **inherited,
+        "DJANGO_SETTINGS_MODULE": "gateway_site.settings",
+        "AUTHGATE_DATA_DIR": str(data_dir),
+        "AUTHGATE_PUBLIC_URL": url,
+    }
+
+
+def _policy(upstream: Upstream, routes: int) -> str:
+    """Three routes that are measured, and so many others like them. YAML reads JSON."""
+    measured = [("small", "/small", "small"), ("download", "/download", "small"), ("upload", "/upload", "sink")]
+    others = [(f"route{number}", f"/service/{number}/api", "small") for number in range(routes - len(measured))]
+    return json.dumps(
+        {
+            "version": 1,
+            "upstreams": {"small": {"targets": [upstream.url]}, "sink": {"targets": [upstream.sink_url]}},
+            "roles": {"bench": {}, "user": {}},
+            "grants": [{"role": "user", "when": {"authenticated": True}}],
+            "rate_limits": {"bench": {"rate": "1000000/s", "burst": 1000000, "per": "client"}},
+            "routes": [
+                {
+                    "name": name, "path": path, "access": "roles", "roles": ["bench"],
+                    "upstream": target, "rate_limit": "bench",
+                }
+                for name, path, target in measured + others
+            ],
+        }
+    )  # fmt: skip

@@ -1,0 +1,127 @@
+"""nginx twice: as the service behind everybody, and as the plain reverse proxy that is the limit."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from benchmarks.processes import PeerMissing, Server, free_port
+
+SMALL = '{"id": 42, "name": "widget", "tags": ["a", "b"], "price": 12.5, "stock": 1200, "ok": true}'
+DOWNLOAD_BYTES = 1 << 30
+
+_FRAME = """
+{user}
+worker_processes 2;
+daemon off;
+pid {dir}/nginx.pid;
+error_log {dir}/error.log;
+worker_rlimit_nofile 8192;
+events {{ worker_connections 4096; }}
+http {{
+  access_log off;
+  sendfile on;
+  tcp_nopush on;
+  keepalive_timeout 300;
+  keepalive_requests 100000000;
+  client_body_temp_path {dir}/body;
+  proxy_temp_path {dir}/proxy;
+  fastcgi_temp_path {dir}/fastcgi;
+  uwsgi_temp_path {dir}/uwsgi;
+  scgi_temp_path {dir}/scgi;
+  {http}
+}}
+"""
+
+_UPSTREAM = """
+  server {{
+    listen 127.0.0.1:{port} backlog=4096;
+    location / {{ default_type application/json; return 200 '{small}'; }}
+    location /download {{ alias {dir}/download.bin; }}
+  }}
+"""
+
+_PROXY = """
+  upstream small {{ server 127.0.0.1:{upstream}; keepalive 128; keepalive_requests 100000000; }}
+  upstream sink {{ server 127.0.0.1:{sink}; keepalive 16; }}
+  server {{
+    listen 127.0.0.1:{port} backlog=4096;
+    client_max_body_size 0;
+    proxy_http_version 1.1;
+    proxy_set_header Connection "";
+    proxy_set_header Host $host;
+    proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;
+    proxy_max_temp_file_size 0;
+    proxy_request_buffering off;
+    location / {{ proxy_pass http://small; }}
+    location /upload {{ proxy_pass http://sink; }}
+  }}
+"""
+
+
+class Upstream:
+    """Small JSON and the big file from nginx; uploads into the sink."""
+
+    name = "direct"
+    verifies = False
+
+    def __init__(self, directory: Path) -> None:
+        self.port, self.sink_port = free_port(), free_port()
+        self.url, self.sink_url = f"http://127.0.0.1:{self.port}", f"http://127.0.0.1:{self.sink_port}"
+        with (directory / "download.bin").open("wb") as file:
+            file.truncate(DOWNLOAD_BYTES)
+        http = _UPSTREAM.format(port=self.port, small=SMALL, dir=directory)
+        self.version = version()
+        self._nginx = start(directory, http, self.port)
+        command = [sys.executable, "-m", "benchmarks.sink", str(self.sink_port)]
+        try:
+            self._sink = Server(command, self.sink_port, directory / "sink.log")
+        except BaseException:
+            self._nginx.stop()
+            raise
+
+    def pids(self) -> list[int]:
+        return self._nginx.pids()
+
+    def stop(self) -> None:
+        self._nginx.stop()
+        self._sink.stop()
+
+
+class PlainProxy:
+    name = "nginx"
+    verifies = False
+
+    def __init__(self, directory: Path, upstream: Upstream) -> None:
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.version = version()
+        http = _PROXY.format(port=self.port, upstream=upstream.port, sink=upstream.sink_port)
+        self._server = start(directory, http, self.port)
+
+    def pids(self) -> list[int]:
+        return self._server.pids()
+
+    def stop(self) -> None:
+        self._server.stop()
+
+
+def start(directory: Path, http: str, port: int) -> Server:
+    config = directory / "nginx.conf"
+    user = "user root;" if os.geteuid() == 0 else ""
+    config.write_text(_FRAME.format(dir=directory, http=http, user=user))
+    return Server([_binary(), "-p", str(directory), "-c", str(config)], port, directory / "output.log")
+
+
+def version() -> str:
+    return subprocess.run([_binary(), "-v"], capture_output=True, text=True).stderr.split(": ")[-1].strip()
+
+
+def _binary() -> str:
+    found = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin")
+    if not found:
+        raise PeerMissing("nginx is not installed (Debian package nginx)")
+    return found

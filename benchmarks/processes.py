@@ -1,0 +1,96 @@
+"""Servers as child processes: each in a process group of its own, stopped as it was started."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+
+
+class PeerMissing(RuntimeError):
+    """It cannot take part; the message is the reason that the report prints."""
+
+
+def free_port() -> int:
+    """Below the ephemeral range, so that no outgoing connection takes it first."""
+    while True:
+        port = random.randint(20000, 31999)
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+
+
+class Server:
+    def __init__(
+        self, command: list[str], port: int, log: Path, *, env: Mapping[str, str] | None = None, wait: float = 20
+    ) -> None:
+        self.log = log
+        with log.open("ab") as output:
+            self.process = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, env=env, start_new_session=True
+            )
+        try:
+            self._wait_for(port, wait)
+        except BaseException:
+            self.stop()
+            raise
+
+    def _wait_for(self, port: int, wait: float) -> None:
+        deadline = time.monotonic() + wait
+        while time.monotonic() < deadline:
+            if self.process.poll() is not None:
+                raise PeerMissing(f"ended with status {self.process.returncode}: {self.last_words()}")
+            with suppress(OSError):
+                socket.create_connection(("127.0.0.1", port), 1).close()
+                return
+            time.sleep(0.05)
+        raise PeerMissing(f"did not listen within {wait:.0f} s: {self.last_words()}")
+
+    def last_words(self) -> str:
+        lines = [line.strip() for line in self.log.read_text(errors="replace").splitlines() if line.strip()]
+        return " | ".join(lines[-3:])[-400:]
+
+    def stop(self) -> None:
+        if self.process.poll() is None:
+            self.process.terminate()
+            with suppress(subprocess.TimeoutExpired):
+                self.process.wait(8)
+        with suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait(5)
+
+    def pids(self) -> list[int]:
+        found, todo = [], [self.process.pid]
+        while todo:
+            pid = todo.pop()
+            found.append(pid)
+            with suppress(OSError):
+                todo += map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split())
+        return found
+
+
+class MemoryWatch:
+    """The most that one process of a server grew by, told by the kernel's own high-water mark."""
+
+    def __init__(self, pids: list[int]) -> None:
+        self._before = {}
+        for pid in pids:
+            Path(f"/proc/{pid}/clear_refs").write_text("5")  # the mark begins at what is resident now
+            self._before[pid] = _status(pid, "VmRSS")
+
+    def growth_mib(self) -> float:
+        grown = [_status(pid, "VmHWM") - before for pid, before in self._before.items()]
+        return max(grown, default=0) / 1024
+
+
+def _status(pid: int, field: str) -> int:
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith(f"{field}:"):
+            return int(line.split()[1])
+    return 0

@@ -1,0 +1,169 @@
+"""What is measured. Each scenario gives numbers for each peer and round, or raises Invalid."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable
+
+from benchmarks import transfer, wrk
+from benchmarks.bench import Bench, Invalid, Peer, Results, Series, token_of
+from benchmarks.gateway import Gateway
+from benchmarks.nginx import DOWNLOAD_BYTES
+from benchmarks.processes import MemoryWatch
+
+MIB = 1 << 20
+PROXIES = ["nginx", "envoy", "apache", "gateway"]
+VERIFIERS = ["envoy", "apache", "gateway"]
+
+
+def small(bench: Bench) -> Results:
+    """Small JSON with one bearer token."""
+    results: Results = defaultdict(Series)
+    for _, peer in bench.in_turns(["direct", *PROXIES]):
+        load = all_good(wrk.run(f"{peer.url}/small", bench.options.seconds, token=token_of(peer)))
+        results[peer.name].add(rate=load.rate, p50_ms=load.p50_ms, p99_ms=load.p99_ms)
+        bench.say(f"small: {peer.name} {load.rate:,.0f}/s, p99 {load.p99_ms:.1f} ms")
+    return results
+
+
+def fresh(bench: Bench) -> Results:
+    """Small JSON, each request with an RS256 token never seen before."""
+    results: Results = defaultdict(Series)
+    seconds, written = 1 if bench.options.quick else 2, -1
+    files: dict[bool, str] = {}
+    for number, peer in bench.in_turns(PROXIES, min(3, bench.options.rounds)):
+        if number != written:
+            files, written = _write_tokens(bench, number, 12_000 * seconds), number
+        of_gateway = isinstance(peer, Gateway)
+        args = (files[of_gateway], str(wrk.THREADS))
+        load = all_good(wrk.run(f"{peer.url}/small", seconds, script="tokens.lua", args=args))
+        if peer.verifies and load.repeated:
+            raise Invalid(f"{peer.name}: {load.repeated} of {load.responses} tokens were not new")
+        results[peer.name].add(rate=load.rate, p99_ms=load.p99_ms)
+        bench.say(f"fresh: {peer.name} {load.rate:,.0f}/s")
+    return results
+
+
+def _write_tokens(bench: Bench, number: int, count: int) -> dict[bool, str]:
+    """One file for the peers, which know one key, and one for the gateway, which knows only its own."""
+    bench.say(f"fresh: signing {count:,} tokens for the peers and as many for the gateway")
+    files = {}
+    for of_gateway, signer in ((False, bench.signer), (True, bench.peers.get("gateway"))):
+        if signer is not None:
+            path = bench.directory / f"tokens-{number}-{of_gateway}"
+            path.write_text("\n".join(signer.sign_many(count)))
+            files[of_gateway] = str(path)
+    return files
+
+
+def denied(bench: Bench) -> Results:
+    """No credential: 401, and nothing reaches the service."""
+    results: Results = defaultdict(Series)
+    for _, peer in bench.in_turns(VERIFIERS):
+        load = wrk.run(f"{peer.url}/small", bench.options.seconds)
+        if load.refused < load.responses or load.broken:
+            raise Invalid(f"{peer.name}: {load.responses - load.refused} not refused, {load.broken} broken")
+        results[peer.name].add(rate=load.rate, p99_ms=load.p99_ms)
+        bench.say(f"denied: {peer.name} {load.rate:,.0f}/s")
+    return results
+
+
+def download(bench: Bench) -> Results:
+    """1 GiB from the service, one connection."""
+    return _transfer(
+        bench, "download", ["direct", *PROXIES],
+        lambda peer: transfer.download(f"{peer.url}/download", token_of(peer), DOWNLOAD_BYTES),
+    )  # fmt: skip
+
+
+def upload(bench: Bench) -> Results:
+    """100 MiB to the service, one connection."""
+    return _upload(bench, "upload", 100 * MIB)
+
+
+def upload_1g(bench: Bench) -> Results:
+    """1 GiB to the service, one connection."""
+    return _upload(bench, "upload_1g", 1024 * MIB)
+
+
+def _upload(bench: Bench, name: str, size: int) -> Results:
+    def send(peer: Peer) -> float:
+        url = bench.upstream.sink_url if peer is bench.upstream else peer.url
+        return transfer.upload(f"{url}/upload", token_of(peer), size)
+
+    return _transfer(bench, name, ["direct", *PROXIES], send)
+
+
+def _transfer(bench: Bench, name: str, peers: list[str], send: Callable[[Peer], float]) -> Results:
+    results: Results = defaultdict(Series)
+    for _, peer in bench.in_turns(peers):
+        watch = MemoryWatch(peer.pids())
+        try:
+            speed = send(peer) / 1e6
+        except (transfer.TransferFailed, OSError) as error:
+            raise Invalid(f"{peer.name}: {error}") from error
+        grown = watch.growth_mib()
+        results[peer.name].add(mb_per_s=speed, extra_mib=grown)
+        bench.say(f"{name}: {peer.name} {speed:,.0f} MB/s, {grown:.1f} MiB of extra memory")
+    return results
+
+
+def routes(bench: Bench) -> Results:
+    """The same request under a policy of 10 and one of 10,000 routes."""
+    names = {"gateway_10": 10, "gateway_10000": 10_000}
+    for name, count in names.items():
+        bench.start(name, lambda room, n=name, c=count: Gateway(room, bench.upstream, name=n, routes=c))
+    results: Results = defaultdict(Series)
+    for _, peer in bench.in_turns(list(names)):
+        load = all_good(wrk.run(f"{peer.url}/service/5/api", bench.options.seconds, token=token_of(peer)))
+        results[peer.name].add(rate=load.rate, p99_ms=load.p99_ms)
+        bench.say(f"routes: {peer.name} {load.rate:,.0f}/s")
+    return results
+
+
+def paced(bench: Bench) -> Results:
+    """Latency at half of the gateway's peak, everybody at that same rate."""
+    gateway = bench.peers.get("gateway")
+    if gateway is None:
+        return {}
+    peak = all_good(wrk.run(f"{gateway.url}/small", bench.options.seconds, token=token_of(gateway))).rate
+    pauses = {name: _find_pause(bench.peers[name], peak / 2) for name in VERIFIERS if name in bench.peers}
+    results: Results = defaultdict(Series)
+    for _, peer in bench.in_turns(VERIFIERS):
+        load = _run_paced(peer, bench.options.seconds, pauses[peer.name])
+        results[peer.name].add(rate=load.rate, p50_ms=load.p50_ms, p99_ms=load.p99_ms)
+        bench.say(f"paced: {peer.name} p99 {load.p99_ms:.2f} ms at {load.rate:,.0f}/s")
+    return results
+
+
+def _find_pause(peer: Peer, rate: float) -> float:
+    """Milliseconds between a response and the next request of its connection that give this rate."""
+    period = wrk.CONNECTIONS / rate * 1000
+    pause = period * 0.9
+    for _ in range(3):
+        measured = wrk.CONNECTIONS / _run_paced(peer, 1, pause).rate * 1000
+        pause = max(0.0, pause + period - measured)
+    return pause
+
+
+def _run_paced(peer: Peer, seconds: int, pause: float) -> wrk.Load:
+    args = (f"{pause:.3f}",)
+    return all_good(wrk.run(f"{peer.url}/small", seconds, token=token_of(peer), script="paced.lua", args=args))
+
+
+def all_good(load: wrk.Load) -> wrk.Load:
+    if load.refused or load.broken or not load.responses:
+        raise Invalid(f"of {load.responses} answers {load.refused} were not 2xx, {load.broken} broken")
+    return load
+
+
+SCENARIOS: dict[str, Callable[[Bench], Results]] = {
+    "small": small,
+    "fresh": fresh,
+    "denied": denied,
+    "download": download,
+    "upload": upload,
+    "upload_1g": upload_1g,
+    "routes": routes,
+    "paced": paced,
+}

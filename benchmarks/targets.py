@@ -1,0 +1,52 @@
+"""The numbers to hold, each a ratio or a bound computed from the medians."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from benchmarks.bench import Results
+
+
+@dataclass(frozen=True)
+class Target:
+    """`scenario`'s `metric` of the gateway over that of `peer`; a bound of its own when there is no peer."""
+
+    label: str
+    scenario: str
+    metric: str
+    bound: float
+    peer: str = ""
+    other_scenario: str = ""  # where the peer's number is, when not in the same
+    subject: str = "gateway"
+    at_most: bool = False
+    for_adapter: float | None = None  # what the ASGI adapter, which is slower, must hold
+
+    def measured(self, results: dict[str, Results]) -> float | None:
+        ours = _median(results, self.scenario, self.subject, self.metric)
+        if not self.peer or ours is None:
+            return ours
+        theirs = _median(results, self.other_scenario or self.scenario, self.peer, self.metric)
+        return ours / theirs if theirs else None
+
+    def is_met(self, value: float, bound: float) -> bool:
+        return value <= bound if self.at_most else value >= bound
+
+
+def _median(results: dict[str, Results], scenario: str, peer: str, metric: str) -> float | None:
+    series = results.get(scenario, {}).get(peer)
+    return series.median(metric) if series else None
+
+
+TARGETS = [
+    Target("small GET / nginx plain proxy", "small", "rate", 0.6, "nginx", for_adapter=0.4),
+    Target("small GET / Envoy", "small", "rate", 1.4, "envoy", for_adapter=0.9),
+    Target("small GET / Apache", "small", "rate", 2.2, "apache", for_adapter=1.5),
+    Target("every token new / token cached", "fresh", "rate", 0.35, "gateway", "small"),
+    Target("1 GiB download / nginx", "download", "mb_per_s", 0.8, "nginx"),
+    Target("1 GiB download, extra MiB", "download", "extra_mib", 16, at_most=True),
+    Target("100 MiB upload / nginx", "upload", "mb_per_s", 0.8, "nginx"),
+    Target("1 GiB upload / nginx", "upload_1g", "mb_per_s", 0.8, "nginx"),
+    Target("1 GiB upload, extra MiB", "upload_1g", "extra_mib", 16, at_most=True),
+    Target("10,000 routes / 10", "routes", "rate", 0.95, "gateway_10", subject="gateway_10000"),
+    Target("p99 at half of own peak / Envoy", "paced", "p99_ms", 1.2, "envoy", at_most=True),
+]
