@@ -17,7 +17,7 @@ from benchmarks.apache import Apache
 from benchmarks.envoy import Envoy
 from benchmarks.gateway import Gateway
 from benchmarks.nginx import PlainProxy, Upstream
-from benchmarks.processes import PeerMissing
+from benchmarks.processes import PeerMissing, busy_share
 
 
 class Invalid(RuntimeError):
@@ -67,6 +67,8 @@ class Bench:
         self.missing: dict[str, str] = {}
         self.problems: list[str] = []
         self._began = time.monotonic()
+        self.busy = busy_share()
+        self.say(f"the machine is {self.busy:.0%} busy before the run")
         self.upstream = Upstream(self.room("upstream"))
         self.peers["direct"] = self.upstream
 

@@ -75,6 +75,37 @@ class Server:
         return found
 
 
+class CpuWatch:
+    """Processor time that a server used, all its processes together. Says more than a rate when others are busy."""
+
+    def __init__(self, pids: list[int]) -> None:
+        self._pids = pids
+        self._before = self._used()
+
+    def microseconds_each(self, responses: int) -> float:
+        return (self._used() - self._before) * 1e6 / responses
+
+    def _used(self) -> float:
+        ticks = 0
+        for pid in self._pids:
+            fields = Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].split()
+            ticks += int(fields[11]) + int(fields[12])  # utime and stime
+        return ticks / os.sysconf("SC_CLK_TCK")
+
+
+def busy_share(seconds: float = 1.0) -> float:
+    """How much of the processors is in use before anything is measured."""
+    before = _cpu_times()
+    time.sleep(seconds)
+    idle, total = (after - earlier for after, earlier in zip(_cpu_times(), before, strict=True))
+    return 1 - idle / total
+
+
+def _cpu_times() -> tuple[int, int]:
+    fields = [int(field) for field in Path("/proc/stat").read_text().splitlines()[0].split()[1:9]]
+    return fields[3] + fields[4], sum(fields)
+
+
 class MemoryWatch:
     """The most that one process of a server grew by, told by the kernel's own high-water mark."""
 

@@ -14,7 +14,14 @@ from benchmarks.bench import Bench, Results
 from benchmarks.targets import TARGETS, Target
 
 _PEERS = ["direct", "nginx", "envoy", "apache", "gateway"]
-_UNITS = {"rate": "/s", "p50_ms": "ms p50", "p99_ms": "ms p99", "mb_per_s": "MB/s", "extra_mib": "MiB extra"}
+_UNITS = {
+    "rate": "/s",
+    "cpu_us": "µs processor",
+    "p50_ms": "ms p50",
+    "p99_ms": "ms p99",
+    "mb_per_s": "MB/s",
+    "extra_mib": "MiB extra",
+}
 
 
 def machine() -> dict[str, Any]:
@@ -30,6 +37,8 @@ def machine() -> dict[str, Any]:
 
 def as_table(bench: Bench, results: dict[str, Results]) -> str:
     lines = ["", f"{machine()['cores']} cores, {machine()['cpu']}; load generator, service and peers share them."]
+    if bench.busy > 0.1:
+        lines.append(f"The machine was {bench.busy:.0%} busy with other work before the run: trust no figure.")
     lines += [f"  {name}: {version}" for name, version in bench.versions().items()]
     lines += [f"  MISSING {name}: {reason}" for name, reason in bench.missing.items()]
     for scenario, series in results.items():
@@ -81,7 +90,7 @@ def _numbers(series: Results) -> dict[str, Any]:
 def as_json(bench: Bench, results: dict[str, Results]) -> str:
     return json.dumps(
         {
-            "machine": machine(),
+            "machine": {**machine(), "busy_before": round(bench.busy, 3)},
             "versions": bench.versions(),
             "missing": bench.missing,
             "invalid": bench.problems,

@@ -9,7 +9,7 @@ from benchmarks import transfer, wrk
 from benchmarks.bench import Bench, Invalid, Peer, Results, Series, token_of
 from benchmarks.gateway import Gateway
 from benchmarks.nginx import DOWNLOAD_BYTES
-from benchmarks.processes import MemoryWatch
+from benchmarks.processes import CpuWatch, MemoryWatch
 
 MIB = 1 << 20
 PROXIES = ["nginx", "envoy", "apache", "gateway"]
@@ -20,9 +20,9 @@ def small(bench: Bench) -> Results:
     """Small JSON with one bearer token."""
     results: Results = defaultdict(Series)
     for _, peer in bench.in_turns(["direct", *PROXIES]):
+        watch = CpuWatch(peer.pids())
         load = all_good(wrk.run(f"{peer.url}/small", bench.options.seconds, token=token_of(peer)))
-        results[peer.name].add(rate=load.rate, p50_ms=load.p50_ms, p99_ms=load.p99_ms)
-        bench.say(f"small: {peer.name} {load.rate:,.0f}/s, p99 {load.p99_ms:.1f} ms")
+        note(bench, "small", results, peer, load, watch)
     return results
 
 
@@ -36,11 +36,11 @@ def fresh(bench: Bench) -> Results:
             files, written = _write_tokens(bench, number, 12_000 * seconds), number
         of_gateway = isinstance(peer, Gateway)
         args = (files[of_gateway], str(wrk.THREADS))
+        watch = CpuWatch(peer.pids())
         load = all_good(wrk.run(f"{peer.url}/small", seconds, script="tokens.lua", args=args))
         if peer.verifies and load.repeated:
             raise Invalid(f"{peer.name}: {load.repeated} of {load.responses} tokens were not new")
-        results[peer.name].add(rate=load.rate, p99_ms=load.p99_ms)
-        bench.say(f"fresh: {peer.name} {load.rate:,.0f}/s")
+        note(bench, "fresh", results, peer, load, watch)
     return results
 
 
@@ -60,11 +60,11 @@ def denied(bench: Bench) -> Results:
     """No credential: 401, and nothing reaches the service."""
     results: Results = defaultdict(Series)
     for _, peer in bench.in_turns(VERIFIERS):
+        watch = CpuWatch(peer.pids())
         load = wrk.run(f"{peer.url}/small", bench.options.seconds)
         if load.refused < load.responses or load.broken:
             raise Invalid(f"{peer.name}: {load.responses - load.refused} not refused, {load.broken} broken")
-        results[peer.name].add(rate=load.rate, p99_ms=load.p99_ms)
-        bench.say(f"denied: {peer.name} {load.rate:,.0f}/s")
+        note(bench, "denied", results, peer, load, watch)
     return results
 
 
@@ -115,9 +115,9 @@ def routes(bench: Bench) -> Results:
         bench.start(name, lambda room, n=name, c=count: Gateway(room, bench.upstream, name=n, routes=c))
     results: Results = defaultdict(Series)
     for _, peer in bench.in_turns(list(names)):
+        watch = CpuWatch(peer.pids())
         load = all_good(wrk.run(f"{peer.url}/service/5/api", bench.options.seconds, token=token_of(peer)))
-        results[peer.name].add(rate=load.rate, p99_ms=load.p99_ms)
-        bench.say(f"routes: {peer.name} {load.rate:,.0f}/s")
+        note(bench, "routes", results, peer, load, watch)
     return results
 
 
@@ -130,9 +130,9 @@ def paced(bench: Bench) -> Results:
     pauses = {name: _find_pause(bench.peers[name], peak / 2) for name in VERIFIERS if name in bench.peers}
     results: Results = defaultdict(Series)
     for _, peer in bench.in_turns(VERIFIERS):
+        watch = CpuWatch(peer.pids())
         load = _run_paced(peer, bench.options.seconds, pauses[peer.name])
-        results[peer.name].add(rate=load.rate, p50_ms=load.p50_ms, p99_ms=load.p99_ms)
-        bench.say(f"paced: {peer.name} p99 {load.p99_ms:.2f} ms at {load.rate:,.0f}/s")
+        note(bench, "paced", results, peer, load, watch)
     return results
 
 
@@ -149,6 +149,12 @@ def _find_pause(peer: Peer, rate: float) -> float:
 def _run_paced(peer: Peer, seconds: int, pause: float) -> wrk.Load:
     args = (f"{pause:.3f}",)
     return all_good(wrk.run(f"{peer.url}/small", seconds, token=token_of(peer), script="paced.lua", args=args))
+
+
+def note(bench: Bench, scenario: str, results: Results, peer: Peer, load: wrk.Load, watch: CpuWatch) -> None:
+    cpu = watch.microseconds_each(load.responses)
+    results[peer.name].add(rate=load.rate, cpu_us=cpu, p50_ms=load.p50_ms, p99_ms=load.p99_ms)
+    bench.say(f"{scenario}: {peer.name} {load.rate:,.0f}/s, {cpu:.0f} µs of processor each, p99 {load.p99_ms:.2f} ms")
 
 
 def all_good(load: wrk.Load) -> wrk.Load:

@@ -1,8 +1,9 @@
-"""The numbers to hold, each a ratio or a bound computed from the medians."""
+"""The numbers to hold, each a ratio or a bound, computed from the rounds."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from statistics import median
 
 from benchmarks.bench import Results
 
@@ -22,19 +23,24 @@ class Target:
     for_adapter: float | None = None  # what the ASGI adapter, which is slower, must hold
 
     def measured(self, results: dict[str, Results]) -> float | None:
-        ours = _median(results, self.scenario, self.subject, self.metric)
-        if not self.peer or ours is None:
-            return ours
-        theirs = _median(results, self.other_scenario or self.scenario, self.peer, self.metric)
-        return ours / theirs if theirs else None
+        ours = _rounds(results, self.scenario, self.subject, self.metric)
+        if not self.peer:
+            return median(ours) if ours else None
+        theirs = _rounds(results, self.other_scenario or self.scenario, self.peer, self.metric)
+        if not ours or not all(theirs) or not theirs:
+            return None
+        if self.other_scenario:
+            return median(ours) / median(theirs)
+        # Round by round: what slowed the machine for a while slowed both.
+        return median(one / other for one, other in zip(ours, theirs, strict=True))
 
     def is_met(self, value: float, bound: float) -> bool:
         return value <= bound if self.at_most else value >= bound
 
 
-def _median(results: dict[str, Results], scenario: str, peer: str, metric: str) -> float | None:
+def _rounds(results: dict[str, Results], scenario: str, peer: str, metric: str) -> list[float]:
     series = results.get(scenario, {}).get(peer)
-    return series.median(metric) if series else None
+    return series.rounds.get(metric, []) if series else []
 
 
 TARGETS = [
