@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 from django.contrib.auth.models import User
@@ -20,7 +21,7 @@ def attempts(settings, tmp_path, db):
 @pytest.fixture(autouse=True)
 def one_window(monkeypatch):
     """Windows end at a full minute of their own; a test must not straddle one."""
-    monkeypatch.setattr("django_ratelimit.core.time.time", lambda: 1_800_000_000)
+    monkeypatch.setattr("django_ratelimit.core.time", SimpleNamespace(time=lambda: 1_800_000_000))
 
 
 def attempt(client, username="admin", password="wrong", address="192.0.2.1", **headers):

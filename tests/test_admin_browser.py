@@ -1,0 +1,152 @@
+"""The admin in a real browser against a real gateway: what an operator sees and does."""
+
+from __future__ import annotations
+
+import shutil
+import time
+
+import pytest
+from playwright.sync_api import expect, sync_playwright
+
+from tests.support.gateway import Gateway
+from tests.support.policies import demo_policy
+
+PASSWORD = "a long enough password"
+CHROMIUM = shutil.which("chromium")
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs Debian's chromium")
+
+
+@pytest.fixture(scope="module")
+def browser():
+    arguments = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run"]
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=arguments)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="module")
+def shared_gateway(gateway_template, session_upstream, tmp_path_factory):
+    data_dir = tmp_path_factory.mktemp("admin") / "data"
+    env = {"DJANGO_SUPERUSER_PASSWORD": PASSWORD}
+    with Gateway(data_dir, template=gateway_template, workers=2, env=env) as gateway:
+        gateway.manage("createsuperuser", "--noinput", "--username=admin", "--email=admin@example.com")
+        yield gateway.start()
+
+
+@pytest.fixture
+def gateway(shared_gateway, upstream):
+    shared_gateway.import_policy(demo_policy(upstream.target))
+    return shared_gateway
+
+
+class Complaints(list):
+    """What the browser objects to: violations of the content security policy, script errors, missing files."""
+
+    def watch(self, page):
+        page.on("console", lambda message: message.type == "error" and self.append(message.text))
+        page.on("pageerror", lambda error: self.append(str(error)))
+        page.on("response", lambda answer: answer.status >= 500 and self.append(f"{answer.status} {answer.url}"))
+        return page
+
+
+def sign_in(page, gateway):
+    page.goto(f"{gateway.url}/admin/")
+    page.get_by_label("Username").fill("admin")
+    page.get_by_label("Password").fill(PASSWORD)
+    page.get_by_role("button", name="Log in").click()
+    expect(page.get_by_role("heading", name="Overview")).to_be_visible()
+
+
+@pytest.fixture
+def complaints():
+    return Complaints()
+
+
+@pytest.fixture(scope="module")
+def session(browser, shared_gateway):
+    context = browser.new_context()
+    sign_in(context.new_page(), shared_gateway)
+    yield context.storage_state()
+    context.close()
+
+
+@pytest.fixture
+def page(browser, gateway, session, complaints):
+    context = browser.new_context(viewport={"width": 1200, "height": 800}, storage_state=session)
+    yield complaints.watch(context.new_page())
+    context.close()
+
+
+def open_route(page, gateway, name):
+    page.goto(f"{gateway.url}/admin/authgate/route/")
+    page.get_by_role("link", name=name, exact=True).click()
+
+
+def statuses(gateway, path, count=12):
+    """Of requests on connections of their own, so that both workers answer some."""
+    return {gateway.get(path).status for _ in range(count)}
+
+
+def test_an_edited_route_is_live_in_every_worker_within_two_seconds(page, gateway, complaints):
+    assert statuses(gateway, "/api/public/x") == {200}
+    open_route(page, gateway, "public")
+    page.get_by_label("Access").select_option("authenticated")
+    page.get_by_role("button", name="Save", exact=True).click()
+    expect(page.get_by_text("live within two seconds")).to_be_visible()
+    time.sleep(2)
+    assert statuses(gateway, "/api/public/x") == {401}
+    assert complaints == []
+
+
+def test_a_fault_stands_beside_its_field_and_the_gateway_keeps_its_policy(page, gateway, complaints):
+    open_route(page, gateway, "public")
+    page.get_by_label("Path").fill("/api/admin")
+    page.get_by_role("button", name="Save", exact=True).click()
+    expect(page.locator(".field-path .errorlist")).to_contain_text("same host, path, match and methods")
+    expect(page.get_by_label("Path")).to_have_value("/api/admin")
+    assert statuses(gateway, "/api/public/x", 4) == {200}
+    assert complaints == []
+
+
+def test_a_fault_of_a_time_out_opens_the_folded_fields(page, gateway):
+    open_route(page, gateway, "public")
+    page.get_by_text("Time-outs").click()
+    page.get_by_label("Connect timeout").fill("0")
+    page.get_by_role("button", name="Save", exact=True).click()
+    expect(page.locator(".field-connect_timeout .errorlist")).to_be_visible()
+
+
+def test_a_rollback_brings_the_old_policy_back(page, gateway, complaints):
+    open_route(page, gateway, "public")
+    page.get_by_label("Enabled").uncheck()
+    page.get_by_role("button", name="Save", exact=True).click()
+    page.goto(f"{gateway.url}/admin/authgate/policyrevision/")
+    page.locator("#result_list tbody tr").nth(1).get_by_role("link").click()
+    page.get_by_role("link", name="Roll back to this revision").click()
+    expect(page.get_by_text("route public: enabled no → yes")).to_be_visible()
+    page.get_by_role("button", name="Roll back to revision").click()
+    expect(page.get_by_text("live within two seconds")).to_be_visible()
+    time.sleep(2)
+    assert statuses(gateway, "/api/public/x") == {200}
+    assert complaints == []
+
+
+def test_everything_works_without_javascript(browser, gateway):
+    page = browser.new_context(java_script_enabled=False).new_page()
+    sign_in(page, gateway)
+    page.goto(f"{gateway.url}/admin/authgate/upstream/add/")
+    page.get_by_label("Name").fill("shop")
+    page.get_by_label("Targets").fill("http://127.0.0.1:1\nhttp://127.0.0.1:2")
+    page.get_by_role("button", name="Save", exact=True).click()
+    expect(page.get_by_text("live within two seconds")).to_be_visible()
+
+
+def test_no_page_is_wider_than_a_narrow_screen_or_makes_the_browser_complain(page, gateway, complaints):
+    page.set_viewport_size({"width": 400, "height": 800})
+    places = ["route/", "route/add/", "upstream/add/", "rolegrant/add/", "ratelimit/add/", "policyrevision/1/change/",
+              "signingkey/", "revokedtoken/add/"]  # fmt: skip
+    for path in ("/", "/dashboard", "/admin/", *(f"/admin/authgate/{place}" for place in places)):
+        page.goto(gateway.url + path)
+        assert page.evaluate("document.documentElement.scrollWidth") <= 400, path
+    assert complaints == []
