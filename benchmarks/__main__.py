@@ -18,7 +18,8 @@ def main() -> int:
     arguments = parse_arguments()
     # So that a terminated run stops what it started.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    options = Options(arguments.rounds or (1 if arguments.quick else 5), 1 if arguments.quick else 5, arguments.quick)
+    rounds, seconds = (1, 1) if arguments.quick else (5, 4)
+    options = Options(arguments.rounds or rounds, seconds, arguments.quick)
     try:
         with open_bench(options) as bench:
             bench.start_peers()

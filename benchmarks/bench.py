@@ -69,10 +69,11 @@ class Bench:
         self._began = time.monotonic()
         self.busy = busy_share()
         self.say(f"the machine is {self.busy:.0%} busy before the run")
-        self.upstream = Upstream(self.room("upstream"))
-        self.peers["direct"] = self.upstream
 
     def start_peers(self) -> None:
+        """Without the service behind them nobody can be measured; without a peer the others can."""
+        self.upstream = Upstream(self.room("upstream"))
+        self.peers["direct"] = self.upstream
         self.start("nginx", lambda room: PlainProxy(room, self.upstream))
         self.start("envoy", lambda room: Envoy(room, self.upstream, self.signer))
         self.start("apache", lambda room: Apache(room, self.upstream, self.signer))

@@ -8,7 +8,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import authgate
 from benchmarks.nginx import Upstream
 from benchmarks.processes import PeerMissing, Server, free_port
 
@@ -23,7 +22,7 @@ class Gateway:
         self.name = name
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
-        self.version = getattr(authgate, "__version__", "this checkout")
+        self.version = _version()
         self._minted = 0
         self._env = _environment(directory / "data", self.url)
         self._manage("migrate", "--verbosity=0")
@@ -65,6 +64,14 @@ class Gateway:
             last = (result.stderr.strip() or result.stdout.strip()).splitlines()[-1:]
             raise PeerMissing(f"manage.py {args[0]} failed: {''.join(last)}")
         return result.stdout
+
+
+def _version() -> str:
+    command = ["git", "describe", "--always", "--dirty"]
+    try:
+        return subprocess.run(command, cwd=ROOT, capture_output=True, text=True).stdout.strip() or "unknown"
+    except OSError:
+        return "unknown"
 
 
 def _environment(data_dir: Path, url: str) -> dict[str, str]:
