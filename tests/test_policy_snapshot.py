@@ -221,6 +221,20 @@ def test_a_vanished_database_leaves_the_last_good_policy_until_it_is_back(env, w
     watching.until([1, None])
 
 
+def test_a_restored_backup_is_followed(env, watch):
+    backup = f"{env['AUTHGATE_DATA_DIR']}/backup.sqlite3"
+    publish(env)
+    with sqlite3.connect(f"{env['AUTHGATE_DATA_DIR']}/authgate.sqlite3") as source, sqlite3.connect(backup) as copy:
+        source.backup(copy)
+    source.close()
+    copy.close()
+    publish(env, DEMO.replace("8080", "8081"))
+    watching = watch()
+    assert watching.next() == [2, None]
+    os.replace(backup, f"{env['AUTHGATE_DATA_DIR']}/authgate.sqlite3")
+    watching.until([1, None])
+
+
 def test_without_any_policy_loaded_nothing_is_allowed_and_the_fault_says_why(env, watch):
     os.unlink(f"{env['AUTHGATE_DATA_DIR']}/authgate.sqlite3")
     revision, fault = watch().next()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import logging
+import os
 import threading
 import time
 from dataclasses import dataclass, replace
@@ -95,6 +96,7 @@ class _Watcher:
         self._first_done = threading.Event()
         self._loaded: dict[str, int] | None = None
         self._tried: dict[str, int] | None = None
+        self._file: tuple[int, int] | None = None
         self._problem: str | None = None
         self._failures = 0
         self._retry_at = 0.0
@@ -126,6 +128,7 @@ class _Watcher:
 
     def _poll(self) -> None:
         try:
+            self._leave_replaced_file()
             self._refresh(_read_versions())
         # Whatever goes wrong, this thread must live to try again; the last good snapshot goes on.
         except Exception as error:
@@ -133,9 +136,13 @@ class _Watcher:
             self._failed(_one_line(error))
         finally:
             self._polled_at = time.monotonic()
-            if connection.vendor == "sqlite":
-                # A restored backup is another file; an open connection would go on reading the one it replaced.
-                connection.close()
+
+    def _leave_replaced_file(self) -> None:
+        # A restored backup is another file; an open connection would go on reading the one it replaced.
+        file = _database_file()
+        if file != self._file:
+            connection.close()
+            self._file, self._loaded = file, None
 
     def _refresh(self, versions: dict[str, int]) -> None:
         # The counters were read before the state: whatever changes meanwhile is seen by the next poll.
@@ -177,6 +184,17 @@ def _read_versions() -> dict[str, int]:
         # The server restarted, or closed an idle connection: a new one may do.
         connection.close()
         return dict(query.all())
+
+
+def _database_file() -> tuple[int, int] | None:
+    """Which file SQLite's name leads to now; an open one keeps its number to itself. None for a server."""
+    if connection.vendor != "sqlite":
+        return None
+    try:
+        status = os.stat(connection.settings_dict["NAME"])
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
 
 
 def _what_is_served() -> str:
