@@ -63,6 +63,8 @@ def _target_lines(results: dict[str, Results]) -> Iterator[str]:
         value = target.measured(results)
         if value is not None:
             yield f"{target.label:<36}{value:>10.2f}{_verdicts(target, value)}"
+        elif target.scenario in results:
+            yield f"{target.label:<36}{'-':>10}  not measured: {target.peer or target.subject} is missing"
 
 
 def _verdicts(target: Target, value: float) -> str:
