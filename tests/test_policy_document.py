@@ -166,6 +166,13 @@ def test_a_value_is_what_is_written(written, value):
     assert (type(found), found) == (type(value), value)
 
 
+@pytest.mark.parametrize("name", ['"\\e[31m\\n"', "x" * 100_000], ids=["escapes", "long"])
+def test_an_error_is_one_short_printable_line(name):
+    error = error_of(f"version: 1\nroles: {{{name}: 1}}")
+    assert error.isprintable()
+    assert len(error) < 600
+
+
 def test_a_file_beyond_the_size_limit_is_refused():
     assert error_of("#" * (16 * 1024 * 1024 + 1)) == "larger than 16 MiB"
 

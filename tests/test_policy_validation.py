@@ -2,10 +2,13 @@ from __future__ import annotations
 
 import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from authgate.policy.document import (
     Grant,
     PolicyDocument,
+    PolicyInvalid,
     RateLimit,
     Role,
     Route,
@@ -14,6 +17,7 @@ from authgate.policy.document import (
     When,
     validate,
 )
+from authgate.policy.table import build_table
 
 UPSTREAM = Upstream(targets=("http://127.0.0.1:8080",))
 ROUTE = Route(name="r", path="/api", access="public", upstream="api")
@@ -361,6 +365,31 @@ def test_routes_with_an_order_between_them_are_accepted(one, two):
 def test_two_routes_of_one_name_are_refused():
     other = msgspec.structs.replace(ROUTE, path="/other")
     assert str(only(errors(document(ROUTE, other)))) == "routes.r.name: two routes have this name"
+
+
+@given(
+    st.lists(
+        st.builds(
+            Route,
+            name=st.text(max_size=3), path=st.text("/a%C3.é@\\", max_size=6), access=st.just("public"),
+            upstream=st.sampled_from(["api", "x"]), host=st.text("a.*:[]é", max_size=4),
+            match=st.sampled_from(["exact", "prefix"]),
+            methods=st.lists(st.text("GET ", max_size=3), max_size=2).map(tuple),
+        ),
+        max_size=4,
+    )
+)  # fmt: skip
+def test_whatever_is_written_is_refused_or_served_and_what_validates_can_be_built(routes):
+    doc = document(*routes)
+    found = errors(doc)
+    assert all(str(error).isprintable() for error in found)
+    try:
+        entries = build_table(doc, found).entries
+    except PolicyInvalid:
+        assert found
+    else:
+        assert len(entries) == len(routes)
+        assert bool(found) == any(entry.problem for entry in entries)
 
 
 def test_all_errors_are_reported_at_once():

@@ -5,6 +5,8 @@ from typing import NamedTuple
 
 Place = tuple[str | int, ...]
 
+MAX_LINE = 500
+
 
 class PolicyError(NamedTuple):
     """One fault of a policy; `place` has names, so that a form can show it beside its field."""
@@ -14,7 +16,10 @@ class PolicyError(NamedTuple):
 
     def __str__(self) -> str:
         where = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in self.place)
-        return f"{where.lstrip('.')}: {self.message}" if where else self.message
+        line = f"{where.lstrip('.')}: {self.message}" if where else self.message
+        # Names come from files and forms: one line, without anything that a terminal would act on.
+        line = "".join(character if character.isprintable() else "?" for character in line)
+        return line if len(line) <= MAX_LINE else f"{line[:MAX_LINE]}…"
 
 
 class PolicyInvalid(ValueError):
