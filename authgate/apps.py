@@ -9,3 +9,4 @@ class AuthgateConfig(AppConfig):
 
     def ready(self) -> None:
         from authgate import checks  # noqa: F401  (registers them)
+        from authgate.authn import trust  # noqa: F401  (its receivers make every worker see changed keys)
