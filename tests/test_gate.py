@@ -1,0 +1,216 @@
+"""One test for each way the gate answers; the doors in front of it add nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from dataclasses import replace
+
+import pytest
+
+from authgate.decision import Reason, RequestFacts
+from authgate.gate import decide
+from authgate.host import parse_authority
+from authgate.policy.document import PolicyDocument, RateLimit, Role, Route, Upstream
+from authgate.policy.snapshot import Snapshot
+from authgate.policy.table import build_table
+from authgate.policy.validation import validate
+from tests.support.signing import make_snapshot, make_trust, sign_token
+
+UP = {"api": Upstream(targets=("http://127.0.0.1:1",))}
+ALICE, ADMIN = sign_token(), sign_token(claims={"sub": "root", "roles": ["admin"]})
+EXPIRED = sign_token(claims={"iat": 1, "exp": 2})
+CROSS = (b"sec-fetch-site", b"cross-site")
+
+
+def route(name: str, **changes) -> Route:
+    return Route(**{"name": name, "path": f"/{name}", "access": "public", "upstream": "api", **changes})
+
+
+ROUTES = (
+    route("public"),
+    route("admin", path="/public/admin", access="roles", roles=("admin",)),
+    route("members", access="authenticated"),
+    route("read", methods=("GET",)),
+    route("off", enabled=False),
+    route("off-below", path="/public/off", enabled=False),
+    route("broken", upstream="gone"),
+    route("unknown-role", path="/public/unknown-role", access="roles", roles=("gone",)),
+)
+
+
+def snapshot(*routes: Route, limits: dict[str, RateLimit] | None = None, **trust) -> Snapshot:
+    roles = {"admin": Role()}
+    document = PolicyDocument(upstreams=UP, roles=roles, rate_limits=limits or {}, routes=routes or ROUTES)
+    errors = validate(document, public_host="gateway.test", auth_prefix="/auth")
+    return replace(make_snapshot(make_trust(**trust)), document=document, table=build_table(document, errors))
+
+
+def ask(path: str, *headers, method="GET", by: Snapshot | None = None, client="203.0.113.1"):
+    facts = RequestFacts(
+        method,
+        "http",
+        parse_authority(b"gateway.test"),
+        path,
+        b"",
+        client,
+        client,
+        [(b"host", b"gateway.test"), *headers],
+    )
+    return asyncio.run(decide(facts, by or snapshot()))
+
+
+def bearer(token: bytes) -> tuple[bytes, bytes]:
+    return b"authorization", b"Bearer " + token
+
+
+def session(token: bytes) -> tuple[bytes, bytes]:
+    return b"cookie", b"auth_token=" + token
+
+
+ALLOWED = {
+    "public": ("/public", (), Reason.PUBLIC, None),
+    "public and known": ("/public/x", (bearer(ALICE),), Reason.PUBLIC, "alice"),
+    "public with a bad credential": ("/public/x", (bearer(EXPIRED),), Reason.PUBLIC, None),
+    "public with two credentials": ("/public/x", (bearer(ALICE), bearer(ADMIN)), Reason.PUBLIC, None),
+    "authenticated": ("/members", (bearer(ALICE),), Reason.AUTHENTICATED, "alice"),
+    "authenticated by cookie": ("/members", (session(ALICE),), Reason.AUTHENTICATED, "alice"),
+    "role": ("/public/admin/x", (bearer(ADMIN),), Reason.ROLE, "root"),
+}
+
+
+@pytest.mark.parametrize(("path", "headers", "reason", "subject"), ALLOWED.values(), ids=ALLOWED.keys())
+def test_the_gate_lets_in(path, headers, reason, subject):
+    decision = ask(path, *headers)
+    assert (decision.allowed, decision.reason) == (True, reason)
+    assert (decision.identity.subject if decision.identity else None) == subject
+
+
+REFUSED = {
+    "no route": ("/elsewhere", (), Reason.NO_ROUTE),
+    "no route for the neighbour": ("/publicity", (), Reason.NO_ROUTE),
+    "no credential": ("/members", (), Reason.NO_CREDENTIAL),
+    "no credential for a role": ("/public/admin", (), Reason.NO_CREDENTIAL),
+    "expired": ("/members", (bearer(EXPIRED),), Reason.TOKEN_EXPIRED),
+    "malformed": ("/members", (bearer(b""),), Reason.MALFORMED_CREDENTIAL),
+    "no token": ("/members", (bearer(b"x.y.z"),), Reason.INVALID_TOKEN),
+    "bad bearer and good cookie": ("/members", (bearer(EXPIRED), session(ALICE)), Reason.TOKEN_EXPIRED),
+    "role missing": ("/public/admin", (bearer(ALICE),), Reason.MISSING_ROLE),
+    "switched off": ("/off", (bearer(ADMIN),), Reason.ROUTE_DISABLED),
+    "switched off below an open one": ("/public/off/x", (), Reason.ROUTE_DISABLED),
+    "invalid": ("/broken", (bearer(ADMIN),), Reason.ROUTE_INVALID),
+    "invalid below an open one": ("/public/unknown-role", (bearer(ADMIN),), Reason.ROUTE_INVALID),
+    "two readings": ("/public/admin%3Bx", (bearer(ADMIN),), Reason.BAD_TARGET),
+}
+
+
+@pytest.mark.parametrize(("path", "headers", "reason"), REFUSED.values(), ids=REFUSED.keys())
+def test_the_gate_refuses(path, headers, reason):
+    decision = ask(path, *headers)
+    assert (decision.allowed, decision.reason) == (False, reason)
+
+
+def test_without_a_policy_nobody_comes_in():
+    facts = RequestFacts("GET", "http", parse_authority(b"a"), "/public", b"", "", "", [])
+    assert asyncio.run(decide(facts, None))[:2] == (False, Reason.NO_POLICY)
+
+
+def test_an_empty_policy_lets_nobody_in():
+    assert ask("/public", by=make_snapshot()).reason is Reason.NO_ROUTE
+
+
+@pytest.mark.parametrize(("method", "allowed"), [("GET", True), ("HEAD", True), ("POST", False), ("OPTIONS", False)])
+def test_a_route_for_get_also_serves_head_and_nothing_else(method, allowed):
+    assert ask("/read", method=method).allowed is allowed
+
+
+def test_a_revoked_token_is_refused():
+    assert ask("/members", bearer(ALICE), by=snapshot(revoked=("t-1",))).reason is Reason.TOKEN_REVOKED
+
+
+def test_the_missing_roles_are_named():
+    assert ask("/public/admin", bearer(ALICE)).missing_roles == ("admin",)
+
+
+@pytest.mark.parametrize("path", ["/public/a%20b", "/public/what%3F", "/public/x.", "/public/ADMIN", "/public/a@b"])
+def test_a_path_whose_readings_all_belong_to_one_route_passes(path):
+    assert ask(path).allowed
+
+
+@pytest.mark.parametrize("method", ["POST", "DELETE"])
+def test_another_site_cannot_use_the_cookie(method):
+    decision = ask("/members", session(ALICE), CROSS, method=method)
+    assert (decision.allowed, decision.reason, decision.identity) == (False, Reason.CROSS_SITE, None)
+
+
+def test_another_site_is_nobody_on_a_public_route():
+    decision = ask("/public", session(ALICE), CROSS, method="POST")
+    assert (decision.allowed, decision.identity) == (True, None)
+
+
+def test_another_site_may_read_and_may_use_a_bearer_token():
+    assert ask("/members", session(ALICE), CROSS).allowed
+    assert ask("/members", bearer(ALICE), CROSS, method="POST").allowed
+
+
+# --- limits ----------------------------------------------------------------------------------------------
+
+
+def limited(per: str, *names: str) -> Snapshot:
+    """Two requests at once for each; the name of the limit is new, since counts outlive a test."""
+    limit = f"l{uuid.uuid4().hex}"
+    routes = [route(name, access="authenticated", rate_limit=limit) for name in names or ("a",)]
+    return snapshot(*routes, limits={limit: RateLimit(rate="1/h", burst=2, per=per)})
+
+
+def reasons(by: Snapshot, *asked: dict) -> list[str]:
+    answers = [
+        ask(one.get("path", "/a"), *one.get("headers", ()), by=by, client=one.get("client", "::1")) for one in asked
+    ]
+    return [decision.reason.value for decision in answers]
+
+
+def test_a_client_over_its_limit_is_told_when_to_come_back():
+    by = limited("client")
+    assert reasons(by, {}, {}) == ["no_credential"] * 2
+    decision = ask("/a", by=by, client="::1")
+    assert (decision.allowed, decision.reason) == (False, Reason.RATE_LIMITED)
+    assert 3500 < decision.retry_after <= 3600
+
+
+def test_guessing_tokens_is_limited_too():
+    guess = {"headers": (bearer(b"x.y.z"),)}
+    assert reasons(limited("client"), guess, guess, guess) == ["invalid_token", "invalid_token", "rate_limited"]
+
+
+def test_clients_are_counted_apart_and_an_ipv6_network_as_one():
+    by = limited("client")
+    asked = [
+        {"client": client} for client in ("2001:db8::1", "2001:db8::2", "2001:db8::3", "2001:db8:0:1::1", "192.0.2.1")
+    ]
+    assert reasons(by, *asked) == ["no_credential"] * 2 + ["rate_limited"] + ["no_credential"] * 2
+
+
+def test_subjects_are_counted_apart_whatever_their_address():
+    alice, bob = {"headers": (bearer(ALICE),)}, {"headers": (bearer(ADMIN),)}
+    assert reasons(limited("subject"), alice, {**alice, "client": "192.0.2.7"}, alice, bob) == [
+        "authenticated", "authenticated", "rate_limited", "authenticated",
+    ]  # fmt: skip
+
+
+def test_strangers_at_a_limit_per_subject_are_counted_by_address():
+    other = {"client": "192.0.2.7"}
+    assert reasons(limited("subject"), {}, {}, {}, other) == ["no_credential"] * 2 + ["rate_limited", "no_credential"]
+
+
+def test_a_route_is_counted_for_all_its_callers():
+    by = limited("route", "a", "b")
+    asked = [{"client": f"192.0.2.{number}"} for number in range(3)]
+    assert reasons(by, *asked, {"path": "/b"}) == ["no_credential"] * 2 + ["rate_limited", "no_credential"]
+
+
+def test_a_limited_request_is_never_authenticated():
+    by = limited("client")
+    known = {"headers": (bearer(ALICE),)}
+    assert reasons(by, known, known, known)[-1] == "rate_limited"
+    assert ask("/a", bearer(ALICE), by=by, client="::1").identity is None

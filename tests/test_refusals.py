@@ -1,0 +1,171 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from authgate.decision import Decision, Identity, Reason
+from authgate.responses import is_navigation, refusal_of, refuse
+from authgate.security_headers import OWN_PAGES_CSP, SECURITY_HEADERS
+
+LET_IN = {Reason.PUBLIC, Reason.AUTHENTICATED, Reason.ROLE}
+REFUSALS = [reason for reason in Reason if reason not in LET_IN]
+ERRORS = {
+    400: {"bad_request"}, 401: {"unauthorized"}, 403: {"forbidden"}, 404: {"not_found"}, 405: {"bad_request"},
+    429: {"rate_limited"}, 502: {"bad_gateway"}, 503: {"unavailable"}, 504: {"gateway_timeout"},
+}  # fmt: skip
+ALICE = Identity(subject="alice", issuer="i", credential="bearer", expires_at=1)
+
+
+def headers(decision: Decision, **options: bool) -> dict[bytes, bytes]:
+    answer = refuse(decision, "r1", **options)
+    assert len(dict(answer.headers)) == len(answer.headers)
+    return dict(answer.headers)
+
+
+def denied(reason: Reason, **changes: object) -> Decision:
+    return Decision(False, reason)._replace(**changes)
+
+
+@pytest.mark.parametrize("reason", REFUSALS)
+def test_every_refusal_speaks_the_words_of_the_contract(reason):
+    answer = refuse(denied(reason), "r1")
+    body = json.loads(answer.body)
+    assert sorted(body) == ["error", "message", "reason", "request_id"]
+    assert body["error"] in ERRORS[answer.status]
+    assert (body["reason"], body["request_id"]) == (reason.value, "r1")
+    assert body["message"].endswith(".")
+
+
+@pytest.mark.parametrize("page", [False, True], ids=["json", "page"])
+@pytest.mark.parametrize("reason", REFUSALS)
+def test_every_refusal_is_private_safe_and_of_known_length(reason, page):
+    answer = refuse(denied(reason, retry_after=3), "r1", page=page)
+    sent = dict(answer.headers)
+    assert sent[b"content-length"] == str(len(answer.body)).encode()
+    assert (sent[b"cache-control"], sent[b"vary"]) == (b"no-store", b"Cookie, Authorization")
+    assert (sent[b"x-request-id"], sent[b"content-security-policy"]) == (b"r1", OWN_PAGES_CSP)
+    assert set(SECURITY_HEADERS) <= set(answer.headers)
+
+
+@pytest.mark.parametrize("reason", REFUSALS)
+def test_a_page_says_the_same_with_the_same_request_id(reason):
+    answer = refuse(denied(reason), "r1", page=True)
+    text = answer.body.decode()
+    assert dict(answer.headers)[b"content-type"] == b"text/html; charset=utf-8"
+    assert refusal_of(reason).message in text
+    assert reason.value in text
+    assert "r1" in text
+
+
+@pytest.mark.parametrize(
+    ("reason", "status", "start"),
+    [
+        (Reason.NO_CREDENTIAL, 401, 'Bearer realm="authgate"'),
+        (Reason.MALFORMED_CREDENTIAL, 400, 'Bearer realm="authgate", error="invalid_request"'),
+        (Reason.INVALID_TOKEN, 401, 'Bearer realm="authgate", error="invalid_token"'),
+        (Reason.TOKEN_EXPIRED, 401, 'Bearer realm="authgate", error="invalid_token"'),
+        (Reason.TOKEN_REVOKED, 401, 'Bearer realm="authgate", error="invalid_token"'),
+        (Reason.BAD_SIGNATURE, 401, 'Bearer realm="authgate", error="invalid_token"'),
+        (Reason.WRONG_AUDIENCE, 401, 'Bearer realm="authgate", error="invalid_token"'),
+        (Reason.MISSING_ROLE, 403, 'Bearer realm="authgate", error="insufficient_scope"'),
+    ],
+)
+def test_the_challenge_is_that_of_rfc_6750(reason, status, start):
+    challenge = headers(denied(reason))[b"www-authenticate"].decode()
+    assert refuse(denied(reason), "r1").status == status
+    assert challenge.startswith(start)
+    assert "error" not in challenge.removeprefix(start) or "error_description" in challenge
+
+
+@pytest.mark.parametrize("reason", REFUSALS)
+def test_a_challenge_names_each_attribute_once_and_comes_with_every_401(reason):
+    sent = headers(denied(reason))
+    challenge = sent.get(b"www-authenticate", b"")
+    assert all(challenge.count(name) <= 1 for name in (b"realm=", b" error=", b"error_description="))
+    assert bool(challenge) or refusal_of(reason).status != 401
+
+
+def test_a_limit_says_when_to_come_back():
+    assert headers(denied(Reason.RATE_LIMITED, retry_after=7))[b"retry-after"] == b"7"
+
+
+def test_a_method_that_is_not_served_names_those_that_are():
+    assert b"GET" in headers(denied(Reason.BAD_METHOD))[b"allow"]
+
+
+@pytest.mark.parametrize("reason", REFUSALS)
+def test_a_request_in_doubt_is_the_last_of_its_connection(reason):
+    doubtful = reason.value.startswith("bad_") and reason is not Reason.BAD_SIGNATURE
+    assert (headers(denied(reason)).get(b"connection") == b"close") is doubtful
+
+
+def test_missing_roles_are_shown_to_somebody_known_only():
+    decision = denied(Reason.MISSING_ROLE, missing_roles=("secret-role",))
+    assert b"secret-role" not in refuse(decision, "r1", page=True).body
+    assert b"secret-role" in refuse(decision._replace(identity=ALICE), "r1", page=True).body
+    assert b"secret-role" not in refuse(decision._replace(identity=ALICE), "r1").body
+
+
+HTML, XHR = (b"accept", b"text/html,*/*"), (b"x-requested-with", b"XMLHttpRequest")
+
+
+@pytest.mark.parametrize(
+    ("method", "sent", "expected"),
+    [
+        pytest.param("GET", [HTML], True, id="page"),
+        pytest.param("HEAD", [HTML], True, id="head of a page"),
+        pytest.param("GET", [(b"sec-fetch-mode", b"navigate")], True, id="navigation"),
+        pytest.param("GET", [(b"accept", b"TEXT/HTML")], True, id="in upper case"),
+        pytest.param("POST", [HTML], False, id="form"),
+        pytest.param("OPTIONS", [HTML], False, id="preflight"),
+        pytest.param("GET", [HTML, XHR], False, id="script"),
+        pytest.param("GET", [HTML, (b"sec-fetch-mode", b"cors")], False, id="fetch"),
+        pytest.param("GET", [(b"accept", b"*/*")], False, id="program"),
+        pytest.param("GET", [(b"accept", b"application/json")], False, id="api"),
+        pytest.param("GET", [], False, id="nothing said"),
+    ],
+)
+def test_only_somebody_who_looks_at_it_gets_a_page(method, sent, expected):
+    assert is_navigation(method, sent) is expected
+
+
+# --- over the wire ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("accept", ["application/json", "text/html"])
+@pytest.mark.parametrize(("path", "status"), [("/api/admin", 401), ("/nowhere", 404), ("/a/../b", 400)])
+def test_a_refusal_is_one_answer_with_one_request_id(gateway, path, status, accept):
+    response = gateway.get(path, headers=[("Accept", accept)])
+    request_id = response.header("x-request-id")
+    assert response.status == status
+    assert request_id in response.text
+    (line,) = gateway.log_lines(wait_for=1, request_id=request_id)
+    assert (line["status"], line["decision"], line["bytes"]) == (status, "deny", len(response.body))
+
+
+def test_a_refused_head_has_no_body(gateway):
+    response = gateway.request("/api/admin", method="HEAD")
+    assert (response.status, response.body) == (401, b"")
+    assert int(response.header("content-length")) > 0
+
+
+def test_a_connection_goes_on_after_a_refusal_that_leaves_no_doubt(gateway):
+    request = b"GET /api/admin HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    with gateway.connect() as client:
+        client.send(request * 3)
+        assert [response.status for response in client.responses(3)] == [401] * 3
+
+
+def test_the_query_is_never_in_the_log(gateway):
+    response = gateway.get("/api/public/x?secret=planted-query")
+    gateway.log_lines(wait_for=1, request_id=response.header("x-request-id"))
+    assert "planted-query" not in gateway.output
+
+
+def test_the_log_has_no_control_characters_of_a_client(gateway):
+    """CVE-2020-7694"""
+    response = gateway.get(b"/api/public/%1b%5B31m")
+    gateway.log_lines(wait_for=1, request_id=response.header("x-request-id"))
+    assert response.status == 400
+    assert "\x1b" not in gateway.output
