@@ -8,7 +8,7 @@ PORT ?= 8000
 BIN := .venv/bin
 
 # The programs tests and benchmarks use beside Python's packages: Debian package and the command it brings.
-TEST_PACKAGES := nginx-light:nginx chromium:chromium
+TEST_PACKAGES := chromium:chromium
 BENCH_PACKAGES := nginx-light:nginx wrk:wrk apache2:apache2 libapache2-mod-auth-openidc:
 
 .PHONY: help setup run test check bench packages-%

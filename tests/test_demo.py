@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -11,7 +12,9 @@ import time
 from pathlib import Path
 
 import pytest
+from django.core.management.base import CommandError
 
+from gateway_site.demo.processes import claim_port
 from tests.support import raw
 from tests.support.gateway import MANAGE, ROOT, environment, free_port, manage
 
@@ -162,45 +165,58 @@ def test_it_is_as_slow_as_asked(demo):
 
 
 # --- starting and stopping ----------------------------------------------------------------------------------
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_stops_everything_quietly(tmp_path, number):
-    demo = start(tmp_path / "data")
-    assert demo.stop(number) == 0
+@pytest.fixture
+def data_dir(tmp_path, gateway_template):
+    """Migrated and with keys, which is most of what a first start does."""
+    return shutil.copytree(gateway_template, tmp_path / "data")
+
+
+def test_term_stops_everything_quietly(data_dir):
+    demo = start(data_dir)
+    assert demo.stop(signal.SIGTERM) == 0
     assert demo.processes() == []
     assert "Traceback" not in demo.text
 
 
-def test_an_open_stream_does_not_hold_up_stopping(tmp_path):
-    demo = start(tmp_path / "data")
+def test_control_c_stops_everything_quietly_and_soon_whatever_is_streaming(data_dir):
+    demo = start(data_dir)
     with raw.RawClient(("127.0.0.1", demo.port)) as client:
         client.send(raw.request(target="/api/public/stream?count=1000", host=f"localhost:{demo.port}")).read_head()
         started = time.monotonic()
-        assert demo.stop() == 0
+        assert demo.stop(signal.SIGINT) == 0
     assert time.monotonic() - started < 10
+    assert demo.processes() == []
     assert "Traceback" not in demo.text
 
 
-def test_a_killed_demo_leaves_no_process_behind(tmp_path):
-    demo = start(tmp_path / "data")
+def test_a_killed_demo_leaves_no_process_behind(data_dir):
+    demo = start(data_dir)
     demo.stop(signal.SIGKILL)
     assert wait_until_gone(demo) == []
 
 
-def test_a_second_start_keeps_the_data(tmp_path):
-    first = start(tmp_path / "data")
+def test_a_second_start_keeps_the_data(data_dir):
+    first = start(data_dir)
     token = manage(
         {**first.env, "AUTHGATE_PUBLIC_URL": f"http://localhost:{first.port}"}, "mint_token", "bob", "--quiet"
     )
     first.stop()
-    second = start(tmp_path / "data", port=first.port)
+    second = start(data_dir, port=first.port)
     assert second.password.startswith("printed at the first start")
     assert "revision 1 is live" in second.text
     assert second.request("/api/protected", token=token.stdout.strip()).json()["identity"]["id"] == "bob"
     second.stop()
 
 
-def test_a_busy_port_is_one_line_and_starts_nothing(tmp_path):
-    with socket.create_server(("127.0.0.1", 0)) as taken:
+@pytest.mark.parametrize(
+    ("address", "family"), [("127.0.0.1", socket.AF_INET), ("::1", socket.AF_INET6)], ids=["IPv4", "IPv6"]
+)
+def test_a_busy_port_is_one_line_and_starts_nothing(tmp_path, address, family):
+    try:
+        taken = socket.create_server((address, 0), family=family)
+    except OSError as error:
+        pytest.skip(f"needs {address}: {error}")
+    with taken:
         port = taken.getsockname()[1]
         demo = Demo(tmp_path / "data", port=port)
         assert demo.process.wait(20) == 1
@@ -208,17 +224,21 @@ def test_a_busy_port_is_one_line_and_starts_nothing(tmp_path):
     assert not (tmp_path / "data" / "authgate.sqlite3").exists()
 
 
-def test_two_demos_do_not_share_a_data_directory(tmp_path):
-    first = start(tmp_path / "data")
-    second = Demo(tmp_path / "data")
+@pytest.mark.parametrize("port", [0, 65536, -1])
+def test_a_port_that_is_none_is_one_line(port):
+    with pytest.raises(CommandError, match=f"port {port}: there is no such port; choose another: make run PORT=8001"):
+        claim_port(port)
+
+
+def test_two_demos_do_not_share_a_data_directory(demo):
+    second = Demo(demo.data_dir)
     assert second.process.wait(20) == 1
-    assert second.text == f"CommandError: another demo is running on {tmp_path}/data\n"
-    assert first.request("/api/public").status == 200
-    first.stop()
+    assert second.text == f"CommandError: another demo is running on {demo.data_dir}\n"
+    assert demo.request("/api/public").status == 200
 
 
-def test_the_demo_ends_when_its_service_dies(tmp_path):
-    demo = start(tmp_path / "data")
+def test_the_demo_ends_when_its_service_dies(data_dir):
+    demo = start(data_dir)
     children = Path(f"/proc/{demo.process.pid}/task/{demo.process.pid}/children").read_text().split()
     os.kill(int(children[0]), signal.SIGKILL)
     assert demo.process.wait(20) == 1

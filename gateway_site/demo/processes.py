@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import errno
 import fcntl
 import os
 import signal
@@ -28,13 +29,18 @@ LIBC = ctypes.CDLL(None)
 
 def claim_port(port: int) -> None:
     """Raises when the port cannot be had, before anything was started or written."""
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    another = f"choose another: make run PORT={port + 1 if 1024 <= port < 65535 else 8001}"
+    if not 0 < port < 65536:
+        raise CommandError(f"port {port}: there is no such port; {another}")
+    # Also ::1, which the gateway does not use: `localhost` would lead to whoever listens there.
+    for family, address in ((socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1")):
         try:
-            probe.bind(("127.0.0.1", port))
-        except (OSError, OverflowError) as error:
-            reason = getattr(error, "strerror", None) or error
-            raise CommandError(f"port {port}: {reason}; choose another: make run PORT={port + 1}") from error
+            with socket.socket(family) as probe:
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                probe.bind((address, port))
+        except OSError as error:
+            if error.errno not in (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL):
+                raise CommandError(f"port {port}: {error.strerror}; {another}") from error
 
 
 def claim_directory(data_dir: Path) -> int:
