@@ -50,6 +50,10 @@ def server_error(request: HttpRequest) -> HttpResponse:
     return _error(request, 500, "unavailable", "Something went wrong here; it has been logged.")
 
 
+def unavailable(request: HttpRequest) -> HttpResponse:
+    return _error(request, 503, "unavailable", "The database is busy or away. Nothing was changed; try again.")
+
+
 def too_many_attempts(request: HttpRequest, retry_after: int) -> HttpResponse:
     response = _error(request, 429, "rate_limited", "Too many attempts; try again in a minute.")
     response["Retry-After"] = str(retry_after)

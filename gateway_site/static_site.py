@@ -64,8 +64,8 @@ class StaticSite:
         if scope["method"] not in ("GET", "HEAD"):
             await _METHOD_REFUSED(scope, receive, send)
             return
-        # The canonical path, still percent-encoded: decoded once, here, and never twice.
-        path = scope["raw_path"].decode("ascii").removeprefix(self.prefix)
+        # The front door gives the canonical path, still percent-encoded: decoded once, below, and never twice.
+        path = scope["path"].removeprefix(self.prefix)
         found = await asyncio.to_thread(self._prepare, path, scope["method"], scope["headers"])
         if isinstance(found, Ready):
             await _send_file(found, receive, send)
@@ -172,7 +172,7 @@ async def _until_disconnect(receive: Receive) -> None:
 async def _redirect_to_slash(scope: Scope, send: Send) -> None:
     """Path only. A canonical path begins with exactly one slash, so this can never name another host."""
     query = b"?" + scope["query_string"] if scope.get("query_string") else b""
-    location = scope["raw_path"] + b"/" + query
+    location = scope["path"].encode("ascii") + b"/" + query
     headers = [(b"location", location), (b"content-length", b"0"), (b"cache-control", b"no-cache")]
     await send(_start(302, [*headers, *SECURITY_HEADERS]))
     await send({"type": "http.response.body", "body": b""})

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import shutil
+import sqlite3
 import time
+from contextlib import closing
 
 import pytest
 from playwright.sync_api import expect, sync_playwright
@@ -150,3 +152,12 @@ def test_no_page_is_wider_than_a_narrow_screen_or_makes_the_browser_complain(pag
         page.goto(gateway.url + path)
         assert page.evaluate("document.documentElement.scrollWidth") <= 400, path
     assert complaints == []
+
+
+def test_a_locked_database_is_one_clear_page_and_nothing_is_changed(page, gateway):
+    open_route(page, gateway, "public")
+    with closing(sqlite3.connect(gateway.data_dir / "authgate.sqlite3", isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        page.get_by_role("button", name="Save", exact=True).click()
+        expect(page.get_by_text("The database is busy or away.")).to_be_visible(timeout=30_000)
+    assert statuses(gateway, "/api/public/x", 4) == {200}

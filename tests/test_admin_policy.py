@@ -247,6 +247,12 @@ def test_what_routes_need_cannot_be_deleted_and_says_which_routes(admin_client, 
     assert (model.objects.filter(name=name).exists(), newest().number) == (True, 1)
 
 
+def test_of_thousands_of_routes_that_need_it_some_are_named(admin_client):
+    many_routes(60)
+    page = admin_client.get(delete_url(named(Upstream, "api"))).content.decode()
+    assert "… and 53 more" in page
+
+
 def test_the_last_role_of_a_route_cannot_be_deleted(admin_client):
     response = admin_client.post(delete_url(named(Role, "admin")), {"post": "yes"}, follow=True)
     assert said(response)[0] == "Nothing was changed: the policy would not be valid."

@@ -58,7 +58,7 @@ def test_a_key_is_neither_edited_nor_deleted(admin_client):
 
 def test_a_revoked_token_is_refused_by_the_next_snapshot(admin_client):
     later = timezone.now() + timedelta(hours=1)
-    values = {"jti": "abc", "reason": "lost", "expires_at_0": f"{later:%Y-%m-%d}", "expires_at_1": f"{later:%H:%M:%S}"}
+    values = {"jti": "abc", "reason": "lost", "expires_at": f"{later:%Y-%m-%dT%H:%M:%S}"}
     load_trust()
     before = trust_version()
     assert admin_client.post(REVOKED + "add/", values).status_code == 302

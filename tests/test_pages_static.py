@@ -21,7 +21,7 @@ class Answer:
 
 async def _request(site, path, method="GET", query=b"", receive=None, **headers):
     scope = {
-        "type": "http", "method": method, "raw_path": path.encode(), "query_string": query, "state": {},
+        "type": "http", "method": method, "path": path, "query_string": query, "state": {},
         "headers": [(name.replace("_", "-").encode(), value.encode()) for name, value in headers.items()],
     }  # fmt: skip
     messages = []
@@ -237,7 +237,7 @@ def test_a_file_cut_short_while_it_is_sent_leaves_the_response_unfinished(site, 
                 os.truncate(path, CHUNK)
             messages.append(message)
 
-        scope = {"method": "GET", "raw_path": b"/shrinking", "query_string": b"", "headers": []}
+        scope = {"method": "GET", "path": "/shrinking", "query_string": b"", "headers": []}
         await site(scope, asyncio.Event().wait, send)
 
     asyncio.run(run())

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
 from django.contrib import messages
-from django.db import models, transaction
+from django.db import OperationalError, models, transaction
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 
@@ -15,6 +16,9 @@ from authgate.admin.typed import ModelAdmin
 from authgate.models import PolicyRevision
 from authgate.policy import revisions
 from authgate.policy.errors import PolicyError, PolicyInvalid
+from authgate.views import unavailable
+
+logger = logging.getLogger(__name__)
 
 M = TypeVar("M", bound=models.Model)
 SHOWN_ERRORS = 10
@@ -70,6 +74,13 @@ class PolicyAdmin(ModelAdmin[M]):
             self.message_user(request, "Nothing was changed: the policy would not be valid.", messages.ERROR)
             show_errors(request, invalid.errors)
             return HttpResponseRedirect(request.path)
+        except OperationalError:
+            logger.exception("an edit of the policy was not made")
+            return unavailable(request)
+
+    def get_deleted_objects(self, objs: Any, request: HttpRequest) -> Any:
+        to_delete, counts, forbidden, protected = super().get_deleted_objects(objs, request)
+        return to_delete, counts, forbidden, shorten(protected)
 
 
 def live_number() -> int:

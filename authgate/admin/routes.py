@@ -65,9 +65,6 @@ class RouteAdmin(PolicyAdmin[Route]):
     list_display = ["name", "requests", "shown_methods", "who", "upstream", "limit", "enabled"]
     list_select_related = ["upstream", "rate_limit"]
     search_fields = ["name", "path", "host", "upstream__name"]
-    search_help_text = (
-        "By name, path, host or upstream. The routes stand in the order in which they match: the first one wins."
-    )
     actions = ["enable", "disable"]
     save_as = True
     fieldsets = [

@@ -2,7 +2,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from django import forms
 from django.contrib import admin, messages
+from django.db import models
 from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils import timezone
@@ -53,6 +55,14 @@ class RevokedTokenAdmin(ModelAdmin[RevokedToken]):
     list_display = ["jti", "reason", "created_at", "expires_at"]
     search_fields = ["jti", "reason"]
     fields = ["jti", "expires_at", "reason"]
+    formfield_overrides = {
+        # One labelled field; the pair that admin makes of it has no label of its own.
+        models.DateTimeField: {
+            "form_class": forms.DateTimeField,
+            "widget": forms.DateTimeInput(attrs={"type": "datetime-local", "step": "1"}),
+            "label": "Expires at (UTC)",
+        }
+    }
 
     def has_change_permission(self, request: HttpRequest, obj: RevokedToken | None = None) -> bool:
         return obj is None and super().has_change_permission(request, obj)
