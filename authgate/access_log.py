@@ -12,7 +12,7 @@ from functools import lru_cache
 
 import msgspec
 
-from authgate.decision import Decision, RequestFacts
+from authgate.decision import Decision, Identity, RequestFacts
 from authgate.policy.snapshot import Snapshot
 
 # A line up to this many bytes is written whole even when several workers share a pipe (POSIX PIPE_BUF).
@@ -32,6 +32,7 @@ class Record:
     facts: RequestFacts | None = None
     snapshot: Snapshot | None = None
     decision: Decision | None = None
+    identity: Identity | None = None  # of the caller of a page that the gate does not decide about
     status: int = 0
     bytes_sent: int = 0
     upstream_seconds: float | None = None
@@ -92,7 +93,7 @@ class AccessLog:
 
 def _line(record: Record) -> _Line:
     facts, decision = record.facts, record.decision
-    identity = decision.identity if decision is not None else None
+    identity = decision.identity if decision is not None else record.identity
     now = time.time()
     upstream = record.upstream_seconds
     return _Line(

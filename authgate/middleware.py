@@ -56,6 +56,9 @@ class JWTAuthenticationMiddleware(_Middleware):
         identity, error = _identify(request)
         request.identity = identity  # type: ignore[attr-defined]
         request.identity_error = error  # type: ignore[attr-defined]
+        record = getattr(request, "scope", {}).get("state", {}).get("record")
+        if record is not None:
+            record.identity = identity
 
 
 class SecurityHeadersMiddleware(_Middleware):
