@@ -6,10 +6,10 @@ import logging
 import os
 from typing import Any
 
-from django.core.asgi import get_asgi_application
+import django
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "gateway_site.settings")
-django_application = get_asgi_application()
+django.setup()
 
 from authgate.access_log import Record, new_request_id
 from authgate.decision import Decision, Reason
@@ -47,7 +47,7 @@ async def serve(scope: dict[str, Any], receive: Receive, send: Send, record: Rec
         return
     record.snapshot = snapshot = policy_snapshot.current()
     if own_pages.is_reserved(facts, snapshot):
-        await own_pages.serve(scope, receive, send, record, django_application)
+        await own_pages.serve(scope, receive, send, record)
         return
     try:
         record.decision = decision = await decide(facts, snapshot)
@@ -57,6 +57,6 @@ async def serve(scope: dict[str, Any], receive: Receive, send: Send, record: Rec
     if decision.allowed:
         await proxy_view(scope, receive, send)
     elif decision.reason is Reason.NO_ROUTE and own_pages.has_page(facts, snapshot):
-        await own_pages.serve_unrouted(scope, receive, send, record, django_application)
+        await own_pages.serve_unrouted(scope, receive, send, record)
     else:
         await send_refusal(record, decision, send)

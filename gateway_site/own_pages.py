@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 from urllib.parse import unquote, urlsplit
 
 from django.conf import settings
+from django.core.handlers.asgi import ASGIHandler
 
 from authgate.access_log import Record
 from authgate.decision import Decision, Reason, RequestFacts
@@ -31,6 +32,7 @@ _known_hosts = frozenset(
 _auth = settings.AUTHGATE_AUTH_PREFIX
 _reserved = (_auth, *RESERVED)
 
+django_pages = cast(ASGIApp, ASGIHandler())
 django_static = StaticSite(*django_static_roots(), prefix="/static/", max_age=3600)
 static_site = StaticSite(settings.AUTHGATE_STATIC_SITE) if settings.AUTHGATE_STATIC_SITE else None
 
@@ -50,7 +52,7 @@ def has_page(facts: RequestFacts, snapshot: Snapshot | None) -> bool:
     return static_site is not None or facts.path == "/"
 
 
-async def serve(scope: Scope, receive: Receive, send: Send, record: Record, django: ASGIApp) -> None:
+async def serve(scope: Scope, receive: Receive, send: Send, record: Record) -> None:
     """Django's part: sign-in, admin, dashboard, health. Only under a Host that is ours."""
     facts = record.facts
     assert facts is not None  # noqa: S101  the front door sets them first
@@ -60,12 +62,12 @@ async def serve(scope: Scope, receive: Receive, send: Send, record: Record, djan
     elif facts.path.startswith("/static/"):
         await django_static(_static_scope(scope, facts), receive, _recording(record, send))
     else:
-        await django(_django_scope(scope, facts), receive, _recording(record, send))
+        await django_pages(_django_scope(scope, facts), receive, _recording(record, send))
 
 
-async def serve_unrouted(scope: Scope, receive: Receive, send: Send, record: Record, django: ASGIApp) -> None:
+async def serve_unrouted(scope: Scope, receive: Receive, send: Send, record: Record) -> None:
     if static_site is None:
-        await serve(scope, receive, send, record, django)
+        await serve(scope, receive, send, record)
     elif record.facts is not None:
         await static_site(_static_scope(scope, record.facts), receive, _recording(record, send))
 

@@ -23,7 +23,7 @@ class IdentityBlocks:
 
     def __init__(self) -> None:
         self._snapshot: Snapshot | None = None
-        self._blocks: dict[tuple[Identity, RouteEntry], tuple[bytes, float]] = {}
+        self._blocks: dict[tuple[Identity, RouteEntry], tuple[bytes, int]] = {}
         self._nobody = header_block(build_identity_headers(None, ""))
 
     def block(self, identity: Identity | None, entry: RouteEntry, snapshot: Snapshot) -> bytes:
@@ -34,12 +34,12 @@ class IdentityBlocks:
             self._snapshot = snapshot
             self._blocks.clear()
         kept = self._blocks.get((identity, entry))
-        now = time.time()
+        now = int(time.time())
         if kept is not None and kept[1] > now:
             return kept[0]
         return self._build(identity, entry, snapshot, now)
 
-    def _build(self, identity: Identity, entry: RouteEntry, snapshot: Snapshot, now: float) -> bytes:
+    def _build(self, identity: Identity, entry: RouteEntry, snapshot: Snapshot, now: int) -> bytes:
         assertion, expires_at = mint_assertion(identity, entry, snapshot.trust, now)
         block = header_block(build_identity_headers(identity, assertion))
         if len(self._blocks) >= _MAX_BLOCKS:
