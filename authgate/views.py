@@ -25,9 +25,12 @@ def default_page(request: HttpRequest) -> HttpResponse:
 
 def dashboard(request: HttpRequest) -> HttpResponse:
     identity = getattr(request, "identity", None)
-    return render(
-        request, "dashboard.html", {"identity": identity, "roles": sorted(identity.roles) if identity else []}
-    )
+    context = {
+        "identity": identity,
+        "roles": sorted(identity.roles) if identity else [],
+        "error": getattr(request, "identity_error", None),
+    }
+    return render(request, "dashboard.html", context)
 
 
 def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
