@@ -29,7 +29,7 @@ async def run_lifespan(receive: Receive, send: Send) -> None:
             try:
                 prepare()
                 snapshot.start_watching()
-                # A request makes hundreds of objects and no cycles: collecting at every 700 cost a twentieth of its time.
+                # A request makes hundreds of objects and no cycles: collecting every 700 cost a twentieth of its time.
                 gc.set_threshold(20_000, 20, 50)
             except Exception as error:
                 await send({"type": "lifespan.startup.failed", "message": str(error)})

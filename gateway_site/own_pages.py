@@ -33,7 +33,10 @@ _auth = settings.AUTHGATE_AUTH_PREFIX
 _reserved = (_auth, *RESERVED)
 
 django_pages = cast(ASGIApp, ASGIHandler())
-django_static = StaticSite(*django_static_roots(), prefix="/static/", max_age=3600)
+_assets = {
+    prefix: StaticSite(*django_static_roots(), prefix=prefix, max_age=3600)
+    for prefix in ("/static/", settings.STATIC_URL)
+}
 static_site = StaticSite(settings.AUTHGATE_STATIC_SITE) if settings.AUTHGATE_STATIC_SITE else None
 
 
@@ -59,13 +62,17 @@ async def serve(scope: Scope, receive: Receive, send: Send, record: Record) -> N
     record.in_log = facts.path != "/health"
     if facts.path not in _HEALTH and not _is_known_host(facts, record.snapshot):
         await send_refusal(record, Decision(False, Reason.BAD_HOST), send)
-    elif facts.path.startswith("/static/"):
-        await django_static(_static_scope(scope, facts), receive, _recording(record, send))
+        return
+    assets = next((site for prefix, site in _assets.items() if facts.path.startswith(prefix)), None)
+    if assets is not None:
+        await assets(_static_scope(scope, facts), receive, _recording(record, send))
     else:
         await django_pages(_django_scope(scope, facts), receive, _recording(record, send))
 
 
 async def serve_unrouted(scope: Scope, receive: Receive, send: Send, record: Record) -> None:
+    """Where no route is. The gate's "no route" is not what became of the request, so it is not what is logged."""
+    record.decision = None
     if static_site is None:
         await serve(scope, receive, send, record)
     elif record.facts is not None:

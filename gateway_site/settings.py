@@ -87,21 +87,20 @@ SESSION_COOKIE_HTTPONLY = True
 SESSION_COOKIE_AGE = 12 * 3600
 CSRF_COOKIE_NAME = "__Host-authgate_csrf" if SECURE else "authgate_csrf"
 CSRF_COOKIE_SECURE = SECURE
+CSRF_FAILURE_VIEW = "authgate.views.csrf_failure"
 CSRF_TRUSTED_ORIGINS = [AUTHGATE_PUBLIC_URL]
 
-STATIC_URL = "/static/"
-STATIC_ROOT = AUTHGATE_DATA_DIR / "static"
+# Below the one prefix that is the gateway's on every host, so that its pages are dressed on all of them.
+STATIC_URL = f"{AUTHGATE_AUTH_PREFIX}/static/"
 
-# Attempts at the admin sign-in are counted here: in a file every worker shares, or in Redis when there is one.
+# Attempts at the admin sign-in, counted by all workers of this machine. Not in Redis: while that is away an
+# operator must still get in.
 CACHES = {
-    "default": (
-        {"BACKEND": "django.core.cache.backends.redis.RedisCache", "LOCATION": AUTHGATE_REDIS_URL}
-        if AUTHGATE_REDIS_URL
-        else {
-            "BACKEND": "django.core.cache.backends.db.DatabaseCache",
-            "LOCATION": "authgate_cache",
-        }
-    )
+    "default": {
+        "BACKEND": "authgate.attempts.AttemptsCache",
+        "LOCATION": AUTHGATE_DATA_DIR / "attempts",
+        "OPTIONS": {"MAX_ENTRIES": 10_000},
+    }
 }
 
 LOGGING = {

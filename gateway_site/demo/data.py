@@ -29,7 +29,6 @@ def socket_path(data_dir: Path) -> Path:
 def prepare(data_dir: Path) -> str | None:
     """Database, keys, policy and account; the account's password when it was just made."""
     call_command("migrate", verbosity=0, interactive=False)
-    call_command("createcachetable", verbosity=0)
     load_trust()
     with transaction.atomic():
         if not PolicyRevision.objects.exists():

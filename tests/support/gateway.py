@@ -51,7 +51,7 @@ def manage(
 def make_template(directory: Path) -> Path:
     """A migrated data directory with keys, made once for each test session and copied for each gateway."""
     env = environment(directory)
-    for args in (("migrate", "--verbosity=0"), ("createcachetable",), ("mint_token", "template", "--quiet")):
+    for args in (("migrate", "--verbosity=0"), ("mint_token", "template", "--quiet")):
         result = manage(env, *args)
         if result.returncode:
             raise RuntimeError(f"manage.py {' '.join(args)} failed:\n{result.stdout}{result.stderr}")
