@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 
 from tests.support import raw
@@ -19,6 +20,12 @@ def answer(
     return "\r\n".join(lines).encode("latin-1") + b"\r\n\r\n" + body
 
 
+def send_at_once(connection: UpstreamConnection) -> None:
+    """Without it, Nagle's algorithm holds a small piece back until the one before it is acknowledged."""
+    if connection.socket.family == socket.AF_INET:
+        connection.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+
 class Script:
     """Sends these bytes, each piece in its own segment, and then waits for the gateway to close."""
 
@@ -26,9 +33,11 @@ class Script:
         self._pieces = pieces
         self._delay = delay
         self._read_body = read_body
+        self.sent = threading.Event()  # all of it has reached the gateway's socket
         self.closed = threading.Event()  # the gateway has closed the connection
 
     def __call__(self, connection: UpstreamConnection, request: RecordedRequest) -> None:
+        send_at_once(connection)
         if self._read_body:
             connection.read_body(request)
         for number, piece in enumerate(self._pieces):
@@ -38,8 +47,19 @@ class Script:
                 connection.send(piece)
             except OSError:
                 break
+        self.sent.set()
         if connection.wait_closed(8):
             self.closed.set()
+
+
+class Kept(Script):
+    """Sends these bytes and reads the next request on the same connection."""
+
+    def __call__(self, connection: UpstreamConnection, request: RecordedRequest) -> None:
+        send_at_once(connection)
+        connection.read_body(request)
+        connection.send(b"".join(self._pieces))
+        connection.keep_alive = True
 
 
 class ThenClose(Script):
@@ -50,6 +70,7 @@ class ThenClose(Script):
         self._reset = reset
 
     def __call__(self, connection: UpstreamConnection, request: RecordedRequest) -> None:
+        send_at_once(connection)
         connection.read_body(request)
         for number, piece in enumerate(self._pieces):
             if number:
