@@ -12,6 +12,7 @@ import pytest
 
 from authgate import ratelimit
 from authgate.policy.table import Limit
+from authgate.ratelimit import shared
 from authgate.ratelimit.local import LocalLimits
 from authgate.ratelimit.shared import TIMEOUT, SharedLimits
 from authgate.ratelimit.storage import open_storage
@@ -36,7 +37,9 @@ async def machine(url: str, data_dir: Path) -> AsyncIterator[Callable]:
 
 
 @pytest.fixture
-def valkey_url(valkey) -> str:
+def valkey_url(valkey, monkeypatch) -> str:
+    """Of a server that is given time: on a busy machine its answer may take longer than a request would wait."""
+    monkeypatch.setattr(shared, "TIMEOUT", 20.0)
     valkey.client.flushall()
     return valkey.url
 
@@ -63,18 +66,24 @@ def test_a_refusal_names_the_wait_and_takes_nothing(valkey_url, tmp_path):
     assert all(59 < wait <= 60 for wait in refused)
 
 
-def test_over_time_the_rate_is_allowed(valkey_url, tmp_path):
-    limit = Limit("api", 0.02, 5, "client")
+def test_over_time_exactly_the_burst_and_the_rate_are_allowed(valkey_url, tmp_path):
+    # The burst outlasts any pause of the machine, so that no credit is lost while nobody asks.
+    limit = Limit("api", 0.02, 100, "client")
 
-    async def count() -> tuple[int, float]:
+    async def count() -> tuple[int, float, float]:
         async with machine(valkey_url, tmp_path) as take:
-            allowed, begin = 0, time.monotonic()
-            while time.monotonic() < begin + 1:
-                allowed += await take(limit, "a") == 0.0
-            return allowed, time.monotonic() - begin
+            begin = time.monotonic()
+            allowed = await take(limit, "a") == 0.0
+            first = time.monotonic()
+            while True:
+                last = time.monotonic()
+                if await take(limit, "a") == 0.0:
+                    allowed += 1
+                elif last > begin + 1:
+                    return allowed, last - first, time.monotonic() - begin
 
-    allowed, elapsed = asyncio.run(count())
-    assert 5 + int(elapsed / 0.02) - 2 <= allowed <= 5 + int(elapsed / 0.02)
+    allowed, at_least, at_most = asyncio.run(count())
+    assert 100 + int(at_least / 0.02) <= allowed <= 100 + int(at_most / 0.02)
 
 
 def test_a_key_leaves_redis_when_it_says_nothing_any_more(valkey, valkey_url, tmp_path):
@@ -117,12 +126,12 @@ def test_take_answers_at_once_when_there_is_no_url(settings, tmp_path):
     assert ratelimit.take(Limit("api", HOUR, 2, "client"), "a") == 0.0
 
 
-def test_while_redis_is_stopped_the_machine_counts_alone_and_then_together_again(valkey, tmp_path, caplog):
+def test_while_redis_is_stopped_the_machine_counts_alone_and_then_together_again(valkey, valkey_url, tmp_path, caplog):
     limit = Limit("api", HOUR, 3, "client")
     caplog.set_level(logging.INFO, "authgate.ratelimit.shared")
 
     async def outage() -> list[bool]:
-        async with machine(valkey.url, tmp_path) as take:
+        async with machine(valkey_url, tmp_path) as take:
             answers = [await take(limit, "before") == 0.0]
             valkey.stop()
             answers += [await take(limit, "during") == 0.0 for _ in range(4)]
@@ -131,7 +140,6 @@ def test_while_redis_is_stopped_the_machine_counts_alone_and_then_together_again
             answers += [await take(limit, "after") == 0.0 for _ in range(4)]
             return answers
 
-    valkey.client.flushall()
     assert asyncio.run(outage()) == [True] + [True, True, True, False] * 2
     assert valkey.client.dbsize() == 1
     assert [record.levelname for record in caplog.records] == ["WARNING", "INFO"]
@@ -157,4 +165,4 @@ def test_only_the_first_request_waits_for_a_redis_that_hangs(mute_url, tmp_path)
 
     marks = asyncio.run(timed())
     assert marks[1] - marks[0] < TIMEOUT + 0.5
-    assert marks[-1] - marks[1] < 0.2
+    assert marks[-1] - marks[1] < 2  # and not nineteen times as long as the first
