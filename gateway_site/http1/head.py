@@ -15,8 +15,6 @@ CHUNKED = -1  # RequestHead.length of a chunked body
 
 _MEANINGFUL = frozenset((b"host", b"content-length", b"transfer-encoding", b"expect", b"connection"))
 _LENGTH = re.compile(rb"0|[1-9][0-9]{0,17}")
-# Everything printable but "#": a fragment never travels, and who cuts it off sees another target than who does not.
-_TARGET_BYTES = bytes(range(0x21, 0x7F)).replace(b"#", b"")
 _ABSOLUTE = re.compile(rb"https?://([^/?]*)(/[^?]*)?(\?.*)?", re.IGNORECASE)
 _OTHER_VERSION = re.compile(rb"[^\r\n]* HTTP/[0-9](?:\.[0-9])?\r\n")
 
@@ -56,7 +54,8 @@ class HeadParser:
         self._target += target
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        self._headers.append((name.lower(), value))
+        # White space around a value is not part of it (RFC 9112 5.1); llhttp leaves what is behind.
+        self._headers.append((name.lower(), value.rstrip(b" \t")))
 
     def on_headers_complete(self) -> None:
         self._complete = True
@@ -67,11 +66,9 @@ class HeadParser:
         """Raises RequestRefused."""
         method = self._run(head)
         version = _version(head, method, self._target)
-        headers = self._headers
-        if b" \r\n" in head or b"\t\r\n" in head:
-            # White space around a value is not part of it (RFC 9112 5.1); llhttp leaves what is behind.
-            headers = [(name, value.rstrip(b" \t")) for name, value in headers]
-        request = RequestHead(method.decode("ascii"), version, headers)
+        if len(self._headers) > self._limits.header_count:
+            raise RequestRefused(Fault.TOO_MANY_HEADERS)
+        request = RequestHead(method.decode("ascii"), version, self._headers)
         authority = _read_meaning(request)
         if method in (b"CONNECT", b"TRACE"):
             raise RequestRefused(Fault.BAD_METHOD)
@@ -103,7 +100,9 @@ class HeadParser:
         target = self._target
         if len(target) > self._limits.target_bytes:
             raise RequestRefused(Fault.TARGET_TOO_LONG)
-        if target.translate(None, _TARGET_BYTES):
+        # llhttp has refused controls and spaces. A fragment never travels, and who cuts it off sees another target
+        # than who does not.
+        if b"#" in target or not target.isascii():
             raise RequestRefused(Fault.BAD_TARGET)
         if not target.startswith(b"/"):
             target = _origin_form(target, authority)

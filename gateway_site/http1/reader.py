@@ -33,7 +33,7 @@ class HeadReader:
             if data.startswith(b"\r\n"):
                 data = data[2:]
             end = data.find(_END)
-            if 0 < end <= self._small and data.count(b"\r\n", 0, end) <= self._limits.header_count:
+            if 0 < end <= self._small:
                 return data[: end + 4], data[end + 4 :]
         self._buffer += data
         if self._buffer == b"\r\n":
