@@ -29,6 +29,7 @@ _REFUSALS = {
     Reason.BAD_HEADER: Refusal(400, "bad_request", "A request header is malformed."),
     Reason.BAD_METHOD: Refusal(405, "bad_request", "This method is not served."),
     Reason.BAD_FRAMING: Refusal(400, "bad_request", "The length of the request body is in doubt."),
+    Reason.BODY_TOO_LARGE: Refusal(413, "bad_request", "The request body is too large."),
     Reason.MALFORMED_CREDENTIAL: Refusal(400, "bad_request", "The Authorization header is malformed."),
     Reason.NO_CREDENTIAL: Refusal(401, "unauthorized", "Sign in or send a bearer token."),
     Reason.MISSING_ROLE: Refusal(403, "forbidden", "Your roles do not allow this."),

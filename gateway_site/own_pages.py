@@ -67,7 +67,10 @@ async def serve(scope: Scope, receive: Receive, send: Send, record: Record) -> N
     if assets is not None:
         await assets(_static_scope(scope, facts), receive, _recording(record, send))
     else:
-        await django_pages(_django_scope(scope, facts), receive, _recording(record, send))
+        try:
+            await django_pages(_django_scope(scope, facts), _bounded(receive), _recording(record, send))
+        except _BodyTooLarge:
+            await send_refusal(record, Decision(False, Reason.BODY_TOO_LARGE), send)
 
 
 async def serve_unrouted(scope: Scope, receive: Receive, send: Send, record: Record) -> None:
@@ -103,6 +106,25 @@ def _django_scope(scope: Scope, facts: RequestFacts) -> Scope:
 
 def _static_scope(scope: Scope, facts: RequestFacts) -> Scope:
     return {**scope, "path": facts.path}
+
+
+class _BodyTooLarge(Exception):
+    pass
+
+
+def _bounded(receive: Receive) -> Receive:
+    """Django keeps a whole body, on disk, before any of it looks at the request; no form is larger than this."""
+    left: int = settings.DATA_UPLOAD_MAX_MEMORY_SIZE
+
+    async def bounded() -> dict[str, Any]:
+        nonlocal left
+        message = await receive()
+        left -= len(message.get("body", b""))
+        if left < 0:
+            raise _BodyTooLarge
+        return message
+
+    return bounded
 
 
 def _recording(record: Record, send: Send) -> Send:

@@ -12,7 +12,7 @@ LET_IN = {Reason.PUBLIC, Reason.AUTHENTICATED, Reason.ROLE}
 REFUSALS = [reason for reason in Reason if reason not in LET_IN]
 ERRORS = {
     400: {"bad_request"}, 401: {"unauthorized"}, 403: {"forbidden"}, 404: {"not_found"}, 405: {"bad_request"},
-    429: {"rate_limited"}, 502: {"bad_gateway"}, 503: {"unavailable"}, 504: {"gateway_timeout"},
+    413: {"bad_request"}, 429: {"rate_limited"}, 502: {"bad_gateway"}, 503: {"unavailable"}, 504: {"gateway_timeout"},
 }  # fmt: skip
 ALICE = Identity(subject="alice", issuer="i", credential="bearer", expires_at=1)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import unicodedata
+
 from django.contrib import admin
 from django.http import HttpRequest, HttpResponse
 from django_ratelimit.core import get_usage
@@ -15,14 +17,11 @@ PER_ACCOUNT, PER_CLIENT = "5/m", "20/m"
 
 def sign_in(request: HttpRequest) -> HttpResponse:
     if request.method == "POST":
-        limits = (("account", _client_and_account, PER_ACCOUNT), ("client", _client, PER_CLIENT))
-        usages = [
-            get_usage(request, group=f"sign-in-{group}", key=key, rate=rate, increment=True)
-            for group, key, rate in limits
-        ]
-        waits = [usage["time_left"] for usage in usages if usage["should_limit"]]
-        if waits:
-            return too_many_attempts(request, max(1, *waits))
+        # The client first: once refused it leaves no more counters, of which only so many are kept.
+        for group, key, rate in (("client", _client, PER_CLIENT), ("account", _client_and_account, PER_ACCOUNT)):
+            usage = get_usage(request, group=f"sign-in-{group}", key=key, rate=rate, increment=True)
+            if usage["should_limit"]:
+                return too_many_attempts(request, max(1, usage["time_left"]))
     return admin.site.login(request)
 
 
@@ -31,5 +30,7 @@ def _client(group: str, request: HttpRequest) -> str:
 
 
 def _client_and_account(group: str, request: HttpRequest) -> str:
-    # An attacker elsewhere must not lock the operator out, so the account alone is not counted.
-    return f"{_client(group, request)} {request.POST.get('username', '').strip().casefold()}"
+    # An attacker elsewhere must not lock the operator out, so the account alone is not counted. The name as Django
+    # reads it: trimmed, in NFKC; of one longer than 254 characters there is no account.
+    name = unicodedata.normalize("NFKC", request.POST.get("username", "").strip()[:255]).strip().casefold()
+    return f"{_client(group, request)} {name}"
