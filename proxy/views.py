@@ -86,7 +86,8 @@ class _Passage:
                 await self._refuse(downstream.failure, send)
         except UpstreamUnreachable as error:
             logger.warning("upstream %s: %s", self._entry.upstream_name, error.__cause__ or error)
-            await self._refuse(Reason.UPSTREAM_UNREACHABLE, send)
+            slow = isinstance(error.__cause__, TimeoutError)
+            await self._refuse(Reason.UPSTREAM_TIMEOUT if slow else Reason.UPSTREAM_UNREACHABLE, send)
         finally:
             downstream.close()
 
