@@ -17,7 +17,7 @@ PIECES = (
     b"\xc3\xa9", b"x" * 999,
 )  # fmt: skip
 paths = st.lists(st.sampled_from(PIECES) | st.binary(max_size=3), max_size=12).map(lambda parts: b"/" + b"".join(parts))
-bounded = settings(max_examples=1000, deadline=None)
+bounded = settings(max_examples=500, deadline=None)
 
 
 def canonical(raw: bytes) -> str | None:

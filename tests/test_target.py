@@ -103,6 +103,8 @@ REFUSED = {
     "fullwidth dots": b"/api/public/%EF%BC%8E%EF%BC%8E/admin",
     "one plain and one fullwidth dot": b"/api/public/.%EF%BC%8E/admin",
     "two dot leader": b"/api/public/%E2%80%A5/admin",
+    "two dot leader and an escaped parameter": b"/api/public/%E2%80%A5%3B",
+    "dots and a no-break space": b"/api/public/..%C2%A0/admin",
 }
 
 
