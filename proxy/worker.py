@@ -17,32 +17,31 @@ class Worker:
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.loop = loop
         self._pool = Pool()
-        self._turn = 0
+        self._turns: dict[tuple[str, ...], int] = {}  # of upstreams with several targets
         self._tick()
 
     def take_idle(self, upstream: Upstream) -> UpstreamConnection | None:
-        """A kept connection to one of the upstream's targets, in turn; never waits."""
-        for target in self._in_turn(upstream):
-            connection = self._pool.take(target)
-            if connection is not None:
-                return connection
-        return None
+        """A kept connection to the target whose turn it is; never waits."""
+        texts = upstream.targets
+        targets = _parse_targets(texts)
+        if len(targets) == 1:
+            return self._pool.take(targets[0])
+        self._turns[texts] = turn = (self._turns.get(texts, -1) + 1) % len(targets)
+        return self._pool.take(targets[turn])
 
     async def connect(self, upstream: Upstream, timeout: float) -> UpstreamConnection:
-        """A new connection to the first target that answers. Raises UpstreamUnreachable."""
-        for target in self._in_turn(upstream):
+        """A new connection to the target whose turn it is, else any to the next that answers.
+
+        Raises UpstreamUnreachable.
+        """
+        targets = _parse_targets(upstream.targets)
+        turn = self._turns.get(upstream.targets, 0)
+        for number, target in enumerate(targets[turn:] + targets[:turn]):
             try:
-                return await self._pool.connect(target, timeout)
+                return (self._pool.take(target) if number else None) or await self._pool.connect(target, timeout)
             except OSError as error:
                 cause = error
         raise UpstreamUnreachable from cause
-
-    def _in_turn(self, upstream: Upstream) -> tuple[Target, ...]:
-        targets = _parse_targets(upstream.targets)
-        if len(targets) > 1:
-            self._turn = turn = (self._turn + 1) % len(targets)
-            targets = targets[turn:] + targets[:turn]
-        return targets
 
     def _tick(self) -> None:
         self.loop.call_later(_TICK_SECONDS, self._tick)  # first: no failure below may stop the clock
