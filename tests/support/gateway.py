@@ -22,6 +22,8 @@ from tests.support import raw
 ROOT = Path(__file__).resolve().parent.parent.parent
 MANAGE = str(ROOT / "manage.py")
 START_TIMEOUT = 30.0
+# A test run that is killed tears nothing down: the kernel ends its gateways (util-linux).
+DIE_WITH_US = ("setpriv", "--pdeathsig", "TERM", "--") if shutil.which("setpriv") else ()
 # Polling interval of the watcher, and time to load a small policy.
 SETTLE = 1.0
 # What each worker logs when it has swapped its table.
@@ -115,7 +117,7 @@ class Gateway:
     def start(self) -> Gateway:
         with self._output.open("ab") as output:
             self.process = subprocess.Popen(
-                [sys.executable, MANAGE, "serve", "--bind", f"127.0.0.1:{self.port}",
+                [*DIE_WITH_US, sys.executable, MANAGE, "serve", "--bind", f"127.0.0.1:{self.port}",
                  "--workers", str(self.workers), *self.args],
                 env=self.env, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=output, stderr=output,
                 start_new_session=True,
