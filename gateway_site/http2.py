@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import logging
 import multiprocessing
@@ -96,9 +97,30 @@ def guard(application: Application, limits: Limits) -> Application:
             return
         host, port = scope["client"]
         scope["client"] = (host, int(port))
-        await application(scope, receive, functools.partial(_send_named, send))
+        await application(scope, _timely(receive, limits.body_seconds), functools.partial(_send_named, send))
 
     return guarded
+
+
+def _timely(receive: Any, seconds: float) -> Any:
+    """Granian waits for ever for the next piece of a body. Whoever sends none for long has left."""
+    complete = False
+
+    async def timely() -> dict[str, Any]:
+        nonlocal complete
+        message: dict[str, Any]
+        if complete:
+            message = await receive()
+            return message
+        try:
+            async with asyncio.timeout(seconds):
+                message = await receive()
+        except TimeoutError:
+            return {"type": "http.disconnect"}
+        complete = not message.get("more_body", False)
+        return message
+
+    return timely
 
 
 def check_request(scope: dict[str, Any], limits: Limits) -> None:
