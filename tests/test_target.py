@@ -114,6 +114,13 @@ def test_an_ambiguous_path_is_refused(raw):
         canonical_path(raw)
 
 
+@pytest.mark.parametrize("byte", [*range(0x20), 0x7F, ord("/"), ord("\\")], ids=hex)
+@pytest.mark.parametrize("escape", ["%%%02x", "%%%02X"], ids=["lower", "upper"])
+def test_a_control_character_slash_or_backslash_is_never_escaped(escape, byte):
+    with pytest.raises(TargetRefused):
+        canonical_path(b"/a" + (escape % byte).encode() + b"b")
+
+
 @pytest.mark.parametrize("raw", [b"", b"a=1&b=%2F", b"?x", b"a=//../;x", b"%", b'"<>{}|\\^`', b"path=/status"])
 def test_a_query_passes_byte_for_byte(raw):
     assert check_query(raw) is raw

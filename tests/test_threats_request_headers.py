@@ -73,6 +73,15 @@ def test_a_known_caller_cannot_say_it_is_another(gateway, upstream, headers):
     assert upstream.only.header("x-auth-assertion").count(".") == 2
 
 
+@pytest.mark.parametrize("headers", SPOOFS.values(), ids=SPOOFS.keys())
+def test_the_gateways_own_pages_believe_none_of_it_either(gateway, headers):
+    """CVE-2026-3902"""
+    assert gateway.get("/auth/me", headers=headers).status == 401
+    response = gateway.get("/auth/me", token=gateway.mint("alice"), headers=headers)
+    assert response.json()["subject"] == "alice"
+    assert b"planted" not in response.raw_head + response.body
+
+
 @pytest.mark.parametrize("method", METHODS)
 def test_a_known_caller_is_known_on_public_routes_and_with_every_method(gateway, upstream, method):
     token = gateway.mint("alice")
