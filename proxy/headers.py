@@ -128,17 +128,13 @@ def without_own_cookies(value: bytes) -> bytes:
 def is_own_cookie(pair: bytes) -> bool:
     """Whether `name=value` (or a whole Set-Cookie) is one of the gateway's cookies.
 
-    Readers trim names as text, in either encoding; and a browser returns the nameless "=auth_token=x" as
-    "auth_token=x".
+    Readers trim names as text, be it UTF-8 or (then not decodable here) latin-1; and a browser returns the nameless
+    "=auth_token=x" as "auth_token=x".
     """
     if b"auth" not in pair:
         return False
-    name = pair.partition(b";")[0].strip(b" \t=").partition(b"=")[0]
-    return _is_own_name(name.decode("utf-8", "ignore")) or _is_own_name(name.decode("latin-1"))
-
-
-def _is_own_name(text: str) -> bool:
-    name = text.strip().strip('"')
+    raw_name = pair.partition(b";")[0].strip(b" \t=").partition(b"=")[0]
+    name = raw_name.decode("utf-8", "ignore").strip().strip('"')
     return name in _OWN_COOKIES or name.startswith(_OWN_COOKIE_PREFIXES)
 
 
