@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import select
 import socket
 import threading
 import time
@@ -259,25 +260,43 @@ def test_a_client_slow_to_read_is_not_blamed_on_the_upstream(impatient, upstream
         assert len(client.response().body) == size
 
 
-def test_an_upload_the_upstream_does_not_take_times_out(impatient, upstream):
-    upstream.reply(script := Script(b"", read_body=False))
-    done = threading.Event()
+class Stubborn:
+    """Takes the head and nothing of the body."""
 
-    def hold(connection, request):
-        connection.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-        done.wait(5)
+    def __init__(self) -> None:
+        self.closed = threading.Event()
 
-    upstream.reply(hold)
-    size = 16 << 20
+    def __call__(self, connection, request) -> None:
+        poller = select.poll()
+        poller.register(connection.socket, 0)  # only errors and hang-ups
+        if poller.poll(8000):
+            self.closed.set()
+
+
+@pytest.mark.parametrize("stays", [True, False], ids=["client stays", "client leaves"])
+def test_an_upload_the_upstream_does_not_take_times_out(impatient, upstream, stays):
+    upstream.reply(stubborn := Stubborn())
+    size = 64 << 20
     with impatient.connect() as client:
         client.send(b"POST /live HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n" % size)
         client.socket.settimeout(0.2)
         with pytest.raises((TimeoutError, ConnectionError)):
             client.send(b"x" * size)
-        client.socket.settimeout(5)
-        assert_refusal(client.response(), 504)
-    done.set()
-    assert not script.closed.is_set()
+        if stays:
+            client.socket.settimeout(5)
+            assert_refusal(client.response(), 504)
+        else:
+            client.reset()
+        assert stubborn.closed.wait(3)
+
+
+def test_a_late_answer_is_not_the_answer_to_the_next_request(impatient, upstream):
+    upstream.reply(Script(b"", answer(body=b"late"), delay=1.0), path="/live/slow")
+    upstream.reply(answer(body=b"own"), path="/live/next")
+    assert_refusal(impatient.get("/live/slow"), 504)
+    deadline = time.monotonic() + 1
+    while time.monotonic() < deadline:
+        assert impatient.get("/live/next").body == b"own"
 
 
 # --- other peers -------------------------------------------------------------------------------------------
