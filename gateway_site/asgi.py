@@ -29,8 +29,7 @@ async def application(scope: dict[str, Any], receive: Receive, send: Send) -> No
     if scope["type"] == "lifespan":
         await run_lifespan(receive, send)
     elif scope["type"] == "http":
-        record = Record(new_request_id())
-        scope["state"] = {"record": record, "request_id": record.request_id}
+        record = scope["state"].get("record") or new_record(scope)
         try:
             await serve(scope, receive, send, record)
         finally:
@@ -39,24 +38,40 @@ async def application(scope: dict[str, Any], receive: Receive, send: Send) -> No
         await send({"type": "websocket.close", "code": 1008, "reason": "not carried here"})
 
 
+def new_record(scope: dict[str, Any]) -> Record:
+    record = Record(new_request_id())
+    scope["state"] = {"record": record, "request_id": record.request_id}
+    return record
+
+
 async def serve(scope: dict[str, Any], receive: Receive, send: Send, record: Record) -> None:
-    try:
-        record.facts = facts = build_facts(scope)
-    except FactsRefused as refused:
-        await send_refusal(record, Decision(False, refused.reason), send)
-        return
-    record.snapshot = snapshot = policy_snapshot.current()
-    if own_pages.is_reserved(facts, snapshot):
+    decision = record.decision or await consider(scope, record)
+    if decision is None:
         await own_pages.serve(scope, receive, send, record)
-        return
-    try:
-        record.decision = decision = await decide(facts, snapshot)
-    except Exception:
-        logger.exception("the gate failed on request %s", record.request_id)
-        record.decision = decision = Decision(False, Reason.GATE_ERROR)
-    if decision.allowed:
+    elif decision.allowed:
         await proxy_view(scope, receive, send)
-    elif decision.reason is Reason.NO_ROUTE and own_pages.has_page(facts, snapshot):
+    elif own_pages.has_page(record):
         await own_pages.serve_unrouted(scope, receive, send, record)
     else:
         await send_refusal(record, decision, send)
+
+
+async def consider(scope: dict[str, Any], record: Record) -> Decision | None:
+    """Write facts and decision into the record. None: the path is the gateway's own.
+
+    Suspends only where the gate does.
+    """
+    try:
+        record.facts = facts = build_facts(scope)
+    except FactsRefused as refused:
+        record.decision = Decision(False, refused.reason)
+        return record.decision
+    record.snapshot = snapshot = policy_snapshot.current()
+    if own_pages.is_reserved(facts, snapshot):
+        return None
+    try:
+        record.decision = await decide(facts, snapshot)
+    except Exception:
+        logger.exception("the gate failed on request %s", record.request_id)
+        record.decision = Decision(False, Reason.GATE_ERROR)
+    return record.decision

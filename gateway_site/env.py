@@ -44,6 +44,14 @@ def choice(name: str, default: str, choices: tuple[str, ...], environ: Mapping[s
     return value
 
 
+def seconds(name: str, default: int, environ: Mapping[str, str] = os.environ) -> int:
+    """Whole seconds, 1 to 86400."""
+    value = text(name, str(default), environ)
+    if not re.fullmatch(r"[0-9]{1,5}", value) or not 1 <= int(value) <= 86_400:
+        raise EnvError(name, f"must be a whole number of seconds from 1 to 86400, not {value!r}")
+    return int(value)
+
+
 def words(name: str, environ: Mapping[str, str] = os.environ) -> tuple[str, ...]:
     """Comma- or space-separated words."""
     return tuple(word for word in re.split(r"[,\s]+", text(name, "", environ)) if word)

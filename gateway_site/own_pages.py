@@ -48,9 +48,12 @@ def is_reserved(facts: RequestFacts, snapshot: Snapshot | None) -> bool:
     return any(facts.path == prefix or facts.path.startswith(f"{prefix}/") for prefix in prefixes)
 
 
-def has_page(facts: RequestFacts, snapshot: Snapshot | None) -> bool:
+def has_page(record: Record) -> bool:
     """Whether something is served where no route is: the static site, else the default page at "/"."""
-    if _is_routed_host(facts, snapshot) or facts.method not in ("GET", "HEAD"):
+    facts, decision = record.facts, record.decision
+    if facts is None or decision is None or decision.reason is not Reason.NO_ROUTE:
+        return False
+    if _is_routed_host(facts, record.snapshot) or facts.method not in ("GET", "HEAD"):
         return False
     return static_site is not None or facts.path == "/"
 

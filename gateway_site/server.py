@@ -23,7 +23,7 @@ from uvicorn.server import Server
 from uvicorn_worker import UvicornWorker
 
 from gateway_site.http1.limits import Limits
-from gateway_site.http1.protocol import Application, GatewayState, Http1Protocol
+from gateway_site.http1.protocol import Application, GatewayState, Http1Protocol, Shortcut
 from gateway_site.listen import BACKLOG, Address, StartRefused, open_socket, raise_file_limit
 from gateway_site.tls import TlsFiles, build_context
 
@@ -44,6 +44,7 @@ class ServeOptions:
     redirect_bind: Address | None = None
     redirect: Application | None = None
     limits: Limits = field(default_factory=Limits)
+    shortcut: Shortcut | None = None
 
 
 def serve(options: ServeOptions) -> None:
@@ -125,7 +126,7 @@ class GatewayWorker(UvicornWorker):  # type: ignore[misc]  # untyped
             app=self.app.options.application,
             interface="asgi3",
             loop="uvloop",
-            http=functools.partial(Http1Protocol, limits=limits),  # type: ignore[arg-type]  # called like the class
+            http=functools.partial(Http1Protocol, limits=limits, shortcut=self.app.options.shortcut),  # type: ignore[arg-type]  # called like the class
             ws="none",
             lifespan="on",
             log_config=None,

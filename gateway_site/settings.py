@@ -19,6 +19,7 @@ AUTHGATE_STATIC_SITE = env.optional_directory("AUTHGATE_STATIC_SITE")
 AUTHGATE_REDIS_URL = env.redis_url("AUTHGATE_REDIS_URL")
 AUTHGATE_ACCESS_LOG = env.choice("AUTHGATE_ACCESS_LOG", "json", ("json", "off"))
 AUTHGATE_LOG_LEVEL = env.choice("AUTHGATE_LOG_LEVEL", "info", ("debug", "info", "warning", "error"))
+AUTHGATE_DRAIN_SECONDS = env.seconds("AUTHGATE_DRAIN_SECONDS", 30)
 SECRET_KEY = env.secret_key("AUTHGATE_SECRET_KEY", AUTHGATE_DATA_DIR)
 DATABASES = {"default": database.from_url("AUTHGATE_DATABASE_URL", AUTHGATE_DATA_DIR / "authgate.sqlite3")}
 

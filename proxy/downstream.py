@@ -16,7 +16,8 @@ Receive = Callable[[], Awaitable[dict[str, Any]]]
 Send = Callable[[dict[str, Any]], Awaitable[None]]
 
 HIGH_WATER = 256 * 1024
-_response_policy = ResponsePolicy(SECURITY_HEADERS)
+PIECE_BYTES = 64  # of memory beside its content: an upstream may send a megabyte in chunks of two bytes
+response_policy = ResponsePolicy(SECURITY_HEADERS)
 
 
 class AsgiDownstream:
@@ -48,18 +49,19 @@ class AsgiDownstream:
 
     def response_head(self, status: int, headers: RawHeaders) -> None:
         bodiless = status in (204, 304)
-        self._headers = _response_policy.build(
+        self._headers = response_policy.build(
             headers, self._record.request_id, private=self._private, bodiless=bodiless
         )
         self._status = status
-        self._wake()
 
     def response_data(self, data: bytes) -> None:
         self._chunks.append(data)
-        self._size += len(data)
+        self._size += len(data) + PIECE_BYTES
         if self._size > HIGH_WATER and not self._paused:
             self._paused = True
             self.exchange.pause_response()
+
+    def response_so_far(self) -> None:
         self._wake()
 
     def response_end(self) -> None:
@@ -138,17 +140,18 @@ class AsgiDownstream:
             self._waiter.set_result(None)
 
     async def _pump(self) -> None:
-        while True:
+        more = True
+        while more:
+            # One piece is asked for even while the upstream takes none: it may be the news that the client has left.
             message = await self._receive()
             if message["type"] == "http.disconnect":
                 self._leave()
                 return
-            self.exchange.send_body(message.get("body", b""))
-            if not message.get("more_body", False):
-                break
             if self.exchange.request_paused:
                 self._writable = self._loop.create_future()
                 await self._writable
+            self.exchange.send_body(message.get("body", b""))
+            more = message.get("more_body", False)
         self.exchange.end_body()
         await self._watch()
 

@@ -16,13 +16,15 @@ if TYPE_CHECKING:
 class Downstream(Protocol):
     """Where the response goes: one adapter per kind of server.
 
-    Called in the order head, data…, then end or failure exactly once; never after `Exchange.cancel`.
+    Called in the order head, data…, then end or failure exactly once; never after `Exchange.cancel`. What may be
+    held back until more comes is due at `response_so_far`.
     """
 
     def response_head(self, status: int, headers: RawHeaders) -> None:
         """Raises BadFraming when the upstream's head cannot be passed on."""
 
     def response_data(self, data: bytes) -> None: ...
+    def response_so_far(self) -> None: ...
     def response_end(self) -> None: ...
     def response_failed(self, reason: Reason) -> None: ...
     def request_writable(self) -> None: ...
@@ -108,6 +110,9 @@ class Exchange:
 
     def upstream_data(self, data: bytes) -> None:
         self._downstream.response_data(data)
+
+    def upstream_so_far(self) -> None:
+        self._downstream.response_so_far()
 
     def upstream_end(self) -> None:
         self._forget()

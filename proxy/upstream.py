@@ -6,7 +6,9 @@ import asyncio
 import ipaddress
 import logging
 import select
+import socket
 import ssl
+import struct
 import time
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import urlsplit
@@ -24,6 +26,7 @@ logger = logging.getLogger(__name__)
 MAX_RESPONSE_HEAD = 64 * 1024  # with the interim heads before it; also of the trailers
 MAX_RESPONSE_HEADERS = 256
 MAX_LENGTH_DIGITS = 18
+_RESET = struct.pack("ii", 1, 0)
 MAX_IDLE_PER_TARGET = 256
 # Shorter than the keep-alive of common servers (60-75 s), so that we rarely write into a closing connection.
 MAX_IDLE_SECONDS = 30.0
@@ -90,7 +93,9 @@ class UpstreamConnection(asyncio.Protocol):
     def abort(self) -> None:
         """Drop the connection at once; nothing of a half-done exchange may reach the next one."""
         self.exchange = None
-        if self.transport is not None:
+        if not self.transport.is_closing():
+            # With RST: what is unsent must not wait in the kernel for an upstream that does not read it.
+            self.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
             self.transport.abort()
 
     # -- asyncio ------------------------------------------------------------------------------------------
@@ -132,6 +137,8 @@ class UpstreamConnection(asyncio.Protocol):
             self._finish(exchange)
         elif self._pending > MAX_RESPONSE_HEAD:
             exchange.upstream_broken()
+        elif self.status:
+            exchange.upstream_so_far()
 
     def pause_writing(self) -> None:
         if self.exchange is not None:

@@ -52,6 +52,14 @@ def _body_length(scope: dict[str, Any]) -> int | None:
     return length
 
 
+def may_repeat(method: str) -> bool:
+    """Whether a request that had no body may safely arrive twice (RFC 9110 9.2.2).
+
+    A kept connection may have been closed by the upstream just as we wrote.
+    """
+    return method in _IDEMPOTENT
+
+
 class _Passage:
     """One request on its way: a connection, an exchange, and at most one second try."""
 
@@ -76,7 +84,7 @@ class _Passage:
         began = time.monotonic()
         try:
             started = await self._begin(downstream, kept=True)
-            if not started and exchange.stale and self._may_repeat():
+            if not started and exchange.stale and self._length == 0 and may_repeat(self._facts.method):
                 started = await self._begin(downstream, kept=False)
             if exchange.head_at:
                 record.upstream_seconds = exchange.head_at - began
@@ -107,11 +115,6 @@ class _Passage:
         upstream = self._entry.upstream
         connection = self._worker.take_idle(upstream) if kept else None
         return connection or await self._worker.connect(upstream, self._entry.timeouts.connect or 0)
-
-    def _may_repeat(self) -> bool:
-        # A kept connection may have been closed by the upstream just as we wrote. Only what had no body and may
-        # safely arrive twice is sent again (RFC 9110 9.2.2).
-        return self._length == 0 and self._facts.method in _IDEMPOTENT
 
     async def _refuse(self, reason: Reason, send: Send) -> None:
         await send_refusal(self._record, self._decision._replace(reason=reason), send)

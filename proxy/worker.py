@@ -22,12 +22,14 @@ class Worker:
 
     def take_idle(self, upstream: Upstream) -> UpstreamConnection | None:
         """A kept connection to the target whose turn it is; never waits."""
-        texts = upstream.targets
-        targets = _parse_targets(texts)
+        targets = _parse_targets(upstream.targets)
         if len(targets) == 1:
             return self._pool.take(targets[0])
-        self._turns[texts] = turn = (self._turns.get(texts, -1) + 1) % len(targets)
-        return self._pool.take(targets[turn])
+        turn = self._next_turn(upstream)
+        connection = self._pool.take(targets[turn])
+        if connection is not None:
+            self._turns[upstream.targets] = turn
+        return connection
 
     async def connect(self, upstream: Upstream, timeout: float) -> UpstreamConnection:
         """A new connection to the target whose turn it is, else any to the next that answers.
@@ -35,13 +37,16 @@ class Worker:
         Raises UpstreamUnreachable.
         """
         targets = _parse_targets(upstream.targets)
-        turn = self._turns.get(upstream.targets, 0)
+        self._turns[upstream.targets] = turn = self._next_turn(upstream)
         for number, target in enumerate(targets[turn:] + targets[:turn]):
             try:
                 return (self._pool.take(target) if number else None) or await self._pool.connect(target, timeout)
             except OSError as error:
                 cause = error
         raise UpstreamUnreachable from cause
+
+    def _next_turn(self, upstream: Upstream) -> int:
+        return (self._turns.get(upstream.targets, -1) + 1) % len(upstream.targets)
 
     def _tick(self) -> None:
         self.loop.call_later(_TICK_SECONDS, self._tick)  # first: no failure below may stop the clock

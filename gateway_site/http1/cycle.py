@@ -54,6 +54,11 @@ class Cycle:
         self.gone = True
         self._wake()
 
+    def writing_paused(self) -> None:
+        """`send` waits by itself."""
+
+    def writing_resumed(self) -> None: ...
+
     @property
     def visibly_unfinished(self) -> bool:
         """Whether closing now shows the client that the response is not whole."""

@@ -25,6 +25,8 @@ from gateway_site.http1.refusal import Fault, RequestRefused, encode_refusal
 logger = logging.getLogger(__name__)
 
 Application = Callable[[dict[str, Any], Any, Any], Awaitable[None]]
+# Takes a request without a body off the application's hands, or leaves it alone (None).
+Shortcut = Callable[["Http1Protocol", RequestHead, dict[str, Any]], Cycle | None]
 
 _ASGI = {"version": "3.0", "spec_version": "2.3"}
 _NEVER = math.inf
@@ -51,12 +53,14 @@ class Http1Protocol(asyncio.Protocol):
         app_state: dict[str, Any],
         limits: Limits,
         application: Application | None = None,
+        shortcut: Shortcut | None = None,
         _loop: asyncio.AbstractEventLoop | None = None,
     ) -> None:
         self.server_state = server_state
         self.transport: asyncio.Transport
         self.flow: FlowControl
         self._application = application or config.loaded_app
+        self._shortcut = shortcut
         self._app_state = app_state
         self._limits = limits
         self._loop = _loop or asyncio.get_event_loop()
@@ -98,10 +102,14 @@ class Http1Protocol(asyncio.Protocol):
     def pause_writing(self) -> None:
         self.flow.pause_writing()
         self._write_deadline = self._loop.time() + self._limits.write_seconds
+        if self._cycle is not None:
+            self._cycle.writing_paused()
 
     def resume_writing(self) -> None:
         self.flow.resume_writing()
         self._write_deadline = _NEVER
+        if self._cycle is not None:
+            self._cycle.writing_resumed()
 
     # -- called by the server -------------------------------------------------------------------------------
 
@@ -143,6 +151,11 @@ class Http1Protocol(asyncio.Protocol):
         else:
             self._refuse(Fault.SERVER_ERROR)
 
+    def hand_over(self, request: RequestHead, scope: dict[str, Any]) -> None:
+        """The shortcut led nowhere: the application takes the request after all."""
+        self._cycle = cycle = Cycle(self, request, scope)
+        self._run(cycle)
+
     # -- a head ---------------------------------------------------------------------------------------------
 
     def _read_head(self, data: bytes) -> None:
@@ -181,6 +194,11 @@ class Http1Protocol(asyncio.Protocol):
             "server": self._server,
             "state": self._app_state.copy(),
         }
+        if self._shortcut is not None and not request.length and not self.flow.write_paused:
+            self._cycle = self._shortcut(self, request, scope)
+            if self._cycle is not None:
+                self._await_response(rest)
+                return
         self._cycle = cycle = Cycle(self, request, scope)
         if request.length:
             chunked = request.length == CHUNKED
@@ -193,6 +211,9 @@ class Http1Protocol(asyncio.Protocol):
                     return
         else:
             self._await_response(rest)
+        self._run(cycle)
+
+    def _run(self, cycle: Cycle) -> None:
         cycle.task = task = self._loop.create_task(cycle.run(self._application))
         self.server_state.tasks.add(task)
 

@@ -62,12 +62,19 @@ def serve(
     else:
         from gateway_site.server import serve as run
     from gateway_site.asgi import application
+    from gateway_site.direct import shortcut
     from gateway_site.server import ServeOptions
 
-    limits = Limits(drain_seconds=getattr(settings, "AUTHGATE_DRAIN_SECONDS", Limits().drain_seconds))
     run(
         ServeOptions(
-            application, address, workers, tls, redirect_bind, build_redirect(settings.AUTHGATE_PUBLIC_URL), limits
+            application,
+            address,
+            workers,
+            tls,
+            redirect_bind,
+            build_redirect(settings.AUTHGATE_PUBLIC_URL),
+            Limits(drain_seconds=settings.AUTHGATE_DRAIN_SECONDS),
+            shortcut,
         )
     )
 

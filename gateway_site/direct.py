@@ -1,0 +1,176 @@
+"""The shortcut past ASGI: an allowed request without a body meets a kept upstream connection with no task between.
+
+Everything else (bodies, new connections, the gateway's own pages, limits kept in Redis) takes the application's way.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from typing import Any
+
+from django.conf import settings
+
+from authgate.access_log import Record
+from authgate.decision import Decision, RawHeaders, Reason
+from authgate.responses import is_navigation, refuse
+from gateway_site import own_pages
+from gateway_site.asgi import consider, new_record
+from gateway_site.http1.cycle import Cycle
+from gateway_site.http1.head import RequestHead
+from gateway_site.http1.protocol import Http1Protocol, Shortcut
+from gateway_site.http1.response import BadResponse
+from gateway_site.lifespan import log_access
+from proxy.downstream import response_policy
+from proxy.exchange import Exchange
+from proxy.headers import BadFraming
+from proxy.outgoing import build_head
+from proxy.upstream import UpstreamConnection
+from proxy.views import may_repeat
+from proxy.worker import current_worker
+
+logger = logging.getLogger(__name__)
+
+
+def start(connection: Http1Protocol, request: RequestHead, scope: dict[str, Any]) -> Cycle | None:
+    """None: the application's turn; what was decided is in the scope then, and is not decided again."""
+    record = new_record(scope)
+    decision = _consider_now(scope, record)
+    if decision is None or own_pages.has_page(record):
+        return None
+    if not decision.allowed:
+        cycle = DirectCycle(connection, request, scope, record)
+        # Not at once: a client that pipelines refused requests would drive the stack deeper with each of them.
+        current_worker().loop.call_soon(cycle.refuse, decision)
+        return cycle
+    assert decision.route is not None  # noqa: S101  what is allowed has a route
+    kept = current_worker().take_idle(decision.route.upstream)
+    if kept is None:
+        return None
+    cycle = DirectCycle(connection, request, scope, record)
+    cycle.forward(kept)
+    return cycle
+
+
+# A limit that is asked for over the network would suspend the gate.
+shortcut: Shortcut | None = None if settings.AUTHGATE_REDIS_URL else start
+
+
+def _consider_now(scope: dict[str, Any], record: Record) -> Decision | None:
+    considering = consider(scope, record)
+    try:
+        considering.send(None)
+    except StopIteration as done:
+        decision: Decision | None = done.value
+        return decision
+    considering.close()
+    raise RuntimeError("the gate waits, although no limit is kept in Redis")
+
+
+class DirectCycle(Cycle):
+    """The client's side of an exchange: what the upstream sends is written as it comes."""
+
+    __slots__ = ("_began", "_exchange", "_logged", "_pending", "_record", "_request")
+
+    def __init__(self, connection: Http1Protocol, request: RequestHead, scope: dict[str, Any], record: Record) -> None:
+        super().__init__(connection, request, scope)
+        self._request = request
+        self._record = record
+        self._exchange: Exchange | None = None
+        self._pending = b""  # the last piece, held back until it is known whether it ends the response
+        self._logged = False
+
+    def forward(self, upstream: UpstreamConnection) -> None:
+        record = self._record
+        assert record.decision is not None and record.decision.route is not None  # noqa: S101
+        self._exchange = exchange = Exchange(self, record.decision.route.timeouts)
+        self._began = time.monotonic()
+        try:
+            head = build_head(record, upstream.target, 0)
+        except Exception:
+            logger.exception("request %s could not be forwarded", record.request_id)
+            upstream.abort()
+            current_worker().loop.call_soon(self.refuse, record.decision._replace(reason=Reason.GATE_ERROR))
+            return
+        exchange.begin(upstream, head, head_only=self._request.method == "HEAD", chunked=False, body=False)
+
+    def refuse(self, decision: Decision) -> None:
+        if self.gone:
+            return
+        record = self._record
+        headers = self._request.headers
+        answer = refuse(decision, record.request_id, page=is_navigation(self._request.method, headers))
+        record.decision, record.status = decision, answer.status
+        record.bytes_sent = 0 if self._request.method == "HEAD" else len(answer.body)
+        self._log()
+        self._prepare(answer.status, answer.headers)
+        self._send_body(answer.body, more=False)
+
+    # -- Downstream: called by the exchange -----------------------------------------------------------------
+
+    def response_head(self, status: int, headers: RawHeaders) -> None:
+        record = self._record
+        decision, exchange = record.decision, self._exchange
+        assert decision and decision.route and exchange  # noqa: S101
+        private = decision.route.access != "public" or decision.identity is not None
+        built = response_policy.build(headers, record.request_id, private=private, bodiless=status in (204, 304))
+        try:
+            self._prepare(status, built)
+        except BadResponse as error:
+            raise BadFraming from error
+        record.status = status
+        record.upstream_seconds = exchange.head_at - self._began
+
+    def response_data(self, data: bytes) -> None:
+        self._record.bytes_sent += len(data)
+        if self._pending:
+            self._send_body(self._pending, more=True)
+        self._pending = data
+
+    def response_so_far(self) -> None:
+        pending, self._pending = self._pending, b""
+        if pending or self._block:
+            self._send_body(pending, more=True)
+
+    def response_end(self) -> None:
+        self._exchange = None
+        self._log()
+        self._send_body(self._pending, more=False)
+
+    def response_failed(self, reason: Reason) -> None:
+        exchange, self._exchange = self._exchange, None
+        decision = self._record.decision
+        assert exchange is not None and decision is not None  # noqa: S101
+        if self.started:
+            self._connection.fail(self)
+        elif exchange.stale and may_repeat(self._request.method):
+            self._logged = True  # by the application, when it has brought the request to its end
+            self._connection.hand_over(self._request, self._scope)
+        else:
+            self.refuse(decision._replace(reason=reason))
+
+    def request_writable(self) -> None: ...
+
+    def still_waiting(self) -> None: ...
+
+    # -- called by the connection ---------------------------------------------------------------------------
+
+    def leave(self) -> None:
+        super().leave()
+        exchange, self._exchange = self._exchange, None
+        if exchange is not None:
+            exchange.cancel()
+        self._log()
+
+    def writing_paused(self) -> None:
+        if self._exchange is not None:
+            self._exchange.pause_response()
+
+    def writing_resumed(self) -> None:
+        if self._exchange is not None:
+            self._exchange.resume_response()
+
+    def _log(self) -> None:
+        if not self._logged:
+            self._logged = True
+            log_access(self._record)
