@@ -5,10 +5,11 @@ import logging
 
 from django.conf import settings
 
+from authgate import ratelimit
 from authgate.access_log import AccessLog, Record
 from authgate.policy import snapshot
-from authgate.ratelimit import prepare
 from proxy.downstream import Receive, Send
+from proxy.worker import current_worker
 
 logger = logging.getLogger(__name__)
 
@@ -27,8 +28,10 @@ async def run_lifespan(receive: Receive, send: Send) -> None:
         message = await receive()
         if message["type"] == "lifespan.startup":
             try:
-                prepare()
+                ratelimit.prepare()
                 snapshot.start_watching()
+                # Made now: reading the certificate authorities takes tens of milliseconds.
+                current_worker()
                 # A request makes hundreds of objects and no cycles: collecting every 700 cost a twentieth of its time.
                 gc.set_threshold(20_000, 20, 50)
             except Exception as error:
@@ -37,6 +40,7 @@ async def run_lifespan(receive: Receive, send: Send) -> None:
             await send({"type": "lifespan.startup.complete"})
         else:
             snapshot.stop_watching()
+            await ratelimit.close()
             if _access_log is not None:
                 _access_log.flush()
             await send({"type": "lifespan.shutdown.complete"})
