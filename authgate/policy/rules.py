@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from authgate.decision import Identity, Reason
+from authgate.policy.errors import PolicyError
 from authgate.policy.schema import Grant, When
 from authgate.policy.table import RouteEntry
 
@@ -16,8 +17,10 @@ _WORD_CLAIMS = frozenset(("scope", "scp"))
 class GrantRules:
     """The grants of a policy, ready to be applied to the claims of a verified identity."""
 
-    def __init__(self, grants: Iterable[Grant]) -> None:
-        grants = tuple(grants)
+    def __init__(self, grants: Iterable[Grant], errors: Iterable[PolicyError] = ()) -> None:
+        """Grants with errors grant nothing: half a condition would hold for more people than the whole one."""
+        faulty = {error.place[1] for error in errors if error.place[:1] == ("grants",) and len(error.place) > 1}
+        grants = tuple(grant for index, grant in enumerate(grants) if index not in faulty)
         self._everybody = frozenset(grant.role for grant in grants if grant.when.authenticated)
         self._by_claim: dict[str, list[Grant]] = {}
         for grant in grants:

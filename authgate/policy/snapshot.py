@@ -59,8 +59,9 @@ def load(*, pace: Pace = at_once) -> Snapshot:
     latest = PolicyRevision.objects.order_by("-number").values_list("number", "document").first()
     number, text = latest or (0, "")
     document = parse_stored(text, pace=pace) if text else PolicyDocument()
-    table = build_table(document, check(document, pace=pace), pace=pace)
-    return Snapshot(number, document, table, GrantRules(document.grants), load_trust(), IdentityCache())
+    errors = check(document, pace=pace)
+    table, grants = build_table(document, errors, pace=pace), GrantRules(document.grants, errors)
+    return Snapshot(number, document, table, grants, load_trust(), IdentityCache())
 
 
 def start_watching() -> None:
