@@ -91,6 +91,10 @@ CSRF_COOKIE_SECURE = SECURE
 CSRF_FAILURE_VIEW = "authgate.views.csrf_failure"
 CSRF_TRUSTED_ORIGINS = [AUTHGATE_PUBLIC_URL]
 
+# The only pages that Django itself signs anybody in to; its defaults lie below /accounts/, where nothing is.
+LOGIN_URL = "/admin/login/"
+LOGIN_REDIRECT_URL = "/admin/"
+
 # Below the one prefix that is the gateway's on every host, so that its pages are dressed on all of them.
 STATIC_URL = f"{AUTHGATE_AUTH_PREFIX}/static/"
 

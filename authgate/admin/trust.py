@@ -1,15 +1,15 @@
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
-from django import forms
 from django.contrib import admin, messages
-from django.db import models
 from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils import timezone
 
 from authgate.admin.typed import ModelAdmin
+from authgate.authn.tokens import MAX_TTL
 from authgate.authn.trust import create_signing_key
 from authgate.models import RevokedToken, SigningKey
 
@@ -24,6 +24,10 @@ class SigningKeyAdmin(ModelAdmin[SigningKey]):
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[SigningKey]:
         return super().get_queryset(request).defer("private_key")
+
+    def lookup_allowed(self, lookup: str, value: str, request: HttpRequest) -> bool:
+        # "?private_key__startswith=" would tell a hidden field letter by letter.
+        return lookup.partition("__")[0] in self.list_filter and super().lookup_allowed(lookup, value, request)
 
     def get_fields(self, request: HttpRequest, obj: SigningKey | None = None) -> Any:
         return ["purpose", "algorithm"] if obj is None else ["kid", "algorithm", "purpose", "created_at", "retired_at"]
@@ -54,15 +58,14 @@ class SigningKeyAdmin(ModelAdmin[SigningKey]):
 class RevokedTokenAdmin(ModelAdmin[RevokedToken]):
     list_display = ["jti", "reason", "created_at", "expires_at"]
     search_fields = ["jti", "reason"]
-    fields = ["jti", "expires_at", "reason"]
-    formfield_overrides = {
-        # One labelled field; the pair that admin makes of it has no label of its own.
-        models.DateTimeField: {
-            "form_class": forms.DateTimeField,
-            "widget": forms.DateTimeInput(attrs={"type": "datetime-local", "step": "1"}),
-            "label": "Expires at (UTC)",
-        }
-    }
+
+    def get_fields(self, request: HttpRequest, obj: RevokedToken | None = None) -> Any:
+        return ["jti", "reason"] if obj is None else ["jti", "reason", "created_at", "expires_at"]
+
+    def save_model(self, request: HttpRequest, obj: RevokedToken, form: Any, change: bool) -> None:
+        # Only the ID is known here. A date before the token's own expiry would make the token valid again.
+        obj.expires_at = timezone.now() + timedelta(seconds=MAX_TTL)
+        super().save_model(request, obj, form, change)
 
     def has_change_permission(self, request: HttpRequest, obj: RevokedToken | None = None) -> bool:
         return obj is None and super().has_change_permission(request, obj)

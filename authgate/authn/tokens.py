@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from authgate.authn.keys import KeyPair
     from authgate.authn.trust import TrustSnapshot
 
+MAX_TTL = 366 * 24 * 3600  # a machine's token is renewed at least once a year, and no revocation ends before that
 RESERVED_CLAIMS = frozenset(("iss", "sub", "aud", "iat", "nbf", "exp", "jti", "roles", "email", "name"))
 _HEADER_MEMBERS = frozenset(("alg", "kid", "typ"))
 

@@ -12,13 +12,12 @@ from django.core.management.base import BaseCommand, CommandError
 from django.db import DatabaseError
 
 from authgate.authn.keys import KeyUnusable
-from authgate.authn.tokens import ClaimRefused, Kind, mint
+from authgate.authn.tokens import MAX_TTL, ClaimRefused, Kind, mint
 from authgate.policy import snapshot
 from authgate.policy.document import PolicyDocument
 from authgate.policy.errors import PolicyInvalid
 
 DEFAULT_TTL = 3600
-MAX_TTL = 366 * 24 * 3600  # a machine's token is renewed at least once a year
 
 
 class Command(BaseCommand):
