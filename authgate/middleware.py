@@ -4,7 +4,6 @@ from collections.abc import Awaitable, Callable
 from typing import cast
 
 from asgiref.sync import iscoroutinefunction, markcoroutinefunction
-from django.conf import settings
 from django.http import HttpRequest, HttpResponseBase
 from django.utils.cache import patch_vary_headers
 
@@ -100,4 +99,4 @@ def _raw_headers(request: HttpRequest) -> RawHeaders:
 
 
 def _is_same_for_everybody(path: str) -> bool:
-    return path.startswith(settings.STATIC_URL) or path in ("/.well-known/jwks.json", "/health")
+    return path in ("/.well-known/jwks.json", "/health")

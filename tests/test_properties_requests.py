@@ -84,7 +84,8 @@ def test_a_random_target_is_refused_or_forwarded_as_decided(gate, upstream):
         with gate.connect() as client:
             client.send(b"GET " + target + b" HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
             response = client.response()
-            assert response.status in (200, 400, 401, 404, 405, 414), response.raw_head
+            # 301: "/admin" without its slash is a page of the gateway's own.
+            assert response.status in (200, 301, 400, 401, 404, 405, 414), response.raw_head
             assert client.is_closed()
 
     probe()
