@@ -22,7 +22,10 @@ _IDEMPOTENT = frozenset(("GET", "HEAD", "OPTIONS", "PUT", "DELETE"))
 
 
 async def proxy_view(scope: dict[str, Any], receive: Receive, send: Send) -> None:
-    """The allowed request is in `scope["state"]["record"]`, which also takes what came of it."""
+    """The allowed request is in `scope["state"]["record"]`, which also takes what came of it.
+
+    `scope["state"]["second_try"]`: it was already lost with a kept connection.
+    """
     record: Record = scope["state"]["record"]
     try:
         length = _body_length(scope)
@@ -40,7 +43,7 @@ async def proxy_view(scope: dict[str, Any], receive: Receive, send: Send) -> Non
         if length is None and not more:
             length = len(first)
     passage = _Passage(record, length, first, more)
-    await passage.run(receive, send)
+    await passage.run(receive, send, second_try=scope["state"].get("second_try", False))
 
 
 def _body_length(scope: dict[str, Any]) -> int | None:
@@ -76,15 +79,16 @@ class _Passage:
         self._more = more
         self._worker = current_worker()
 
-    async def run(self, receive: Receive, send: Send) -> None:
+    async def run(self, receive: Receive, send: Send, *, second_try: bool) -> None:
         record = self._record
         private = self._entry.access != "public" or self._decision.identity is not None
         downstream = AsgiDownstream(record, receive, self._worker.loop, private=private)
         downstream.exchange = exchange = Exchange(downstream, self._entry.timeouts)
         began = time.monotonic()
         try:
-            started = await self._begin(downstream, kept=True)
-            if not started and exchange.stale and self._length == 0 and may_repeat(self._facts.method):
+            started = await self._begin(downstream, kept=not second_try)
+            lost = not started and exchange.stale and not second_try
+            if lost and self._length == 0 and may_repeat(self._facts.method):
                 started = await self._begin(downstream, kept=False)
             if exchange.head_at:
                 record.upstream_seconds = exchange.head_at - began
