@@ -7,7 +7,14 @@ import threading
 import pytest
 
 from tests.support import raw
-from tests.support.scripted import Script, answer, assert_refusal
+from tests.support.scripted import Script, answer, assert_refusal, keep_connection
+
+
+@pytest.fixture(autouse=True, params=["new", "kept"])
+def way(request, gateway, upstream):
+    """Each test with a new connection and with a kept one."""
+    if request.param == "kept":
+        keep_connection(gateway, upstream)
 
 
 def start(gateway, *fields, path="/api/public/x", method="POST") -> bytes:

@@ -12,7 +12,7 @@ import pytest
 
 from tests.support import raw
 from tests.support.gateway import Gateway
-from tests.support.scripted import Script, ThenClose, answer, assert_refusal, send_at_once
+from tests.support.scripted import Script, ThenClose, answer, assert_refusal, keep_connection, send_at_once
 from tests.support.upstream import RecordingUpstream
 
 CHUNKED = "Transfer-Encoding: chunked"
@@ -36,6 +36,13 @@ class Blackhole:
     def close(self) -> None:
         for sock in (self._listener, *self._fillers):
             sock.close()
+
+
+@pytest.fixture(params=["new", "kept"])
+def way(request, impatient, upstream):
+    """Each test with a new connection and with a kept one."""
+    if request.param == "kept":
+        keep_connection(impatient, upstream, "/live/warm")
 
 
 def refused_target() -> str:
@@ -139,6 +146,7 @@ routes: [{{name: all, path: /, access: public, upstream: both}}]
 # --- breaking off ------------------------------------------------------------------------------------------
 
 
+@pytest.mark.usefixtures("way")
 @pytest.mark.parametrize("reset", [False, True], ids=["FIN", "RST"])
 @pytest.mark.parametrize("last_words", [b"", b"HTTP/1.1 200 OK\r\n", b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n"])
 def test_a_connection_lost_before_the_end_of_the_head_is_a_bad_gateway(impatient, upstream, reset, last_words):
@@ -146,6 +154,7 @@ def test_a_connection_lost_before_the_end_of_the_head_is_a_bad_gateway(impatient
     assert_refusal(impatient.get("/live"), 502)
 
 
+@pytest.mark.usefixtures("way")
 @pytest.mark.parametrize("framing", ["Content-Length: 100", CHUNKED, "Connection: close"])
 @pytest.mark.parametrize("version", ["HTTP/1.1", "HTTP/1.0"])
 def test_a_connection_reset_within_the_body_is_visible(impatient, upstream, framing, version):
@@ -162,6 +171,7 @@ def test_a_connection_reset_within_the_body_is_visible(impatient, upstream, fram
                 client.response()
 
 
+@pytest.mark.usefixtures("way")
 def test_what_came_before_the_break_reaches_the_client(impatient, upstream):
     upstream.reply(ThenClose(answer("Content-Length: 100", body=b"hello"), reset=True))
     with pytest.raises(raw.Truncated) as cut:
@@ -176,6 +186,7 @@ def assert_closed_soon(script: Script) -> None:
     assert script.closed.wait(1)
 
 
+@pytest.mark.usefixtures("way")
 @pytest.mark.parametrize(
     "words",
     [
@@ -194,6 +205,7 @@ def test_an_upstream_that_does_not_answer_times_out(impatient, upstream, words, 
     assert len(upstream.requests) == 1
 
 
+@pytest.mark.usefixtures("way")
 @pytest.mark.parametrize("drop", [b"x", b"HTTP/1.1 103 Early Hints\r\n\r\n"], ids=["byte", "interim"])
 def test_a_dribbled_head_holds_nobody_longer_than_silence(impatient, upstream, drop):
     start = b"" if drop.startswith(b"H") else b"HTTP/1.1 200 OK\r\nX: "
@@ -204,6 +216,7 @@ def test_a_dribbled_head_holds_nobody_longer_than_silence(impatient, upstream, d
     assert script.closed.wait(8)
 
 
+@pytest.mark.usefixtures("way")
 @pytest.mark.parametrize("framing", ["Content-Length: 100", CHUNKED, "Connection: close"])
 def test_a_body_that_stalls_is_visibly_cut(impatient, upstream, framing):
     body = raw.chunked(b"hello")[:-5] if framing == CHUNKED else b"hello"
@@ -251,6 +264,7 @@ def test_the_answer_is_awaited_from_the_end_of_the_body(impatient, upstream):
         assert client.response().body == b"ok"
 
 
+@pytest.mark.usefixtures("way")
 def test_a_client_slow_to_read_is_not_blamed_on_the_upstream(impatient, upstream):
     size = 8 << 20
     upstream.reply(lambda connection, request: connection.send(answer(body=b"x" * size)))
@@ -290,6 +304,7 @@ def test_an_upload_the_upstream_does_not_take_times_out(impatient, upstream, sta
         assert stubborn.closed.wait(3)
 
 
+@pytest.mark.usefixtures("way")
 def test_a_late_answer_is_not_the_answer_to_the_next_request(impatient, upstream):
     upstream.reply(Script(b"", answer(body=b"late"), delay=1.0), path="/live/slow")
     upstream.reply(answer(body=b"own"), path="/live/next")

@@ -3,9 +3,16 @@ from __future__ import annotations
 import pytest
 
 from tests.support import raw
-from tests.support.scripted import Script, ThenClose, answer, assert_refusal
+from tests.support.scripted import Script, ThenClose, answer, assert_refusal, keep_connection
 
 CHUNKED = "Transfer-Encoding: chunked"
+
+
+@pytest.fixture(autouse=True, params=["new", "kept"])
+def way(request, gateway, upstream):
+    """Each test with a new connection and with a kept one."""
+    if request.param == "kept":
+        keep_connection(gateway, upstream)
 
 
 def ask(gateway, method="GET", *, version="HTTP/1.1", target="/api/public/x") -> raw.Response:

@@ -3,10 +3,17 @@ from __future__ import annotations
 import pytest
 
 from tests.support import raw
-from tests.support.scripted import Kept, Script, answer, assert_refusal
+from tests.support.scripted import Kept, Script, answer, assert_refusal, keep_connection
 
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 HINTS = b"HTTP/1.1 103 Early Hints\r\nLink: </x.css>; rel=preload\r\nSet-Cookie: auth_token=eve\r\n\r\n"
+
+
+@pytest.fixture(autouse=True, params=["new", "kept"])
+def way(request, gateway, upstream):
+    """Each test with a new connection and with a kept one."""
+    if request.param == "kept":
+        keep_connection(gateway, upstream)
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,8 @@ import socket
 import threading
 
 from tests.support import raw
-from tests.support.upstream import RecordedRequest, UpstreamConnection
+from tests.support.gateway import Gateway
+from tests.support.upstream import OK, RecordedRequest, RecordingUpstream, UpstreamConnection
 
 
 def answer(
@@ -81,6 +82,14 @@ class ThenClose(Script):
             connection.reset()
         else:
             connection.close()
+
+
+def keep_connection(gateway: Gateway, upstream: RecordingUpstream, path: str = "/api/public/warm") -> None:
+    """Leave the gateway with a kept connection: requests over one take another way through it."""
+    upstream.reply(Kept(answer()))
+    assert gateway.get(path).status == 200
+    upstream.requests.clear()
+    upstream.reply(OK)
 
 
 def assert_refusal(response: raw.Response, status: int) -> None:
