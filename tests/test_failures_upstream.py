@@ -143,6 +143,18 @@ routes: [{{name: all, path: /, access: public, upstream: both}}]
         assert (len(upstream.requests), len(other.requests)) == (4, 4)
 
 
+@pytest.mark.parametrize("leave", [raw.RawClient.close, raw.RawClient.reset], ids=["FIN", "RST"])
+def test_a_client_that_leaves_while_the_gateway_connects_does_no_harm(impatient, upstream, leave):
+    """What it left in the log, were it a traceback, fails the fixture."""
+    for _ in range(5):
+        with impatient.connect() as client:
+            client.send(b"GET /slowhalf/left HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            time.sleep(0.05)
+            leave(client)
+    time.sleep(0.5)
+    assert impatient.get("/half/x").status == 200
+
+
 # --- breaking off ------------------------------------------------------------------------------------------
 
 

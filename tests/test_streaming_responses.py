@@ -8,7 +8,7 @@ import time
 import pytest
 
 from tests.support import raw
-from tests.support.scripted import Script, keep_connection
+from tests.support.scripted import Kept, Script, answer, keep_connection
 from tests.support.streams import BLOCK, MIB, Events, Memory, Torrent, sockets, wait_until
 
 
@@ -95,6 +95,23 @@ def test_small_chunks_nobody_reads_are_bounded_too(gateway, upstream):
         time.sleep(1.5)
         assert memory.grown() < 16
     assert ended.wait(5)
+
+
+def test_pipelined_requests_whose_answers_nobody_reads_are_bounded(gateway, upstream):
+    upstream.reply(Kept(answer(body=BLOCK)))
+    memory = Memory(gateway)
+    with gateway.connect(receive_buffer=65536) as client:
+        client.send(get(gateway) * 300)
+        assert wait_until(lambda: _stands_still(lambda: len(upstream.requests)), 10)
+        assert len(upstream.requests) < 48
+        assert memory.grown() < 16
+        assert [response.body == BLOCK for response in client.responses(100)] == [True] * 100
+
+
+def _stands_still(value) -> bool:
+    before = value()
+    time.sleep(0.3)
+    return before == value()
 
 
 def test_a_long_download_arrives_whole_in_constant_memory(gateway, upstream):
