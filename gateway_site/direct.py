@@ -113,9 +113,9 @@ class DirectCycle(Cycle):
         decision, exchange = record.decision, self._exchange
         assert decision and decision.route and exchange  # noqa: S101
         private = decision.route.access != "public" or decision.identity is not None
-        built = response_policy.build(headers, record.request_id, private=private, bodiless=status in (204, 304))
+        kept, added = response_policy.finish(headers, private=private)
         try:
-            self._prepare(status, built)
+            self._prepare(status, kept, b"%bx-request-id: %b\r\n" % (added.block, record.request_id.encode("ascii")))
         except BadResponse as error:
             raise BadFraming from error
         record.status = status
@@ -145,6 +145,7 @@ class DirectCycle(Cycle):
             self._connection.fail(self)
         elif exchange.stale and may_repeat(self._request.method):
             self._logged = True  # by the application, when it has brought the request to its end
+            self._scope["state"]["second_try"] = True
             self._connection.hand_over(self._request, self._scope)
         else:
             self.refuse(decision._replace(reason=reason))

@@ -48,10 +48,12 @@ class AsgiDownstream:
     # -- Downstream: called by the exchange -----------------------------------------------------------------
 
     def response_head(self, status: int, headers: RawHeaders) -> None:
-        bodiless = status in (204, 304)
-        self._headers = response_policy.build(
-            headers, self._record.request_id, private=self._private, bodiless=bodiless
-        )
+        kept, added = response_policy.finish(headers, private=self._private)
+        if status in (204, 304):
+            # It speaks of a body that does not follow; servers would wait for it.
+            kept = [pair for pair in kept if pair[0] != b"content-length"]
+        request_id = self._record.request_id.encode("ascii")
+        self._headers = [*kept, *added.pairs, (b"x-request-id", request_id)]
         self._status = status
 
     def response_data(self, data: bytes) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import lru_cache
+from typing import NamedTuple
 
 from authgate.decision import RawHeaders, RequestFacts
 from authgate.identity_headers import client_may_send
@@ -138,33 +139,68 @@ def is_own_cookie(pair: bytes) -> bool:
     return name in _OWN_COOKIES or name.startswith(_OWN_COOKIE_PREFIXES)
 
 
+class Added(NamedTuple):
+    """Headers of our own for a response, in both forms that servers want them."""
+
+    pairs: RawHeaders
+    block: bytes
+
+
+class _Plan(NamedTuple):
+    """What becomes of a response's headers, by their names alone: services send the same few sets of names."""
+
+    kept: tuple[int, ...]
+    connection: int  # its place, or -1
+    is_plain: bool  # no value of them has to be looked at
+    added: Added
+
+
+_MAX_PLANS = 256
+
+
 class ResponsePolicy:
-    """How responses are finished: security headers an upstream lacks are added, ours are never replaced."""
+    """How responses are finished: security headers an upstream lacks are added, its own are never replaced."""
 
     def __init__(self, defaults: RawHeaders) -> None:
         self._defaults = defaults
         self._unlistable = _UNLISTABLE.union(name for name, _ in defaults)
+        self._plans: dict[tuple[tuple[bytes, ...], bool], _Plan] = {}
 
-    def build(self, headers: RawHeaders, request_id: str, *, private: bool, bodiless: bool) -> RawHeaders:
-        """Headers for the client. Raises BadFraming when the upstream's framing is in doubt."""
-        listed = _connection_options(headers)
-        present = {name for name, _ in headers}
-        if b"transfer-encoding" in present:
+    def finish(self, headers: RawHeaders, *, private: bool) -> tuple[RawHeaders, Added]:
+        """The upstream's headers that go on, and ours. Raises BadFraming when its framing is in doubt."""
+        names = tuple([name for name, _ in headers])
+        plan = self._plans.get((names, private)) or self._make_plan(names, private)
+        if plan.is_plain and (plan.connection < 0 or headers[plan.connection][1] in (b"keep-alive", b"close")):
+            return [headers[place] for place in plan.kept], plan.added
+        if b"transfer-encoding" in names:
             _check_chunked(headers)
-        result = [
+        return self._keep(headers), plan.added
+
+    def _keep(self, headers: RawHeaders) -> RawHeaders:
+        listed = _connection_options(headers)
+        return [
             (name, value)
             for name, value in headers
             if name not in _NOT_RETURNED
             and (name not in listed or name in self._unlistable)
             and not (name == b"set-cookie" and is_own_cookie(value))
-            and not (bodiless and name == b"content-length")
         ]
-        result += [pair for pair in self._defaults if pair[0] not in present]
+
+    def _make_plan(self, names: tuple[bytes, ...], private: bool) -> _Plan:
+        pairs = [pair for pair in self._defaults if pair[0] not in names]
         # A shared cache must not hand one caller's answer to another.
-        if private and b"cache-control" not in present:
-            result.append((b"cache-control", b"private"))
-        result.append((b"x-request-id", request_id.encode("ascii")))
-        return result
+        if private and b"cache-control" not in names:
+            pairs.append((b"cache-control", b"private"))
+        plan = _Plan(
+            tuple(place for place, name in enumerate(names) if name not in _NOT_RETURNED),
+            names.index(b"connection") if names.count(b"connection") == 1 else -1,
+            names.count(b"connection") < 2 and b"set-cookie" not in names and b"transfer-encoding" not in names,
+            Added(pairs, header_block(pairs)),
+        )
+        if len(self._plans) >= _MAX_PLANS:
+            self._plans.clear()
+        self._plans[names, private] = plan
+        return plan
 
 
 # An upstream's Connection header must not make these vanish on the way out.

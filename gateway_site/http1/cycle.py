@@ -125,12 +125,12 @@ class Cycle:
             self._connection.resume_body()
         return {"type": "http.request", "body": body, "more_body": not self.body_complete}
 
-    def _prepare(self, status: int, headers: Any) -> None:
+    def _prepare(self, status: int, headers: Any, more_lines: bytes = b"") -> None:
         connection = self._connection
         # An answer before the end of the upload: whether the rest of it comes is in doubt, so nothing follows it.
         keep_alive = self._keep_alive and self.body_complete and not connection.server_state.draining
         head = build_head(
-            status, headers, connection.server_state.date_line,
+            status, headers, connection.server_state.date_line, more_lines,
             head_only=self._head_only, chunkable=self._version == "1.1", keep_alive=keep_alive,
         )  # fmt: skip
         self._waits_for_continue = False

@@ -37,12 +37,13 @@ def build_head(
     status: int,
     headers: Iterable[tuple[bytes, bytes]],
     date_line: bytes,
+    more_lines: bytes = b"",
     *,
     head_only: bool,
     chunkable: bool,
     keep_alive: bool,
 ) -> ResponseHead:
-    """Raises BadResponse; nothing has been written then."""
+    """Raises BadResponse; nothing has been written then. `more_lines` are whole header lines known to be clean."""
     lines = [_status_line(status)]
     length: int | None = None
     dated = False
@@ -70,7 +71,7 @@ def build_head(
         lines.append(b"connection: close\r\n")
     if not dated:
         lines.append(date_line)
-    return ResponseHead(_join(lines), length, keep_alive)
+    return ResponseHead(b"%b%b\r\n" % (_join(lines), more_lines), length, keep_alive)
 
 
 def _status_line(status: int) -> bytes:
@@ -92,4 +93,4 @@ def _join(lines: list[bytes]) -> bytes:
     # splitting) changes the count. One pass over the block costs a fifth of a look at each header.
     if len(block.translate(None, _CONTROLS)) != len(block) - 2 * len(lines):
         raise BadResponse("a header has a control character")
-    return block + b"\r\n"
+    return block
