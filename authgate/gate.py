@@ -44,12 +44,12 @@ async def decide(facts: RequestFacts, snapshot: Snapshot | None) -> Decision:
 
 
 def _has_second_reading(facts: RequestFacts, entry: RouteEntry, snapshot: Snapshot) -> bool:
-    """Whether an application could take the path for one that another route decides ("/public/admin%3Bx")."""
-    reading = careless_path(facts.path)
-    if reading == facts.path:
-        return False
-    other = snapshot.table.match(facts.authority.host, reading, facts.method)
-    return other is not None and other is not entry
+    """Whether an application could take the path for one that another route decides ("/public/admin%3Bx", "/Admin")."""
+    path, host, method, table = facts.path, facts.authority.host, facts.method, snapshot.table
+    reading = careless_path(path)
+    if reading != path and table.match(host, reading, method) not in (None, entry):
+        return True
+    return table.has_closer(entry, host, reading, method)
 
 
 def _authenticate(facts: RequestFacts, entry: RouteEntry, snapshot: Snapshot) -> Identity | None:

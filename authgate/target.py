@@ -13,10 +13,23 @@ _PLAIN_PATH = re.compile(rb"/|(?:/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)+/?")
 _LEGAL_PATH = re.compile(rb"/(?:[A-Za-z0-9._~!$&'()*+,=:@|^\[\]/-]|%[0-9A-Fa-f]{2})*")
 _LEGAL_QUERY = re.compile(rb"[!\"$-~]*")
 _QUERY = re.compile("[?#]")
-_ESCAPE = re.compile(rb"%([0-9A-Fa-f]{2})")
 _UNRESERVED = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
 # "/", "\" and controls: an application that decodes once more would see another path than the policy did.
 _NEVER_ESCAPED = frozenset(b"/\\\x7f") | frozenset(range(0x20))
+# What follows a "%" → the canonical spelling of the whole escape; what may not be escaped is not in it.
+_CANONICAL_ESCAPES = {
+    digits.encode("ascii"): bytes((byte,)) if byte in _UNRESERVED else b"%%%02X" % byte
+    for byte in sorted(frozenset(range(256)) - _NEVER_ESCAPED)
+    for digits in {f"{byte:02x}", f"{byte:02X}", f"{byte >> 4:x}{byte & 15:X}", f"{byte >> 4:X}{byte & 15:x}"}
+}
+# Decoding and folding cost time, before any limit; longer names than 512 characters of Chinese are nobody's.
+_MAX_ESCAPES = 1536
+# The one character that folds to more (eighteen) than its escapes have.
+_LONG_LIGATURE, _MAX_LIGATURES = "\ufdfa", 20
+# UAX #15 13: normal text has no more combining characters in a row, and sorting them takes their number squared.
+_LONG_RUN_OF_MARKS = re.compile(rb"[^\0]{31}")
+# Of no combining class themselves, but they decompose to characters that have one.
+_HIDDEN_MARKS = dict.fromkeys(map(ord, "\u0f73\u0f75\u0f81\uff9e\uff9f"), "\u0301")
 _DOUBLE_ESCAPE = re.compile(rb"%25[0-9A-Fa-f]{2}")
 # In decoded text, and also disguised by what an application may cut off there ("/..%3Bx/", "/..%20/").
 _DOT_SEGMENT = re.compile(r"/\.{1,2}(?:[/;?# ]|\Z)")
@@ -54,43 +67,60 @@ def careless_path(path: str) -> str:
     return _read_carelessly(path)
 
 
+def fold_case(path: str) -> str:
+    """The spelling that all spellings in upper and lower case share; of a canonical path or a careless reading."""
+    return path.lower() if "%" not in path else _fold_decoded(path)
+
+
 @lru_cache(maxsize=512)  # of up to 8 KiB each, and the client chooses them
 def _canonicalise(raw: bytes) -> str:
     if _LEGAL_PATH.fullmatch(raw) is None:
         raise TargetRefused("the path has characters that must be percent-encoded, or a broken escape")
-    path = _ESCAPE.sub(_canonical_escape, raw)
+    path = _with_canonical_escapes(raw)
     if b"//" in path:
         raise TargetRefused("the path has an empty segment")
     if _DOUBLE_ESCAPE.search(path):
         raise TargetRefused("the path is encoded twice")
-    _check_text(unquote_to_bytes(path))
-    return path.decode("ascii")
-
-
-def _canonical_escape(escape: re.Match[bytes]) -> bytes:
-    byte = int(escape[1], 16)
-    if byte in _NEVER_ESCAPED:
-        raise TargetRefused("the path has an encoded slash, backslash or control character")
-    return bytes((byte,)) if byte in _UNRESERVED else escape[0].upper()
-
-
-def _check_text(decoded: bytes) -> None:
-    # Overlong forms such as %C0%AF decode to "/" in careless decoders; strict UTF-8 has none.
-    try:
-        text = decoded.decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise TargetRefused("the path is not UTF-8") from error
-    if _DOT_SEGMENT.search(_fold(text)):
+    canonical = path.decode("ascii")
+    if _DOT_SEGMENT.search(_decoded_and_folded(canonical)):
         raise TargetRefused("the path has a dot segment")
+    return canonical
+
+
+def _with_canonical_escapes(raw: bytes) -> bytes:
+    first, *others = raw.split(b"%")
+    if len(others) > _MAX_ESCAPES:
+        raise TargetRefused(f"the path has more than {_MAX_ESCAPES} escapes")
+    try:
+        return first + b"".join([_CANONICAL_ESCAPES[piece[:2]] + piece[2:] for piece in others])
+    except KeyError:
+        raise TargetRefused("the path has an encoded slash, backslash or control character") from None
 
 
 @lru_cache(maxsize=512)
 def _read_carelessly(path: str) -> str:
-    text = _QUERY.split(_fold(unquote(path)), maxsplit=1)[0]
+    text = _QUERY.split(_decoded_and_folded(path), maxsplit=1)[0]
     *above, last = (segment.partition(";")[0].rstrip(". ") for segment in text.split("/"))
     return quote("/".join(("", *filter(None, above), last)), safe="/")
 
 
-def _fold(text: str) -> str:
+@lru_cache(maxsize=512)
+def _fold_decoded(path: str) -> str:
+    return quote(unquote(path).casefold(), safe="/")
+
+
+@lru_cache(maxsize=8)  # both who check a path and who read it carelessly ask, one after the other
+def _decoded_and_folded(path: str) -> str:
+    # Overlong forms such as %C0%AF decode to "/" in careless decoders; strict UTF-8 has none.
+    try:
+        text = unquote_to_bytes(path).decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise TargetRefused("the path is not UTF-8") from error
+    if text.isascii():
+        return text
+    if _LONG_RUN_OF_MARKS.search(bytes(map(unicodedata.combining, text.translate(_HIDDEN_MARKS)))):
+        raise TargetRefused("the path has more than 30 combining characters in a row")
+    if text.count(_LONG_LIGATURE) > _MAX_LIGATURES:
+        raise TargetRefused(f"the path has more than {_MAX_LIGATURES} times the ligature U+FDFA")
     # Windows, and whoever normalises names, reads a fullwidth slash, dot or letter as the plain one ("best fit").
     return unicodedata.normalize("NFKC", text).replace("\\", "/")

@@ -100,6 +100,7 @@ REFUSED = {
     "switched off below an open one": ("/public/off/x", (), Reason.ROUTE_DISABLED),
     "invalid": ("/broken", (bearer(ADMIN),), Reason.ROUTE_INVALID),
     "invalid below an open one": ("/public/unknown-role", (bearer(ADMIN),), Reason.ROUTE_INVALID),
+    "another case": ("/public/ADMIN", (bearer(ADMIN),), Reason.BAD_TARGET),
     "two readings": ("/public/admin%3Bx", (bearer(ADMIN),), Reason.BAD_TARGET),
 }
 
@@ -132,7 +133,7 @@ def test_the_missing_roles_are_named():
     assert ask("/public/admin", bearer(ALICE)).missing_roles == ("admin",)
 
 
-@pytest.mark.parametrize("path", ["/public/a%20b", "/public/what%3F", "/public/x.", "/public/ADMIN", "/public/a@b"])
+@pytest.mark.parametrize("path", ["/public/a%20b", "/public/what%3F", "/public/x.", "/public/ABC", "/public/a@b"])
 def test_a_path_whose_readings_all_belong_to_one_route_passes(path):
     assert ask(path).allowed
 

@@ -6,12 +6,14 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import msgspec
+from msgspec.structs import replace
 
 from authgate.policy.errors import PolicyError, PolicyInvalid
 from authgate.policy.pace import Pace, at_once
 from authgate.policy.places import host_problem, method_problem, path_problem
 from authgate.policy.schema import PolicyDocument, RateLimit, Route, Timeouts, Upstream
 from authgate.policy.validation import served_methods
+from authgate.target import fold_case
 
 DEFAULT_TIMEOUTS = Timeouts(connect=5.0, response=60.0, idle=60.0)
 
@@ -46,6 +48,8 @@ class RouteEntry(msgspec.Struct, frozen=True, eq=False, gc=False):
     preserve_host: bool
     pass_authorization: bool
     enabled: bool
+    host: str = ""
+    match: str = "prefix"
     problem: str = ""  # why it no longer validates; then it denies
 
 
@@ -109,10 +113,16 @@ class RouteTable:
     A route takes part only if host, path and method all match.
     """
 
-    __slots__ = ("_any", "_entries", "_hosts", "_wildcards")
+    __slots__ = ("_any", "_entries", "_folded", "_has_exact", "_hosts", "_is_plain", "_wildcards")
 
-    def __init__(self) -> None:
-        self._entries: list[RouteEntry] = []
+    def __init__(self, entries: list[RouteEntry] | None = None) -> None:
+        self._entries = [] if entries is None else entries
+        # The same routes with their case folded; this very table when no route has upper case.
+        self._folded = self
+        # Only an exact path can end in "/", or be another one for it. Without those and without upper case an
+        # ordinary path (lower case, no "/" at its end) is no careless spelling of any route.
+        self._has_exact = False
+        self._is_plain = True
         self._hosts: dict[str, _Paths] = {}
         self._wildcards: dict[str, _Paths] = {}  # by what follows "*"
         self._any = _Paths(self._entries)
@@ -136,9 +146,28 @@ class RouteTable:
                     return found
         return self._any.match(path, method)
 
+    def has_closer(self, entry: RouteEntry, host: str, path: str, method: str) -> bool:
+        """Whether a more specific route than `entry` has the path for whoever ignores case and a "/" at the end.
+
+        Express, ASP.NET and Windows do; "/SECRET" and "/secret/" must not reach "/secret" by a looser route.
+        """
+        if self._is_plain and path.islower() and path[-1] != "/":
+            return False
+        folded = fold_case(path)
+        if (folded != path or self._folded is not self) and self._leads_closer(entry, host, folded, method):
+            return True
+        if not self._has_exact:
+            return False
+        turned = folded[:-1] if folded[-1] == "/" else f"{folded}/"
+        return self._leads_closer(entry, host, turned, method)
+
     def names_host(self, host: str) -> bool:
         """Whether some route is for this very host or a wildcard over it."""
         return host in self._hosts or next(self._matching_wildcards(host), None) is not None
+
+    def _leads_closer(self, entry: RouteEntry, host: str, folded: str, method: str) -> bool:
+        other = self._folded.match(host, folded, method)
+        return other is not None and other is not entry and _closeness(other) > _closeness(entry)
 
     def _matching_wildcards(self, host: str) -> Iterator[_Paths]:
         dot = host.find(".", 1)
@@ -154,6 +183,24 @@ class RouteTable:
         if host.startswith("*"):
             return self._wildcards.setdefault(host[1:], _Paths(self._entries))
         return self._hosts.setdefault(host, _Paths(self._entries))
+
+    def _note_spellings(self, routes: Sequence[Route], pace: Pace) -> None:
+        self._has_exact = any(route.match == "exact" for route in routes)
+        has_upper_case = any(fold_case(route.path) != route.path for route in pace(routes))
+        self._is_plain = not has_upper_case and not any(
+            route.path.endswith("/") for route in routes if route.path != "/"
+        )
+        if has_upper_case:
+            self._folded = self._folded_copy(pace(routes))
+
+    def _folded_copy(self, routes: Iterable[Route]) -> RouteTable:
+        folded = RouteTable(self._entries)
+        for number, route in enumerate(routes):
+            slot = folded._paths_of(route.host).methods_at(replace(route, path=fold_case(route.path)))
+            for method in served_methods(route):
+                # Of routes that differ in case alone any will do: none of them is closer than another.
+                slot.setdefault(method, number)
+        return folded
 
     def _add(self, route: Route, entry: RouteEntry) -> None:
         number = len(self._entries)
@@ -176,7 +223,15 @@ def build_table(document: PolicyDocument, errors: Iterable[PolicyError] = (), *,
     for index, route in enumerate(pace(document.routes)):
         _check_placeable(route, index)
         table._add(route, parts.entry(route, problems.get(route.name or index, "")))
+    table._note_spellings(document.routes, pace)
     return table
+
+
+def _closeness(entry: RouteEntry) -> tuple[bool, int, bool, int]:
+    """Of two routes for the same request the greater wins; equal for those that differ in case alone."""
+    host = entry.host
+    is_name = bool(host) and not host.startswith("*")
+    return is_name, len(host), entry.match == "exact", len(fold_case(entry.path).rstrip("/"))
 
 
 def match_order(route: Route) -> tuple[object, ...]:
@@ -229,6 +284,8 @@ class _Parts:
             preserve_host=route.preserve_host,
             pass_authorization=route.pass_authorization,
             enabled=route.enabled,
+            host=route.host,
+            match=route.match,
             problem=problem,
         )
 
