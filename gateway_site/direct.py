@@ -70,14 +70,15 @@ def _consider_now(scope: dict[str, Any], record: Record) -> Decision | None:
 class DirectCycle(Cycle):
     """The client's side of an exchange: what the upstream sends is written as it comes."""
 
-    __slots__ = ("_began", "_exchange", "_logged", "_pending", "_record", "_request")
+    __slots__ = ("_began", "_exchange", "_held", "_logged", "_record", "_request")
 
     def __init__(self, connection: Http1Protocol, request: RequestHead, scope: dict[str, Any], record: Record) -> None:
         super().__init__(connection, request, scope)
         self._request = request
         self._record = record
         self._exchange: Exchange | None = None
-        self._pending = b""  # the last piece, held back until it is known whether it ends the response
+        # Pieces of one read, sent together: a write for each would cost many times as much when they are tiny.
+        self._held: list[bytes] = []
         self._logged = False
 
     def forward(self, upstream: UpstreamConnection) -> None:
@@ -123,19 +124,20 @@ class DirectCycle(Cycle):
 
     def response_data(self, data: bytes) -> None:
         self._record.bytes_sent += len(data)
-        if self._pending:
-            self._send_body(self._pending, more=True)
-        self._pending = data
+        self._held.append(data)
 
     def response_so_far(self) -> None:
-        pending, self._pending = self._pending, b""
-        if pending or self._block:
-            self._send_body(pending, more=True)
+        if self._held or self._block:
+            self._send_body(self._take_held(), more=True)
 
     def response_end(self) -> None:
         self._exchange = None
         self._log()
-        self._send_body(self._pending, more=False)
+        self._send_body(self._take_held(), more=False)
+
+    def _take_held(self) -> bytes:
+        held, self._held = self._held, []
+        return held[0] if len(held) == 1 else b"".join(held)
 
     def response_failed(self, reason: Reason) -> None:
         exchange, self._exchange = self._exchange, None
