@@ -113,7 +113,7 @@ class RouteTable:
     A route takes part only if host, path and method all match.
     """
 
-    __slots__ = ("_any", "_entries", "_folded", "_has_exact", "_hosts", "_is_plain", "_wildcards")
+    __slots__ = ("_any", "_entries", "_folded", "_has_exact", "_has_upper_case", "_hosts", "_is_plain", "_wildcards")
 
     def __init__(self, entries: list[RouteEntry] | None = None) -> None:
         self._entries = [] if entries is None else entries
@@ -121,7 +121,7 @@ class RouteTable:
         self._folded = self
         # Only an exact path can end in "/", or be another one for it. Without those and without upper case an
         # ordinary path (lower case, no "/" at its end) is no careless spelling of any route.
-        self._has_exact = False
+        self._has_exact = self._has_upper_case = False
         self._is_plain = True
         self._hosts: dict[str, _Paths] = {}
         self._wildcards: dict[str, _Paths] = {}  # by what follows "*"
@@ -184,14 +184,10 @@ class RouteTable:
             return self._wildcards.setdefault(host[1:], _Paths(self._entries))
         return self._hosts.setdefault(host, _Paths(self._entries))
 
-    def _note_spellings(self, routes: Sequence[Route], pace: Pace) -> None:
-        self._has_exact = any(route.match == "exact" for route in routes)
-        has_upper_case = any(fold_case(route.path) != route.path for route in pace(routes))
-        self._is_plain = not has_upper_case and not any(
-            route.path.endswith("/") for route in routes if route.path != "/"
-        )
-        if has_upper_case:
-            self._folded = self._folded_copy(pace(routes))
+    def _note_spelling(self, route: Route) -> None:
+        self._has_exact |= route.match == "exact"
+        self._has_upper_case |= fold_case(route.path) != route.path
+        self._is_plain &= not self._has_upper_case and (route.path == "/" or route.path[-1] != "/")
 
     def _folded_copy(self, routes: Iterable[Route]) -> RouteTable:
         folded = RouteTable(self._entries)
@@ -223,7 +219,9 @@ def build_table(document: PolicyDocument, errors: Iterable[PolicyError] = (), *,
     for index, route in enumerate(pace(document.routes)):
         _check_placeable(route, index)
         table._add(route, parts.entry(route, problems.get(route.name or index, "")))
-    table._note_spellings(document.routes, pace)
+        table._note_spelling(route)
+    if table._has_upper_case:
+        table._folded = table._folded_copy(pace(document.routes))
     return table
 
 
