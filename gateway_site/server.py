@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import functools
 import logging
 import os
 import signal
@@ -11,6 +10,7 @@ import socket
 import ssl
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -65,11 +65,12 @@ class GatewayServer(Server):
         self._parent = parent
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        # uvicorn opens none: it has no setting for how long a TLS handshake may take.
+        await super().startup(sockets=[])
         main, *redirects = sockets or []
-        await super().startup(sockets=[main])
+        await self._listen(main, self._protocol, self.config.ssl)
         for listener in redirects:
-            server = await asyncio.get_running_loop().create_server(self._redirect_protocol, sock=listener)
-            self.servers.append(server)
+            await self._listen(listener, self._redirect_protocol)
 
     async def on_tick(self, counter: int) -> bool:
         if os.getppid() != self._parent:
@@ -108,6 +109,24 @@ class GatewayServer(Server):
         for connection in tuple(self.server_state.connections):
             connection.expire(now)
 
+    async def _listen(
+        self, listener: socket.socket, protocol: Callable[[], asyncio.Protocol], tls: ssl.SSLContext | None = None
+    ) -> None:
+        seconds = self._options.limits.head_seconds if tls is not None else None
+        server = await asyncio.get_running_loop().create_server(
+            protocol,
+            sock=listener,
+            backlog=BACKLOG,
+            ssl=tls,
+            ssl_handshake_timeout=seconds,
+            ssl_shutdown_timeout=seconds,
+        )
+        self.servers.append(server)
+
+    def _protocol(self) -> Http1Protocol:
+        limits, shortcut = self._options.limits, self._options.shortcut
+        return Http1Protocol(self.config, self.server_state, self.lifespan.state, limits, shortcut=shortcut)
+
     def _redirect_protocol(self) -> Http1Protocol:
         return Http1Protocol(
             self.config, self.server_state, {}, self._options.limits, self._options.redirect
@@ -126,7 +145,7 @@ class GatewayWorker(UvicornWorker):  # type: ignore[misc]  # untyped
             app=self.app.options.application,
             interface="asgi3",
             loop="uvloop",
-            http=functools.partial(Http1Protocol, limits=limits, shortcut=self.app.options.shortcut),  # type: ignore[arg-type]  # called like the class
+            http=Http1Protocol,  # named only: GatewayServer makes them
             ws="none",
             lifespan="on",
             log_config=None,

@@ -82,6 +82,11 @@ class Http1Protocol(asyncio.Protocol):
         self._server = get_local_addr(transport)
         self._client = get_remote_addr(transport)
         self._scheme = "https" if is_ssl(transport) else "http"
+        if len(self.server_state.connections) >= self._limits.connections:
+            # Before it says a word: waiting for a head would let everybody keep one open for as long as that takes.
+            transport.write(encode_refusal(Fault.SERVER_FULL, self.server_state.date_line))
+            self._close()
+            return
         self._deadline = self._loop.time() + self._limits.head_seconds
         self.server_state.connections.add(self)
 
@@ -172,8 +177,7 @@ class Http1Protocol(asyncio.Protocol):
         except RequestRefused as refused:
             self._refuse(refused.fault, body=not head.startswith(b"HEAD "))
             return
-        state, limits = self.server_state, self._limits
-        if len(state.tasks) >= limits.requests or len(state.connections) > limits.connections:
+        if len(self.server_state.tasks) >= self._limits.requests:
             self._refuse(Fault.SERVER_FULL, body=request.method != "HEAD")
             return
         self._begin(request, rest)

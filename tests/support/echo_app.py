@@ -6,6 +6,7 @@ Run as `python -m tests.support.echo_app '{"port": 1234, ...}'`; tests start it 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import signal
@@ -160,17 +161,19 @@ async def at_ignore(scope: Any, receive: Any, send: Any) -> None:
 class EchoServer:
     """The process; `limits` are fields of Limits."""
 
-    def __init__(self, directory: Path, *, workers: int = 1, **limits: float) -> None:
+    def __init__(
+        self, directory: Path, *, workers: int = 1, tls: tuple[str, str] | None = None, **limits: float
+    ) -> None:
         directory.mkdir(mode=0o700, exist_ok=True)
         self.address = ("127.0.0.1", free_port())
         self._log = directory / "log"
-        settings = json.dumps({"port": self.address[1], "workers": workers, "limits": limits})
+        settings = json.dumps({"port": self.address[1], "workers": workers, "tls": tls, "limits": limits})
         with self._log.open("ab") as log:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "tests.support.echo_app", settings],
                 cwd=ROOT, env=environment(directory / "data"), stdout=log, stderr=log, start_new_session=True,
             )  # fmt: skip
-        self.wait_for(lambda: self.json(b"/events") is not None, timeout=30)
+        self.wait_for(lambda: self.json(b"/events") is not None if tls is None else self._listens(), timeout=30)
 
     def __enter__(self) -> EchoServer:
         return self
@@ -190,6 +193,12 @@ class EchoServer:
         except ConnectionRefusedError:
             assert self.process.poll() is None, self.log
             return None
+
+    def _listens(self) -> bool:
+        with contextlib.suppress(ConnectionRefusedError):
+            self.connect().close()
+            return True
+        return False
 
     @property
     def events(self) -> list[str]:
@@ -228,10 +237,12 @@ def main() -> None:
     from gateway_site.http1.limits import Limits
     from gateway_site.listen import Address
     from gateway_site.server import ServeOptions, serve
+    from gateway_site.tls import tls_files
 
     settings = json.loads(sys.argv[1])
     limits = Limits(**settings["limits"])
-    serve(ServeOptions(application, Address("127.0.0.1", settings["port"]), settings["workers"], limits=limits))
+    tls = tls_files(*settings["tls"]) if settings["tls"] else None
+    serve(ServeOptions(application, Address("127.0.0.1", settings["port"]), settings["workers"], tls, limits=limits))
 
 
 if __name__ == "__main__":
