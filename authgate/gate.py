@@ -27,7 +27,9 @@ async def decide(facts: RequestFacts, snapshot: Snapshot | None) -> Decision:
     limit = entry.limit
     # Before the credential is looked at, so that guessing tokens is limited too.
     if limit is not None and limit.per != "subject":
-        wait = await _take(limit, _limit_key(limit, entry, facts, None))
+        wait = take(limit, _limit_key(limit, entry, facts, None))
+        if not isinstance(wait, float):
+            wait = await wait
         if wait:
             return _limited(wait, revision, entry, None)
     try:
@@ -35,7 +37,9 @@ async def decide(facts: RequestFacts, snapshot: Snapshot | None) -> Decision:
     except InvalidCredential as refused:
         return Decision(False, refused.reason, revision, entry)
     if limit is not None and limit.per == "subject":
-        wait = await _take(limit, _limit_key(limit, entry, facts, identity))
+        wait = take(limit, _limit_key(limit, entry, facts, identity))
+        if not isinstance(wait, float):
+            wait = await wait
         if wait:
             return _limited(wait, revision, entry, identity)
     reason = evaluate_access(entry, identity)
@@ -66,11 +70,6 @@ def _authenticate(facts: RequestFacts, entry: RouteEntry, snapshot: Snapshot) ->
             return None
         raise InvalidCredential(Reason.CROSS_SITE)
     return identity
-
-
-async def _take(limit: Limit, key: str) -> float:
-    wait = take(limit, key)
-    return wait if isinstance(wait, float) else await wait
 
 
 def _limit_key(limit: Limit, entry: RouteEntry, facts: RequestFacts, identity: Identity | None) -> str:
