@@ -26,6 +26,7 @@ class Digest:
         request._keep = lambda decoded, raw: sha.update(decoded)
         connection.read_body(request)
         connection.send(answer(body=sha.hexdigest().encode()))
+        connection.keep_alive = True  # closing now could meet the next upload half-way
 
 
 def pieces(framing: str) -> list[bytes]:

@@ -206,9 +206,9 @@ def test_a_request_is_never_sent_a_third_time(gateway, upstream, kept):
 def test_connections_the_upstream_closed_while_idle_cost_no_request(gateway, upstream, body):
     """Not even one that may not be sent twice."""
     for _ in range(10):
-        upstream.reply(ThenClose(answer(body=b"one")))
+        upstream.reply(script := ThenClose(answer(body=b"one")))
         assert gateway.request("/api/public/x", method="POST", body=body).status == 200
-        time.sleep(0.01)
+        assert script.sent.wait(5)
     assert len(upstream.requests) == 10
 
 

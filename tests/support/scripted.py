@@ -82,6 +82,7 @@ class ThenClose(Script):
             connection.reset()
         else:
             connection.close()
+        self.sent.set()
 
 
 def keep_connection(gateway: Gateway, upstream: RecordingUpstream, path: str = "/api/public/warm") -> None:
