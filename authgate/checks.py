@@ -82,8 +82,9 @@ def check_trusted_proxies(app_configs: Apps, **kwargs: Any) -> Iterator[CheckMes
 
 @register(Tags.security)
 def check_data_dir(app_configs: Apps, **kwargs: Any) -> Iterator[CheckMessage]:
-    for path, mode in ((settings.AUTHGATE_DATA_DIR, "700"), (settings.AUTHGATE_DATA_DIR / "secret_key", "600")):
-        if path.exists() and path.stat().st_mode & 0o077:
+    data, database = settings.AUTHGATE_DATA_DIR, _sqlite_file()
+    for path, mode in ((data, "700"), (data / "secret_key", "600"), (database, "600")):
+        if path is not None and path.exists() and path.stat().st_mode & 0o077:
             yield Warning(
                 f"{str(path)!r} is open to other users of this machine; it guards every signing key.",
                 hint=f"chmod {mode} {path}",

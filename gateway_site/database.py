@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
@@ -29,6 +30,13 @@ def from_url(name: str, default_file: Path, environ: Mapping[str, str] = os.envi
     if parts.scheme in ("postgres", "postgresql"):
         return _postgresql(name, parts, port)
     raise EnvError(name, "must begin with sqlite:/// or postgresql://")
+
+
+def make_private(database: dict[str, Any]) -> None:
+    """Of SQLite: for this user alone, as its "-wal" and "-shm" then are too; signing keys lie in it."""
+    if database["ENGINE"].endswith("sqlite3"):
+        with suppress(OSError):  # connecting will say why
+            os.close(os.open(database["NAME"], os.O_RDONLY | os.O_CREAT, 0o600))
 
 
 def _sqlite_file(name: str, parts: SplitResult) -> str:

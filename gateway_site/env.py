@@ -6,10 +6,17 @@ import re
 import secrets
 from collections.abc import Mapping
 from contextlib import suppress
+from difflib import get_close_matches
 from pathlib import Path
 from urllib.parse import urlsplit
 
 LABEL = r"[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?"
+
+# A Kubernetes service named authgate gives these to every pod beside it.
+_OF_KUBERNETES = re.compile(
+    r"\w+_(?:SERVICE_HOST|SERVICE_PORT\w*|PORT|PORT_[0-9]+_(?:TCP|UDP|SCTP)(?:_(?:PROTO|PORT|ADDR))?)"
+)
+_known_names: set[str] = set()
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -23,6 +30,7 @@ class EnvError(SystemExit):
 
 def text(name: str, default: str, environ: Mapping[str, str] = os.environ) -> str:
     """The variable, or the content of the file that NAME_FILE names, or the default."""
+    _known_names.add(name)
     value, file_name = environ.get(name, ""), environ.get(f"{name}_FILE", "")
     if value and file_name:
         raise EnvError(name, f"set either {name} or {name}_FILE, not both")
@@ -35,6 +43,16 @@ def text(name: str, default: str, environ: Mapping[str, str] = os.environ) -> st
     if not content:
         raise EnvError(f"{name}_FILE", f"{file_name!r} is empty")
     return content
+
+
+def refuse_unknown(prefix: str, environ: Mapping[str, str] = os.environ) -> None:
+    """Called when every setting has been read: a misspelt one must not silently be its default."""
+    names = {name for name in environ if name.startswith(prefix) and name.removesuffix("_FILE") not in _known_names}
+    if "KUBERNETES_SERVICE_HOST" in environ:
+        names = {name for name in names if not _OF_KUBERNETES.fullmatch(name)}
+    for name in sorted(names):
+        nearest = get_close_matches(name, sorted(_known_names), 1, cutoff=0)
+        raise EnvError(name, f"is not a setting; the nearest is {nearest[0]}")
 
 
 def choice(name: str, default: str, choices: tuple[str, ...], environ: Mapping[str, str] = os.environ) -> str:

@@ -22,6 +22,8 @@ AUTHGATE_LOG_LEVEL = env.choice("AUTHGATE_LOG_LEVEL", "info", ("debug", "info", 
 AUTHGATE_DRAIN_SECONDS = env.seconds("AUTHGATE_DRAIN_SECONDS", 30)
 SECRET_KEY = env.secret_key("AUTHGATE_SECRET_KEY", AUTHGATE_DATA_DIR)
 DATABASES = {"default": database.from_url("AUTHGATE_DATABASE_URL", AUTHGATE_DATA_DIR / "authgate.sqlite3")}
+env.refuse_unknown("AUTHGATE_")
+database.make_private(DATABASES["default"])
 
 # --- what follows from it -----------------------------------------------------------------------------------
 SECURE = urlsplit(AUTHGATE_PUBLIC_URL).scheme == "https"
