@@ -16,6 +16,8 @@ CHUNKED = -1  # RequestHead.length of a chunked body
 _MEANINGFUL = frozenset((b"host", b"content-length", b"transfer-encoding", b"expect", b"connection"))
 _LENGTH = re.compile(rb"0|[1-9][0-9]{0,17}")
 _ABSOLUTE = re.compile(rb"https?://([^/?]*)(/[^?]*)?(\?.*)?", re.IGNORECASE)
+# What llhttp would take of a request line for the most common methods, and no more.
+_REQUEST_LINE = re.compile(rb"(GET|HEAD|POST|PUT|PATCH|DELETE|OPTIONS) ([!-~]+) HTTP/1\.1")
 _OTHER_VERSION = re.compile(rb"[^\r\n]* HTTP/[0-9](?:\.[0-9])?\r\n")
 
 
@@ -39,14 +41,17 @@ class RequestHead:
 class HeadParser:
     """httptools (llhttp) is given exactly one complete head at a time; the body never reaches it.
 
-    So it never holds unfinished input, and a request behind this one cannot be parsed before its turn.
+    So it never holds unfinished input, and a request behind this one cannot be parsed before its turn. Clients repeat
+    their headers on a connection: a block that is byte for byte the last one means what that one meant.
     """
 
-    __slots__ = ("_complete", "_headers", "_limits", "_parser", "_target")
+    __slots__ = ("_authority", "_block", "_complete", "_headers", "_limits", "_parser", "_target")
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
         self._parser: httptools.HttpRequestParser | None = None
+        self._block = b""  # from the end of the request line to the end of the head
+        self._authority: bytes | None = None
 
     # -- callbacks of httptools -----------------------------------------------------------------------------
 
@@ -64,6 +69,15 @@ class HeadParser:
 
     def parse(self, head: bytes) -> RequestHead:
         """Raises RequestRefused."""
+        line_end = head.find(b"\r\n")
+        if head[line_end:] == self._block:
+            line = _REQUEST_LINE.fullmatch(head, 0, line_end)
+            if line is not None:
+                request = RequestHead(line[1].decode("ascii"), "1.1", self._headers)
+                self._target = line[2]
+                self._read_target(request, self._authority)
+                return request
+        self._block = b""
         method = self._run(head)
         version = _version(head, method, self._target)
         if len(self._headers) > self._limits.header_count:
@@ -75,6 +89,8 @@ class HeadParser:
         self._read_target(request, authority)
         if request.length or not request.keep_alive:
             self._parser = None  # it now waits for a body, or for the end, that it will not be shown
+        elif self._parser is not None:
+            self._block, self._authority = head[line_end:], authority
         return request
 
     def _run(self, head: bytes) -> bytes:

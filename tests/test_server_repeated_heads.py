@@ -1,0 +1,88 @@
+"""Headers repeated on a connection are not parsed again: nothing may leak from one request into the next."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.support import raw
+
+
+def head(target, *lines, method="GET", version="1.1"):
+    return b"\r\n".join((f"{method} {target} HTTP/{version}".encode(), b"Host: gateway.test", *lines, b"", b""))
+
+
+def bearer(token):
+    return b"Authorization: Bearer " + token.encode()
+
+
+def test_another_token_on_the_connection_is_another_caller(gateway, upstream):
+    alice, bob = gateway.mint("alice"), gateway.mint("bob")
+    with gateway.connect() as client:
+        for token in (alice, alice, bob, bob, alice):
+            assert client.send(head("/api/protected", bearer(token))).response().status == 200
+        assert client.send(head("/api/protected")).response().status == 401
+    users = [request.header("x-auth-user-id") for request in upstream.requests]
+    assert users == ["alice", "alice", "bob", "bob", "alice"]
+
+
+def test_only_the_request_line_may_differ(gateway, upstream):
+    with gateway.connect() as client:
+        for method, target in (("GET", "/api/public/a"), ("HEAD", "/api/public/b?c=d"), ("DELETE", "/api/public/%61")):
+            client.send(head(target, b"X-One: 1", method=method)).response(method)
+    assert [request.method for request in upstream.requests] == ["GET", "HEAD", "DELETE"]
+    assert [request.target for request in upstream.requests] == [
+        b"/api/public/a",
+        b"/api/public/b?c=d",
+        b"/api/public/a",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("line", "status"),
+    [
+        (b"GET  /api/public HTTP/1.1", 400),
+        (b"GET /api/public  HTTP/1.1", 400),
+        (b"GET /api/public#x HTTP/1.1", 400),
+        (b"GET /api/p\xfcblic HTTP/1.1", 400),
+        (b"GET api/public HTTP/1.1", 400),
+        (b"GET http://other.test/api/public HTTP/1.1", 400),
+        (b"get /api/public HTTP/1.1", 400),
+        (b"TRACE /api/public HTTP/1.1", 405),
+        (b"CONNECT gateway.test:80 HTTP/1.1", 405),
+        (b"GET /api/public HTTP/2.0", 505),
+        (b"GET /api/public", 400),
+        (b"GET /" + b"a" * 8200 + b" HTTP/1.1", 414),
+    ],
+)
+def test_a_request_line_is_judged_as_on_a_new_connection(gateway, upstream, line, status):
+    rest = b"\r\nHost: gateway.test\r\nX-One: 1\r\n\r\n"
+    assert raw.exchange(gateway.address, line + rest).status == status
+    with gateway.connect() as client:
+        for _ in range(2):
+            assert client.send(b"GET /api/public HTTP/1.1" + rest).response().status == 200
+        assert client.send(line + rest).response().status == status
+        assert client.is_closed()
+    assert len(upstream.requests) == 2
+
+
+def test_an_absolute_target_must_still_name_the_host(gateway, upstream):
+    with gateway.connect() as client:
+        assert client.send(head("/api/public")).response().status == 200
+        assert client.send(head("http://gateway.test/api/public/absolute")).response().status == 200
+    assert upstream.requests[-1].target == b"/api/public/absolute"
+
+
+def test_a_body_is_framed_by_its_own_head(gateway, upstream):
+    with gateway.connect() as client:
+        for body in (b"", b"one", b"", b"longer"):
+            lines = (b"Content-Length: %d" % len(body),) if body else ()
+            client.send(head("/api/public", *lines, method="POST") + body)
+            assert client.response().status == 200
+    assert [request.body for request in upstream.requests] == [b"", b"one", b"", b"longer"]
+
+
+def test_close_and_http_1_0_are_never_remembered(gateway, upstream):
+    with gateway.connect() as client:
+        assert client.send(head("/api/public")).response().status == 200
+        assert client.send(head("/api/public", version="1.0")).response().status == 200
+        assert client.is_closed()
