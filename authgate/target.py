@@ -22,8 +22,8 @@ _CANONICAL_ESCAPES = {
     for byte in sorted(frozenset(range(256)) - _NEVER_ESCAPED)
     for digits in {f"{byte:02x}", f"{byte:02X}", f"{byte >> 4:x}{byte & 15:X}", f"{byte >> 4:X}{byte & 15:x}"}
 }
-# Decoding and folding cost time, before any limit; longer names than 512 characters of Chinese are nobody's.
-_MAX_ESCAPES = 1536
+# Decoding and folding cost time, before any limit; paths of more than 340 characters of Chinese are nobody's.
+_MAX_ESCAPES = 1024
 # The one character that folds to more (eighteen) than its escapes have.
 _LONG_LIGATURE, _MAX_LIGATURES = "\ufdfa", 20
 # UAX #15 13: normal text has no more combining characters in a row, and sorting them takes their number squared.

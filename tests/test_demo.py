@@ -221,7 +221,7 @@ def test_a_busy_port_is_one_line_and_starts_nothing(tmp_path, address, family):
         demo = Demo(tmp_path / "data", port=port)
         assert demo.process.wait(20) == 1
     assert demo.text == f"CommandError: port {port}: Address already in use; choose another: make run PORT={port + 1}\n"
-    assert not (tmp_path / "data" / "authgate.sqlite3").exists()
+    assert (tmp_path / "data" / "authgate.sqlite3").stat().st_size == 0
 
 
 @pytest.mark.parametrize("port", [0, 65536, -1])

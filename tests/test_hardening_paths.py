@@ -114,9 +114,9 @@ def test_more_combining_characters_than_any_text_has_are_refused(marks):
 
 
 def test_more_escapes_than_any_name_has_are_refused():
-    canonical_path(b"/" + b"%3F" * 1536)
-    with pytest.raises(TargetRefused, match="1536 escapes"):
-        canonical_path(b"/" + b"%3F" * 1537)
+    canonical_path(b"/" + b"%3F" * 1024)
+    with pytest.raises(TargetRefused, match="1024 escapes"):
+        canonical_path(b"/" + b"%3F" * 1025)
 
 
 def test_the_character_that_folds_to_eighteen_is_rare():
@@ -126,11 +126,11 @@ def test_the_character_that_folds_to_eighteen_is_rare():
 
 
 HOSTILE = {
-    "sorted marks": "a" + "\u0345" * 650 + "\u0334" * 600,
-    "hidden marks": "a" + ("\u0f73" * 250 + "\u0345") * 2,
-    "many short runs": ("a" + "\u0345\u0334" * 15) * 24,
-    "the longest expansion": "\ufdfa" * 500,
-    "syllables": "\uac00" * 500,
+    "sorted marks": "a" + "\u0345" * 250 + "\u0334" * 250,
+    "hidden marks": "a" + "\u0f73" * 330 + "\u0345",
+    "many short runs": ("a" + "\u0345\u0334" * 15) * 16,
+    "the longest expansion": "\ufdfa" * 340,
+    "syllables": "\uac00" * 340,
 }
 
 
