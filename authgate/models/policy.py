@@ -70,9 +70,7 @@ class RateLimit(models.Model):
 
     name = name_field()
     rate = models.CharField(max_length=20, help_text="Such as 10/s, 300/m or 1000/h.")
-    burst = models.PositiveIntegerField(
-        default=0, help_text="Requests served at once before the rate applies."
-    )
+    burst = models.PositiveIntegerField(default=0, help_text="Requests served at once before the rate applies.")
     per = models.CharField(max_length=10, choices=Per.choices, default=Per.CLIENT)
 
     class Meta:
@@ -93,32 +91,20 @@ class Route(models.Model):
         EXACT = "exact", "exact: this path only"
 
     name = name_field()
-    enabled = models.BooleanField(
-        default=True, help_text="A disabled route answers 404; it never opens a looser one."
-    )
-    host = models.CharField(
-        max_length=255, blank=True, help_text="Empty for any; *.example.com for its subdomains."
-    )
+    enabled = models.BooleanField(default=True, help_text="A disabled route answers 404; it never opens a looser one.")
+    host = models.CharField(max_length=255, blank=True, help_text="Empty for any; *.example.com for its subdomains.")
     path = models.CharField(max_length=1000)
     match = models.CharField(max_length=10, choices=Match.choices, default=Match.PREFIX)
     methods = models.JSONField(default=list, blank=True, help_text="Empty for all. GET includes HEAD.")
     access = models.CharField(max_length=20, choices=Access.choices)
-    roles = models.ManyToManyField(
-        Role, blank=True, related_name="routes", help_text="Any one of them is enough."
-    )
+    roles = models.ManyToManyField(Role, blank=True, related_name="routes", help_text="Any one of them is enough.")
     upstream = models.ForeignKey(Upstream, on_delete=models.PROTECT, related_name="routes")
-    rate_limit = models.ForeignKey(
-        RateLimit, null=True, blank=True, on_delete=models.PROTECT, related_name="routes"
-    )
-    strip_prefix = models.BooleanField(
-        default=False, help_text="Send the path upstream without this route's path."
-    )
+    rate_limit = models.ForeignKey(RateLimit, null=True, blank=True, on_delete=models.PROTECT, related_name="routes")
+    strip_prefix = models.BooleanField(default=False, help_text="Send the path upstream without this route's path.")
     preserve_host = models.BooleanField(
         default=False, help_text="Send the caller's Host upstream instead of the target's."
     )
-    pass_authorization = models.BooleanField(
-        default=False, help_text="Send the Authorization header upstream."
-    )
+    pass_authorization = models.BooleanField(default=False, help_text="Send the Authorization header upstream.")
     connect_timeout = models.FloatField(null=True, blank=True, help_text="Seconds; default: the upstream's.")
     response_timeout = models.FloatField(null=True, blank=True, help_text="Seconds; default: the upstream's.")
     idle_timeout = models.FloatField(null=True, blank=True, help_text="Seconds; default: the upstream's.")

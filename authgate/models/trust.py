@@ -28,9 +28,7 @@ class SigningKey(models.Model):
     purpose = models.CharField(max_length=20, choices=Purpose.choices, default=Purpose.TOKENS)
     algorithm = models.CharField(max_length=10, choices=Algorithm.choices, default=Algorithm.RS256)
     public_jwk = models.JSONField(editable=False)
-    private_key = models.TextField(
-        editable=False
-    )  # PKCS#8 PEM, sealed with a key derived from AUTHGATE_SECRET_KEY
+    private_key = models.TextField(editable=False)  # PKCS#8 PEM, sealed with a key derived from AUTHGATE_SECRET_KEY
     created_at = models.DateTimeField(auto_now_add=True)
     retired_at = models.DateTimeField(null=True, blank=True)
 
