@@ -48,9 +48,8 @@ def test_own_pages_run_no_script_but_their_own(gateway):
 
 
 def test_a_service_keeps_its_own_policy(gateway, upstream):
-    upstream.reply(
-        b"HTTP/1.1 200 OK\r\nContent-Security-Policy: sandbox\r\nX-Frame-Options: SAMEORIGIN\r\nContent-Length: 0\r\n\r\n"
-    )
+    own = b"Content-Security-Policy: sandbox\r\nX-Frame-Options: SAMEORIGIN\r\n"
+    upstream.reply(b"HTTP/1.1 200 OK\r\n" + own + b"Content-Length: 0\r\n\r\n")
     response = gateway.get("/api/public")
     assert response.all("content-security-policy") == ["sandbox"]
     assert response.all("x-frame-options") == ["SAMEORIGIN"]
