@@ -50,6 +50,8 @@ async def decide(facts: RequestFacts, snapshot: Snapshot | None) -> Decision:
 def _has_second_reading(facts: RequestFacts, entry: RouteEntry, snapshot: Snapshot) -> bool:
     """Whether an application could take the path for one that another route decides ("/public/admin%3Bx", "/Admin")."""
     path, host, method, table = facts.path, facts.authority.host, facts.method, snapshot.table
+    if table.is_plain and path.islower() and "%" not in path and "." not in path and path[-1] != "/":
+        return False  # by far most paths: spelt in one way, and read in one way
     reading = careless_path(path)
     if reading != path and table.match(host, reading, method) not in (None, entry):
         return True

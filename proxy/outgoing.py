@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import OrderedDict
 
 from authgate.access_log import Record
 from authgate.authn.assertion import mint_assertion
@@ -23,7 +24,8 @@ class IdentityBlocks:
 
     def __init__(self) -> None:
         self._snapshot: Snapshot | None = None
-        self._blocks: dict[tuple[Identity, RouteEntry], tuple[bytes, int]] = {}
+        # Not a dict: finding its oldest entry means walking over all that were removed before.
+        self._blocks: OrderedDict[tuple[Identity, RouteEntry], tuple[bytes, int]] = OrderedDict()
         self._nobody = header_block(build_identity_headers(None, ""))
 
     def block(self, identity: Identity | None, entry: RouteEntry, snapshot: Snapshot) -> bytes:
@@ -43,7 +45,7 @@ class IdentityBlocks:
         assertion, expires_at = mint_assertion(identity, entry, snapshot.trust, now)
         block = header_block(build_identity_headers(identity, assertion))
         if len(self._blocks) >= _MAX_BLOCKS:
-            self._blocks.pop(next(iter(self._blocks)))
+            self._blocks.popitem(last=False)
         self._blocks[identity, entry] = (block, expires_at - _RENEW_SECONDS)
         return block
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from authgate.authn.tokens import Kind, sign_claims
+import msgspec
+
+from authgate.authn.tokens import Kind, sign_payload
 from authgate.decision import Identity
 
 if TYPE_CHECKING:
@@ -12,6 +14,8 @@ if TYPE_CHECKING:
     from authgate.policy.table import RouteEntry
 
 ASSERTION_SECONDS = 300
+# Signed once for every new caller and route: several times as fast as the standard library's.
+_encode = msgspec.json.Encoder().encode
 
 
 def mint_assertion(identity: Identity, route: RouteEntry, trust: TrustSnapshot, now: int) -> tuple[str, int]:
@@ -27,4 +31,4 @@ def mint_assertion(identity: Identity, route: RouteEntry, trust: TrustSnapshot, 
         "iat": now,
         "exp": expires_at,
     }
-    return sign_claims(claims, trust.assertion_signer, Kind.ASSERTION), expires_at
+    return sign_payload(_encode(claims), trust.assertion_signer, Kind.ASSERTION), expires_at

@@ -61,13 +61,19 @@ def read_object(segment: bytes) -> dict[str, Any]:
 _read_header = lru_cache(maxsize=16)(read_object)
 
 
-def write_compact(header: dict[str, Any], claims: dict[str, Any], sign: Callable[[bytes], bytes]) -> str:
-    signing_input = _write_object(header) + b"." + _write_object(claims)
+def write_object(value: dict[str, Any]) -> bytes:
+    return _ENCODER.encode(value).encode("utf-8")
+
+
+def write_compact(header: dict[str, str], payload: bytes, sign: Callable[[bytes], bytes]) -> str:
+    """`payload` is a JSON object in UTF-8."""
+    signing_input = _header_segment(**header) + b"." + _encode(payload)
     return (signing_input + b"." + _encode(sign(signing_input))).decode("ascii")
 
 
-def _write_object(value: dict[str, Any]) -> bytes:
-    return _encode(_ENCODER.encode(value).encode("utf-8"))
+@lru_cache(maxsize=16)
+def _header_segment(**header: str) -> bytes:
+    return _encode(write_object(header))
 
 
 def _encode(raw: bytes) -> bytes:

@@ -13,7 +13,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from authgate.authn.claims import LATEST, MAX_TEXT, VerifiedClaims, is_safe_text, verify_claims
-from authgate.authn.compact import MAX_TOKEN_BYTES, NotCompact, read_compact, read_object, write_compact
+from authgate.authn.compact import MAX_TOKEN_BYTES, NotCompact, read_compact, read_object, write_compact, write_object
 from authgate.decision import InvalidCredential, Reason
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ def mint(
     }
     _check_mintable(claims, extra_claims, audience)
     try:
-        token = sign_claims(claims, trust.token_signer, kind)
+        token = sign_payload(write_object(claims), trust.token_signer, kind)
         read_object(token.split(".")[1].encode())
     except (ValueError, RecursionError) as error:
         raise ClaimRefused("a claim is nested too deeply or is not valid JSON") from error
@@ -82,9 +82,9 @@ def mint(
     return token
 
 
-def sign_claims(claims: dict[str, Any], key: KeyPair, kind: Kind) -> str:
+def sign_payload(payload: bytes, key: KeyPair, kind: Kind) -> str:
     header = {"alg": key.algorithm, "kid": key.kid, "typ": kind.value}
-    return write_compact(header, claims, key.sign)
+    return write_compact(header, payload, key.sign)
 
 
 def verify(unverified_token: bytes, trust: TrustSnapshot, kind: Kind, now: float) -> VerifiedClaims:

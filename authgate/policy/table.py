@@ -113,7 +113,7 @@ class RouteTable:
     A route takes part only if host, path and method all match.
     """
 
-    __slots__ = ("_any", "_entries", "_folded", "_has_exact", "_has_upper_case", "_hosts", "_is_plain", "_wildcards")
+    __slots__ = ("_any", "_entries", "_folded", "_has_exact", "_has_upper_case", "_hosts", "_wildcards", "is_plain")
 
     def __init__(self, entries: list[RouteEntry] | None = None) -> None:
         self._entries = [] if entries is None else entries
@@ -122,7 +122,7 @@ class RouteTable:
         # Only an exact path can end in "/", or be another one for it. Without those and without upper case an
         # ordinary path (lower case, no "/" at its end) is no careless spelling of any route.
         self._has_exact = self._has_upper_case = False
-        self._is_plain = True
+        self.is_plain = True
         self._hosts: dict[str, _Paths] = {}
         self._wildcards: dict[str, _Paths] = {}  # by what follows "*"
         self._any = _Paths(self._entries)
@@ -151,8 +151,6 @@ class RouteTable:
 
         Express, ASP.NET and Windows do; "/SECRET" and "/secret/" must not reach "/secret" by a looser route.
         """
-        if self._is_plain and path.islower() and path[-1] != "/":
-            return False
         folded = fold_case(path)
         if (folded != path or self._folded is not self) and self._leads_closer(entry, host, folded, method):
             return True
@@ -187,7 +185,7 @@ class RouteTable:
     def _note_spelling(self, route: Route) -> None:
         self._has_exact |= route.match == "exact"
         self._has_upper_case |= fold_case(route.path) != route.path
-        self._is_plain &= not self._has_upper_case and (route.path == "/" or route.path[-1] != "/")
+        self.is_plain &= not self._has_upper_case and (route.path == "/" or route.path[-1] != "/")
 
     def _folded_copy(self, routes: Iterable[Route]) -> RouteTable:
         folded = RouteTable(self._entries)
