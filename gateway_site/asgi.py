@@ -29,7 +29,7 @@ async def application(scope: dict[str, Any], receive: Receive, send: Send) -> No
     if scope["type"] == "lifespan":
         await run_lifespan(receive, send)
     elif scope["type"] == "http":
-        record = scope["state"].get("record") or new_record(scope)
+        record = scope.get("state", {}).get("record") or new_record(scope)
         try:
             await serve(scope, receive, send, record)
         finally:
