@@ -8,6 +8,7 @@ import logging
 import multiprocessing
 import os
 import socket
+from dataclasses import replace
 from typing import Any
 
 from django.db import connections
@@ -178,7 +179,7 @@ def _run_redirect(options: ServeOptions, listener: socket.socket, parent: int) -
         app=options.redirect,  # type: ignore[arg-type]  # an ASGI application
         interface="asgi3",
         loop="uvloop",
-        http=functools.partial(Http1Protocol, limits=options.limits),  # type: ignore[arg-type]  # called like the class
+        http=Http1Protocol,  # named only: GatewayServer makes them
         ws="none",
         lifespan="off",
         log_config=None,
@@ -187,4 +188,5 @@ def _run_redirect(options: ServeOptions, listener: socket.socket, parent: int) -
         server_header=False,
         timeout_graceful_shutdown=1,
     )
-    GatewayServer(config, options, parent).run(sockets=[listener])
+    # The shortcut would answer for the gateway here, over plain http.
+    GatewayServer(config, replace(options, shortcut=None), parent).run(sockets=[listener])

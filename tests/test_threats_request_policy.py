@@ -115,7 +115,6 @@ def test_a_rate_limit_denies(gate, upstream):
         ("/wide/deep/", {}, "deep", True),
         ("/wide/deep/er", {}, "deeper", False),
         ("/wide/deep/point", {}, "point", False),
-        ("/wide/deep/point/", {}, "deep", True),
         ("/wide/x", {"method": "POST"}, "write", True),
         ("/wide/deep/er", {"method": "POST"}, "deeper", False),
         ("/wide/x", {"host": "h.test"}, "hosted", True),
@@ -132,3 +131,9 @@ def test_the_upstream_is_that_of_the_route_which_decided(gate, upstream, other, 
     (line,) = gate.log_lines(wait_for=1, request_id=response.header("x-request-id"))
     assert (response.status, line["route"], line["decision"]) == (200, route, "allow")
     assert (len(upstream.requests), len(other.requests)) == ((0, 1) if goes_to_other else (1, 0))
+
+
+def test_a_slash_more_does_not_turn_an_exact_route_into_a_looser_one(gate, upstream, other):
+    other.clear()
+    assert ask(gate, "/wide/deep/point/").json()["reason"] == "bad_target"
+    assert (upstream.requests, other.requests) == ([], [])
