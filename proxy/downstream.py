@@ -10,7 +10,7 @@ from authgate.access_log import Record
 from authgate.decision import RawHeaders, Reason
 from authgate.security_headers import SECURITY_HEADERS
 from proxy.exchange import Exchange
-from proxy.headers import ResponsePolicy
+from proxy.response_headers import ResponsePolicy
 
 Receive = Callable[[], Awaitable[dict[str, Any]]]
 Send = Callable[[dict[str, Any]], Awaitable[None]]
