@@ -31,9 +31,10 @@ def test_nobody_fills_memory_or_disk_by_posting_to_a_page(gateway, path, framing
 
 def test_a_body_too_large_for_a_page_is_answered_clearly(gateway):
     body = b"x" * (FORM_LIMIT + 1)
-    response = gateway.request("/health", method="POST", body=body)
+    response = gateway.request("/dashboard", method="POST", body=body)
     assert (response.status, response.json()["reason"]) == (413, "body_too_large")
-    assert gateway.log_lines(wait_for=1, status=413, reason="body_too_large")
+    request_id = response.header("x-request-id")
+    assert gateway.log_lines(wait_for=1, status=413, reason="body_too_large", request_id=request_id)
 
 
 @pytest.fixture
