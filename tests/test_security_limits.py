@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from types import SimpleNamespace
 
 import pytest
@@ -43,7 +42,7 @@ def test_a_body_too_large_for_a_page_is_answered_clearly(gateway):
 @pytest.fixture
 def attempts(settings, tmp_path, db, monkeypatch):
     # Attempts are counted by the minute, and a minute must not end between two of them.
-    monkeypatch.setattr("django_ratelimit.core.time", SimpleNamespace(time=lambda now=time.time(): now))
+    monkeypatch.setattr("django_ratelimit.core.time", SimpleNamespace(time=lambda: 1_800_000_000))
     settings.CACHES = {"default": {"BACKEND": "authgate.attempts.AttemptsCache", "LOCATION": tmp_path}}
     settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
     return tmp_path
