@@ -7,24 +7,25 @@ from __future__ import annotations
 
 import logging
 import time
-from typing import Any
 
 from django.conf import settings
 
-from authgate.access_log import Record
+from authgate.access_log import Record, new_request_id
 from authgate.decision import Decision, RawHeaders, Reason
+from authgate.facts import Received
 from authgate.responses import is_navigation, refuse
 from gateway_site import own_pages
-from gateway_site.asgi import consider, new_record
+from gateway_site.asgi import consider, state_of
 from gateway_site.http1.cycle import Cycle
 from gateway_site.http1.head import RequestHead
 from gateway_site.http1.protocol import Http1Protocol, Shortcut
-from gateway_site.http1.response import BadResponse
+from gateway_site.http1.response import BadResponse, read_headers
 from gateway_site.lifespan import log_access
 from proxy.downstream import response_policy
 from proxy.exchange import Exchange
 from proxy.headers import BadFraming
 from proxy.outgoing import build_head
+from proxy.response_headers import Layout, Values
 from proxy.upstream import UpstreamConnection
 from proxy.views import may_repeat
 from proxy.worker import current_worker
@@ -32,22 +33,25 @@ from proxy.worker import current_worker
 logger = logging.getLogger(__name__)
 
 
-def start(connection: Http1Protocol, request: RequestHead, scope: dict[str, Any]) -> Cycle | None:
-    """None: the application's turn; what was decided is in the scope then, and is not decided again."""
-    record = new_record(scope)
-    decision = _consider_now(scope, record)
+def start(connection: Http1Protocol, request: RequestHead) -> Cycle:
+    """What is the application's to answer is handed over with what was decided, which is not decided again."""
+    record = Record(new_request_id())
+    received = (
+        request.method, connection.scheme, request.raw_path, request.query_string, connection.peer, request.headers,
+    )  # fmt: skip
+    decision = _consider_now(record, received)
     if decision is None or own_pages.has_page(record):
-        return None
+        return connection.hand_over(request, state_of(record))
     if not decision.allowed:
-        cycle = DirectCycle(connection, request, scope, record)
+        cycle = DirectCycle(connection, request, record)
         # Not at once: a client that pipelines refused requests would drive the stack deeper with each of them.
         current_worker().loop.call_soon(cycle.refuse, decision)
         return cycle
     assert decision.route is not None  # noqa: S101  what is allowed has a route
     kept = current_worker().take_idle(decision.route.upstream)
     if kept is None:
-        return None
-    cycle = DirectCycle(connection, request, scope, record)
+        return connection.hand_over(request, state_of(record))
+    cycle = DirectCycle(connection, request, record)
     cycle.forward(kept)
     return cycle
 
@@ -56,8 +60,8 @@ def start(connection: Http1Protocol, request: RequestHead, scope: dict[str, Any]
 shortcut: Shortcut | None = None if settings.AUTHGATE_REDIS_URL else start
 
 
-def _consider_now(scope: dict[str, Any], record: Record) -> Decision | None:
-    considering = consider(scope, record)
+def _consider_now(record: Record, received: Received) -> Decision | None:
+    considering = consider(record, received)
     try:
         considering.send(None)
     except StopIteration as done:
@@ -72,8 +76,8 @@ class DirectCycle(Cycle):
 
     __slots__ = ("_began", "_exchange", "_held", "_logged", "_record", "_request")
 
-    def __init__(self, connection: Http1Protocol, request: RequestHead, scope: dict[str, Any], record: Record) -> None:
-        super().__init__(connection, request, scope)
+    def __init__(self, connection: Http1Protocol, request: RequestHead, record: Record) -> None:
+        super().__init__(connection, request, {})  # it runs no application, which alone would look at a scope
         self._request = request
         self._record = record
         self._exchange: Exchange | None = None
@@ -109,16 +113,20 @@ class DirectCycle(Cycle):
 
     # -- Downstream: called by the exchange -----------------------------------------------------------------
 
-    def response_head(self, status: int, headers: RawHeaders) -> None:
+    def response_head(self, status: int, layout: Layout, values: Values) -> None:
         record = self._record
         decision, exchange = record.decision, self._exchange
         assert decision and decision.route and exchange  # noqa: S101
         private = decision.route.access != "public" or decision.identity is not None
-        kept, added = response_policy.finish(headers, private=private)
-        try:
-            self._prepare(status, kept, b"%bx-request-id: %b\r\n" % (added.block, record.request_id.encode("ascii")))
-        except BadResponse as error:
-            raise BadFraming from error
+        block = None if status == 204 else response_policy.ordinary_lines(layout, values, private=private)
+        if block is None:
+            headers = response_policy.finish(layout, values, private=private)
+            block, length, has_date = _read_closely(status, headers)
+        else:
+            length = int(values[layout.length_at]) if layout.length_at >= 0 else None
+            has_date = layout.has_date
+        block = b"%bx-request-id: %b\r\n" % (block, record.request_id.encode("ascii"))
+        self._frame(status, block, length, has_date=has_date)
         record.status = status
         record.upstream_seconds = exchange.head_at - self._began
 
@@ -147,8 +155,7 @@ class DirectCycle(Cycle):
             self._connection.fail(self)
         elif exchange.stale and may_repeat(self._request.method):
             self._logged = True  # by the application, when it has brought the request to its end
-            self._scope["state"]["second_try"] = True
-            self._connection.hand_over(self._request, self._scope)
+            self._connection.hand_over(self._request, {**state_of(self._record), "second_try": True})
         else:
             self.refuse(decision._replace(reason=reason))
 
@@ -177,3 +184,11 @@ class DirectCycle(Cycle):
         if not self._logged:
             self._logged = True
             log_access(self._record)
+
+
+def _read_closely(status: int, headers: RawHeaders) -> tuple[bytes, int | None, bool]:
+    try:
+        lines = read_headers(status, headers)
+    except BadResponse as error:
+        raise BadFraming from error
+    return lines.block, lines.length, lines.has_date

@@ -10,7 +10,7 @@ from authgate.access_log import Record
 from authgate.decision import RawHeaders, Reason
 from authgate.security_headers import SECURITY_HEADERS
 from proxy.exchange import Exchange
-from proxy.response_headers import ResponsePolicy
+from proxy.response_headers import Layout, ResponsePolicy, Values
 
 Receive = Callable[[], Awaitable[dict[str, Any]]]
 Send = Callable[[dict[str, Any]], Awaitable[None]]
@@ -47,13 +47,12 @@ class AsgiDownstream:
 
     # -- Downstream: called by the exchange -----------------------------------------------------------------
 
-    def response_head(self, status: int, headers: RawHeaders) -> None:
-        kept, added = response_policy.finish(headers, private=self._private)
+    def response_head(self, status: int, layout: Layout, values: Values) -> None:
+        headers = response_policy.finish(layout, values, private=self._private)
         if status in (204, 304):
             # It speaks of a body that does not follow; servers would wait for it.
-            kept = [pair for pair in kept if pair[0] != b"content-length"]
-        request_id = self._record.request_id.encode("ascii")
-        self._headers = [*kept, *added.pairs, (b"x-request-id", request_id)]
+            headers = [pair for pair in headers if pair[0] != b"content-length"]
+        self._headers = [*headers, (b"x-request-id", self._record.request_id.encode("ascii"))]
         self._status = status
 
     def response_data(self, data: bytes) -> None:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Protocol
 
-from authgate.decision import RawHeaders, Reason
+from authgate.decision import Reason
 from proxy.headers import BadFraming
 
 if TYPE_CHECKING:
     from authgate.policy.document import Timeouts
+    from proxy.response_headers import Layout, Values
     from proxy.upstream import UpstreamConnection
 
 
@@ -20,7 +21,7 @@ class Downstream(Protocol):
     held back until more comes is due at `response_so_far`.
     """
 
-    def response_head(self, status: int, headers: RawHeaders) -> None:
+    def response_head(self, status: int, layout: Layout, values: Values) -> None:
         """Raises BadFraming when the upstream's head cannot be passed on."""
 
     def response_data(self, data: bytes) -> None: ...
@@ -34,23 +35,20 @@ class Downstream(Protocol):
 class Exchange:
     """State of one request on its way. All calls come from one event loop."""
 
-    __slots__ = (
-        "_connection", "_downstream", "_last_activity", "_timeouts", "chunked", "head_at", "request_paused",
-        "request_sent", "response_paused", "response_started", "stale",
-    )  # fmt: skip
+    # Most requests change none of these: set on the class they cost a request nothing.
+    _connection: UpstreamConnection | None = None
+    _last_activity = 0.0
+    head_at = 0.0  # when the response head arrived, in seconds of time.monotonic
+    chunked = False
+    request_sent = False
+    request_paused = False
+    response_paused = False
+    response_started = False
+    stale = False  # lost a kept connection before a byte of the response: another one may serve
 
     def __init__(self, downstream: Downstream, timeouts: Timeouts) -> None:
         self._downstream = downstream
         self._timeouts = timeouts
-        self._connection: UpstreamConnection | None = None
-        self._last_activity = 0.0
-        self.head_at = 0.0  # when the response head arrived, in seconds of time.monotonic
-        self.chunked = False
-        self.request_sent = False
-        self.request_paused = False
-        self.response_paused = False
-        self.response_started = False
-        self.stale = False  # lost a kept connection before a byte of the response: another one may serve
 
     # -- from the downstream ------------------------------------------------------------------------------
 
@@ -59,7 +57,7 @@ class Exchange:
         self.chunked = chunked
         self.request_sent = not body
         self.stale = False
-        self.touch()
+        self._last_activity = time.monotonic()
         active.add(self)
         connection.begin(self, head, head_only=head_only)
 
@@ -99,10 +97,10 @@ class Exchange:
     def touch(self) -> None:
         self._last_activity = time.monotonic()
 
-    def upstream_head(self, status: int, headers: RawHeaders) -> None:
+    def upstream_head(self, status: int, layout: Layout, values: Values) -> None:
         self.head_at = self._last_activity = time.monotonic()
         try:
-            self._downstream.response_head(status, headers)
+            self._downstream.response_head(status, layout, values)
         except BadFraming:
             self.upstream_broken()
         else:

@@ -2,32 +2,70 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Callable
+from operator import itemgetter
+from typing import Any, NamedTuple
 
 from authgate.decision import RawHeaders
 from proxy.headers import HOP_BY_HOP, BadFraming, connection_options, header_block, is_own_cookie
 
 # Alt-Svc would lead browsers past the gateway; the request id is the gateway's.
 _NOT_RETURNED = HOP_BY_HOP | {b"alt-svc", b"x-request-id"}
+# An upstream's Connection header must not make these vanish on the way out.
+_UNLISTABLE = frozenset(
+    (b"set-cookie", b"content-length", b"content-type", b"content-encoding", b"cache-control", b"location",
+     b"content-security-policy", b"www-authenticate", b"x-frame-options", b"x-content-type-options")
+)  # fmt: skip
+_MAX_REMEMBERED = 256
+
+Values = tuple[bytes, ...]
 
 
-class Added(NamedTuple):
-    """Headers of our own for a response, in both forms that servers want them."""
+class Layout:
+    """The names of a response's headers. Services send the same few sets of names, so what follows from names alone
+    is worked out once for each; compared by identity."""
 
-    pairs: RawHeaders
-    block: bytes
+    __slots__ = ("bytes", "coding_at", "connection_at", "has_date", "is_framed", "is_ordinary", "length_at", "names")
+
+    def __init__(self, names: tuple[bytes, ...]) -> None:
+        self.names = names = tuple([name.lower() for name in names])
+        self.bytes = sum(map(len, names))
+        self.connection_at = _place(names, b"connection")
+        self.length_at = _place(names, b"content-length")
+        self.coding_at = _place(names, b"transfer-encoding")
+        self.has_date = b"date" in names
+        self.is_framed = self.length_at >= 0 or self.coding_at >= 0
+        counts = [names.count(name) for name in (b"connection", b"content-length", b"transfer-encoding")]
+        # What is not ordinary is looked at header by header.
+        self.is_ordinary = max(counts) < 2 and sum(counts[1:]) < 2 and b"set-cookie" not in names
+
+    def pairs(self, values: Values) -> RawHeaders:
+        return list(zip(self.names, values, strict=True))
+
+
+def _place(names: tuple[bytes, ...], name: bytes) -> int:
+    return names.index(name) if name in names else -1
+
+
+_layouts: dict[tuple[bytes, ...], Layout] = {}
+
+
+def layout_of(names: tuple[bytes, ...]) -> Layout:
+    """Of names as they came, in any case."""
+    layout = _layouts.get(names)
+    if layout is None:
+        layout = Layout(names)
+        if len(_layouts) >= _MAX_REMEMBERED:
+            _layouts.clear()
+        _layouts[names] = layout
+    return layout
 
 
 class _Plan(NamedTuple):
-    """What becomes of a response's headers, by their names alone: services send the same few sets of names."""
+    """What becomes of the headers of one layout."""
 
-    kept: tuple[int, ...]
-    connection: int  # its place, or -1
-    is_plain: bool  # no value of them has to be looked at
-    added: Added
-
-
-_MAX_PLANS = 256
+    pick: Callable[[Values], Any]  # of all values those that go on
+    lines: bytes  # a template for those values, with our own headers behind
 
 
 class ResponsePolicy:
@@ -36,17 +74,29 @@ class ResponsePolicy:
     def __init__(self, defaults: RawHeaders) -> None:
         self._defaults = defaults
         self._unlistable = _UNLISTABLE.union(name for name, _ in defaults)
-        self._plans: dict[tuple[tuple[bytes, ...], bool], _Plan] = {}
+        self._plans: dict[tuple[Layout, bool], _Plan] = {}
 
-    def finish(self, headers: RawHeaders, *, private: bool) -> tuple[RawHeaders, Added]:
+    def finish(self, layout: Layout, values: Values, *, private: bool) -> RawHeaders:
         """The upstream's headers that go on, and ours. Raises BadFraming when its framing is in doubt."""
-        names = tuple([name for name, _ in headers])
-        plan = self._plans.get((names, private)) or self._make_plan(names, private)
-        if plan.is_plain and (plan.connection < 0 or headers[plan.connection][1] in (b"keep-alive", b"close")):
-            return [headers[place] for place in plan.kept], plan.added
-        if b"transfer-encoding" in names:
-            _check_chunked(headers)
-        return self._keep(headers), plan.added
+        pairs = layout.pairs(values)
+        if layout.coding_at >= 0:
+            _check_chunked(pairs)
+        return self._keep(pairs) + self._added(layout.names, private)
+
+    def ordinary_lines(self, layout: Layout, values: Values, *, private: bool) -> bytes | None:
+        """The same as lines of a head; None when a closer look is needed.
+
+        The values must be free of control characters, as a parser leaves them.
+        """
+        if not layout.is_ordinary:
+            return None
+        if layout.connection_at >= 0 and values[layout.connection_at].lower() not in (b"keep-alive", b"close"):
+            return None
+        if layout.coding_at >= 0 and values[layout.coding_at] != b"chunked":
+            return None
+        plan = self._plans.get((layout, private)) or self._make_plan(layout, private)
+        lines: bytes = plan.lines % plan.pick(values)
+        return lines
 
     def _keep(self, headers: RawHeaders) -> RawHeaders:
         listed = connection_options(headers)
@@ -58,28 +108,26 @@ class ResponsePolicy:
             and not (name == b"set-cookie" and is_own_cookie(value))
         ]
 
-    def _make_plan(self, names: tuple[bytes, ...], private: bool) -> _Plan:
+    def _added(self, names: tuple[bytes, ...], private: bool) -> RawHeaders:
         pairs = [pair for pair in self._defaults if pair[0] not in names]
         # A shared cache must not hand one caller's answer to another.
         if private and b"cache-control" not in names:
             pairs.append((b"cache-control", b"private"))
-        plan = _Plan(
-            tuple(place for place, name in enumerate(names) if name not in _NOT_RETURNED),
-            names.index(b"connection") if names.count(b"connection") == 1 else -1,
-            names.count(b"connection") < 2 and b"set-cookie" not in names and b"transfer-encoding" not in names,
-            Added(pairs, header_block(pairs)),
-        )
-        if len(self._plans) >= _MAX_PLANS:
+        return pairs
+
+    def _make_plan(self, layout: Layout, private: bool) -> _Plan:
+        kept = [place for place, name in enumerate(layout.names) if name not in _NOT_RETURNED]
+        added = header_block(self._added(layout.names, private))
+        lines = header_block([(layout.names[place].replace(b"%", b"%%"), b"%b") for place in kept])
+        plan = _Plan(itemgetter(*kept) if kept else _pick_none, lines + added.replace(b"%", b"%%"))
+        if len(self._plans) >= 2 * _MAX_REMEMBERED:
             self._plans.clear()
-        self._plans[names, private] = plan
+        self._plans[layout, private] = plan
         return plan
 
 
-# An upstream's Connection header must not make these vanish on the way out.
-_UNLISTABLE = frozenset(
-    (b"set-cookie", b"content-length", b"content-type", b"content-encoding", b"cache-control", b"location",
-     b"content-security-policy", b"www-authenticate", b"x-frame-options", b"x-content-type-options")
-)  # fmt: skip
+def _pick_none(_: Values) -> Values:
+    return ()
 
 
 def _check_chunked(headers: RawHeaders) -> None:

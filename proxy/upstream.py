@@ -17,6 +17,7 @@ import httptools
 
 from authgate.decision import RawHeaders
 from authgate.policy.targets import address_problem
+from proxy.response_headers import Layout, Values, layout_of
 
 if TYPE_CHECKING:
     from proxy.exchange import Exchange
@@ -57,7 +58,7 @@ class UpstreamConnection(asyncio.Protocol):
     """One connection, carrying one exchange at a time."""
 
     __slots__ = (
-        "_arrivals", "_complete", "_extra", "_head_only", "_headers", "_interim", "_keep_alive", "_parser", "_pending",
+        "_arrivals", "_complete", "_extra", "_fields", "_head_only", "_interim", "_keep_alive", "_parser", "_pending",
         "_until_close", "exchange", "idle_since", "pool", "reused", "status", "target", "transport",
     )  # fmt: skip
 
@@ -74,7 +75,7 @@ class UpstreamConnection(asyncio.Protocol):
 
     def _reset(self, *, head_only: bool) -> None:
         self.status = 0
-        self._headers: RawHeaders = []
+        self._fields: RawHeaders = []  # as they came
         self._pending = 0  # bytes received since the beginning, or since the last piece of the body
         self._head_only = head_only
         self._complete = self._extra = self._interim = self._keep_alive = self._until_close = False
@@ -176,30 +177,33 @@ class UpstreamConnection(asyncio.Protocol):
 
     def on_header(self, name: bytes, value: bytes) -> None:
         # After the head these are trailers, which are dropped: nothing may slip past what the head declared.
-        if not self.status and len(self._headers) < MAX_RESPONSE_HEADERS:
-            self._headers.append((name.lower(), value.rstrip(b" \t")))
-        elif not self.status:
-            self._fail()
+        fields = self._fields
+        if not self.status and len(fields) <= MAX_RESPONSE_HEADERS:
+            fields.append((name, value))
 
     def on_headers_complete(self) -> None:
         exchange = self.exchange
         if exchange is None or self._complete:
             return
         status = self._parser.get_status_code()
-        framed = self._check_framing()
-        if self.exchange is None:
+        names, values = zip(*self._fields, strict=True) if self._fields else ((), ())
+        layout = layout_of(names)
+        joined = b"\n".join(values)
+        if b" \n" in joined or b"\t\n" in joined or joined[-1:] in (b" ", b"\t"):
+            # White space around a value is not part of it (RFC 9112 5.1); llhttp leaves what is behind.
+            values = tuple([value.rstrip(b" \t") for value in values])
+        if layout.bytes + len(joined) > MAX_RESPONSE_HEAD or not self._is_sound(status, layout, values):
+            exchange.upstream_broken()
             return
         if status < 200:
-            # 100 answers an Expect we never send, 103 is optional; 101 would open a tunnel nobody asked for. The
-            # parser would read a body here, which there is none (RFC 9110 15.2).
+            # 100 answers an Expect we never send, 103 is optional. The parser would read a body here, which there is
+            # none (RFC 9110 15.2).
             self._interim = True
-            self._headers = []
-            if framed or status < 100 or status == 101:
-                self._fail()
+            self._fields = []
             return
         self.status = status
-        self._until_close = not framed and status not in (204, 304)
-        exchange.upstream_head(status, self._headers)
+        self._until_close = not layout.is_framed and status not in (204, 304)
+        exchange.upstream_head(status, layout, values)
         if self._head_only:
             self._complete = True
             # llhttp cannot be told that this message has no body: its state ends with this response.
@@ -220,27 +224,16 @@ class UpstreamConnection(asyncio.Protocol):
             self._complete = True
             self._keep_alive = self._parser.should_keep_alive()
 
-    def _check_framing(self) -> bool:
-        """Whether the head says where the body ends. What the parser lets through and others may not is refused."""
-        framed = False
-        size = 0
-        for name, value in self._headers:
-            size += len(name) + len(value)
-            if name == b"content-length":
-                framed = True
-                if len(value) > MAX_LENGTH_DIGITS:
-                    self._fail()
-            elif name == b"transfer-encoding":
-                framed = True
-                if self._parser.get_http_version() != "1.1":
-                    self._fail()  # RFC 9112 6.1
-        if size > MAX_RESPONSE_HEAD or self._parser.get_status_code() > 599:
-            self._fail()
-        return framed
-
-    def _fail(self) -> None:
-        if self.exchange is not None:
-            self.exchange.upstream_broken()
+    def _is_sound(self, status: int, layout: Layout, values: Values) -> bool:
+        """What the parser lets through and others may not is refused."""
+        if len(values) > MAX_RESPONSE_HEADERS or status > 599:
+            return False
+        if layout.length_at >= 0 and len(values[layout.length_at]) > MAX_LENGTH_DIGITS:
+            return False
+        if layout.coding_at >= 0 and self._parser.get_http_version() != "1.1":
+            return False  # RFC 9112 6.1
+        # 101 would open a tunnel nobody asked for.
+        return status >= 200 or (not layout.is_framed and 100 <= status != 101)
 
     def _finish(self, exchange: Exchange) -> None:
         self.exchange = None

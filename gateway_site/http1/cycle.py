@@ -7,7 +7,7 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 from gateway_site.http1.head import RequestHead
-from gateway_site.http1.response import CHUNKED, UNTIL_CLOSE, BadResponse, build_head
+from gateway_site.http1.response import CHUNKED, UNTIL_CLOSE, BadResponse, read_headers, status_line
 
 if TYPE_CHECKING:
     from gateway_site.http1.protocol import Application, Http1Protocol
@@ -19,10 +19,15 @@ _COPY_BYTES = 4096
 
 
 class Cycle:
-    __slots__ = (
-        "_arrival", "_block", "_body_given", "_connection", "_head_only", "_keep_alive", "_left", "_pieces", "_scope",
-        "_version", "_waits_for_continue", "body_complete", "complete", "gone", "started", "task", "unread",
-    )  # fmt: skip
+    # Most requests change none of these: set on the class they cost a request nothing.
+    unread = 0
+    _body_given = False
+    _arrival: asyncio.Event | None = None
+    _block = b""  # the head, until the first piece of the body goes out with it: one write, not two
+    _left = 0  # bytes of the response still owed, CHUNKED or UNTIL_CLOSE
+    started = complete = False
+    gone = False  # no one is there to read a response
+    task: asyncio.Task[None] | None = None
 
     def __init__(self, connection: Http1Protocol, head: RequestHead, scope: dict[str, Any]) -> None:
         self._connection = connection
@@ -32,15 +37,7 @@ class Cycle:
         self._keep_alive = head.keep_alive
         self._waits_for_continue = head.expects_continue
         self._pieces: list[bytes] = []
-        self.unread = 0
         self.body_complete = head.length == 0
-        self._body_given = False
-        self._arrival: asyncio.Event | None = None
-        self._block = b""  # the head, until the first piece of the body goes out with it: one write, not two
-        self._left = 0  # bytes of the response still owed, CHUNKED or UNTIL_CLOSE
-        self.started = self.complete = False
-        self.gone = False  # no one is there to read a response
-        self.task: asyncio.Task[None] | None = None
 
     # -- called by the connection ---------------------------------------------------------------------------
 
@@ -125,56 +122,67 @@ class Cycle:
             self._connection.resume_body()
         return {"type": "http.request", "body": body, "more_body": not self.body_complete}
 
-    def _prepare(self, status: int, headers: Any, more_lines: bytes = b"") -> None:
-        connection = self._connection
+    def _prepare(self, status: int, headers: Any) -> None:
+        lines = read_headers(status, headers)
+        self._keep_alive = self._keep_alive and not lines.closes
+        self._frame(status, lines.block, lines.length, has_date=lines.has_date)
+
+    def _frame(self, status: int, lines: bytes, length: int | None, *, has_date: bool) -> None:
+        """Make the head of whole header lines known to be clean; `length` of the body, if they say it."""
+        state = self._connection.server_state
         # An answer before the end of the upload: whether the rest of it comes is in doubt, so nothing follows it.
-        keep_alive = self._keep_alive and self.body_complete and not connection.server_state.draining
-        head = build_head(
-            status, headers, connection.server_state.date_line, more_lines,
-            head_only=self._head_only, chunkable=self._version == "1.1", keep_alive=keep_alive,
+        keep_alive = self._keep_alive and self.body_complete and not state.draining
+        framing = b""
+        if self._head_only or status in (204, 304):
+            self._head_only = True
+            length = 0
+        elif length is None and self._version == "1.1":
+            length, framing = CHUNKED, b"transfer-encoding: chunked\r\n"
+        elif length is None:
+            length, keep_alive = UNTIL_CLOSE, False
+        self._block = b"%b%b%b%b%b\r\n" % (
+            status_line(status), lines, framing, b"" if keep_alive else b"connection: close\r\n",
+            b"" if has_date else state.date_line,
         )  # fmt: skip
         self._waits_for_continue = False
-        self._head_only = self._head_only or status in (204, 304)
-        self._keep_alive = head.keep_alive
-        self._left = head.length
-        self._block = head.block
+        self._keep_alive = keep_alive
+        self._left = length
 
     def _send_body(self, body: bytes, *, more: bool) -> None:
-        parts: tuple[bytes, ...] = ()
-        if not self._head_only:
-            if self._left == CHUNKED:
-                parts = _chunk(body, last=not more)
-            else:
-                self._count(len(body), last=not more)
-                parts = (body,)
         block, self._block = self._block, b""
+        end = b""
+        if self._head_only:
+            body = b""
+        elif self._left == CHUNKED:
+            block, end = _framed_chunk(block, body, last=not more)
+        else:
+            self._count(len(body), last=not more)
         self.started = True
-        self._write(block, *parts)
+        transport = self._connection.transport
+        if len(body) >= _COPY_BYTES:
+            transport.writelines([part for part in (block, body, end) if part])
+        elif block or body or end:
+            transport.write(block + body + end)
         if not more:
             self.complete = True
-            self._wake()
+            if self._arrival is not None:
+                self._arrival.set()
             self._connection.response_complete(keep_alive=self._keep_alive)
 
-    def _write(self, *parts: bytes) -> None:
-        if sum(map(len, parts)) < _COPY_BYTES:
-            data = b"".join(parts)
-            if data:
-                self._connection.transport.write(data)
-        else:
-            self._connection.transport.writelines([part for part in parts if part])
-
     def _count(self, size: int, *, last: bool) -> None:
-        if self._left != UNTIL_CLOSE:
-            if size > self._left or (last and size < self._left):
+        left = self._left
+        if left != UNTIL_CLOSE:
+            if size > left or (last and size < left):
                 raise BadResponse("the response body does not have the announced length")
-            self._left -= size
+            self._left = left - size
 
     def _wake(self) -> None:
         if self._arrival is not None:
             self._arrival.set()
 
 
-def _chunk(body: bytes, *, last: bool) -> tuple[bytes, ...]:
-    if not body:
-        return (b"0\r\n\r\n",) if last else ()
-    return b"%x\r\n" % len(body), body, b"\r\n0\r\n\r\n" if last else b"\r\n"
+def _framed_chunk(block: bytes, body: bytes, *, last: bool) -> tuple[bytes, bytes]:
+    """What goes before and behind the body."""
+    if body:
+        return b"%b%x\r\n" % (block, len(body)), b"\r\n0\r\n\r\n" if last else b"\r\n"
+    return block, b"0\r\n\r\n" if last else b""

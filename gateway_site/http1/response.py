@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from http import HTTPStatus
+from typing import NamedTuple
 
 _KNOWN = {status.value: status.phrase for status in HTTPStatus}
 _STATUS_LINES = {status: f"HTTP/1.1 {status} {_KNOWN.get(status, '')}\r\n".encode() for status in range(200, 600)}
@@ -24,29 +25,20 @@ class BadResponse(RuntimeError):
     """The application sent what must not go out."""
 
 
-class ResponseHead:
-    __slots__ = ("block", "keep_alive", "length")
+class Lines(NamedTuple):
+    """The header lines of a response, and what they say that the server has to know."""
 
-    def __init__(self, block: bytes, length: int, keep_alive: bool) -> None:
-        self.block = block
-        self.length = length  # of the body that follows, CHUNKED or UNTIL_CLOSE
-        self.keep_alive = keep_alive
+    block: bytes
+    length: int | None  # of the body, if they say it
+    has_date: bool
+    closes: bool
 
 
-def build_head(
-    status: int,
-    headers: Iterable[tuple[bytes, bytes]],
-    date_line: bytes,
-    more_lines: bytes = b"",
-    *,
-    head_only: bool,
-    chunkable: bool,
-    keep_alive: bool,
-) -> ResponseHead:
-    """Raises BadResponse; nothing has been written then. `more_lines` are whole header lines known to be clean."""
-    lines = [_status_line(status)]
+def read_headers(status: int, headers: Iterable[tuple[bytes, bytes]]) -> Lines:
+    """Raises BadResponse; nothing has been written then."""
+    lines: list[bytes] = []
     length: int | None = None
-    dated = False
+    has_date = closes = False
     for name, value in headers:
         name = name.lower()
         if name in _FRAMING:
@@ -55,26 +47,15 @@ def build_head(
                 if status == 204:
                     continue
             elif name == b"date":
-                dated = True
+                has_date = True
             else:
-                keep_alive = keep_alive and not (name == b"connection" and b"close" in value.lower())
+                closes = closes or (name == b"connection" and b"close" in value.lower())
                 continue
         lines.append(b"%b: %b\r\n" % (name, value))
-    if head_only or status in (204, 304):
-        length = 0
-    elif length is None:
-        length = CHUNKED if chunkable else UNTIL_CLOSE
-        keep_alive = keep_alive and chunkable
-        if chunkable:
-            lines.append(b"transfer-encoding: chunked\r\n")
-    if not keep_alive:
-        lines.append(b"connection: close\r\n")
-    if not dated:
-        lines.append(date_line)
-    return ResponseHead(b"%b%b\r\n" % (_join(lines), more_lines), length, keep_alive)
+    return Lines(_join(lines), length, has_date, closes)
 
 
-def _status_line(status: int) -> bytes:
+def status_line(status: int) -> bytes:
     try:
         return _STATUS_LINES[status]
     except KeyError as error:
