@@ -1,4 +1,4 @@
-"""From an ASGI scope to RequestFacts. Decides whom to believe about the client; never who may enter."""
+"""From what a server read to RequestFacts. Decides whom to believe about the client; never who may enter."""
 
 from __future__ import annotations
 
@@ -19,6 +19,9 @@ _COMMON_METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "O
 # Traefik names the WebSocket schemes here; they are the same two as seen by a policy.
 _SCHEMES = {"http": "http", "ws": "http", "https": "https", "wss": "https"}
 
+# Method, scheme, raw path, raw query, address of the socket's peer, headers: nothing of it is believed yet.
+Received = tuple[str, str, bytes, bytes, str, RawHeaders]
+
 
 class FactsRefused(ValueError):
     """The request is malformed or ambiguous: answer 400 before anything is decided."""
@@ -28,27 +31,34 @@ class FactsRefused(ValueError):
         self.reason = reason
 
 
-def build_facts(scope: dict[str, Any]) -> RequestFacts:
+def received_from(scope: dict[str, Any]) -> Received:
+    client = scope["client"]
+    return (
+        scope["method"], scope["scheme"], scope["raw_path"], scope["query_string"], client[0] if client else "",
+        scope["headers"],
+    )  # fmt: skip
+
+
+def read_facts(
+    method: str, scheme: str, raw_path: bytes, raw_query: bytes, peer: str, headers: RawHeaders
+) -> RequestFacts:
     """Raises FactsRefused. Forwarded headers count only when the socket peer is a trusted proxy."""
-    headers: RawHeaders = scope["headers"]
     hosts = [value for name, value in headers if name == b"host"]
     if len(hosts) != 1:
         raise FactsRefused(Reason.BAD_HOST)
-    method: str = scope["method"]
     if method not in _COMMON_METHODS:
         _check_method(method)
     try:
         authority = parse_authority(hosts[0])
-        path = canonical_path(scope["raw_path"])
-        query = check_query(scope["query_string"])
+        path = canonical_path(raw_path)
+        query = check_query(raw_query)
     except HostRefused as error:
         raise FactsRefused(Reason.BAD_HOST) from error
     except TargetRefused as error:
         raise FactsRefused(Reason.BAD_TARGET) from error
-    peer = scope["client"][0] if scope["client"] else ""
     if is_trusted_proxy(peer):
-        return _behind_proxy(method, scope["scheme"], authority, path, query, peer, headers)
-    return RequestFacts(method, scope["scheme"], authority, path, query, peer, peer, headers)
+        return _behind_proxy(method, scheme, authority, path, query, peer, headers)
+    return RequestFacts(method, scheme, authority, path, query, peer, peer, headers)
 
 
 @lru_cache(maxsize=4096)

@@ -13,7 +13,7 @@ django.setup()
 
 from authgate.access_log import Record, new_request_id
 from authgate.decision import Decision, Reason
-from authgate.facts import FactsRefused, build_facts
+from authgate.facts import FactsRefused, Received, read_facts, received_from
 from authgate.gate import decide
 from authgate.policy import snapshot as policy_snapshot
 from authgate.responses import send_refusal
@@ -40,12 +40,17 @@ async def application(scope: dict[str, Any], receive: Receive, send: Send) -> No
 
 def new_record(scope: dict[str, Any]) -> Record:
     record = Record(new_request_id())
-    scope["state"] = {"record": record, "request_id": record.request_id}
+    scope["state"] = state_of(record)
     return record
 
 
+def state_of(record: Record) -> dict[str, Any]:
+    """What everything behind this door finds in scope["state"]."""
+    return {"record": record, "request_id": record.request_id}
+
+
 async def serve(scope: dict[str, Any], receive: Receive, send: Send, record: Record) -> None:
-    decision = record.decision or await consider(scope, record)
+    decision = record.decision or await consider(record, received_from(scope))
     if decision is None:
         await own_pages.serve(scope, receive, send, record)
     elif decision.allowed:
@@ -56,13 +61,13 @@ async def serve(scope: dict[str, Any], receive: Receive, send: Send, record: Rec
         await send_refusal(record, decision, send)
 
 
-async def consider(scope: dict[str, Any], record: Record) -> Decision | None:
+async def consider(record: Record, received: Received) -> Decision | None:
     """Write facts and decision into the record. None: the path is the gateway's own.
 
     Suspends only where the gate does.
     """
     try:
-        record.facts = facts = build_facts(scope)
+        record.facts = facts = read_facts(*received)
     except FactsRefused as refused:
         record.decision = Decision(False, refused.reason)
         return record.decision

@@ -5,14 +5,18 @@ from typing import Any
 
 import pytest
 
-from authgate.decision import Reason
-from authgate.facts import FactsRefused, build_facts, is_trusted_proxy
+from authgate.decision import Reason, RequestFacts
+from authgate.facts import FactsRefused, is_trusted_proxy, read_facts, received_from
 
 
 def scope(*headers: tuple[str, str], peer: str = "203.0.113.9", **changes: Any) -> dict[str, Any]:
     pairs = [(name.encode(), value.encode("latin-1")) for name, value in (("host", "gateway.test"), *headers)]
     values = {"method": "GET", "scheme": "http", "raw_path": b"/a", "query_string": b"", "client": (peer, 5)}
     return {**values, "headers": pairs, **changes}
+
+
+def build_facts(of: dict[str, Any]) -> RequestFacts:
+    return read_facts(*received_from(of))
 
 
 def refusal(of: dict[str, Any]) -> Reason:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from urllib.parse import unquote
 
 import httptools
 
@@ -23,8 +22,7 @@ _OTHER_VERSION = re.compile(rb"[^\r\n]* HTTP/[0-9](?:\.[0-9])?\r\n")
 
 class RequestHead:
     __slots__ = (
-        "expects_continue", "headers", "keep_alive", "length", "method", "path", "query_string", "raw_path",
-        "version",
+        "expects_continue", "headers", "keep_alive", "length", "method", "query_string", "raw_path", "version",
     )  # fmt: skip
 
     def __init__(self, method: str, version: str, headers: list[tuple[bytes, bytes]]) -> None:
@@ -35,7 +33,6 @@ class RequestHead:
         self.expects_continue = False
         self.length = 0
         self.raw_path = self.query_string = b""
-        self.path = ""
 
 
 class HeadParser:
@@ -122,10 +119,7 @@ class HeadParser:
             raise RequestRefused(Fault.BAD_TARGET)
         if not target.startswith(b"/"):
             target = _origin_form(target, authority)
-        raw_path, _, request.query_string = target.partition(b"?")
-        request.raw_path = raw_path
-        path = raw_path.decode("ascii")
-        request.path = unquote(path) if "%" in path else path
+        request.raw_path, _, request.query_string = target.partition(b"?")
 
 
 def _fault_of(head: bytes) -> Fault:

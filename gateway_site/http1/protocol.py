@@ -9,6 +9,7 @@ import socket
 import struct
 from collections.abc import Awaitable, Callable
 from typing import Any
+from urllib.parse import unquote
 
 from uvicorn.config import Config
 from uvicorn.protocols.http.flow_control import FlowControl
@@ -25,8 +26,8 @@ from gateway_site.http1.refusal import Fault, RequestRefused, encode_refusal
 logger = logging.getLogger(__name__)
 
 Application = Callable[[dict[str, Any], Any, Any], Awaitable[None]]
-# Takes a request without a body off the application's hands, or leaves it alone (None).
-Shortcut = Callable[["Http1Protocol", RequestHead, dict[str, Any]], Cycle | None]
+# Takes a request without a body off the application's hands, or hands it over to it.
+Shortcut = Callable[["Http1Protocol", RequestHead], Cycle]
 
 _ASGI = {"version": "3.0", "spec_version": "2.3"}
 _NEVER = math.inf
@@ -81,7 +82,8 @@ class Http1Protocol(asyncio.Protocol):
         self.flow = FlowControl(transport)
         self._server = get_local_addr(transport)
         self._client = get_remote_addr(transport)
-        self._scheme = "https" if is_ssl(transport) else "http"
+        self.peer = self._client[0] if self._client else ""
+        self.scheme = "https" if is_ssl(transport) else "http"
         if len(self.server_state.connections) >= self._limits.connections:
             # Before it says a word: waiting for a head would let everybody keep one open for as long as that takes.
             transport.write(encode_refusal(Fault.SERVER_FULL, self.server_state.date_line))
@@ -156,10 +158,11 @@ class Http1Protocol(asyncio.Protocol):
         else:
             self._refuse(Fault.SERVER_ERROR)
 
-    def hand_over(self, request: RequestHead, scope: dict[str, Any]) -> None:
-        """The shortcut led nowhere: the application takes the request after all."""
-        self._cycle = cycle = Cycle(self, request, scope)
+    def hand_over(self, request: RequestHead, state: dict[str, Any]) -> Cycle:
+        """The shortcut leads nowhere: the application takes the request, with this as its scope["state"]."""
+        self._cycle = cycle = Cycle(self, request, self._scope_of(request, state))
         self._run(cycle)
+        return cycle
 
     # -- a head ---------------------------------------------------------------------------------------------
 
@@ -183,27 +186,11 @@ class Http1Protocol(asyncio.Protocol):
         self._begin(request, rest)
 
     def _begin(self, request: RequestHead, rest: bytes) -> None:
-        scope = {
-            "type": "http",
-            "asgi": _ASGI,
-            "http_version": request.version,
-            "method": request.method,
-            "scheme": self._scheme,
-            "path": request.path,
-            "raw_path": request.raw_path,
-            "query_string": request.query_string,
-            "root_path": "",
-            "headers": request.headers,
-            "client": self._client,
-            "server": self._server,
-            "state": self._app_state.copy(),
-        }
         if self._shortcut is not None and not request.length and not self.flow.write_paused:
-            self._cycle = self._shortcut(self, request, scope)
-            if self._cycle is not None:
-                self._await_response(rest)
-                return
-        self._cycle = cycle = Cycle(self, request, scope)
+            self._cycle = self._shortcut(self, request)
+            self._await_response(rest)
+            return
+        self._cycle = cycle = Cycle(self, request, self._scope_of(request, self._app_state.copy()))
         if request.length:
             chunked = request.length == CHUNKED
             self._body = ChunkedBody(self._limits) if chunked else SizedBody(request.length)
@@ -216,6 +203,23 @@ class Http1Protocol(asyncio.Protocol):
         else:
             self._await_response(rest)
         self._run(cycle)
+
+    def _scope_of(self, request: RequestHead, state: dict[str, Any]) -> dict[str, Any]:
+        return {
+            "type": "http",
+            "asgi": _ASGI,
+            "http_version": request.version,
+            "method": request.method,
+            "scheme": self.scheme,
+            "path": unquote(request.raw_path.decode("ascii")),
+            "raw_path": request.raw_path,
+            "query_string": request.query_string,
+            "root_path": "",
+            "headers": request.headers,
+            "client": self._client,
+            "server": self._server,
+            "state": state,
+        }
 
     def _run(self, cycle: Cycle) -> None:
         cycle.task = task = self._loop.create_task(cycle.run(self._application))
