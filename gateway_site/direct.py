@@ -40,20 +40,19 @@ def start(connection: Http1Protocol, request: RequestHead) -> Cycle:
         request.method, connection.scheme, request.raw_path, request.query_string, connection.peer, request.headers,
     )  # fmt: skip
     decision = _consider_now(record, received)
-    if decision is None or own_pages.has_page(record):
-        return connection.hand_over(request, state_of(record))
-    if not decision.allowed:
+    if decision is not None and decision.allowed:
+        assert decision.route is not None  # noqa: S101  what is allowed has a route
+        kept = current_worker().take_idle(decision.route.upstream)
+        if kept is not None:
+            cycle = DirectCycle(connection, request, record)
+            cycle.forward(kept)
+            return cycle
+    elif decision is not None and not own_pages.has_page(record):
         cycle = DirectCycle(connection, request, record)
         # Not at once: a client that pipelines refused requests would drive the stack deeper with each of them.
         current_worker().loop.call_soon(cycle.refuse, decision)
         return cycle
-    assert decision.route is not None  # noqa: S101  what is allowed has a route
-    kept = current_worker().take_idle(decision.route.upstream)
-    if kept is None:
-        return connection.hand_over(request, state_of(record))
-    cycle = DirectCycle(connection, request, record)
-    cycle.forward(kept)
-    return cycle
+    return connection.hand_over(request, state_of(record))
 
 
 # A limit that is asked for over the network would suspend the gate.
@@ -74,16 +73,16 @@ def _consider_now(record: Record, received: Received) -> Decision | None:
 class DirectCycle(Cycle):
     """The client's side of an exchange: what the upstream sends is written as it comes."""
 
-    __slots__ = ("_began", "_exchange", "_held", "_logged", "_record", "_request")
+    _exchange: Exchange | None = None
+    _began = 0.0
+    _logged = False
 
     def __init__(self, connection: Http1Protocol, request: RequestHead, record: Record) -> None:
         super().__init__(connection, request, {})  # it runs no application, which alone would look at a scope
         self._request = request
         self._record = record
-        self._exchange: Exchange | None = None
         # Pieces of one read, sent together: a write for each would cost many times as much when they are tiny.
         self._held: list[bytes] = []
-        self._logged = False
 
     def forward(self, upstream: UpstreamConnection) -> None:
         record = self._record

@@ -240,6 +240,8 @@ class UpstreamConnection(asyncio.Protocol):
         # What of the request is still unsent would stand between the next one and its answer.
         sent = exchange.request_sent and not self.transport.get_write_buffer_size()
         if self._keep_alive and not self._extra and sent:
+            if exchange.response_paused:
+                self.transport.resume_reading()
             self.pool.release(self)
         else:
             self.transport.abort()
@@ -265,12 +267,13 @@ class Pool:
         return None
 
     def release(self, connection: UpstreamConnection) -> None:
-        idle = self._idle.setdefault(connection.target, [])
+        idle = self._idle.get(connection.target)
+        if idle is None:
+            idle = self._idle[connection.target] = []
         if len(idle) >= MAX_IDLE_PER_TARGET:
             connection.transport.abort()
             return
         connection.idle_since = time.monotonic()
-        connection.transport.resume_reading()
         idle.append(connection)
 
     def discard(self, connection: UpstreamConnection) -> None:
