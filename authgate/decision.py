@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from types import MappingProxyType
@@ -13,6 +13,22 @@ if TYPE_CHECKING:
     from authgate.policy.table import RouteEntry
 
 RawHeaders = list[tuple[bytes, bytes]]
+
+
+class Headers(RawHeaders):
+    """The headers of a request, never changed once they are read.
+
+    A client repeats them on its connection, and then this very object comes again. So what follows from them is kept
+    with them, each part by the one module that reads it, together with all else it was made from.
+    """
+
+    __slots__ = ("credential", "sender", "upstream_lines")
+
+    def __init__(self, pairs: Iterable[tuple[bytes, bytes]] = ()) -> None:
+        super().__init__(pairs)
+        self.sender: Any = None  # of authgate.facts
+        self.credential: Any = None  # of authgate.authn.authenticate
+        self.upstream_lines: Any = None  # of proxy.headers
 
 
 class Reason(StrEnum):
@@ -68,7 +84,7 @@ class RequestFacts(NamedTuple):
     query: bytes  # raw, without "?"
     client: str  # address of the caller, trusted proxies already taken off
     forwarded_for: str  # the caller and the trusted proxies after it, as a list header
-    headers: RawHeaders  # raw, names lower case, in order
+    headers: Headers  # raw, names lower case, in order
 
 
 @dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)

@@ -9,7 +9,7 @@ from typing import Any
 
 from django.conf import settings
 
-from authgate.decision import RawHeaders, Reason, RequestFacts
+from authgate.decision import Headers, RawHeaders, Reason, RequestFacts
 from authgate.host import Authority, HostRefused, parse_authority
 from authgate.target import TargetRefused, canonical_path, check_query
 
@@ -21,6 +21,9 @@ _SCHEMES = {"http": "http", "ws": "http", "https": "https", "wss": "https"}
 
 # Method, scheme, raw path, raw query, address of the socket's peer, headers: nothing of it is believed yet.
 Received = tuple[str, str, bytes, bytes, str, RawHeaders]
+# Peer and scheme of the connection; then, with what the headers say about them: scheme, authority, client and the list
+# of who forwarded.
+_Sender = tuple[tuple[str, str], str, Authority, str, str]
 
 
 class FactsRefused(ValueError):
@@ -43,22 +46,20 @@ def read_facts(
     method: str, scheme: str, raw_path: bytes, raw_query: bytes, peer: str, headers: RawHeaders
 ) -> RequestFacts:
     """Raises FactsRefused. Forwarded headers count only when the socket peer is a trusted proxy."""
-    hosts = [value for name, value in headers if name == b"host"]
-    if len(hosts) != 1:
-        raise FactsRefused(Reason.BAD_HOST)
+    if not isinstance(headers, Headers):
+        headers = Headers(headers)
+    sender: _Sender | None = headers.sender
+    if sender is None or sender[0] != (peer, scheme):
+        sender = headers.sender = _read_sender(headers, peer, scheme)
     if method not in _COMMON_METHODS:
         _check_method(method)
     try:
-        authority = parse_authority(hosts[0])
         path = canonical_path(raw_path)
-        query = check_query(raw_query)
-    except HostRefused as error:
-        raise FactsRefused(Reason.BAD_HOST) from error
+        query = check_query(raw_query) if raw_query else b""
     except TargetRefused as error:
         raise FactsRefused(Reason.BAD_TARGET) from error
-    if is_trusted_proxy(peer):
-        return _behind_proxy(method, scheme, authority, path, query, peer, headers)
-    return RequestFacts(method, scheme, authority, path, query, peer, peer, headers)
+    _, scheme, authority, client, forwarded_for = sender
+    return RequestFacts(method, scheme, authority, path, query, client, forwarded_for, headers)
 
 
 @lru_cache(maxsize=4096)
@@ -78,9 +79,18 @@ def _check_method(method: str) -> None:
         raise FactsRefused(Reason.BAD_METHOD)
 
 
-def _behind_proxy(
-    method: str, scheme: str, authority: Authority, path: str, query: bytes, peer: str, headers: RawHeaders
-) -> RequestFacts:
+def _read_sender(headers: RawHeaders, peer: str, scheme: str) -> _Sender:
+    hosts = [value for name, value in headers if name == b"host"]
+    if len(hosts) != 1:
+        raise FactsRefused(Reason.BAD_HOST)
+    authority = _authority(hosts[0])
+    if is_trusted_proxy(peer):
+        return _behind_proxy(headers, peer, scheme, authority)
+    return (peer, scheme), scheme, authority, peer, peer
+
+
+def _behind_proxy(headers: RawHeaders, peer: str, scheme: str, authority: Authority) -> _Sender:
+    seen = (peer, scheme)
     hops = [*_forwarded(headers, b"x-forwarded-for"), peer]
     client_at = next((i for i in range(len(hops) - 1, -1, -1) if not is_trusted_proxy(hops[i])), 0)
     route = [_canonical_address(hop) for hop in hops[client_at:]]
@@ -89,21 +99,25 @@ def _behind_proxy(
             raise FactsRefused(Reason.BAD_HEADER)
         scheme = _SCHEMES[proto]
     authority = _forwarded_authority(headers, authority, scheme)
-    return RequestFacts(method, scheme, authority, path, query, route[0], ", ".join(route), headers)
+    return seen, scheme, authority, route[0], ", ".join(route)
 
 
 def _forwarded_authority(headers: RawHeaders, authority: Authority, scheme: str) -> Authority:
     for host in _forwarded(headers, b"x-forwarded-host")[-1:]:
-        try:
-            authority = parse_authority(host.encode("latin-1"))
-        except HostRefused as error:
-            raise FactsRefused(Reason.BAD_HOST) from error
+        authority = _authority(host.encode("latin-1"))
     for port in _forwarded(headers, b"x-forwarded-port")[-1:]:
         if _PORT.fullmatch(port) is None or int(port) > 65535:
             raise FactsRefused(Reason.BAD_HEADER)
         if authority.port is None and int(port) != authority.effective_port(scheme):
             authority = Authority(authority.host, int(port))
     return authority
+
+
+def _authority(raw: bytes) -> Authority:
+    try:
+        return parse_authority(raw)
+    except HostRefused as error:
+        raise FactsRefused(Reason.BAD_HOST) from error
 
 
 def _forwarded(headers: RawHeaders, wanted: bytes) -> list[str]:

@@ -5,10 +5,9 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from authgate.authn.cache import cache_key
-from authgate.authn.credentials import check_form, find_credential
+from authgate.authn.credentials import Credential, check_form, find_credential
 from authgate.authn.tokens import Kind, verify
-from authgate.decision import Identity, RawHeaders
+from authgate.decision import Headers, Identity, RawHeaders
 
 if TYPE_CHECKING:
     from authgate.policy.snapshot import Snapshot
@@ -18,18 +17,28 @@ _CREDENTIAL_NAMES = {Kind.ACCESS: "bearer", Kind.SESSION: "session"}
 
 def authenticate(headers: RawHeaders, snapshot: Snapshot) -> Identity | None:
     """None: no credential of ours. Raises InvalidCredential: one is there and is not good, so stop."""
-    credential = find_credential(headers, snapshot.trust.session_cookie)
+    trust = snapshot.trust
+    credential = _credential(headers, trust.session_cookie)
     if credential is None:
         return None
-    kind, unverified_token = credential
+    kind, unverified_token, key = credential
     now = time.time()
-    key = cache_key(kind, unverified_token)
-    identity = snapshot.identities.get(key, now, snapshot.trust.revoked)
+    identity = snapshot.identities.get(key, now, trust.revoked)
     if identity is None:
         check_form(kind, unverified_token)
         identity = _verify_identity(kind, unverified_token, snapshot, now)
         snapshot.identities.put(key, identity)
     return identity
+
+
+def _credential(headers: RawHeaders, session_cookie: bytes) -> Credential | None:
+    """Looked for, and its key made, once for headers that come again."""
+    if not isinstance(headers, Headers):
+        return find_credential(headers, session_cookie)
+    found: tuple[bytes, Credential | None] | None = headers.credential
+    if found is None or found[0] != session_cookie:
+        found = headers.credential = (session_cookie, find_credential(headers, session_cookie))
+    return found[1]
 
 
 def _verify_identity(kind: Kind, unverified_token: bytes, snapshot: Snapshot, now: float) -> Identity:

@@ -3,20 +3,28 @@
 from __future__ import annotations
 
 import re
+from typing import NamedTuple
 
+from authgate.authn.cache import cache_key
 from authgate.authn.tokens import Kind
 from authgate.decision import InvalidCredential, RawHeaders, Reason
 
 _SCHEME = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+)(?: |\Z)")
-# Named here because Python 3.11 looks an enum's member up through a descriptor, and this runs on every request.
+# Named here because Python 3.11 looks an enum's member up through a descriptor, and this runs on most requests.
 _ACCESS, _SESSION = Kind.ACCESS, Kind.SESSION
 _B64TOKEN = re.compile(rb"[A-Za-z0-9._~+/-]+=*")
 
 
-def find_credential(headers: RawHeaders, session_cookie: bytes) -> tuple[Kind, bytes] | None:
+class Credential(NamedTuple):
+    kind: Kind
+    unverified_token: bytes
+    key: tuple[Kind, bytes]  # of the cache
+
+
+def find_credential(headers: RawHeaders, session_cookie: bytes) -> Credential | None:
     """The bearer token, else the session cookie. Raises InvalidCredential when it is unclear which is meant.
 
-    Runs on every request, so the form of a bearer token is left to `check_form`, for tokens not seen before.
+    The form of a bearer token is left to `check_form`, for tokens not seen before.
     """
     authorization: bytes | None = None
     cookies: bytes | None = None
@@ -31,11 +39,11 @@ def find_credential(headers: RawHeaders, session_cookie: bytes) -> tuple[Kind, b
     if authorization is not None:
         token = _read_bearer(authorization)
         if token is not None:
-            return _ACCESS, token
+            return Credential(_ACCESS, token, cache_key(_ACCESS, token))
     if cookies is not None:
         token = _read_session(cookies, session_cookie)
         if token is not None:
-            return _SESSION, token
+            return Credential(_SESSION, token, cache_key(_SESSION, token))
     return None
 
 

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import re
+from typing import NamedTuple
 
 import httptools
+import msgspec
 
+from authgate.decision import Headers
 from authgate.host import HostRefused, parse_authority
 from gateway_site.http1.limits import Limits
 from gateway_site.http1.refusal import Fault, RequestRefused
@@ -15,24 +18,20 @@ CHUNKED = -1  # RequestHead.length of a chunked body
 _MEANINGFUL = frozenset((b"host", b"content-length", b"transfer-encoding", b"expect", b"connection"))
 _LENGTH = re.compile(rb"0|[1-9][0-9]{0,17}")
 _ABSOLUTE = re.compile(rb"https?://([^/?]*)(/[^?]*)?(\?.*)?", re.IGNORECASE)
-# What llhttp would take of a request line for the most common methods, and no more.
-_REQUEST_LINE = re.compile(rb"(GET|HEAD|POST|PUT|PATCH|DELETE|OPTIONS) ([!-~]+) HTTP/1\.1")
+# What llhttp would take of a request line for the most common methods and a path, and no more. Never a fragment.
+_REQUEST_LINE = re.compile(rb"(GET|HEAD|POST|PUT|PATCH|DELETE|OPTIONS) (/[!\"$->@-~]*)(?:\?([!\"$-~]*))? HTTP/1\.1")
 _OTHER_VERSION = re.compile(rb"[^\r\n]* HTTP/[0-9](?:\.[0-9])?\r\n")
 
 
-class RequestHead:
-    __slots__ = (
-        "expects_continue", "headers", "keep_alive", "length", "method", "query_string", "raw_path", "version",
-    )  # fmt: skip
-
-    def __init__(self, method: str, version: str, headers: list[tuple[bytes, bytes]]) -> None:
-        self.method = method
-        self.version = version
-        self.headers = headers
-        self.keep_alive = version == "1.1"
-        self.expects_continue = False
-        self.length = 0
-        self.raw_path = self.query_string = b""
+class RequestHead(msgspec.Struct, gc=False):
+    method: str
+    raw_path: bytes
+    query_string: bytes
+    headers: Headers
+    version: str = "1.1"
+    keep_alive: bool = True
+    expects_continue: bool = False
+    length: int = 0
 
 
 class HeadParser:
@@ -42,13 +41,13 @@ class HeadParser:
     their headers on a connection: a block that is byte for byte the last one means what that one meant.
     """
 
-    __slots__ = ("_authority", "_block", "_complete", "_headers", "_limits", "_parser", "_target")
+    __slots__ = ("_block", "_complete", "_headers", "_limits", "_longest_line", "_parser", "_target")
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
         self._parser: httptools.HttpRequestParser | None = None
+        self._longest_line = limits.target_bytes  # that need not be measured part by part
         self._block = b""  # from the end of the request line to the end of the head
-        self._authority: bytes | None = None
 
     # -- callbacks of httptools -----------------------------------------------------------------------------
 
@@ -64,36 +63,46 @@ class HeadParser:
 
     # -------------------------------------------------------------------------------------------------------
 
+    def repeated(self, head: bytes) -> RequestHead | None:
+        """Of exactly one head, whose headers are the last one's. None says nothing about these bytes."""
+        block = self._block
+        if not block or not head.endswith(block):
+            return None
+        line_end = len(head) - len(block)
+        line = _REQUEST_LINE.fullmatch(head, 0, line_end)
+        if line is None or line_end > self._longest_line:
+            return None
+        method, raw_path, query = line.groups(b"")
+        return RequestHead(method.decode(), raw_path, query, self._headers)
+
     def parse(self, head: bytes) -> RequestHead:
         """Raises RequestRefused."""
-        line_end = head.find(b"\r\n")
-        if head[line_end:] == self._block:
-            line = _REQUEST_LINE.fullmatch(head, 0, line_end)
-            if line is not None:
-                request = RequestHead(line[1].decode("ascii"), "1.1", self._headers)
-                self._target = line[2]
-                self._read_target(request, self._authority)
-                return request
+        return self.repeated(head) or self._parse(head)
+
+    def _parse(self, head: bytes) -> RequestHead:
         self._block = b""
         method = self._run(head)
         version = _version(head, method, self._target)
-        if len(self._headers) > self._limits.header_count:
+        headers = self._headers
+        if len(headers) > self._limits.header_count:
             raise RequestRefused(Fault.TOO_MANY_HEADERS)
-        request = RequestHead(method.decode("ascii"), version, self._headers)
-        authority = _read_meaning(request)
+        meaning = _read_meaning(headers, version)
         if method in (b"CONNECT", b"TRACE"):
             raise RequestRefused(Fault.BAD_METHOD)
-        self._read_target(request, authority)
-        if request.length or not request.keep_alive:
+        raw_path, _, query = self._read_target(meaning.host).partition(b"?")
+        if meaning.length or not meaning.keep_alive:
             self._parser = None  # it now waits for a body, or for the end, that it will not be shown
         elif self._parser is not None:
-            self._block, self._authority = head[line_end:], authority
-        return request
+            self._block = head[head.find(b"\r\n") :]
+        return RequestHead(
+            method.decode("ascii"), raw_path, query, headers, version, meaning.keep_alive, meaning.expects_continue,
+            meaning.length,
+        )  # fmt: skip
 
     def _run(self, head: bytes) -> bytes:
         parser = self._parser or httptools.HttpRequestParser(self)
         self._parser = None
-        self._headers: list[tuple[bytes, bytes]] = []
+        self._headers = Headers()
         self._target = b""
         self._complete = False
         try:
@@ -109,7 +118,8 @@ class HeadParser:
         method: bytes = parser.get_method()
         return method
 
-    def _read_target(self, request: RequestHead, authority: bytes | None) -> None:
+    def _read_target(self, authority: bytes | None) -> bytes:
+        """In origin form: path and query."""
         target = self._target
         if len(target) > self._limits.target_bytes:
             raise RequestRefused(Fault.TARGET_TOO_LONG)
@@ -117,9 +127,7 @@ class HeadParser:
         # than who does not.
         if b"#" in target or not target.isascii():
             raise RequestRefused(Fault.BAD_TARGET)
-        if not target.startswith(b"/"):
-            target = _origin_form(target, authority)
-        request.raw_path, _, request.query_string = target.partition(b"?")
+        return target if target.startswith(b"/") else _origin_form(target, authority)
 
 
 def _fault_of(head: bytes) -> Fault:
@@ -140,10 +148,19 @@ def _version(head: bytes, method: bytes, target: bytes) -> str:
     raise RequestRefused(_fault_of(head))
 
 
-def _read_meaning(request: RequestHead) -> bytes | None:
-    """Takes framing, Host, Expect and Connection from the headers; returns the Host."""
+class _Meaning(NamedTuple):
+    """What the headers say about this very exchange."""
+
+    host: bytes | None
+    length: int
+    keep_alive: bool
+    expects_continue: bool
+
+
+def _read_meaning(headers: Headers, version: str) -> _Meaning:
     host = length = coding = expect = None
-    for name, value in request.headers:
+    keep_alive = version == "1.1"
+    for name, value in headers:
         if name not in _MEANINGFUL:
             continue
         if name == b"host":
@@ -161,14 +178,15 @@ def _read_meaning(request: RequestHead) -> bytes | None:
         elif name == b"expect":
             expect = value if expect is None else b"repeated"
         elif b"close" in [token.strip(b" \t") for token in value.lower().split(b",")]:
-            request.keep_alive = False
-    _check_host(host, request.version)
-    request.length = _body_length(length, coding, request.version)
-    if expect is not None and request.version == "1.1":
+            keep_alive = False
+    _check_host(host, version)
+    body_length = _body_length(length, coding, version)
+    expects_continue = False
+    if expect is not None and version == "1.1":
         if expect.lower() != b"100-continue":
             raise RequestRefused(Fault.UNKNOWN_EXPECTATION)
-        request.expects_continue = request.length != 0
-    return host
+        expects_continue = body_length != 0
+    return _Meaning(host, body_length, keep_alive, expects_continue)
 
 
 def _check_host(host: bytes | None, version: str) -> None:

@@ -167,6 +167,14 @@ class Http1Protocol(asyncio.Protocol):
     # -- a head ---------------------------------------------------------------------------------------------
 
     def _read_head(self, data: bytes) -> None:
+        # Whole, and with the headers of the last one: most heads on a kept connection.
+        request = None if self._head_begun else self._parser.repeated(data)
+        if request is not None:
+            self._begin(request, b"")
+        else:
+            self._read_any_head(data)
+
+    def _read_any_head(self, data: bytes) -> None:
         head = b""
         try:
             found = self._reader.feed(data)
@@ -179,13 +187,13 @@ class Http1Protocol(asyncio.Protocol):
             request = self._parser.parse(head)
         except RequestRefused as refused:
             self._refuse(refused.fault, body=not head.startswith(b"HEAD "))
-            return
+        else:
+            self._begin(request, rest)
+
+    def _begin(self, request: RequestHead, rest: bytes) -> None:
         if len(self.server_state.tasks) >= self._limits.requests:
             self._refuse(Fault.SERVER_FULL, body=request.method != "HEAD")
             return
-        self._begin(request, rest)
-
-    def _begin(self, request: RequestHead, rest: bytes) -> None:
         if self._shortcut is not None and not request.length and not self.flow.write_paused:
             self._cycle = self._shortcut(self, request)
             self._await_response(rest)
@@ -238,6 +246,7 @@ class Http1Protocol(asyncio.Protocol):
             return
         cycle.take_body(pieces, complete=body.complete)
         if body.complete:
+            self._body = None
             self._await_response(rest)
         elif cycle.unread > HIGH_WATER:
             self.flow.pause_reading()
@@ -257,7 +266,6 @@ class Http1Protocol(asyncio.Protocol):
     # -- a response -----------------------------------------------------------------------------------------
 
     def _await_response(self, rest: bytes) -> None:
-        self._body = None
         self._deadline = _NEVER
         self._consume = self._keep_pipelined
         if rest:
@@ -275,7 +283,8 @@ class Http1Protocol(asyncio.Protocol):
         self._consume = self._read_head
         idle = self._limits.drain_idle_seconds if self.server_state.draining else self._limits.idle_seconds
         self._deadline = self._loop.time() + idle
-        self.flow.resume_reading()
+        if self.flow.read_paused:
+            self.flow.resume_reading()
         if self._pipelined:
             data, self._pipelined = self._pipelined, b""
             self._read_head(data)
