@@ -20,7 +20,7 @@ _COMMON_METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "O
 _SCHEMES = {"http": "http", "ws": "http", "https": "https", "wss": "https"}
 
 # Method, scheme, raw path, raw query, address of the socket's peer, headers: nothing of it is believed yet.
-Received = tuple[str, str, bytes, bytes, str, RawHeaders]
+Received = tuple[str, str, bytes, bytes, str, Headers]
 # Peer and scheme of the connection; then, with what the headers say about them: scheme, authority, client and the list
 # of who forwarded.
 _Sender = tuple[tuple[str, str], str, Authority, str, str]
@@ -35,19 +35,19 @@ class FactsRefused(ValueError):
 
 
 def received_from(scope: dict[str, Any]) -> Received:
-    client = scope["client"]
+    client, headers = scope["client"], scope["headers"]
+    if not isinstance(headers, Headers):
+        headers = Headers(headers)
     return (
         scope["method"], scope["scheme"], scope["raw_path"], scope["query_string"], client[0] if client else "",
-        scope["headers"],
+        headers,
     )  # fmt: skip
 
 
 def read_facts(
-    method: str, scheme: str, raw_path: bytes, raw_query: bytes, peer: str, headers: RawHeaders
+    method: str, scheme: str, raw_path: bytes, raw_query: bytes, peer: str, headers: Headers
 ) -> RequestFacts:
     """Raises FactsRefused. Forwarded headers count only when the socket peer is a trusted proxy."""
-    if not isinstance(headers, Headers):
-        headers = Headers(headers)
     sender: _Sender | None = headers.sender
     if sender is None or sender[0] != (peer, scheme):
         sender = headers.sender = _read_sender(headers, peer, scheme)

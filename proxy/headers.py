@@ -1,11 +1,13 @@
-"""What crosses the gateway in either direction: hop-by-hop out, identity and forwarded in. Pure."""
+"""What the upstream is told: hop-by-hop out, identity and forwarded in. And what both directions share. Pure."""
 
 from __future__ import annotations
 
 from functools import lru_cache
 
 from authgate.decision import RawHeaders, RequestFacts
+from authgate.host import Authority
 from authgate.identity_headers import client_may_send
+from authgate.policy.table import RouteEntry
 
 # RFC 9110 7.6.1 and what HTTP/1.1 software treats alike. Content-Length and Host are ours to write.
 HOP_BY_HOP = frozenset(
@@ -15,8 +17,12 @@ HOP_BY_HOP = frozenset(
     )
 )  # fmt: skip
 _NOT_FORWARDED = HOP_BY_HOP | {b"host", b"content-length", b"expect", b"authorization"}
+_METHODS_WITH_BODY = frozenset(("POST", "PUT", "PATCH"))
 _OWN_COOKIES = ("auth_token", "__Host-auth_token")
 _OWN_COOKIE_PREFIXES = ("authgate_", "__Host-authgate_")
+
+# The arguments of _upstream_lines after the headers, and what it made.
+_Lines = tuple[tuple[RouteEntry, str, str, Authority, str, str], bytes]
 
 
 class BadFraming(ValueError):
@@ -45,28 +51,48 @@ def request_body_length(headers: RawHeaders) -> int | None:
 
 def request_head(
     facts: RequestFacts,
-    *,
-    path: str,
-    host: str,
-    prefix: str,
+    entry: RouteEntry,
+    target_host: str,
     body_length: int | None,
-    pass_authorization: bool,
     identity_block: bytes,
     request_id: str,
 ) -> bytes:
     """The request as the upstream receives it, up to the empty line. `body_length` as in request_body_length."""
-    query = b"?" + facts.query if facts.query else b""
-    parts = [
-        f"{facts.method} {path}".encode("ascii"),
-        query,
-        b" HTTP/1.1\r\nhost: ",
-        host.encode("ascii"),
-        b"\r\n",
-    ]
-    listed = connection_options(facts.headers)
-    for name, value in facts.headers:
+    headers = facts.headers
+    made_from = (entry, target_host, facts.scheme, facts.authority, facts.client, facts.forwarded_for)
+    lines: _Lines | None = headers.upstream_lines
+    if lines is None or lines[0] != made_from:
+        lines = headers.upstream_lines = (made_from, _upstream_lines(headers, *made_from))
+    path = facts.path[len(_stripped(entry)) :] or "/" if entry.strip_prefix else facts.path
+    framing = b""
+    if body_length is None:
+        framing = b"transfer-encoding: chunked\r\n"
+    elif body_length or facts.method in _METHODS_WITH_BODY:
+        framing = b"content-length: %d\r\n" % body_length
+    return b"".join(
+        (
+            f"{facts.method} {path}".encode("ascii"), b"?" + facts.query if facts.query else b"", lines[1], framing,
+            identity_block, b"x-request-id: ", request_id.encode("ascii"), b"\r\n\r\n",
+        )
+    )  # fmt: skip
+
+
+def _upstream_lines(
+    headers: RawHeaders,
+    entry: RouteEntry,
+    target_host: str,
+    scheme: str,
+    authority: Authority,
+    client: str,
+    forwarded_for: str,
+) -> bytes:
+    """From the end of the target on, what does not depend on the request line, the body or the moment."""
+    host = str(authority) if entry.preserve_host else target_host
+    parts = [b" HTTP/1.1\r\nhost: ", host.encode("ascii"), b"\r\n"]
+    listed = connection_options(headers)
+    for name, value in headers:
         if not _is_forwarded(name):
-            if name != b"authorization" or not pass_authorization:
+            if name != b"authorization" or not entry.pass_authorization:
                 continue
         elif name == b"cookie":
             value = without_own_cookies(value)
@@ -74,17 +100,14 @@ def request_head(
                 continue
         if name not in listed:
             parts += (name, b": ", value, b"\r\n")
-    if body_length is None:
-        parts.append(b"transfer-encoding: chunked\r\n")
-    elif body_length or facts.method in ("POST", "PUT", "PATCH"):
-        parts.append(b"content-length: %d\r\n" % body_length)
-    parts += (
-        _forwarded_block(facts.scheme, str(facts.authority), facts.authority.effective_port(facts.scheme), prefix),
-        _client_block(facts.client, facts.forwarded_for),
-        identity_block,
-        b"x-request-id: ", request_id.encode("ascii"), b"\r\n\r\n",
-    )  # fmt: skip
+    parts.append(_forwarded_block(scheme, str(authority), authority.effective_port(scheme), _stripped(entry)))
+    parts.append(_client_block(client, forwarded_for))
     return b"".join(parts)
+
+
+def _stripped(entry: RouteEntry) -> str:
+    """What the upstream does not see of the path."""
+    return entry.path if entry.strip_prefix and entry.path != "/" else ""
 
 
 def header_block(headers: RawHeaders) -> bytes:

@@ -36,13 +36,12 @@ class IdentityBlocks:
             self._snapshot = snapshot
             self._blocks.clear()
         kept = self._blocks.get((identity, entry))
-        now = int(time.time())
-        if kept is not None and kept[1] > now:
+        if kept is not None and kept[1] > time.time():
             return kept[0]
-        return self._build(identity, entry, snapshot, now)
+        return self._build(identity, entry, snapshot)
 
-    def _build(self, identity: Identity, entry: RouteEntry, snapshot: Snapshot, now: int) -> bytes:
-        assertion, expires_at = mint_assertion(identity, entry, snapshot.trust, now)
+    def _build(self, identity: Identity, entry: RouteEntry, snapshot: Snapshot) -> bytes:
+        assertion, expires_at = mint_assertion(identity, entry, snapshot.trust, int(time.time()))
         block = header_block(build_identity_headers(identity, assertion))
         if len(self._blocks) >= _MAX_BLOCKS:
             self._blocks.popitem(last=False)
@@ -56,16 +55,8 @@ _blocks = IdentityBlocks()
 def build_head(record: Record, target: Target, body_length: int | None) -> bytes:
     """The head of the allowed request in `record` for this target."""
     facts, decision, snapshot = record.facts, record.decision, record.snapshot
-    assert facts and decision and decision.route and snapshot  # noqa: S101  an allowed request has all of them
+    assert facts is not None and decision is not None and snapshot is not None  # noqa: S101
     entry = decision.route
-    prefix = entry.path if entry.strip_prefix and entry.path != "/" else ""
-    return request_head(
-        facts,
-        path=facts.path[len(prefix) :] or "/",
-        host=str(facts.authority) if entry.preserve_host else target.host_header,
-        prefix=prefix,
-        body_length=body_length,
-        pass_authorization=entry.pass_authorization,
-        identity_block=_blocks.block(decision.identity, entry, snapshot),
-        request_id=record.request_id,
-    )
+    assert entry is not None  # noqa: S101  an allowed request has all of them
+    identity_block = _blocks.block(decision.identity, entry, snapshot)
+    return request_head(facts, entry, target.host_header, body_length, identity_block, record.request_id)

@@ -8,7 +8,7 @@ import pytest
 from authgate.authn.authenticate import authenticate
 from authgate.authn.cache import IdentityCache, cache_key
 from authgate.authn.tokens import Kind
-from authgate.decision import Identity, InvalidCredential, Reason
+from authgate.decision import Headers, Identity, InvalidCredential, Reason
 from authgate.policy.document import Grant, When
 from tests.support.signing import ISSUER, make_snapshot, make_trust, sign_token
 
@@ -227,6 +227,36 @@ def test_a_remembered_token_still_expires(monkeypatch):
     assert who(bearer(token), snapshot=snapshot) == "alice"
     monkeypatch.setattr(time, "time", lambda: float(expires_at))
     assert refused(bearer(token), snapshot=snapshot) is Reason.TOKEN_EXPIRED
+
+
+def test_a_token_whose_header_comes_again_still_expires_and_is_verified_when_trust_changes(monkeypatch):
+    expires_at = int(time.time()) + 60
+    headers = Headers([bearer(sign_token(claims={"exp": expires_at}))])
+    snapshot = make_snapshot()
+    assert authenticate(headers, snapshot) is authenticate(headers, snapshot)
+    assert asked(headers, make_snapshot(make_trust(revoked=("t-1",)))) is Reason.TOKEN_REVOKED
+    assert asked(headers, make_snapshot(make_trust(audience="other"))) is Reason.WRONG_AUDIENCE
+    monkeypatch.setattr(time, "time", lambda: float(expires_at))
+    assert asked(headers, snapshot) is Reason.TOKEN_EXPIRED
+
+
+def test_a_session_whose_header_comes_again_is_read_by_the_cookie_name_of_the_moment():
+    headers = Headers([cookie(b"auth_token=" + SESSION + b"; __Host-auth_token=" + ALICE)])
+    assert authenticate(headers, make_snapshot()).subject == "sam"
+    assert authenticate(headers, make_snapshot(make_trust(session_cookie=b"__Host-auth_token"))).subject == "alice"
+    assert authenticate(headers, make_snapshot(make_trust(session_cookie=b"other"))) is None
+
+
+@pytest.mark.parametrize("headers", [[bearer(ALICE), bearer(ALICE)], [authorization(b"@")], [bearer(b"a b")]])
+def test_a_malformed_credential_that_comes_again_is_refused_again(headers):
+    again = Headers(headers)
+    assert [asked(again, make_snapshot()) for _ in range(2)] == [Reason.MALFORMED_CREDENTIAL] * 2
+
+
+def asked(headers, snapshot):
+    with pytest.raises(InvalidCredential) as refusal:
+        authenticate(headers, snapshot)
+    return refusal.value.reason
 
 
 def test_a_refused_token_is_not_remembered():

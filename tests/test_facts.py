@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from authgate.decision import Reason, RequestFacts
+from authgate.decision import Headers, Reason, RequestFacts
 from authgate.facts import FactsRefused, is_trusted_proxy, read_facts, received_from
 
 
@@ -164,3 +164,32 @@ def test_nonsense_from_a_trusted_proxy_is_refused(name, value, reason):
 def test_the_address_the_visitor_used_is_the_nearest_proxys_word(headers, scheme, authority):
     facts = build_facts(scope(*headers, peer="10.0.0.1"))
     assert (facts.scheme, str(facts.authority)) == (scheme, authority)
+
+
+def test_headers_that_come_again_speak_for_their_own_connection(trusted):
+    forwarded = scope(("x-forwarded-for", "192.0.2.1"), ("x-forwarded-proto", "https"))
+    headers = Headers(forwarded["headers"])
+    seen = [
+        build_facts({**forwarded, "client": (peer, 5), "headers": headers})
+        for peer in ("10.0.0.1", "203.0.113.9", "10.0.0.1")
+    ]
+    assert [facts.client for facts in seen] == ["192.0.2.1", "203.0.113.9", "192.0.2.1"]
+    assert [facts.scheme for facts in seen] == ["https", "http", "https"]
+
+
+def test_headers_that_come_again_say_nothing_of_the_scheme():
+    headers = Headers(scope()["headers"])
+    seen = [build_facts({**scope(scheme=scheme), "headers": headers}).scheme for scheme in ("https", "http")]
+    assert seen == ["https", "http"]
+
+
+def test_malformed_headers_that_come_again_are_refused_again():
+    twice = Headers([(b"host", b"a.test"), (b"host", b"a.test")])
+    assert [refusal({**scope(), "headers": twice}) for _ in range(2)] == [Reason.BAD_HOST] * 2
+
+
+def test_each_target_is_read_although_its_headers_come_again():
+    headers = Headers([(b"host", b"a.test")])
+    assert [build_facts({**scope(raw_path=path), "headers": headers}).path for path in (b"/a", b"/b")] == ["/a", "/b"]
+    assert refusal({**scope(raw_path=b"/a/../b"), "headers": headers}) is Reason.BAD_TARGET
+    assert refusal({**scope(method="TRACE"), "headers": headers}) is Reason.BAD_METHOD

@@ -1,10 +1,14 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
-from authgate.decision import RawHeaders, RequestFacts
+from authgate.decision import Headers, RawHeaders, RequestFacts
 from authgate.host import parse_authority
 from authgate.identity_headers import IDENTITY_HEADERS, build_identity_headers
+from authgate.policy.document import PolicyDocument, Route, Upstream
+from authgate.policy.table import RouteEntry, build_table
 from proxy.headers import (
     BadFraming,
     header_block,
@@ -17,13 +21,28 @@ from proxy.headers import (
 NOBODY = header_block(build_identity_headers(None, ""))
 
 
-def head(*headers: tuple[str, str], method: str = "GET", query: bytes = b"", **changes: object) -> bytes:
-    raw = [(name.encode(), value.encode("latin-1")) for name, value in (("host", "gateway.test"), *headers)]
-    facts = RequestFacts(
-        method, "http", parse_authority(b"gateway.test:8000"), "/a", query, "1.2.3.4", "1.2.3.4, 10.0.0.1", raw
-    )
-    options = {"path": "/a", "host": "up.test", "prefix": "", "body_length": 0, "pass_authorization": False}
-    return request_head(facts, **{**options, "identity_block": NOBODY, "request_id": "r1", **changes})
+def entry(**fields: Any) -> RouteEntry:
+    route = Route(**{"name": "r", "path": "/api", "access": "public", "upstream": "api", **fields})
+    upstreams = {"api": Upstream(targets=("http://up.test",))}
+    return build_table(PolicyDocument(upstreams=upstreams, routes=(route,))).entries[0]
+
+
+PLAIN = entry()
+
+
+def facts(*headers: tuple[str, str], **changes: Any) -> RequestFacts:
+    raw = Headers((name.encode(), value.encode("latin-1")) for name, value in (("host", "gateway.test"), *headers))
+    authority = parse_authority(b"gateway.test:8000")
+    plain = RequestFacts("GET", "http", authority, "/api/a", b"", "1.2.3.4", "1.2.3.4, 10.0.0.1", raw)
+    return plain._replace(**changes)
+
+
+def head_of(of: RequestFacts, by: RouteEntry = PLAIN, host: str = "up.test", length: int | None = 0) -> bytes:
+    return request_head(of, by, host, length, NOBODY, "r1")
+
+
+def head(*headers: tuple[str, str], by: RouteEntry = PLAIN, body_length: int | None = 0, **changes: Any) -> bytes:
+    return head_of(facts(*headers, **changes), by, length=body_length)
 
 
 def lines(of: bytes) -> RawHeaders:
@@ -47,7 +66,51 @@ def test_the_request_line_is_method_path_and_query():
 
 
 def test_without_a_query_there_is_no_question_mark():
-    assert head().startswith(b"GET /a HTTP/1.1\r\n")
+    assert head().startswith(b"GET /api/a HTTP/1.1\r\n")
+
+
+@pytest.mark.parametrize(("path", "sent"), [("/api", b"/"), ("/api/", b"/"), ("/api/a", b"/a")])
+def test_a_stripped_prefix_is_named_in_a_header_instead(path, sent):
+    block = head(path=path, by=entry(strip_prefix=True))
+    assert block.startswith(b"GET %b HTTP/1.1\r\n" % sent)
+    assert dict(lines(block))[b"x-forwarded-prefix"] == b"/api"
+
+
+def test_of_the_root_nothing_is_stripped():
+    block = head(by=entry(path="/", strip_prefix=True))
+    assert block.startswith(b"GET /api/a HTTP/1.1\r\n")
+    assert dict(lines(block))[b"x-forwarded-prefix"] == b""
+
+
+def test_the_host_goes_on_where_the_route_says_so():
+    assert dict(lines(head(by=entry(preserve_host=True))))[b"host"] == b"gateway.test:8000"
+
+
+@pytest.mark.parametrize(
+    ("changes", "by", "host"),
+    [
+        ({}, entry(pass_authorization=True), "up.test"),
+        ({}, entry(strip_prefix=True), "up.test"),
+        ({}, PLAIN, "other.test"),
+        ({"scheme": "https"}, PLAIN, "up.test"),
+        ({"authority": parse_authority(b"other.test")}, PLAIN, "up.test"),
+        ({"client": "5.6.7.8"}, PLAIN, "up.test"),
+        ({"forwarded_for": "5.6.7.8"}, PLAIN, "up.test"),
+    ],
+)
+def test_headers_that_come_again_are_written_for_their_own_request(changes, by, host):
+    first = facts(("authorization", "Bearer t"))
+    head_of(first)
+    fresh = facts(("authorization", "Bearer t"), **changes)
+    assert head_of(first._replace(**changes), by, host) == head_of(fresh, by, host) != head_of(first)
+
+
+def test_headers_that_come_again_are_not_read_again():
+    first = facts(("x-one", "1"))
+    head_of(first)
+    lines_of_first = first.headers.upstream_lines
+    head_of(first._replace(method="POST", path="/api/b", query=b"c"), length=3)
+    assert first.headers.upstream_lines is lines_of_first
 
 
 def test_our_headers_are_set_once_on_every_request():
@@ -93,7 +156,7 @@ def test_other_headers_keep_their_order_repetition_and_bytes():
 
 @pytest.mark.parametrize("passed", [False, True])
 def test_authorization_goes_on_only_where_the_route_says_so(passed):
-    sent = dict(lines(head(("authorization", "Bearer t"), pass_authorization=passed)))
+    sent = dict(lines(head(("authorization", "Bearer t"), by=entry(pass_authorization=passed))))
     assert sent.get(b"authorization") == (b"Bearer t" if passed else None)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.support import raw
+from tests.support.threats import threat_policy
 
 
 def head(target, *lines, method="GET", version="1.1"):
@@ -63,6 +64,44 @@ def test_a_request_line_is_judged_as_on_a_new_connection(gateway, upstream, line
         assert client.send(line + rest).response().status == status
         assert client.is_closed()
     assert len(upstream.requests) == 2
+
+
+def test_the_same_headers_mean_on_each_route_what_the_route_says(start_gateway, upstream):
+    gateway = start_gateway(policy=threat_policy(upstream.target))
+    token = gateway.mint("alice")
+    with gateway.connect() as client:
+        for target in ("/open/a", "/pass/a", "/strip/a", "/preserve/a", "/open/a"):
+            assert client.send(head(target, bearer(token))).response().status == 200
+        assert client.send(head("/open/admin", bearer(token))).response().status == 403
+    requests = upstream.requests
+    assert [request.target for request in requests] == [b"/open/a", b"/pass/a", b"/a", b"/preserve/a", b"/open/a"]
+    assert [request.header("authorization") for request in requests] == [None, f"Bearer {token}", None, None, None]
+    assert [request.header("x-forwarded-prefix") for request in requests] == ["", "", "/strip", "", ""]
+    assert [request.header("host") == "gateway.test" for request in requests] == [False, False, False, True, False]
+
+
+def test_the_same_headers_are_split_from_what_comes_with_them(gateway, upstream):
+    """Several heads in one read, and one in several."""
+    one = head("/api/public/a", b"X-One: 1")
+    with gateway.connect() as client:
+        assert client.send(one).response().status == 200
+        client.send(one + head("/api/public/b", b"X-One: 1") + one[:20])
+        assert [client.response().status for _ in range(2)] == [200, 200]
+        client.send(one[20:40])
+        assert client.send(one[40:]).response().status == 200
+        assert client.send(b"\r\n" + one).response().status == 200
+    assert [request.target[-1:] for request in upstream.requests] == [b"a", b"a", b"b", b"a", b"a"]
+
+
+def test_a_line_that_holds_a_whole_head_is_no_request_line(gateway, upstream):
+    """The repeated block is a suffix of these bytes, and a request hides in front of it."""
+    rest = b"\r\nHost: gateway.test\r\nX-One: 1\r\n\r\n"
+    with gateway.connect() as client:
+        assert client.send(b"GET /api/public/a HTTP/1.1" + rest).response().status == 200
+        client.send(b"GET /api/public/b HTTP/1.1\r\nContent-Length: 5\r\nX-Two: 2" + rest)
+        client.send(b"hello")
+        assert client.response().status == 200
+    assert [request.body for request in upstream.requests] == [b"", b"hello"]
 
 
 def test_an_absolute_target_must_still_name_the_host(gateway, upstream):

@@ -17,33 +17,25 @@ _CREDENTIAL_NAMES = {Kind.ACCESS: "bearer", Kind.SESSION: "session"}
 
 def authenticate(headers: RawHeaders, snapshot: Snapshot) -> Identity | None:
     """None: no credential of ours. Raises InvalidCredential: one is there and is not good, so stop."""
+    if not isinstance(headers, Headers):
+        headers = Headers(headers)
     trust = snapshot.trust
-    credential = _credential(headers, trust.session_cookie)
+    found: tuple[bytes, Credential | None] | None = headers.credential
+    if found is None or found[0] != trust.session_cookie:
+        found = headers.credential = (trust.session_cookie, find_credential(headers, trust.session_cookie))
+    credential = found[1]
     if credential is None:
         return None
-    kind, unverified_token, key = credential
     now = time.time()
-    identity = snapshot.identities.get(key, now, trust.revoked)
-    if identity is None:
-        check_form(kind, unverified_token)
-        identity = _verify_identity(kind, unverified_token, snapshot, now)
-        snapshot.identities.put(key, identity)
-    return identity
+    identity = snapshot.identities.get(credential.key, now, trust.revoked)
+    return _verify_identity(credential, snapshot, now) if identity is None else identity
 
 
-def _credential(headers: RawHeaders, session_cookie: bytes) -> Credential | None:
-    """Looked for, and its key made, once for headers that come again."""
-    if not isinstance(headers, Headers):
-        return find_credential(headers, session_cookie)
-    found: tuple[bytes, Credential | None] | None = headers.credential
-    if found is None or found[0] != session_cookie:
-        found = headers.credential = (session_cookie, find_credential(headers, session_cookie))
-    return found[1]
-
-
-def _verify_identity(kind: Kind, unverified_token: bytes, snapshot: Snapshot, now: float) -> Identity:
+def _verify_identity(credential: Credential, snapshot: Snapshot, now: float) -> Identity:
+    kind, unverified_token, key = credential
+    check_form(kind, unverified_token)
     claims = verify(unverified_token, snapshot.trust, kind, now)
-    return Identity(
+    identity = Identity(
         subject=claims.subject,
         issuer=snapshot.trust.issuer,
         credential=_CREDENTIAL_NAMES[kind],
@@ -54,3 +46,5 @@ def _verify_identity(kind: Kind, unverified_token: bytes, snapshot: Snapshot, no
         roles=claims.roles | snapshot.grants.roles_of(claims.all),
         claims=claims.all,
     )
+    snapshot.identities.put(key, identity)
+    return identity
