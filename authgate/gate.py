@@ -6,12 +6,12 @@ from authgate.authn.authenticate import authenticate
 from authgate.cross_site import is_cross_site
 from authgate.decision import Decision, Identity, InvalidCredential, Reason, RequestFacts
 from authgate.policy.rules import evaluate_access
-from authgate.policy.snapshot import Snapshot
-from authgate.policy.table import Limit, RouteEntry
+from authgate.policy.snapshot import REMEMBERED_LENGTH, Snapshot
+from authgate.policy.table import RouteEntry
 from authgate.ratelimit import client_key, take
-from authgate.target import careless_path
 
 _ALLOWING = frozenset((Reason.PUBLIC, Reason.AUTHENTICATED, Reason.ROLE))
+_MISSING_ROLE = Reason.MISSING_ROLE
 
 
 async def decide(facts: RequestFacts, snapshot: Snapshot | None) -> Decision:
@@ -19,67 +19,43 @@ async def decide(facts: RequestFacts, snapshot: Snapshot | None) -> Decision:
     if snapshot is None:
         return Decision(False, Reason.NO_POLICY)
     revision = snapshot.revision
-    entry = snapshot.table.match(facts.authority.host, facts.path, facts.method)
+    find = snapshot.find if len(facts.path) <= REMEMBERED_LENGTH else snapshot.table.find
+    entry, has_second_reading = find(facts.authority.host, facts.path, facts.method)
     if entry is None:
         return Decision(False, Reason.NO_ROUTE, revision)
-    if _has_second_reading(facts, entry, snapshot):
+    if has_second_reading:
         return Decision(False, Reason.BAD_TARGET, revision, entry)
     limit = entry.limit
     # Before the credential is looked at, so that guessing tokens is limited too.
     if limit is not None and limit.per != "subject":
-        wait = take(limit, _limit_key(limit, entry, facts, None))
-        if not isinstance(wait, float):
-            wait = await wait
-        if wait:
+        key = f"route {entry.name}" if limit.per == "route" else f"client {client_key(facts.client)}"
+        wait = take(limit, key)
+        if wait and (wait := wait if isinstance(wait, float) else await wait):
             return _limited(wait, revision, entry, None)
     try:
-        identity = _authenticate(facts, entry, snapshot)
+        identity = authenticate(facts.headers, snapshot)
+        # The browser sends a cookie whoever wrote the page; a bearer token is sent on purpose.
+        if identity is not None and identity.credential == "session" and is_cross_site(facts):
+            raise InvalidCredential(Reason.CROSS_SITE)
     except InvalidCredential as refused:
-        return Decision(False, refused.reason, revision, entry)
+        if entry.access != "public":
+            return Decision(False, refused.reason, revision, entry)
+        # A public route asks for no credential, so a stale cookie must not shut it; the caller is nobody there.
+        identity = None
     if limit is not None and limit.per == "subject":
-        wait = take(limit, _limit_key(limit, entry, facts, identity))
-        if not isinstance(wait, float):
-            wait = await wait
-        if wait:
+        wait = take(limit, _subject_key(facts, identity))
+        if wait and (wait := wait if isinstance(wait, float) else await wait):
             return _limited(wait, revision, entry, identity)
     reason = evaluate_access(entry, identity)
-    missing = tuple(sorted(entry.roles)) if reason is Reason.MISSING_ROLE else ()
-    return Decision(reason in _ALLOWING, reason, revision, entry, identity, 0, missing)
+    if reason is _MISSING_ROLE:
+        return Decision(False, reason, revision, entry, identity, 0, tuple(sorted(entry.roles)))
+    return Decision(reason in _ALLOWING, reason, revision, entry, identity)
 
 
-def _has_second_reading(facts: RequestFacts, entry: RouteEntry, snapshot: Snapshot) -> bool:
-    """Whether an application could take the path for one that another route decides ("/public/admin%3Bx", "/Admin")."""
-    path, host, method, table = facts.path, facts.authority.host, facts.method, snapshot.table
-    if table.is_plain and path.islower() and "%" not in path and "." not in path and path[-1] != "/":
-        return False  # by far most paths: spelt in one way, and read in one way
-    reading = careless_path(path)
-    if reading != path and table.match(host, reading, method) not in (None, entry):
-        return True
-    return table.has_closer(entry, host, reading, method)
-
-
-def _authenticate(facts: RequestFacts, entry: RouteEntry, snapshot: Snapshot) -> Identity | None:
-    try:
-        identity = authenticate(facts.headers, snapshot)
-    except InvalidCredential:
-        # A public route asks for no credential, so a stale cookie must not shut it; the caller is nobody there.
-        if entry.access == "public":
-            return None
-        raise
-    # The browser sends a cookie whoever wrote the page; a bearer token is sent on purpose.
-    if identity is not None and identity.credential == "session" and is_cross_site(facts):
-        if entry.access == "public":
-            return None
-        raise InvalidCredential(Reason.CROSS_SITE)
-    return identity
-
-
-def _limit_key(limit: Limit, entry: RouteEntry, facts: RequestFacts, identity: Identity | None) -> str:
-    if limit.per == "route":
-        return f"route {entry.name}"
-    if identity is not None:
-        return f"subject {identity.issuer} {identity.subject}"
-    return f"client {client_key(facts.client)}"
+def _subject_key(facts: RequestFacts, identity: Identity | None) -> str:
+    if identity is None:
+        return f"client {client_key(facts.client)}"
+    return f"subject {identity.issuer} {identity.subject}"
 
 
 def _limited(wait: float, revision: int, entry: RouteEntry, identity: Identity | None) -> Decision:

@@ -13,6 +13,9 @@ from authgate.policy.table import RouteEntry
 # RFC 6749 3.3: one string of words. Every other string claim is one value, never searched.
 _WORD_CLAIMS = frozenset(("scope", "scp"))
 
+_ROLE = Reason.ROLE  # looking it up in its class costs more than a comparison
+_FOR_SOMEBODY = (Reason.AUTHENTICATED, Reason.ROLE)
+
 
 class GrantRules:
     """The grants of a policy, ready to be applied to the claims of a verified identity."""
@@ -41,19 +44,12 @@ class GrantRules:
 
 def evaluate_access(entry: RouteEntry, identity: Identity | None) -> Reason:
     """PUBLIC, AUTHENTICATED or ROLE let the caller in; every other answer refuses."""
-    if not entry.enabled:
-        return Reason.ROUTE_DISABLED
-    if entry.problem:
-        return Reason.ROUTE_INVALID
-    if entry.access == "public":
-        return Reason.PUBLIC
-    if entry.access not in ("authenticated", "roles"):
-        return Reason.ROUTE_INVALID
+    reason = entry.reason
     if identity is None:
-        return Reason.NO_CREDENTIAL
-    if entry.access == "authenticated":
-        return Reason.AUTHENTICATED
-    return Reason.MISSING_ROLE if entry.roles.isdisjoint(identity.roles) else Reason.ROLE
+        return Reason.NO_CREDENTIAL if reason in _FOR_SOMEBODY else reason
+    if reason is _ROLE and entry.roles.isdisjoint(identity.roles):
+        return Reason.MISSING_ROLE
+    return reason
 
 
 def _holds(when: When, value: Any) -> bool:

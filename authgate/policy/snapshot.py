@@ -7,7 +7,9 @@ import logging
 import os
 import threading
 import time
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
 
 from django.db import Error as DatabaseProblem
 from django.db import connection
@@ -19,7 +21,7 @@ from authgate.policy.compiler import check
 from authgate.policy.document import PolicyDocument, PolicyInvalid, parse_stored
 from authgate.policy.pace import Pace, at_once, politely
 from authgate.policy.rules import GrantRules
-from authgate.policy.table import RouteTable, build_table
+from authgate.policy.table import Found, RouteTable, build_table
 
 logger = logging.getLogger(__name__)
 
@@ -28,6 +30,9 @@ FIRST_LOAD_SECONDS = 15.0
 # A poll that hangs, on a lock or a dead network, is a fault too although nothing was raised.
 SILENCE_SECONDS = 15.0
 MAX_BACKOFF_SECONDS = 10.0
+# With paths of at most so many characters, what a client can make it remember stays below 5 MB.
+REMEMBERED_PATHS = 4096
+REMEMBERED_LENGTH = 256
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -38,6 +43,10 @@ class Snapshot:
     grants: GrantRules
     trust: TrustSnapshot
     identities: IdentityCache  # new with every snapshot: any change of policy or trust forgets them all
+    find: Callable[[str, str, str], Found] = field(init=False)  # of the table, remembered; for paths not too long
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "find", lru_cache(REMEMBERED_PATHS)(self.table.find))
 
 
 _current: Snapshot | None = None

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import msgspec
 from msgspec.structs import replace
 
+from authgate.decision import Reason
 from authgate.policy.errors import PolicyError, PolicyInvalid
 from authgate.policy.pace import Pace, at_once
 from authgate.policy.places import host_problem, method_problem, path_problem
 from authgate.policy.schema import PolicyDocument, RateLimit, Route, Timeouts, Upstream
 from authgate.policy.validation import served_methods
-from authgate.target import fold_case
+from authgate.target import careless_path, fold_case
 
 DEFAULT_TIMEOUTS = Timeouts(connect=5.0, response=60.0, idle=60.0)
 
+# What lets callers of a route in.
+_REASONS = {"public": Reason.PUBLIC, "authenticated": Reason.AUTHENTICATED, "roles": Reason.ROLE}
 _SECONDS = {"s": 1, "m": 60, "h": 3600}
 _NO_UPSTREAM = Upstream(targets=())
 
@@ -29,6 +32,13 @@ class Limit:
     interval: float
     burst: int
     per: str
+    interval_ns: int = field(init=False)
+    credit_ns: int = field(init=False)  # of a whole burst
+
+    def __post_init__(self) -> None:
+        interval = int(self.interval * 1_000_000_000)
+        object.__setattr__(self, "interval_ns", interval)
+        object.__setattr__(self, "credit_ns", interval * max(1, self.burst))
 
 
 # Not seen by the garbage collector, as are the maps below that hold numbers instead of entries: a collection
@@ -48,10 +58,15 @@ class RouteEntry(msgspec.Struct, frozen=True, eq=False, gc=False):
     preserve_host: bool
     pass_authorization: bool
     enabled: bool
+    reason: Reason  # what lets its callers in, or why nobody may
     host: str = ""
     match: str = "prefix"
     problem: str = ""  # why it no longer validates; then it denies
 
+
+# The route, and whether an application could take the path for one that another route decides ("/public/admin%3Bx",
+# "/Admin").
+Found = tuple[RouteEntry | None, bool]
 
 # By method, the number of the route; "" holds the one for all other methods.
 _Methods = dict[str, int]
@@ -117,8 +132,9 @@ class RouteTable:
 
     def __init__(self, entries: list[RouteEntry] | None = None) -> None:
         self._entries = [] if entries is None else entries
-        # The same routes with their case folded; this very table when no route has upper case.
-        self._folded = self
+        # The same routes with their case folded, when one has upper case. A table never refers to itself: one that
+        # is replaced goes at once, with all its routes.
+        self._folded: RouteTable | None = None
         # Only an exact path can end in "/", or be another one for it. Without those and without upper case an
         # ordinary path (lower case, no "/" at its end) is no careless spelling of any route.
         self._has_exact = self._has_upper_case = False
@@ -131,6 +147,10 @@ class RouteTable:
     def entries(self) -> Sequence[RouteEntry]:
         """In the order of the document."""
         return self._entries
+
+    def find(self, host: str, path: str, method: str) -> Found:
+        entry = self.match(host, path, method)
+        return entry, entry is not None and self._has_second_reading(entry, host, path, method)
 
     def match(self, host: str, path: str, method: str) -> RouteEntry | None:
         """Host, path and method in canonical form. None is: nobody may."""
@@ -152,7 +172,7 @@ class RouteTable:
         Express, ASP.NET and Windows do; "/SECRET" and "/secret/" must not reach "/secret" by a looser route.
         """
         folded = fold_case(path)
-        if (folded != path or self._folded is not self) and self._leads_closer(entry, host, folded, method):
+        if (folded != path or self._folded is not None) and self._leads_closer(entry, host, folded, method):
             return True
         if not self._has_exact:
             return False
@@ -163,8 +183,16 @@ class RouteTable:
         """Whether some route is for this very host or a wildcard over it."""
         return host in self._hosts or next(self._matching_wildcards(host), None) is not None
 
+    def _has_second_reading(self, entry: RouteEntry, host: str, path: str, method: str) -> bool:
+        if self.is_plain and path.islower() and "%" not in path and "." not in path and path[-1] != "/":
+            return False  # by far most paths: spelt in one way, and read in one way
+        reading = careless_path(path)
+        if reading != path and self.match(host, reading, method) not in (None, entry):
+            return True
+        return self.has_closer(entry, host, reading, method)
+
     def _leads_closer(self, entry: RouteEntry, host: str, folded: str, method: str) -> bool:
-        other = self._folded.match(host, folded, method)
+        other = (self._folded or self).match(host, folded, method)
         return other is not None and other is not entry and _closeness(other) > _closeness(entry)
 
     def _matching_wildcards(self, host: str) -> Iterator[_Paths]:
@@ -280,10 +308,17 @@ class _Parts:
             preserve_host=route.preserve_host,
             pass_authorization=route.pass_authorization,
             enabled=route.enabled,
+            reason=_reason(route, problem),
             host=route.host,
             match=route.match,
             problem=problem,
         )
+
+
+def _reason(route: Route, problem: str) -> Reason:
+    if not route.enabled:
+        return Reason.ROUTE_DISABLED
+    return Reason.ROUTE_INVALID if problem else _REASONS.get(route.access, Reason.ROUTE_INVALID)
 
 
 def _limit(name: str, limit: RateLimit) -> Limit | None:

@@ -14,6 +14,8 @@ from authgate.policy.table import Limit
 from authgate.ratelimit.storage import BUCKET_WORDS, BUCKETS, SLOTS, TABLE_WORD, Storage
 
 _DIGEST = struct.Struct("<QQ")
+_AT_ONCE = LOCK_EX | LOCK_NB
+_BUSY = (BlockingIOError, PermissionError)  # EAGAIN or EACCES, says POSIX
 _SECOND = 1_000_000_000
 _PAUSE = 20e-6  # seconds
 _PATIENCE = 200_000_000  # nanoseconds to wait for another worker: its turn takes a few thousand, once it runs
@@ -38,29 +40,35 @@ class LocalLimits:
     def take(self, limit: Limit, key: str) -> float:
         bucket, fingerprint = self._place(limit.name, key)
         with self._thread_lock:
-            if not self._lock(bucket):
-                return limit.interval
+            try:
+                lockf(self._descriptor, _AT_ONCE, 1, bucket)
+            except _BUSY:
+                if not self._lock(bucket):
+                    return limit.interval
             try:
                 return self._take(limit, bucket, fingerprint)
             finally:
                 lockf(self._descriptor, LOCK_UN, 1, bucket)
 
     def _take(self, limit: Limit, bucket: int, fingerprint: int) -> float:
-        interval = int(limit.interval * _SECOND)
-        credit = interval * (limit.burst or 1)
+        words = self._words
+        if words[bucket] == fingerprint:  # by far most buckets hold one key, in their first slot
+            slot, full_again = bucket, words[bucket + SLOTS]
+        else:
+            slot, full_again = self._find(bucket, fingerprint)
         now = monotonic_ns()
-        slot, full_again = self._find(bucket, fingerprint)
+        latest = now + limit.credit_ns
         if full_again < now:
             full_again = now
-        elif full_again > now + credit:
-            full_again = now + credit  # the limit was changed: what is owed never exceeds one burst
-        wait = full_again + interval - now - credit
-        if wait > 0:
-            return wait / _SECOND
+        elif full_again > latest:
+            full_again = latest  # the limit was changed: what is owed never exceeds one burst
+        full_again += limit.interval_ns
+        if full_again > latest:
+            return (full_again - latest) / _SECOND
         # In this order a worker killed between the two leaves a key not limited yet, never one that is limited
         # by what another did.
-        self._words[slot] = fingerprint
-        self._words[slot + SLOTS] = full_again + interval
+        words[slot] = fingerprint
+        words[slot + SLOTS] = full_again
         return 0.0
 
     def _find(self, bucket: int, fingerprint: int) -> tuple[int, int]:
@@ -80,8 +88,8 @@ class LocalLimits:
         deadline = 0
         while True:
             try:
-                lockf(self._descriptor, LOCK_EX | LOCK_NB, 1, bucket)
-            except (BlockingIOError, PermissionError):  # EAGAIN or EACCES, says POSIX
+                lockf(self._descriptor, _AT_ONCE, 1, bucket)
+            except _BUSY:
                 now = monotonic_ns()
                 if now > (deadline := deadline or now + _PATIENCE):
                     return False
