@@ -3,29 +3,32 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import os
-import random
+import stat
 import sys
-import time
-from dataclasses import dataclass, field
 from functools import lru_cache
+from random import getrandbits
+from time import gmtime, monotonic, strftime, time_ns
 
 import msgspec
 
-from authgate.decision import Decision, Identity, RequestFacts
+from authgate.decision import Decision, Headers, Identity, RequestFacts
+from authgate.host import Authority
 from authgate.policy.snapshot import Snapshot
 
-# A line up to this many bytes is written whole even when several workers share a pipe (POSIX PIPE_BUF).
-_ATOMIC_WRITE = 4096
+# So many bytes are written whole even when several workers share a pipe (POSIX PIPE_BUF).
+_WHOLE_ON_PIPES = 4096
+# In a file opened for appending each write is whole; this bounds how long one takes.
+_WHOLE_IN_FILES = 65536
 _FLUSH_SECONDS = 0.05
 
 
 def new_request_id() -> str:
-    return f"{random.getrandbits(128):032x}"  # names a request, guards nothing
+    return getrandbits(128).to_bytes(16).hex()  # names a request, guards nothing
 
 
-@dataclass(slots=True)
-class Record:
+class Record(msgspec.Struct):
     """What is known of one request; filled in along its way and written when it ends."""
 
     request_id: str
@@ -37,7 +40,7 @@ class Record:
     bytes_sent: int = 0
     upstream_seconds: float | None = None
     in_log: bool = True
-    started_at: float = field(default_factory=time.monotonic)
+    started_at: float = msgspec.field(default_factory=monotonic)
 
 
 class _Line(msgspec.Struct):
@@ -59,11 +62,16 @@ class _Line(msgspec.Struct):
     revision: int | None
 
 
+_UNREAD = RequestFacts("", "", Authority("", None), "", b"", "", "", Headers())
+_MILLISECONDS = tuple(f"{number:03d}Z" for number in range(1000))
+
+
 class AccessLog:
     """Collects lines for a moment and writes them together: one system call for many requests."""
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
+        self._whole = _whole_write(descriptor)
         self._lines: list[bytes] = []
         self._encoder = msgspec.json.Encoder()
 
@@ -73,14 +81,13 @@ class AccessLog:
         self._lines.append(self._encoder.encode(_line(record)))
 
     def flush(self) -> None:
-        lines, self._lines = self._lines, []
-        batch = b""
-        for line in lines:
-            if len(batch) + len(line) + 1 > _ATOMIC_WRITE:
-                self._put(batch)
-                batch = b""
-            batch += line + b"\n"
-        self._put(batch)
+        # The empty one ends the last line.
+        data = b"\n".join((*self._lines, b""))
+        self._lines = []
+        while data:
+            end = data.rfind(b"\n", 0, self._whole) + 1 or data.find(b"\n") + 1
+            self._put(data[:end])
+            data = data[end:]
 
     def _put(self, data: bytes) -> None:
         try:
@@ -91,31 +98,44 @@ class AccessLog:
             print(f"authgate: access log: {error.strerror}", file=sys.stderr)  # noqa: T201
 
 
+def _whole_write(descriptor: int) -> int:
+    try:
+        is_file = stat.S_ISREG(os.fstat(descriptor).st_mode)
+        appends = fcntl.fcntl(descriptor, fcntl.F_GETFL) & os.O_APPEND
+    except OSError:  # closed: the first write will say so
+        return _WHOLE_ON_PIPES
+    return _WHOLE_IN_FILES if is_file and appends else _WHOLE_ON_PIPES
+
+
 def _line(record: Record) -> _Line:
-    facts, decision = record.facts, record.decision
-    identity = decision.identity if decision is not None else record.identity
-    now = time.time()
+    facts, decision = record.facts or _UNREAD, record.decision
+    if decision is None:
+        outcome, reason, revision, route, identity = None, None, None, None, record.identity
+    else:
+        allowed, reason, revision, route, identity, _, _ = decision
+        outcome = "allow" if allowed else "deny"
+    second, millisecond = divmod(time_ns() // 1_000_000, 1000)
     upstream = record.upstream_seconds
     return _Line(
-        f"{_second(int(now))}.{int(now * 1000) % 1000:03d}Z",
+        _second(second) + _MILLISECONDS[millisecond],
         record.request_id,
-        facts.client if facts is not None else "",
-        facts.method if facts is not None else "",
-        facts.authority.host if facts is not None else "",
-        facts.path if facts is not None else "",
+        facts.client,
+        facts.method,
+        facts.authority.host,
+        facts.path,
         record.status,
         record.bytes_sent,
-        round((time.monotonic() - record.started_at) * 1000, 2),
-        None if upstream is None else round(upstream * 1000, 2),
-        decision.route.name if decision is not None and decision.route is not None else None,
-        None if decision is None else ("allow" if decision.allowed else "deny"),
-        None if decision is None else decision.reason,
-        identity.subject if identity is not None else None,
-        identity.credential if identity is not None else None,
-        None if decision is None else decision.revision,
+        (monotonic() - record.started_at) * 100_000 // 1 / 100,
+        None if upstream is None else upstream * 100_000 // 1 / 100,
+        None if route is None else route.name,
+        outcome,
+        reason,
+        None if identity is None else identity.subject,
+        None if identity is None else identity.credential,
+        revision,
     )
 
 
 @lru_cache(maxsize=4)
 def _second(second: int) -> str:
-    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
+    return strftime("%Y-%m-%dT%H:%M:%S.", gmtime(second))
