@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import uuid
 from dataclasses import replace
 
@@ -13,7 +14,7 @@ from authgate.gate import decide
 from authgate.host import parse_authority
 from authgate.policy.document import PolicyDocument, RateLimit, Role, Route, Upstream
 from authgate.policy.snapshot import Snapshot
-from authgate.policy.table import build_table
+from authgate.policy.table import RouteTable, build_table
 from authgate.policy.validation import validate
 from tests.support.signing import make_snapshot, make_trust, sign_token
 
@@ -109,6 +110,60 @@ REFUSED = {
 def test_the_gate_refuses(path, headers, reason):
     decision = ask(path, *headers)
     assert (decision.allowed, decision.reason) == (False, reason)
+
+
+def test_what_is_remembered_of_a_path_is_of_one_policy():
+    before, after = snapshot(), snapshot(route("public", access="authenticated"))
+    assert [ask("/public", by=by).reason for by in (before, before, after)] == [
+        Reason.PUBLIC, Reason.PUBLIC, Reason.NO_CREDENTIAL,
+    ]  # fmt: skip
+
+
+def test_what_is_remembered_of_a_path_is_of_one_host_and_method():
+    by = snapshot(route("read", path="/x", methods=("GET",)), route("other", path="/y", host="other.test"))
+    assert ask("/x", by=by).allowed
+    assert ask("/x", by=by, method="POST").reason is Reason.NO_ROUTE
+    assert by.find("other.test", "/y", "GET")[0].name == "other"
+    assert ask("/y", by=by).reason is Reason.NO_ROUTE
+
+
+@pytest.mark.parametrize("path", ["/elsewhere", "/public/admin%3Bx"])
+def test_a_refusal_remembered_stays_one(path):
+    by = snapshot()
+    assert [ask(path, bearer(ADMIN), by=by).allowed for _ in range(3)] == [False] * 3
+
+
+def test_long_paths_are_decided_alike_and_not_remembered():
+    by = snapshot()
+    path = "/public/admin/" + "x" * 8000
+    assert ask(path, by=by).reason is Reason.NO_CREDENTIAL
+    assert ask(path, bearer(ADMIN), by=by).allowed
+    assert by.find.cache_info().currsize == 0
+
+
+def test_a_client_that_invents_paths_makes_it_remember_no_more_than_a_bound():
+    by = snapshot()
+    for number in range(5000):
+        by.find("gateway.test", f"/public/{number}", "GET")
+    assert by.find.cache_info().currsize == 4096
+
+
+def tables() -> int:
+    return sum(type(one) is RouteTable for one in gc.get_objects())
+
+
+def test_a_replaced_policy_leaves_memory_at_once():
+    # The first of a process is frozen: a cycle through it would never be collected.
+    by = snapshot(route("public"))
+    assert ask("/public", by=by).allowed
+    gc.collect()
+    gc.disable()
+    try:
+        before = tables()
+        del by
+        assert tables() == before - 1
+    finally:
+        gc.enable()
 
 
 def test_without_a_policy_nobody_comes_in():
