@@ -17,6 +17,7 @@ import httptools
 
 from authgate.decision import RawHeaders
 from authgate.policy.targets import address_problem
+from proxy.known_heads import KnownHead, recall, remember
 from proxy.response_headers import Layout, Values, layout_of
 
 if TYPE_CHECKING:
@@ -58,8 +59,8 @@ class UpstreamConnection(asyncio.Protocol):
     """One connection, carrying one exchange at a time."""
 
     __slots__ = (
-        "_arrivals", "_complete", "_extra", "_fields", "_head_only", "_interim", "_keep_alive", "_parser", "_pending",
-        "_until_close", "exchange", "idle_since", "pool", "reused", "status", "target", "transport",
+        "_arrivals", "_complete", "_extra", "_fields", "_head", "_head_only", "_interim", "_keep_alive", "_parser",
+        "_pending", "_until_close", "exchange", "idle_since", "pool", "reused", "status", "target", "transport",
     )  # fmt: skip
 
     transport: asyncio.Transport
@@ -122,6 +123,10 @@ class UpstreamConnection(asyncio.Protocol):
         if self.status:
             # Bytes of a head are no sign of life: dribbled, they would hold the request for ever.
             exchange.touch()
+        is_first = not self._pending and not self.status and not self._head_only
+        if is_first and (known := recall(data)) is not None:
+            self._take_known(exchange, known, data)
+            return
         self._pending += len(data)
         try:
             self._parser.feed_data(data)
@@ -135,11 +140,24 @@ class UpstreamConnection(asyncio.Protocol):
         if self.exchange is None:
             return
         if self._complete:
+            if is_first and self._keep_alive and not self._extra:
+                remember(data, self.status, *self._head)
             self._finish(exchange)
         elif self._pending > MAX_RESPONSE_HEAD:
             exchange.upstream_broken()
         elif self.status:
             exchange.upstream_so_far()
+
+    def _take_known(self, exchange: Exchange, known: KnownHead, data: bytes) -> None:
+        """A whole response at once: the parser stays before the beginning of the next one."""
+        self.status = known.status
+        exchange.upstream_head(known.status, known.layout, known.values)
+        if self.exchange is not None:
+            body_bytes = int(known.values[known.layout.length_at])
+            if body_bytes:
+                exchange.upstream_data(data[-body_bytes:])
+            self._complete = self._keep_alive = True
+            self._finish(exchange)
 
     def pause_writing(self) -> None:
         if self.exchange is not None:
@@ -202,6 +220,7 @@ class UpstreamConnection(asyncio.Protocol):
             self._fields = []
             return
         self.status = status
+        self._head = (layout, values)
         self._until_close = not layout.is_framed and status not in (204, 304)
         exchange.upstream_head(status, layout, values)
         if self._head_only:

@@ -1,0 +1,38 @@
+"""Heads of responses that came lately: byte for byte the same head means what it meant when it was parsed."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from proxy.response_headers import Layout, Values
+
+_MAX_HEADS = 512
+_MAX_BYTES = 2048  # of one head
+
+
+class KnownHead(NamedTuple):
+    size: int  # bytes of the whole response, body included
+    status: int
+    layout: Layout
+    values: Values
+
+
+_heads: dict[bytes, KnownHead] = {}
+
+
+def recall(data: bytes) -> KnownHead | None:
+    """Only if `data` is one whole response with such a head, no byte less or more."""
+    known = _heads.get(data[: data.find(b"\r\n\r\n", 0, _MAX_BYTES) + 4])
+    return known if known is not None and known.size == len(data) else None
+
+
+def remember(data: bytes, status: int, layout: Layout, values: Values) -> None:
+    """`data`: one whole response, read by the parser, after which the connection may be kept."""
+    if layout.length_at < 0 or layout.coding_at >= 0 or status in (204, 304):
+        return
+    size = len(data) - int(values[layout.length_at])
+    if not 4 < size <= _MAX_BYTES or data.find(b"\r\n\r\n") + 4 != size:
+        return
+    if len(_heads) >= _MAX_HEADS:
+        _heads.clear()
+    _heads[data[:size]] = KnownHead(len(data), status, layout, values)
