@@ -2,54 +2,95 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
+
 from authgate.authn.authenticate import authenticate
 from authgate.cross_site import is_cross_site
 from authgate.decision import Decision, Identity, InvalidCredential, Reason, RequestFacts
 from authgate.policy.rules import evaluate_access
 from authgate.policy.snapshot import REMEMBERED_LENGTH, Snapshot
-from authgate.policy.table import RouteEntry
+from authgate.policy.table import Limit, RouteEntry
 from authgate.ratelimit import client_key, take
 
 _ALLOWING = frozenset((Reason.PUBLIC, Reason.AUTHENTICATED, Reason.ROLE))
 _MISSING_ROLE = Reason.MISSING_ROLE
 
 
-async def decide(facts: RequestFacts, snapshot: Snapshot | None) -> Decision:
-    """Match, limit, authenticate, authorize. Never raises for "no"; suspends only for a limit kept in Redis."""
+def decide(facts: RequestFacts, snapshot: Snapshot | None) -> Decision | Awaitable[Decision]:
+    """Match, limit, authenticate, authorize. Never raises for "no". Awaitable only while Redis is asked for a limit."""
     if snapshot is None:
         return Decision(False, Reason.NO_POLICY)
-    revision = snapshot.revision
     find = snapshot.find if len(facts.path) <= REMEMBERED_LENGTH else snapshot.table.find
     entry, has_second_reading = find(facts.authority.host, facts.path, facts.method)
     if entry is None:
-        return Decision(False, Reason.NO_ROUTE, revision)
+        return Decision(False, Reason.NO_ROUTE, snapshot.revision)
     if has_second_reading:
-        return Decision(False, Reason.BAD_TARGET, revision, entry)
+        return Decision(False, Reason.BAD_TARGET, snapshot.revision, entry)
     limit = entry.limit
+    if limit is None:
+        return _admit(facts, snapshot, entry)
+    if limit.per == "subject":
+        return _admit_limited(facts, snapshot, entry, limit)
     # Before the credential is looked at, so that guessing tokens is limited too.
-    if limit is not None and limit.per != "subject":
-        key = f"route {entry.name}" if limit.per == "route" else f"client {client_key(facts.client)}"
-        wait = take(limit, key)
-        if wait and (wait := wait if isinstance(wait, float) else await wait):
-            return _limited(wait, revision, entry, None)
+    wait = take(limit, f"route {entry.name}" if limit.per == "route" else f"client {client_key(facts.client)}")
+    if wait:
+        return _unless_limited(wait, snapshot.revision, entry, None, lambda: _admit(facts, snapshot, entry))
+    return _admit(facts, snapshot, entry)
+
+
+def _admit(facts: RequestFacts, snapshot: Snapshot, entry: RouteEntry) -> Decision:
+    who = _identify(facts, snapshot, entry)
+    if isinstance(who, Reason):
+        return Decision(False, who, snapshot.revision, entry)
+    return _authorize(snapshot.revision, entry, who)
+
+
+def _admit_limited(
+    facts: RequestFacts, snapshot: Snapshot, entry: RouteEntry, limit: Limit
+) -> Decision | Awaitable[Decision]:
+    who = _identify(facts, snapshot, entry)
+    if isinstance(who, Reason):
+        return Decision(False, who, snapshot.revision, entry)
+    wait = take(limit, _subject_key(facts, who))
+    if wait:
+        return _unless_limited(wait, snapshot.revision, entry, who, lambda: _authorize(snapshot.revision, entry, who))
+    return _authorize(snapshot.revision, entry, who)
+
+
+def _identify(facts: RequestFacts, snapshot: Snapshot, entry: RouteEntry) -> Identity | Reason | None:
+    """A Reason: the credential is not good."""
     try:
         identity = authenticate(facts.headers, snapshot)
         # The browser sends a cookie whoever wrote the page; a bearer token is sent on purpose.
         if identity is not None and identity.credential == "session" and is_cross_site(facts):
             raise InvalidCredential(Reason.CROSS_SITE)
     except InvalidCredential as refused:
-        if entry.access != "public":
-            return Decision(False, refused.reason, revision, entry)
         # A public route asks for no credential, so a stale cookie must not shut it; the caller is nobody there.
-        identity = None
-    if limit is not None and limit.per == "subject":
-        wait = take(limit, _subject_key(facts, identity))
-        if wait and (wait := wait if isinstance(wait, float) else await wait):
-            return _limited(wait, revision, entry, identity)
+        return None if entry.access == "public" else refused.reason
+    return identity
+
+
+def _authorize(revision: int, entry: RouteEntry, identity: Identity | None) -> Decision:
     reason = evaluate_access(entry, identity)
-    if reason is _MISSING_ROLE:
-        return Decision(False, reason, revision, entry, identity, 0, tuple(sorted(entry.roles)))
-    return Decision(reason in _ALLOWING, reason, revision, entry, identity)
+    missing = tuple(sorted(entry.roles)) if reason is _MISSING_ROLE else ()
+    return Decision(reason in _ALLOWING, reason, revision, entry, identity, 0, missing)
+
+
+def _unless_limited(
+    wait: float | Awaitable[float],
+    revision: int,
+    entry: RouteEntry,
+    identity: Identity | None,
+    go_on: Callable[[], Decision],
+) -> Decision | Awaitable[Decision]:
+    if isinstance(wait, float):
+        return _limited(wait, revision, entry, identity)
+
+    async def answered() -> Decision:
+        seconds = await wait
+        return _limited(seconds, revision, entry, identity) if seconds else go_on()
+
+    return answered()
 
 
 def _subject_key(facts: RequestFacts, identity: Identity | None) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Awaitable
 from typing import Any
 
 import django
@@ -50,7 +51,9 @@ def state_of(record: Record) -> dict[str, Any]:
 
 
 async def serve(scope: dict[str, Any], receive: Receive, send: Send, record: Record) -> None:
-    decision = record.decision or await consider(record, received_from(scope))
+    decision = record.decision or consider(record, received_from(scope))
+    if decision is not None and not isinstance(decision, Decision):
+        decision = await decision
     if decision is None:
         await own_pages.serve(scope, receive, send, record)
     elif decision.allowed:
@@ -61,11 +64,8 @@ async def serve(scope: dict[str, Any], receive: Receive, send: Send, record: Rec
         await send_refusal(record, decision, send)
 
 
-async def consider(record: Record, received: Received) -> Decision | None:
-    """Write facts and decision into the record. None: the path is the gateway's own.
-
-    Suspends only where the gate does.
-    """
+def consider(record: Record, received: Received) -> Decision | Awaitable[Decision] | None:
+    """Write facts and decision into the record. None: the path is the gateway's own. Awaitable where the gate's is."""
     try:
         record.facts = facts = read_facts(*received)
     except FactsRefused as refused:
@@ -75,8 +75,23 @@ async def consider(record: Record, received: Received) -> Decision | None:
     if own_pages.is_reserved(facts, snapshot):
         return None
     try:
-        record.decision = await decide(facts, snapshot)
+        decision = decide(facts, snapshot)
     except Exception:
-        logger.exception("the gate failed on request %s", record.request_id)
-        record.decision = Decision(False, Reason.GATE_ERROR)
-    return record.decision
+        decision = _gate_failed(record)
+    if not isinstance(decision, Decision):
+        return _decided(record, decision)
+    record.decision = decision
+    return decision
+
+
+async def _decided(record: Record, deciding: Awaitable[Decision]) -> Decision:
+    try:
+        record.decision = decision = await deciding
+    except Exception:
+        record.decision = decision = _gate_failed(record)
+    return decision
+
+
+def _gate_failed(record: Record) -> Decision:
+    logger.exception("the gate failed on request %s", record.request_id)
+    return Decision(False, Reason.GATE_ERROR)

@@ -12,7 +12,6 @@ from django.conf import settings
 
 from authgate.access_log import Record, new_request_id
 from authgate.decision import Decision, RawHeaders, Reason
-from authgate.facts import Received
 from authgate.responses import is_navigation, refuse
 from gateway_site import own_pages
 from gateway_site.asgi import consider, state_of
@@ -39,7 +38,9 @@ def start(connection: Http1Protocol, request: RequestHead) -> Cycle:
     received = (
         request.method, connection.scheme, request.raw_path, request.query_string, connection.peer, request.headers,
     )  # fmt: skip
-    decision = _consider_now(record, received)
+    decision = consider(record, received)
+    if decision is not None and not isinstance(decision, Decision):
+        raise RuntimeError("the gate waits, although no limit is kept in Redis")
     if decision is not None and decision.allowed:
         assert decision.route is not None  # noqa: S101  what is allowed has a route
         kept = current_worker().take_idle(decision.route.upstream)
@@ -59,30 +60,20 @@ def start(connection: Http1Protocol, request: RequestHead) -> Cycle:
 shortcut: Shortcut | None = None if settings.AUTHGATE_REDIS_URL else start
 
 
-def _consider_now(record: Record, received: Received) -> Decision | None:
-    considering = consider(record, received)
-    try:
-        considering.send(None)
-    except StopIteration as done:
-        decision: Decision | None = done.value
-        return decision
-    considering.close()
-    raise RuntimeError("the gate waits, although no limit is kept in Redis")
-
-
 class DirectCycle(Cycle):
     """The client's side of an exchange: what the upstream sends is written as it comes."""
 
     _exchange: Exchange | None = None
     _began = 0.0
+    # Pieces of one read, sent together: a write for each would cost many times as much when they are tiny.
+    _held = b""
+    _more: list[bytes] | None = None
     _logged = False
 
     def __init__(self, connection: Http1Protocol, request: RequestHead, record: Record) -> None:
         super().__init__(connection, request, {})  # it runs no application, which alone would look at a scope
         self._request = request
         self._record = record
-        # Pieces of one read, sent together: a write for each would cost many times as much when they are tiny.
-        self._held: list[bytes] = []
 
     def forward(self, upstream: UpstreamConnection) -> None:
         record = self._record
@@ -131,7 +122,12 @@ class DirectCycle(Cycle):
 
     def response_data(self, data: bytes) -> None:
         self._record.bytes_sent += len(data)
-        self._held.append(data)
+        if self._more is not None:
+            self._more.append(data)
+        elif self._held:
+            self._more = [self._held, data]
+        else:
+            self._held = data
 
     def response_so_far(self) -> None:
         if self._held or self._block:
@@ -143,8 +139,9 @@ class DirectCycle(Cycle):
         self._send_body(self._take_held(), more=False)
 
     def _take_held(self) -> bytes:
-        held, self._held = self._held, []
-        return held[0] if len(held) == 1 else b"".join(held)
+        held = self._held if self._more is None else b"".join(self._more)
+        self._held, self._more = b"", None
+        return held
 
     def response_failed(self, reason: Reason) -> None:
         exchange, self._exchange = self._exchange, None
