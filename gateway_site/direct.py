@@ -71,8 +71,7 @@ class DirectCycle(Cycle):
     _logged = False
 
     def __init__(self, connection: Http1Protocol, request: RequestHead, record: Record) -> None:
-        super().__init__(connection, request, {})  # it runs no application, which alone would look at a scope
-        self._request = request
+        super().__init__(connection, request)
         self._record = record
 
     def forward(self, upstream: UpstreamConnection) -> None:

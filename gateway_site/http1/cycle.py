@@ -21,7 +21,9 @@ _COPY_BYTES = 4096
 class Cycle:
     # Most requests change none of these: set on the class they cost a request nothing.
     unread = 0
+    _pieces: list[bytes] | None = None
     _body_given = False
+    _continued = False
     _arrival: asyncio.Event | None = None
     _block = b""  # the head, until the first piece of the body goes out with it: one write, not two
     _left = 0  # bytes of the response still owed, CHUNKED or UNTIL_CLOSE
@@ -29,20 +31,20 @@ class Cycle:
     gone = False  # no one is there to read a response
     task: asyncio.Task[None] | None = None
 
-    def __init__(self, connection: Http1Protocol, head: RequestHead, scope: dict[str, Any]) -> None:
+    def __init__(self, connection: Http1Protocol, request: RequestHead) -> None:
         self._connection = connection
-        self._scope = scope
-        self._head_only = head.method == "HEAD"
-        self._version = head.version
-        self._keep_alive = head.keep_alive
-        self._waits_for_continue = head.expects_continue
-        self._pieces: list[bytes] = []
-        self.body_complete = head.length == 0
+        self._request = request
+        self._head_only = request.method == "HEAD"
+        self._keep_alive = request.keep_alive
+        self.body_complete = request.length == 0
 
     # -- called by the connection ---------------------------------------------------------------------------
 
     def take_body(self, pieces: list[bytes], *, complete: bool) -> None:
-        self._pieces += pieces
+        if self._pieces is None:
+            self._pieces = pieces
+        else:
+            self._pieces += pieces
         self.unread += sum(map(len, pieces))
         self.body_complete = complete
         self._wake()
@@ -61,9 +63,9 @@ class Cycle:
         """Whether closing now shows the client that the response is not whole."""
         return self._left != UNTIL_CLOSE
 
-    async def run(self, application: Application) -> None:
+    async def run(self, application: Application, scope: dict[str, Any]) -> None:
         try:
-            await application(self._scope, self.receive, self.send)
+            await application(scope, self.receive, self.send)
         except Exception:
             if not self.gone:
                 logger.exception("the application failed")
@@ -81,9 +83,9 @@ class Cycle:
     # -- called by the application --------------------------------------------------------------------------
 
     async def receive(self) -> dict[str, Any]:
-        if self._waits_for_continue:
-            self._waits_for_continue = False
-            if not self.started and not self.gone:
+        if self._request.expects_continue and not self._continued:
+            self._continued = True
+            if not self.started and not self._block and not self.gone:
                 self._connection.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         while not self.gone and not self.complete:
             if self._pieces or (self.body_complete and not self._body_given):
@@ -113,9 +115,8 @@ class Cycle:
     # -------------------------------------------------------------------------------------------------------
 
     def _next_piece(self) -> dict[str, Any]:
-        pieces = self._pieces
+        pieces, self._pieces = self._pieces or [], None
         body = pieces[0] if len(pieces) == 1 else b"".join(pieces)
-        self._pieces = []
         self.unread = 0
         self._body_given = self.body_complete
         if not self.body_complete:
@@ -136,7 +137,7 @@ class Cycle:
         if self._head_only or status in (204, 304):
             self._head_only = True
             length = 0
-        elif length is None and self._version == "1.1":
+        elif length is None and self._request.version == "1.1":
             length, framing = CHUNKED, b"transfer-encoding: chunked\r\n"
         elif length is None:
             length, keep_alive = UNTIL_CLOSE, False
@@ -144,7 +145,6 @@ class Cycle:
             status_line(status), lines, framing, b"" if keep_alive else b"connection: close\r\n",
             b"" if has_date else state.date_line,
         )  # fmt: skip
-        self._waits_for_continue = False
         self._keep_alive = keep_alive
         self._left = length
 

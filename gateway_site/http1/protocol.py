@@ -160,8 +160,8 @@ class Http1Protocol(asyncio.Protocol):
 
     def hand_over(self, request: RequestHead, state: dict[str, Any]) -> Cycle:
         """The shortcut leads nowhere: the application takes the request, with this as its scope["state"]."""
-        self._cycle = cycle = Cycle(self, request, self._scope_of(request, state))
-        self._run(cycle)
+        self._cycle = cycle = Cycle(self, request)
+        self._run(cycle, self._scope_of(request, state))
         return cycle
 
     # -- a head ---------------------------------------------------------------------------------------------
@@ -198,7 +198,7 @@ class Http1Protocol(asyncio.Protocol):
             self._cycle = self._shortcut(self, request)
             self._await_response(rest)
             return
-        self._cycle = cycle = Cycle(self, request, self._scope_of(request, self._app_state.copy()))
+        self._cycle = cycle = Cycle(self, request)
         if request.length:
             chunked = request.length == CHUNKED
             self._body = ChunkedBody(self._limits) if chunked else SizedBody(request.length)
@@ -210,7 +210,7 @@ class Http1Protocol(asyncio.Protocol):
                     return
         else:
             self._await_response(rest)
-        self._run(cycle)
+        self._run(cycle, self._scope_of(request, self._app_state.copy()))
 
     def _scope_of(self, request: RequestHead, state: dict[str, Any]) -> dict[str, Any]:
         return {
@@ -229,8 +229,8 @@ class Http1Protocol(asyncio.Protocol):
             "state": state,
         }
 
-    def _run(self, cycle: Cycle) -> None:
-        cycle.task = task = self._loop.create_task(cycle.run(self._application))
+    def _run(self, cycle: Cycle, scope: dict[str, Any]) -> None:
+        cycle.task = task = self._loop.create_task(cycle.run(self._application, scope))
         self.server_state.tasks.add(task)
 
     # -- a body ---------------------------------------------------------------------------------------------
