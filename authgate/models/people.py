@@ -1,0 +1,124 @@
+"""Who signs in, where, and for how long. Trust: takes effect at once and is never rolled back."""
+
+from __future__ import annotations
+
+from django.core.validators import MaxValueValidator, MinValueValidator
+from django.db import models
+
+DAY = 24 * 3600
+
+
+def default_scopes() -> list[str]:
+    return ["openid", "email", "profile"]
+
+
+class IdentityProvider(models.Model):
+    """An OpenID Connect provider, or a plain OAuth 2.0 one with a way to ask who somebody is."""
+
+    class Kind(models.TextChoices):
+        OIDC = "oidc", "OpenID Connect"
+        GITHUB = "github", "GitHub (OAuth 2.0)"
+
+    class Logout(models.TextChoices):
+        LOCAL = "local", "here only"
+        PROVIDER = "provider", "here and at the provider, where it supports that"
+
+    slug = models.SlugField(max_length=40, unique=True, help_text="Part of the redirect URI; cannot change later.")
+    name = models.CharField("display name", max_length=80, help_text="On the sign-in button.")
+    kind = models.CharField(max_length=10, choices=Kind.choices, default=Kind.OIDC)
+    issuer = models.URLField("issuer URL", max_length=400, blank=True)
+    authorization_endpoint = models.URLField(max_length=400, blank=True, help_text="Empty: from discovery.")
+    token_endpoint = models.URLField(max_length=400, blank=True, help_text="Empty: from discovery.")
+    userinfo_endpoint = models.URLField(max_length=400, blank=True, help_text="Empty: from discovery.")
+    jwks_uri = models.URLField("JWKS URL", max_length=400, blank=True, help_text="Empty: from discovery.")
+    end_session_endpoint = models.URLField(max_length=400, blank=True, help_text="Empty: from discovery.")
+    client_id = models.CharField("client ID", max_length=400)
+    sealed_client_secret = models.TextField(blank=True, editable=False)
+    scopes = models.JSONField(default=default_scopes, blank=True)
+    claim_mapping = models.JSONField(
+        default=dict, blank=True, help_text='Where to find "email", "name" and "groups", when not under that name.'
+    )
+    allowed_domains = models.JSONField(
+        "allowed e-mail domains", default=list, blank=True, help_text="Empty: everybody the provider lets in."
+    )
+    require_verified_email = models.BooleanField("only with a verified e-mail address", default=True)
+    logout = models.CharField("sign-out ends the session", max_length=10, choices=Logout, default=Logout.PROVIDER)
+    ca_certificates = models.TextField(
+        "CA certificates", blank=True, help_text="PEM; empty: those the system trusts. For providers with an own CA."
+    )
+    session_idle = models.PositiveIntegerField(
+        "idle limit in seconds", default=8 * 3600, validators=[MinValueValidator(60), MaxValueValidator(365 * DAY)]
+    )
+    session_lifetime = models.PositiveIntegerField(
+        "longest session in seconds", default=7 * DAY, validators=[MinValueValidator(60), MaxValueValidator(365 * DAY)]
+    )
+    enabled = models.BooleanField(default=True)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        ordering = ["name", "slug"]
+
+    def __str__(self) -> str:
+        return self.name or self.slug
+
+
+class Person(models.Model):
+    """Somebody who has signed in. Known by provider and subject together: two providers may use one subject."""
+
+    provider = models.ForeignKey(IdentityProvider, on_delete=models.CASCADE, related_name="people")
+    provider_subject = models.CharField("subject at the provider", max_length=255)
+    email = models.CharField("e-mail", max_length=320, blank=True)
+    name = models.CharField(max_length=255, blank=True)
+    is_active = models.BooleanField("active", default=True, help_text="Off: all sessions end, and none begins.")
+    created_at = models.DateTimeField("first seen", auto_now_add=True)
+    last_login_at = models.DateTimeField("last sign-in", null=True, blank=True)
+
+    class Meta:
+        ordering = ["email", "provider_subject"]
+        verbose_name_plural = "people"
+        constraints = [models.UniqueConstraint(fields=["provider", "provider_subject"], name="one_person_per_subject")]
+
+    @property
+    def subject(self) -> str:
+        """The subject of their sessions, and what services receive. A slug has no "|", so no two people share one."""
+        return f"{self.provider.slug}|{self.provider_subject}"
+
+    def __str__(self) -> str:
+        return self.email or self.subject
+
+
+class Session(models.Model):
+    """One signed-in browser. Its cookie lives for minutes; this row says whether there will be a next one."""
+
+    sid = models.CharField("session ID", max_length=64, primary_key=True)
+    person = models.ForeignKey(Person, on_delete=models.CASCADE, related_name="sessions")
+    created_at = models.DateTimeField()
+    last_seen_at = models.DateTimeField("last seen")
+    expires_at = models.DateTimeField(help_text="The absolute limit; the idle limit may end it sooner.")
+    ended_at = models.DateTimeField(null=True, blank=True)
+    end_reason = models.CharField(max_length=40, blank=True)
+    address = models.CharField(max_length=64, blank=True)
+    user_agent = models.CharField(max_length=400, blank=True)
+    provider_sid = models.CharField("session at the provider", max_length=255, blank=True, db_index=True)
+    claims = models.JSONField(default=dict)
+    sealed_id_token = models.TextField(blank=True, editable=False)
+    sealed_refresh_token = models.TextField(blank=True, editable=False)
+    refresh_at = models.DateTimeField(null=True, blank=True)  # when to ask the provider again
+    refresh_lock_until = models.DateTimeField(null=True, blank=True)  # somebody is asking now
+
+    class Meta:
+        ordering = ["-last_seen_at"]
+        indexes = [models.Index(fields=["expires_at"])]
+
+    def __str__(self) -> str:
+        return f"{self.person} since {self.created_at:%Y-%m-%d %H:%M}"
+
+
+class UsedOnce(models.Model):
+    """What counts only once: states of logins, logout tokens. Rows past `expires_at` mean nothing."""
+
+    key = models.CharField(max_length=200, primary_key=True)
+    expires_at = models.DateTimeField(db_index=True)
+
+    def __str__(self) -> str:
+        return self.key
