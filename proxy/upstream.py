@@ -152,10 +152,10 @@ class UpstreamConnection(asyncio.Protocol):
         """A whole response at once: the parser stays before the beginning of the next one."""
         self.status = known.status
         exchange.upstream_head(known.status, known.layout, known.values)
+        body_bytes = int(known.values[known.layout.length_at])
+        if body_bytes and self.exchange is not None:
+            exchange.upstream_data(data[-body_bytes:])
         if self.exchange is not None:
-            body_bytes = int(known.values[known.layout.length_at])
-            if body_bytes:
-                exchange.upstream_data(data[-body_bytes:])
             self._complete = self._keep_alive = True
             self._finish(exchange)
 
