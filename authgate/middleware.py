@@ -65,7 +65,7 @@ class SecurityHeadersMiddleware(_Middleware):
 
     def after(self, request: HttpRequest, response: Response) -> Response:
         for name, value in _HEADERS:
-            response[name] = value
+            response.setdefault(name, value)
         if not _is_same_for_everybody(request.path):
             response["Cache-Control"] = "no-store"
             patch_vary_headers(response, ("Cookie", "Authorization"))

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import Awaitable, Callable
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
+from urllib.parse import quote
 
+from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 from django.template.loader import render_to_string
 
 from authgate.access_log import Record
-from authgate.decision import Decision, RawHeaders, Reason
+from authgate.decision import Decision, Identity, RawHeaders, Reason, RequestFacts
 from authgate.security_headers import OWN_PAGES_CSP, SECURITY_HEADERS
+
+if TYPE_CHECKING:
+    from authgate.policy.snapshot import Snapshot
 
 
 class Refusal(NamedTuple):
@@ -57,6 +62,14 @@ _DOUBTFUL = frozenset((Reason.BAD_TARGET, Reason.BAD_HOST, Reason.BAD_HEADER, Re
 _METHODS = b"GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"
 
 
+# What signing in would heal. Of the others, a route that nobody may open stays closed to whoever signs in.
+_HEALED_BY_SIGNING_IN = frozenset((Reason.NO_CREDENTIAL, *_CREDENTIAL_REASONS))
+_LOGIN = f"{settings.AUTHGATE_AUTH_PREFIX}/login"
+_LOGOUT = f"{settings.AUTHGATE_AUTH_PREFIX}/logout"
+# The target travels in a cookie during the login, and in the provider's own pages.
+_MAX_NEXT = 2048
+
+
 class Answer(NamedTuple):
     """A complete response of our own."""
 
@@ -69,30 +82,35 @@ def refusal_of(reason: Reason) -> Refusal:
     return _REFUSALS.get(reason, _INVALID)
 
 
-def refuse(decision: Decision, request_id: str, *, page: bool = False) -> Answer:
-    """JSON for programs; a page, with `page`, for somebody who looks at it (`is_navigation`)."""
+def refuse(decision: Decision, request_id: str, *, page: bool = False, sign_in: str = "") -> Answer:
+    """JSON for programs; for somebody who looks at it (`page`, of `is_navigation`) a page, or the way to `sign_in`."""
     refusal = refusal_of(decision.reason)
+    if page and sign_in:
+        return _redirect(sign_in, request_id)
     if page:
         content_type, body = b"text/html; charset=utf-8", _page_body(refusal, decision, request_id)
     else:
         content_type, body = b"application/json", _json_body(refusal, decision.reason, request_id)
-    headers = [
-        (b"content-type", content_type),
-        (b"content-length", str(len(body)).encode()),
-        (b"cache-control", b"no-store"),
-        (b"vary", b"Cookie, Authorization"),
-        (b"x-request-id", request_id.encode()),
-        (b"content-security-policy", OWN_PAGES_CSP),
-        *SECURITY_HEADERS,
-        *_explain(decision),
-    ]
-    return Answer(refusal.status, headers, body)
+    return _answer(refusal.status, body, request_id, (b"content-type", content_type), *_explain(decision))
+
+
+def sign_in_url(facts: RequestFacts | None, snapshot: Snapshot | None, reason: Reason) -> str:
+    """Where to sign in and come back to this very request; empty when that would not help."""
+    if facts is None or snapshot is None or not snapshot.trust.has_providers or reason not in _HEALED_BY_SIGNING_IN:
+        return ""
+    # A browser that sends a token of its own would send it again.
+    if reason is not Reason.NO_CREDENTIAL and any(name == b"authorization" for name, _ in facts.headers):
+        return ""
+    target = f"{facts.path}?{facts.query.decode('ascii')}" if facts.query else facts.path
+    return _LOGIN if len(target) > _MAX_NEXT else f"{_LOGIN}?next={quote(target, safe='/')}"
 
 
 async def send_refusal(record: Record, decision: Decision, send: Callable[[dict[str, Any]], Awaitable[None]]) -> None:
     """Refuse over ASGI, and write down that this is what was answered."""
     facts = record.facts
-    answer = refuse(decision, record.request_id, page=facts is not None and is_navigation(facts.method, facts.headers))
+    page = facts is not None and is_navigation(facts.method, facts.headers)
+    sign_in = sign_in_url(facts, record.snapshot, decision.reason) if page else ""
+    answer = refuse(decision, record.request_id, page=page, sign_in=sign_in)
     body = b"" if facts is not None and facts.method == "HEAD" else answer.body
     record.decision, record.status, record.bytes_sent = decision, answer.status, len(body)
     await send({"type": "http.response.start", "status": answer.status, "headers": answer.headers})
@@ -101,10 +119,11 @@ async def send_refusal(record: Record, decision: Decision, send: Callable[[dict[
 
 def refuse_django(request: HttpRequest, reason: Reason) -> HttpResponse:
     """The same refusal for a page or an endpoint that Django serves."""
-    request_id = getattr(request, "scope", {}).get("state", {}).get("request_id", "")
+    record: Record | None = getattr(request, "scope", {}).get("state", {}).get("record")
     headers = [(name.lower().encode(), value.encode()) for name, value in request.headers.items()]
     page = is_navigation(request.method or "", headers)
-    answer = refuse(Decision(False, reason), request_id, page=page)
+    sign_in = sign_in_url(record.facts, record.snapshot, reason) if record else ""
+    answer = refuse(Decision(False, reason), record.request_id if record else "", page=page, sign_in=sign_in)
     response = HttpResponse(answer.body, status=answer.status)
     for name, value in answer.headers:
         response[name.decode()] = value.decode()
@@ -122,6 +141,22 @@ def is_navigation(method: str, headers: RawHeaders) -> bool:
     return mode == b"navigate" if mode is not None else b"text/html" in seen.get(b"accept", b"")
 
 
+def _answer(status: int, body: bytes, request_id: str, *headers: tuple[bytes, bytes]) -> Answer:
+    common = [
+        (b"content-length", str(len(body)).encode()),
+        (b"cache-control", b"no-store"),
+        (b"vary", b"Cookie, Authorization"),
+        (b"x-request-id", request_id.encode()),
+        (b"content-security-policy", OWN_PAGES_CSP),
+        *SECURITY_HEADERS,
+    ]
+    return Answer(status, [*headers, *common], body)
+
+
+def _redirect(location: str, request_id: str) -> Answer:
+    return _answer(302, b"", request_id, (b"location", location.encode("ascii")))
+
+
 def _json_body(refusal: Refusal, reason: Reason, request_id: str) -> bytes:
     document = {
         "error": refusal.error,
@@ -133,16 +168,25 @@ def _json_body(refusal: Refusal, reason: Reason, request_id: str) -> bytes:
 
 
 def _page_body(refusal: Refusal, decision: Decision, request_id: str) -> bytes:
+    identity = decision.identity
     context = {
         "status": refusal.status,
         "message": refusal.message,
         "reason": decision.reason.value,
         "request_id": request_id,
         # Which role would do is told only to somebody who has proven who they are.
-        "missing_roles": decision.missing_roles if decision.identity is not None else (),
+        "missing_roles": decision.missing_roles if identity is not None else (),
+        "who": _known_as(identity) if identity is not None else "",
+        "sign_out_url": _LOGOUT if identity is not None and identity.credential == "session" else "",
         "sign_in_url": "",
     }
     return render_to_string("refusal.html", context).encode()
+
+
+def _known_as(identity: Identity) -> str:
+    if identity.name and identity.email:
+        return f"{identity.name} ({identity.email})"
+    return identity.name or identity.email or identity.subject
 
 
 def _explain(decision: Decision) -> RawHeaders:

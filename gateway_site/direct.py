@@ -12,7 +12,7 @@ from django.conf import settings
 
 from authgate.access_log import Record, new_request_id
 from authgate.decision import Decision, RawHeaders, Reason
-from authgate.responses import is_navigation, refuse
+from authgate.responses import is_navigation, refuse, sign_in_url
 from gateway_site import own_pages
 from gateway_site.asgi import consider, state_of
 from gateway_site.http1.cycle import Cycle
@@ -92,8 +92,9 @@ class DirectCycle(Cycle):
         if self.gone:
             return
         record = self._record
-        headers = self._request.headers
-        answer = refuse(decision, record.request_id, page=is_navigation(self._request.method, headers))
+        page = is_navigation(self._request.method, self._request.headers)
+        sign_in = sign_in_url(record.facts, record.snapshot, decision.reason) if page else ""
+        answer = refuse(decision, record.request_id, page=page, sign_in=sign_in)
         record.decision, record.status = decision, answer.status
         record.bytes_sent = 0 if self._request.method == "HEAD" else len(answer.body)
         self._log()

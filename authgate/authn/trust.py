@@ -17,7 +17,7 @@ from django.utils import timezone
 from authgate import state
 from authgate.authn.claims import LEEWAY
 from authgate.authn.keys import KeyPair, generate_key_pair, seal, unseal
-from authgate.models import RevokedToken, SigningKey
+from authgate.models import IdentityProvider, RevokedToken, SigningKey
 
 Purpose = SigningKey.Purpose
 # Clients of other makers verify RS256 everywhere. An assertion is signed for every new token, and ES256 signs
@@ -38,6 +38,7 @@ class TrustSnapshot:
     assertion_signer: KeyPair
     revoked: frozenset[str]
     jwks: bytes
+    has_providers: bool = False  # whether people can sign in anywhere
 
 
 def load_trust() -> TrustSnapshot:
@@ -53,6 +54,7 @@ def load_trust() -> TrustSnapshot:
         assertion_signer=next(iter(assertion_keys.values())),
         revoked=_load_revoked(),
         jwks=_build_jwks([*token_keys.values(), *assertion_keys.values()]),
+        has_providers=IdentityProvider.objects.filter(enabled=True).exists(),
     )
 
 
@@ -71,6 +73,7 @@ def create_signing_key(purpose: SigningKey.Purpose, algorithm: SigningKey.Algori
 
 @receiver([post_save, post_delete], sender=SigningKey)
 @receiver([post_save, post_delete], sender=RevokedToken)
+@receiver([post_save, post_delete], sender=IdentityProvider)
 def announce_change(**_: object) -> None:
     """Whoever changes such a row, every worker reloads: in the same transaction when there is one, as in admin."""
     state.bump("trust")
