@@ -31,12 +31,18 @@ help:
 	$(BIN)/python -m pip install --disable-pip-version-check -qq -r requirements-dev.txt
 	touch $@
 
+# npm writes this file last.
+PROVIDER := gateway_site/demo/provider
+$(PROVIDER)/node_modules/.package-lock.json: $(PROVIDER)/package-lock.json requirements-node.txt | .venv/.runtime
+	@.ci/provider $(abspath $(BIN)/python)
+	@test ! -e $@ || touch $@
+
 setup: .venv/.dev
 
-run: .venv/.runtime
+run: .venv/.runtime $(PROVIDER)/node_modules/.package-lock.json
 	@exec $(BIN)/python manage.py demo --port $(PORT)
 
-test: .venv/.dev packages-test
+test: .venv/.dev packages-test $(PROVIDER)/node_modules/.package-lock.json
 	@$(BIN)/python -m pytest $(ARGS)
 
 check: .venv/.dev

@@ -5,7 +5,9 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -25,6 +27,7 @@ settings.INSTALLED_APPS  # noqa: B018  loads them, which is what makes pytest-dj
 
 from tests.support.certificates import Certificates, make_certificates  # noqa: E402
 from tests.support.gateway import Gateway, make_template  # noqa: E402
+from tests.support.oidc import OpenIdProvider, ProviderUnavailable  # noqa: E402
 from tests.support.policies import demo_policy  # noqa: E402
 from tests.support.postgres import Postgres, PostgresUnavailable  # noqa: E402
 from tests.support.upstream import RecordingUpstream  # noqa: E402
@@ -79,6 +82,28 @@ def start_gateway(gateway_template: Path, upstream: RecordingUpstream, tmp_path:
     yield start
     for gateway in started:
         gateway.stop()
+
+
+StartOpenIdProvider = Callable[..., OpenIdProvider]
+
+
+@pytest.fixture
+def start_openid_provider() -> Iterator[StartOpenIdProvider]:
+    """`start_openid_provider(gateway, slug=, name=, **options of OpenIdProvider)`: where people of this gateway
+    sign in.
+    """
+    with ExitStack() as running:
+
+        def start(gateway: Gateway, *, slug: str = "main", name: str = "Main", **options: Any) -> OpenIdProvider:
+            provider = OpenIdProvider(**options)
+            running.callback(provider.remove)
+            try:
+                provider.register(gateway, slug=slug, name=name)
+                return provider.start()
+            except ProviderUnavailable as error:
+                pytest.skip(f"needs the OpenID provider: {error}")
+
+        yield start
 
 
 @pytest.fixture(scope="session")
