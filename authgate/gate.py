@@ -38,6 +38,19 @@ def decide(facts: RequestFacts, snapshot: Snapshot | None) -> Decision | Awaitab
     return _admit(facts, snapshot, entry)
 
 
+def decide_again(facts: RequestFacts, snapshot: Snapshot, before: Decision) -> Decision | Awaitable[Decision]:
+    """With another credential in `facts`. The limits that `before` counted are not counted twice."""
+    entry = before.route
+    if before.reason is Reason.RATE_LIMITED:
+        return before
+    if entry is None or before.revision != snapshot.revision:
+        return decide(facts, snapshot)
+    limit = entry.limit
+    if limit is not None and limit.per == "subject" and before.reason is Reason.TOKEN_EXPIRED:
+        return _admit_limited(facts, snapshot, entry, limit)
+    return _admit(facts, snapshot, entry)
+
+
 def _admit(facts: RequestFacts, snapshot: Snapshot, entry: RouteEntry) -> Decision:
     who = _identify(facts, snapshot, entry)
     if isinstance(who, Reason):

@@ -12,18 +12,23 @@ import django
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "gateway_site.settings")
 django.setup()
 
+from django.conf import settings
+
 from authgate.access_log import Record, new_request_id
 from authgate.decision import Decision, Reason
 from authgate.facts import FactsRefused, Received, read_facts, received_from
-from authgate.gate import decide
+from authgate.gate import decide, decide_again
 from authgate.policy import snapshot as policy_snapshot
 from authgate.responses import send_refusal
+from authgate.sessions import renewal
 from gateway_site import own_pages
 from gateway_site.lifespan import log_access, run_lifespan
 from proxy.downstream import Receive, Send
 from proxy.views import proxy_view
 
 logger = logging.getLogger(__name__)
+
+_PERSONAL = (settings.AUTHGATE_AUTH_PREFIX, "/admin", "/dashboard")  # of our own pages, those that ask who it is
 
 
 async def application(scope: dict[str, Any], receive: Receive, send: Send) -> None:
@@ -54,6 +59,9 @@ async def serve(scope: dict[str, Any], receive: Receive, send: Send, record: Rec
     decision = record.decision or consider(record, received_from(scope))
     if decision is not None and not isinstance(decision, Decision):
         decision = await decision
+    if _wants_renewal(record, decision):
+        send = await _renew(record, send)
+        decision = record.decision
     if decision is None:
         await own_pages.serve(scope, receive, send, record)
     elif decision.allowed:
@@ -82,6 +90,59 @@ def consider(record: Record, received: Received) -> Decision | Awaitable[Decisio
         return _decided(record, decision)
     record.decision = decision
     return decision
+
+
+def _wants_renewal(record: Record, decision: Decision | None) -> bool:
+    facts = record.facts
+    if facts is None or record.snapshot is None:
+        return False
+    return facts.path.startswith(_PERSONAL) if decision is None else renewal.may_be_due(decision, facts.headers)
+
+
+async def _renew(record: Record, send: Send) -> Send:
+    """A session near or past its cookie's end: the request goes on with a new cookie, and the answer carries it."""
+    facts, snapshot = record.facts, record.snapshot
+    assert facts is not None and snapshot is not None  # noqa: S101  _wants_renewal
+    due = renewal.find_due(facts.headers, snapshot.trust)
+    if due is None:
+        return send
+    try:
+        renewed = await renewal.renew(due, facts.client)
+    except renewal.RenewalFailed as error:
+        logger.warning("a session was not renewed: %s", error)
+        return send
+    if renewed is None and due.expired:
+        return send
+    # A session that is over is over at once, whatever is left of its cookie.
+    token, set_cookie = (b"", b"") if renewed is None else renewed
+    record.facts = facts._replace(headers=renewal.with_cookie(facts.headers, due.token, token))
+    if record.decision is not None:
+        await _reconsider(record, record.decision)
+    return _with_cookie(send, set_cookie) if set_cookie else send
+
+
+async def _reconsider(record: Record, before: Decision) -> None:
+    record.snapshot = snapshot = policy_snapshot.current()
+    assert record.facts is not None and snapshot is not None  # noqa: S101
+    try:
+        decision = decide_again(record.facts, snapshot, before)
+    except Exception:
+        decision = _gate_failed(record)
+    record.decision = decision if isinstance(decision, Decision) else await _decided(record, decision)
+
+
+def _with_cookie(send: Send, set_cookie: bytes) -> Send:
+    own = set_cookie.partition(b"=")[0] + b"="
+
+    async def sending(message: dict[str, Any]) -> None:
+        # What the page itself says of this cookie counts: it may have ended the session.
+        if message["type"] == "http.response.start" and not any(
+            name.lower() == b"set-cookie" and value.startswith(own) for name, value in message["headers"]
+        ):
+            message = {**message, "headers": [*message["headers"], (b"set-cookie", set_cookie)]}
+        await send(message)
+
+    return sending
 
 
 async def _decided(record: Record, deciding: Awaitable[Decision]) -> Decision:

@@ -13,6 +13,7 @@ from django.conf import settings
 from authgate.access_log import Record, new_request_id
 from authgate.decision import Decision, RawHeaders, Reason
 from authgate.responses import is_navigation, refuse, sign_in_url
+from authgate.sessions.renewal import may_be_due
 from gateway_site import own_pages
 from gateway_site.asgi import consider, state_of
 from gateway_site.http1.cycle import Cycle
@@ -43,12 +44,15 @@ def start(connection: Http1Protocol, request: RequestHead) -> Cycle:
         raise RuntimeError("the gate waits, although no limit is kept in Redis")
     if decision is not None and decision.allowed:
         assert decision.route is not None  # noqa: S101  what is allowed has a route
+        identity = decision.identity
+        if (identity is None or identity.credential == "session") and may_be_due(decision, request.headers):
+            return connection.hand_over(request, state_of(record))
         kept = current_worker().take_idle(decision.route.upstream)
         if kept is not None:
             cycle = DirectCycle(connection, request, record)
             cycle.forward(kept)
             return cycle
-    elif decision is not None and not own_pages.has_page(record):
+    elif decision is not None and not own_pages.has_page(record) and not may_be_due(decision, request.headers):
         cycle = DirectCycle(connection, request, record)
         # Not at once: a client that pipelines refused requests would drive the stack deeper with each of them.
         current_worker().loop.call_soon(cycle.refuse, decision)

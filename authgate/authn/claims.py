@@ -33,13 +33,13 @@ class VerifiedClaims:
     all: Mapping[str, Any]
 
 
-def verify_claims(claims: dict[str, Any], trust: TrustSnapshot, now: float) -> VerifiedClaims:
+def verify_claims(claims: dict[str, Any], trust: TrustSnapshot, now: float, expired_for: int = 0) -> VerifiedClaims:
     """Raises InvalidCredential. Call it only after the signature: the reasons tell what the token says."""
     if claims.get("iss") != trust.issuer:
         raise InvalidCredential(Reason.WRONG_ISSUER)
     if not _is_for(claims.get("aud"), trust.audience):
         raise InvalidCredential(Reason.WRONG_AUDIENCE)
-    expires_at = _verify_times(claims, now)
+    expires_at = _verify_times(claims, now, expired_for)
     token_id = _text(claims, "jti")
     if token_id in trust.revoked:
         raise InvalidCredential(Reason.TOKEN_REVOKED)
@@ -65,14 +65,14 @@ def _is_for(audience: object, ours: str) -> bool:
     return audience == ours
 
 
-def _verify_times(claims: dict[str, Any], now: float) -> int:
+def _verify_times(claims: dict[str, Any], now: float, expired_for: int) -> int:
     expires_at, issued_at, not_before = claims.get("exp"), claims.get("iat"), claims.get("nbf", 0)
     # Exactly int: JSON's true is an int to Python, 1e300 is a float, and "9999" is neither.
     if type(expires_at) is not int or type(issued_at) is not int or type(not_before) is not int:
         raise InvalidCredential(Reason.INVALID_TOKEN)
     if not 0 < expires_at <= LATEST or issued_at < 0 or not_before < 0:
         raise InvalidCredential(Reason.INVALID_TOKEN)
-    if expires_at <= now:
+    if expires_at + expired_for <= now:
         raise InvalidCredential(Reason.TOKEN_EXPIRED)
     if max(issued_at, not_before) > now + LEEWAY:
         raise InvalidCredential(Reason.TOKEN_NOT_YET_VALID)

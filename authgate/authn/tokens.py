@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from authgate.authn.trust import TrustSnapshot
 
 MAX_TTL = 366 * 24 * 3600  # a machine's token is renewed at least once a year, and no revocation ends before that
-RESERVED_CLAIMS = frozenset(("iss", "sub", "aud", "iat", "nbf", "exp", "jti", "roles", "email", "name"))
+RESERVED_CLAIMS = frozenset(("iss", "sub", "aud", "iat", "nbf", "exp", "jti", "sid", "roles", "email", "name"))
 _HEADER_MEMBERS = frozenset(("alg", "kid", "typ"))
 
 
@@ -56,9 +56,13 @@ def mint(
     email: str = "",
     name: str = "",
     roles: Iterable[str] = (),
+    session: str = "",
     extra_claims: Mapping[str, Any] = MappingProxyType({}),
 ) -> str:
-    """Raises ClaimRefused for whatever `verify` would refuse, save that another audience may be named."""
+    """Raises ClaimRefused for whatever `verify` would refuse, save that another audience may be named.
+
+    All tokens of a `session` have its ID, so that one revocation refuses them all.
+    """
     claims = {
         **extra_claims,
         "iss": trust.issuer,
@@ -66,10 +70,11 @@ def mint(
         "aud": trust.audience if audience is None else audience,
         "iat": now,
         "exp": now + ttl,
-        "jti": secrets.token_urlsafe(16),
+        "jti": session or secrets.token_urlsafe(16),
         "roles": sorted(set(roles)),
         "email": email,
         "name": name,
+        **({"sid": session} if session else {}),
     }
     _check_mintable(claims, extra_claims, audience)
     try:
@@ -87,8 +92,13 @@ def sign_payload(payload: bytes, key: KeyPair, kind: Kind) -> str:
     return write_compact(header, payload, key.sign)
 
 
-def verify(unverified_token: bytes, trust: TrustSnapshot, kind: Kind, now: float) -> VerifiedClaims:
-    """Raises InvalidCredential. Until the signature is proven the reasons tell nothing of what the token says."""
+def verify(
+    unverified_token: bytes, trust: TrustSnapshot, kind: Kind, now: float, *, expired_for: int = 0
+) -> VerifiedClaims:
+    """Raises InvalidCredential. Until the signature is proven the reasons tell nothing of what the token says.
+
+    `expired_for` seconds may have passed since its end: such a token proves who may ask for another one, no more.
+    """
     try:
         token = read_compact(unverified_token)
         key = _choose_key(token.unverified_header, trust, kind)
@@ -97,7 +107,7 @@ def verify(unverified_token: bytes, trust: TrustSnapshot, kind: Kind, now: float
         claims = read_object(token.unverified_payload)
     except NotCompact as error:
         raise InvalidCredential(Reason.INVALID_TOKEN) from error
-    return verify_claims(claims, trust, now)
+    return verify_claims(claims, trust, now, expired_for)
 
 
 def _choose_key(unverified_header: dict[str, Any], trust: TrustSnapshot, kind: Kind) -> KeyPair:

@@ -41,6 +41,11 @@ class GrantRules:
         }
         return self._everybody | granted
 
+    def asked_of(self, claims: Mapping[str, Any]) -> dict[str, Any]:
+        """Of many claims the few that give the same roles: only values that some grant names."""
+        asked = {claim: _asked(grants, claims[claim]) for claim, grants in self._by_claim.items() if claim in claims}
+        return {claim: value for claim, value in asked.items() if value not in (None, [])}
+
 
 def evaluate_access(entry: RouteEntry, identity: Identity | None) -> Reason:
     """PUBLIC, AUTHENTICATED or ROLE let the caller in; every other answer refuses."""
@@ -56,6 +61,20 @@ def _holds(when: When, value: Any) -> bool:
     if when.contains is not None:
         return any(_same(item, when.contains) for item in _items(when.claim, value))
     return when.equals is not None and _same(value, when.equals)
+
+
+def _asked(grants: list[Grant], value: Any) -> Any:
+    if any(grant.when.equals is not None and _same(value, grant.when.equals) for grant in grants):
+        return value
+    return [
+        wanted for wanted in _wanted(grants) if any(_same(item, wanted) for item in _items(grants[0].when.claim, value))
+    ]
+
+
+def _wanted(grants: list[Grant]) -> list[str | int]:
+    return [
+        *{(type(wanted), wanted): wanted for grant in grants if (wanted := grant.when.contains) is not None}.values()
+    ]
 
 
 def _items(claim: str, value: Any) -> Iterable[Any]:

@@ -1,0 +1,94 @@
+"""The session cookie: a token of a few minutes that stands for a Session row."""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from django.conf import settings
+
+from authgate.authn.claims import is_safe_text
+from authgate.authn.tokens import RESERVED_CLAIMS, Kind, mint
+
+if TYPE_CHECKING:
+    from authgate.models import Session
+    from authgate.policy.snapshot import Snapshot
+
+logger = logging.getLogger(__name__)
+
+SESSION_COOKIE_SECONDS = 300
+# Browsers drop a cookie above 4096 bytes, and drop it silently: signed and in base64 this stays below.
+PAYLOAD_BYTES = 2048
+_FIXED_BYTES = 160  # times, sid twice and the members' names
+_TEXT_BYTES = 256
+
+
+def cookie_for(session: Session, snapshot: Snapshot) -> str:
+    """The value of a Set-Cookie header. Raises ClaimRefused for a subject that no token can carry."""
+    left = int(session.expires_at.timestamp() - time.time())
+    return set_cookie(mint_cookie(session, snapshot), left)
+
+
+def clear_cookie() -> str:
+    return set_cookie("", 0)
+
+
+def set_cookie(value: str, seconds: int) -> str:
+    secure = "; Secure" if settings.SESSION_COOKIE_SECURE else ""
+    name = settings.AUTHGATE_SESSION_COOKIE
+    return f"{name}={value}; Max-Age={max(seconds, 0)}; Path=/; HttpOnly; SameSite=Lax{secure}"
+
+
+def mint_cookie(session: Session, snapshot: Snapshot) -> str:
+    now = int(time.time())
+    person, trust = session.person, snapshot.trust
+    email, name = _bounded(person.email), _bounded(person.name)
+    taken = _FIXED_BYTES + sum(len(_json(text)) for text in (trust.issuer, trust.audience, person.subject, email, name))
+    return mint(
+        trust,
+        person.subject,
+        kind=Kind.SESSION,
+        now=now,
+        ttl=_seconds(session, now),
+        email=email,
+        name=name,
+        session=session.sid,
+        extra_claims=_carried(session, snapshot, PAYLOAD_BYTES - taken),
+    )
+
+
+def _seconds(session: Session, now: int) -> int:
+    # Somebody is seen when the cookie is renewed, so it must not outlive the idle limit.
+    left = int(session.expires_at.timestamp()) - now
+    return max(1, min(SESSION_COOKIE_SECONDS, session.person.provider.session_idle, left))
+
+
+def _carried(session: Session, snapshot: Snapshot, budget: int) -> dict[str, Any]:
+    """What the grants ask about, as much as there is room for: what is left out grants nothing."""
+    provider_claims = {name: value for name, value in session.claims.items() if name not in RESERVED_CLAIMS}
+    asked = snapshot.grants.asked_of(provider_claims)
+    carried: dict[str, Any] = {}
+    for name, part in _parts(asked):
+        budget -= len(_json(part)) + 1 + (0 if name in carried else len(_json(name)) + 4)
+        if budget < 0:
+            logger.warning("the claims of %s do not fit into a cookie: %s is cut", session.person.subject, name)
+            break
+        carried[name] = [*carried.get(name, []), part] if isinstance(asked[name], list) else part
+    return carried
+
+
+def _parts(claims: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    for name, value in claims.items():
+        for part in value if isinstance(value, list) else (value,):
+            yield name, part
+
+
+def _bounded(text: str) -> str:
+    return text if is_safe_text(text) and len(_json(text)) <= _TEXT_BYTES else ""
+
+
+def _json(value: Any) -> bytes:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode("utf-8")

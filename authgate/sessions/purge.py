@@ -1,0 +1,37 @@
+"""Rows that mean nothing any more, removed now and then by whoever signs in."""
+
+from __future__ import annotations
+
+import time
+from datetime import timedelta
+
+from django.db import connection, transaction
+from django.db.models import Q
+from django.utils import timezone
+
+from authgate.models import RevokedToken, Session, UsedOnce
+
+KEPT_FOR = timedelta(days=30)  # who was signed in, from where: for whoever looks into an incident
+_REVOCATIONS_KEPT_FOR = timedelta(days=1)
+_EVERY_SECONDS = 3600.0
+
+_next_at = 0.0
+
+
+def purge_sometimes() -> None:
+    global _next_at
+    if time.monotonic() >= _next_at:
+        _next_at = time.monotonic() + _EVERY_SECONDS
+        purge()
+
+
+def purge() -> None:
+    now = timezone.now()
+    with transaction.atomic():
+        Session.objects.filter(Q(ended_at__lt=now - KEPT_FOR) | Q(expires_at__lt=now - KEPT_FOR)).delete()
+        UsedOnce.objects.filter(expires_at__lt=now).delete()
+        # Not through the ORM, whose signals would make every worker load its trust again for each row.
+        table = connection.ops.quote_name(RevokedToken._meta.db_table)
+        before = connection.ops.adapt_datetimefield_value(now - _REVOCATIONS_KEPT_FOR)
+        with connection.cursor() as cursor:
+            cursor.execute(f"DELETE FROM {table} WHERE expires_at < %s", [before])  # noqa: S608

@@ -1,0 +1,185 @@
+"""A session cookie near or past its end becomes a new one, while its session lives. What the front door calls.
+
+The database is asked in threads, and only after our signature has proven that we gave out this cookie.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import OrderedDict
+from contextlib import suppress
+from typing import NamedTuple
+
+from django.db import Error as DatabaseProblem
+from django.utils import timezone
+
+from authgate.authn.credentials import find_credential
+from authgate.authn.tokens import MAX_TTL, Kind, verify
+from authgate.authn.trust import TrustSnapshot
+from authgate.decision import Decision, Headers, InvalidCredential, Reason
+from authgate.models import Session
+from authgate.policy import snapshot as policy_snapshot
+from authgate.sessions.cookie import mint_cookie, set_cookie
+from authgate.sessions.refresh import is_due, refresh
+from authgate.threads import Threads, TooBusy
+
+logger = logging.getLogger(__name__)
+
+RENEW_BEFORE = 60  # seconds before the cookie's end, or half its life when that is less
+_EXPIRED_WAIT, _ALIVE_WAIT = 12.0, 2.0
+_REFRESH_WAIT = 10.0
+# For tabs that still send the old cookie, and for whoever sends that of an ended session again and again.
+_REMEMBERED_SECONDS, _REMEMBERED = 10.0, 4096
+_MAX_FLIGHTS = 1024
+
+_rows = Threads("sessions", 4)
+_turns = asyncio.Semaphore(32)  # within the places of those threads
+# A provider that hangs keeps these busy, and renewal goes on without it.
+_providers = Threads("refresh", 8)
+_flights: dict[str, asyncio.Task[Renewed | None]] = {}
+_recent: OrderedDict[str, tuple[float, Renewed | None]] = OrderedDict()
+
+
+class Renewed(NamedTuple):
+    token: bytes
+    set_cookie: bytes
+
+
+class Due(NamedTuple):
+    """A cookie of ours that wants to be renewed."""
+
+    sid: str
+    token: bytes
+    expired: bool
+
+
+class RenewalFailed(Exception):
+    """The database or time: whether the session lives is not known."""
+
+
+def may_be_due(decision: Decision, headers: Headers) -> bool:
+    """The cheap question, for every request that could; `find_due` knows."""
+    identity = decision.identity
+    if identity is not None:
+        return identity.credential == "session" and identity.expires_at - time.time() < RENEW_BEFORE
+    if decision.reason is not Reason.TOKEN_EXPIRED and decision.reason is not Reason.PUBLIC:
+        return False
+    found = headers.credential
+    return found is not None and found[1] is not None and found[1].kind is Kind.SESSION
+
+
+def find_due(headers: Headers, trust: TrustSnapshot) -> Due | None:
+    with suppress(InvalidCredential):
+        found = find_credential(headers, trust.session_cookie)
+        if found is None or found.kind is not Kind.SESSION:
+            return None
+        now = time.time()
+        claims = verify(found.unverified_token, trust, Kind.SESSION, now, expired_for=MAX_TTL)
+        if claims.all.get("sid") != claims.token_id:
+            return None  # an access token that a browser carries
+        left = claims.expires_at - now
+        if left < min(RENEW_BEFORE, (claims.expires_at - claims.all["iat"]) / 2):
+            return Due(claims.token_id, found.unverified_token, left <= 0)
+    return None
+
+
+async def renew(due: Due, address: str) -> Renewed | None:
+    """None: the session is over. Raises RenewalFailed. Requests of one session share one renewal."""
+    remembered = _recent.get(due.sid)
+    if remembered is not None and remembered[0] > time.monotonic():
+        return remembered[1]
+    flight = _flights.get(due.sid) or _take_off(due.sid, address)
+    try:
+        # A client that leaves must not take the renewal of the others with it.
+        async with asyncio.timeout(_EXPIRED_WAIT if due.expired else _ALIVE_WAIT):
+            return await asyncio.shield(flight)
+    except TimeoutError as error:
+        raise RenewalFailed("took too long") from error
+
+
+def with_cookie(headers: Headers, old: bytes, new: bytes) -> Headers:
+    return Headers((name, value.replace(old, new) if name == b"cookie" else value) for name, value in headers)
+
+
+def _take_off(sid: str, address: str) -> asyncio.Task[Renewed | None]:
+    if len(_flights) >= _MAX_FLIGHTS:
+        raise RenewalFailed("too many at once")
+    flight = _flights[sid] = asyncio.get_running_loop().create_task(_renew(sid, address))
+
+    def landed(task: asyncio.Task[Renewed | None]) -> None:
+        _flights.pop(sid, None)
+        if not task.cancelled() and task.exception() is not None:
+            logger.warning("a session was not renewed: %s", task.exception())
+
+    flight.add_done_callback(landed)
+    return flight
+
+
+async def _renew(sid: str, address: str) -> Renewed | None:
+    try:
+        async with _turns:
+            session = await _rows.run(seen, sid, address)
+        if session is not None and is_due(session, timezone.now()):
+            session = await _refreshed(session)
+        renewed = None
+        if session is not None:
+            async with _turns:
+                renewed = await _rows.run(_mint, session)
+    except DatabaseProblem as error:
+        raise RenewalFailed(f"database: {error}") from error
+    _remember(sid, renewed)
+    return renewed
+
+
+async def _refreshed(session: Session) -> Session | None:
+    """The session as it is, when the provider takes long: the answer is for the next renewal."""
+    asking = asyncio.ensure_future(_providers.run(refresh, session))
+    asking.add_done_callback(_log_failure)
+    done, _ = await asyncio.wait((asking,), timeout=_REFRESH_WAIT)
+    return asking.result() if done and asking.exception() is None else session
+
+
+def _log_failure(asking: asyncio.Future[Session | None]) -> None:
+    error = None if asking.cancelled() else asking.exception()
+    if error is not None:
+        logger.warning("a session was not refreshed: %s", error, exc_info=None if _is_outage(error) else error)
+
+
+def _is_outage(error: BaseException) -> bool:
+    return isinstance(error, DatabaseProblem | TooBusy)
+
+
+def _remember(sid: str, renewed: Renewed | None) -> None:
+    while len(_recent) >= _REMEMBERED:
+        _recent.popitem(last=False)
+    _recent[sid] = (time.monotonic() + _REMEMBERED_SECONDS, renewed)
+    _recent.move_to_end(sid)
+
+
+def seen(sid: str, address: str) -> Session | None:
+    """The session, if it lives; and it was used now."""
+    now = timezone.now()
+    session = Session.objects.select_related("person__provider").filter(sid=sid).first()
+    if session is None or not is_live(session):
+        return None
+    # It may have ended since it was read.
+    live = Session.objects.filter(sid=sid, ended_at=None).update(last_seen_at=now, address=address[:64])
+    return session if live else None
+
+
+def is_live(session: Session) -> bool:
+    now, person = timezone.now(), session.person
+    idle = (now - session.last_seen_at).total_seconds()
+    in_time = session.expires_at > now and idle < person.provider.session_idle
+    return session.ended_at is None and in_time and person.is_active and person.provider.enabled
+
+
+def _mint(session: Session) -> Renewed:
+    snapshot = policy_snapshot.current()
+    if snapshot is None:
+        raise RenewalFailed("no policy is loaded")
+    token = mint_cookie(session, snapshot)
+    left = int(session.expires_at.timestamp() - time.time())
+    return Renewed(token.encode("ascii"), set_cookie(token, left).encode("ascii"))

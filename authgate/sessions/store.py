@@ -1,0 +1,166 @@
+"""Sessions as rows: beginning and ending them. How their cookie looks is written in `cookie`."""
+
+from __future__ import annotations
+
+import json
+import secrets
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from django.db import transaction
+from django.db.models import QuerySet
+from django.utils import timezone
+
+from authgate import state
+from authgate.authn.claims import is_safe_text
+from authgate.models import IdentityProvider, Person, RevokedToken, Session
+from authgate.sealing import seal_text
+from authgate.sessions.cookie import clear_cookie, cookie_for
+from authgate.sessions.purge import purge_sometimes
+
+if TYPE_CHECKING:
+    from authgate.oidc.claims import ProvenPerson
+    from authgate.oidc.provider import TokenSet
+
+__all__ = ["clear_cookie", "cookie_for", "end", "end_all", "end_others", "live_sessions", "start"]
+
+# Longer than any cookie lives: afterwards the row alone refuses.
+REVOKED_FOR = timedelta(minutes=10)
+_CLAIM_BYTES = 64 * 1024
+_LEAST_BETWEEN_REFRESHES = 60
+_DEFAULT_BETWEEN_REFRESHES = 3600
+
+
+def start(
+    proven: ProvenPerson,
+    tokens: TokenSet,
+    provider: IdentityProvider,
+    *,
+    address: str,
+    user_agent: str,
+    replaces: str | None,
+) -> Session:
+    """A new session ID at every sign-in; `replaces` names the one this browser had. Raises ProviderError."""
+    from authgate.oidc.provider import ProviderError
+
+    purge_sometimes()
+    if not is_safe_text(f"{provider.slug}|{proven.subject}"):
+        raise ProviderError("not_allowed", "the provider's subject is too long or holds characters that are not text")
+    now = timezone.now()
+    with transaction.atomic():
+        person = _person(proven, provider, now)
+        if replaces:
+            end(replaces, "signed in again")
+        session = Session(
+            sid=secrets.token_urlsafe(32),
+            person=person,
+            created_at=now,
+            last_seen_at=now,
+            expires_at=now + timedelta(seconds=provider.session_lifetime),
+            address=_storable(address, 64),
+            user_agent=_storable(user_agent, 400),
+        )
+        fill(session, proven, tokens, now)
+        session.save(force_insert=True)
+    return session
+
+
+def fill(session: Session, proven: ProvenPerson, tokens: TokenSet, now: datetime) -> None:
+    """What the provider said, at sign-in or since. A refreshed answer without a token leaves the one that is there."""
+    session.claims = storable_claims(proven.claims)
+    provider_sid = proven.claims.get("sid")
+    if isinstance(provider_sid, str) and is_safe_text(provider_sid):
+        session.provider_sid = provider_sid
+    if tokens.id_token:
+        session.sealed_id_token = seal_text(tokens.id_token, purpose="id token", place=session.sid)
+    if tokens.refresh_token:
+        session.sealed_refresh_token = seal_text(tokens.refresh_token, purpose="refresh token", place=session.sid)
+    session.refresh_at = next_refresh(tokens, now) if session.sealed_refresh_token else None
+
+
+def next_refresh(tokens: TokenSet, now: datetime) -> datetime:
+    seconds = tokens.expires_in or _DEFAULT_BETWEEN_REFRESHES
+    return now + timedelta(seconds=min(max(seconds, _LEAST_BETWEEN_REFRESHES), 24 * 3600))
+
+
+def end(sid: str, reason: str) -> bool:
+    """False: there was no such session, or it had ended."""
+    return _end(Session.objects.filter(sid=sid), reason) > 0
+
+
+def end_others(person: Person, keep_sid: str, reason: str = "signed out elsewhere") -> int:
+    return _end(Session.objects.filter(person=person).exclude(sid=keep_sid), reason)
+
+
+def end_all(person: Person, reason: str) -> int:
+    return _end(Session.objects.filter(person=person), reason)
+
+
+def end_where(reason: str, **conditions: Any) -> int:
+    return _end(Session.objects.filter(**conditions), reason)
+
+
+def live_sessions(person: Person) -> list[Session]:
+    """The idle limit included; latest first."""
+    now = timezone.now()
+    idle_since = now - timedelta(seconds=person.provider.session_idle)
+    return list(Session.objects.filter(person=person, ended_at=None, expires_at__gt=now, last_seen_at__gt=idle_since))
+
+
+def _end(sessions: QuerySet[Session], reason: str) -> int:
+    """The row ends renewal, the revocation ends the cookie that is out: both or neither."""
+    now = timezone.now()
+    with transaction.atomic():
+        # One after the other, in one order: two that end the same sessions wait for each other here.
+        state.lock("trust")
+        sids = list(sessions.filter(ended_at=None).values_list("sid", flat=True))
+        if not sids:
+            return 0
+        Session.objects.filter(sid__in=sids).update(
+            ended_at=now, end_reason=reason[:40], sealed_refresh_token="", sealed_id_token="", refresh_at=None
+        )
+        RevokedToken.objects.bulk_create(
+            [RevokedToken(jti=sid, expires_at=now + REVOKED_FOR, reason=f"session: {reason}"[:200]) for sid in sids],
+            ignore_conflicts=True,
+        )
+        state.bump("trust")
+    return len(sids)
+
+
+def _person(proven: ProvenPerson, provider: IdentityProvider, now: datetime) -> Person:
+    person, _ = Person.objects.get_or_create(provider=provider, provider_subject=proven.subject)
+    # Whoever deactivates this person now waits for the session, and then ends it with the others.
+    person = Person.objects.select_for_update().get(pk=person.pk)
+    if not person.is_active:
+        from authgate.oidc.provider import ProviderError
+
+        raise ProviderError("not_allowed", f"{person.subject} is deactivated")
+    person.provider = provider
+    describe(person, proven)
+    person.last_login_at = now
+    person.save(update_fields=["email", "name", "last_login_at"])
+    return person
+
+
+def describe(person: Person, proven: ProvenPerson) -> None:
+    person.email = proven.email if is_safe_text(proven.email) else ""
+    person.name = proven.name if is_safe_text(proven.name) else ""
+
+
+def storable_claims(claims: dict[str, Any]) -> dict[str, Any]:
+    """Without what a database would refuse (NUL, half a surrogate pair, NaN), and bounded."""
+    kept: dict[str, Any] = {}
+    left = _CLAIM_BYTES
+    for name, value in claims.items():
+        try:
+            text = json.dumps([name, value], ensure_ascii=False, allow_nan=False)
+            left -= len(text.encode("utf-8"))
+        except (ValueError, RecursionError):
+            continue
+        if left >= 0 and "\\u0000" not in text:
+            kept[name] = value
+    return kept
+
+
+def _storable(text: str, length: int) -> str:
+    return text.encode("utf-8", "replace").decode("utf-8").replace("\x00", "")[:length]
