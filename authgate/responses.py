@@ -67,7 +67,7 @@ _HEALED_BY_SIGNING_IN = frozenset((Reason.NO_CREDENTIAL, *_CREDENTIAL_REASONS))
 _LOGIN = f"{settings.AUTHGATE_AUTH_PREFIX}/login"
 _LOGOUT = f"{settings.AUTHGATE_AUTH_PREFIX}/logout"
 # The target travels in a cookie during the login, and in the provider's own pages.
-_MAX_NEXT = 2048
+_MAX_NEXT = 2000
 
 
 class Answer(NamedTuple):

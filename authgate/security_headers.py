@@ -21,3 +21,9 @@ OWN_PAGES_CSP: bytes = (
     b"default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; font-src 'self'; "
     b"connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 )
+
+
+def framed_by(origins: list[str]) -> str:
+    """The policy of an empty page that these origins may show in a frame."""
+    ancestors = " ".join(origins) or "'none'"
+    return f"default-src 'none'; base-uri 'none'; frame-ancestors {ancestors}"

@@ -1,0 +1,106 @@
+"""Who I am, what I may open, and where I am signed in."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import render
+from django.views.decorators.http import require_safe
+
+from authgate import responses
+from authgate.decision import Identity, Reason
+from authgate.models import Session
+from authgate.policy.rules import evaluate_access
+from authgate.policy.snapshot import Snapshot
+from authgate.policy.table import RouteEntry
+from authgate.sessions import store
+from authgate.sign_in_pages import AUTH, facts_of, failure_page, identity_of, session_id, snapshot_of
+from authgate.threads import TooBusy, database_threads
+
+MOST_ROUTES = 200
+_BROWSERS = (
+    ("Edg", "Edge"), ("OPR/", "Opera"), ("SamsungBrowser/", "Samsung Internet"), ("Firefox/", "Firefox"),
+    ("FxiOS/", "Firefox"), ("CriOS/", "Chrome"), ("Chrome/", "Chrome"), ("Safari/", "Safari"),
+)  # fmt: skip
+_SYSTEMS = (
+    ("Windows", "Windows"), ("Android", "Android"), ("iPhone", "iPhone"), ("iPad", "iPad"), ("CrOS", "ChromeOS"),
+    ("Mac OS X", "macOS"), ("Linux", "Linux"),
+)  # fmt: skip
+_LET_IN = (Reason.PUBLIC, Reason.AUTHENTICATED, Reason.ROLE)
+
+
+class Door(NamedTuple):
+    """A route somebody may open."""
+
+    name: str
+    place: str
+    url: str  # empty: no single address
+
+
+class SignedIn(NamedTuple):
+    """A session as its person sees it."""
+
+    session: Session
+    device: str
+    is_this: bool
+
+
+@require_safe
+async def dashboard(request: HttpRequest) -> HttpResponse:
+    identity, snapshot = identity_of(request), snapshot_of(request)
+    error: Reason | None = request.identity_error  # type: ignore[attr-defined]
+    if identity is None or snapshot is None:
+        return responses.refuse_django(request, error or Reason.NO_CREDENTIAL)
+    sid = session_id(request)
+    try:
+        sessions = await database_threads.run(_sessions_with, sid) if sid else []
+    except TooBusy:
+        return failure_page(request, "busy")
+    doors = _doors(request, identity, snapshot)
+    context = {
+        "identity": identity,
+        "roles": sorted(identity.roles),
+        "doors": doors[:MOST_ROUTES],
+        "more_doors": max(0, len(doors) - MOST_ROUTES),
+        "sessions": sessions,
+        "has_session": sid is not None,
+        "logout_url": f"{AUTH}/logout",
+        "end_url": f"{AUTH}/sessions/end",
+    }
+    return render(request, "dashboard.html", context)
+
+
+def _doors(request: HttpRequest, identity: Identity, snapshot: Snapshot) -> list[Door]:
+    pairs = zip(snapshot.document.routes, snapshot.table.entries, strict=True)
+    entries = [entry for route, entry in pairs if not route.methods or "GET" in route.methods]
+    return [_door(request, entry) for entry in entries if evaluate_access(entry, identity) in _LET_IN]
+
+
+def _door(request: HttpRequest, entry: RouteEntry) -> Door:
+    place = f"{entry.host}{entry.path}"
+    if entry.host.startswith("*"):
+        return Door(entry.name, place, "")
+    if not entry.host:
+        return Door(entry.name, place, entry.path)
+    facts = facts_of(request)
+    port = "" if facts.authority.port is None else f":{facts.authority.port}"
+    return Door(entry.name, place, f"{facts.scheme}://{entry.host}{port}{entry.path}")
+
+
+def _sessions_with(sid: str) -> list[SignedIn]:
+    """This one first."""
+    own = Session.objects.select_related("person__provider").filter(sid=sid).first()
+    if own is None:
+        return []
+    sessions = sorted(store.live_sessions(own.person), key=lambda session: session.sid != sid)
+    return [SignedIn(session, _device(session.user_agent), session.sid == sid) for session in sessions]
+
+
+def _device(user_agent: str) -> str:
+    """Enough to know one's own again: browsers claim to be each other, so the more particular name comes first."""
+    browser = next((name for mark, name in _BROWSERS if mark in user_agent), "")
+    system = next((name for mark, name in _SYSTEMS if mark in user_agent), "")
+    if not browser:
+        return user_agent[:60] or "Unknown browser"
+    return f"{browser} on {system}" if system else browser

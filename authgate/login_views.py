@@ -1,0 +1,157 @@
+"""Signing in: away to the identity provider, and back from it. Nothing here is ever gone round twice."""
+
+from __future__ import annotations
+
+import logging
+from typing import NamedTuple
+
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.shortcuts import render
+from django.views.decorators.http import require_GET, require_safe
+
+from authgate.models import IdentityProvider
+from authgate.oidc.login import begin, complete
+from authgate.oidc.provider import ProviderError
+from authgate.policy.snapshot import Snapshot
+from authgate.sessions import store
+from authgate.sign_in_pages import (
+    ARRIVED_COOKIE,
+    add_cookies,
+    arrived_cookie,
+    checked_next,
+    facts_of,
+    failure_page,
+    identity_of,
+    login_url,
+    next_of,
+    origin_of,
+    record_of,
+    refuse_flood,
+    session_id,
+    snapshot_of,
+)
+from authgate.threads import TooBusy, database_threads, provider_threads
+
+logger = logging.getLogger(__name__)
+
+
+class Arrival(NamedTuple):
+    next_path: str
+    set_cookies: list[str]
+
+
+@require_safe
+async def login(request: HttpRequest) -> HttpResponse:
+    refusal = _refuse_bystander(request) or await refuse_flood(request, "login")
+    if refusal is not None:
+        return refusal
+    next_path = next_of(request)
+    if identity_of(request) is not None:
+        return HttpResponseRedirect(next_path)
+    try:
+        return await _choose(request, next_path)
+    except TooBusy:
+        return failure_page(request, "busy", next_path)
+
+
+@require_GET
+async def callback(request: HttpRequest, slug: str = "") -> HttpResponse:
+    response = await _callback(request, slug)
+    # The address holds a code: it is told to nobody.
+    response["Referrer-Policy"] = "no-referrer"
+    return response
+
+
+async def _choose(request: HttpRequest, next_path: str) -> HttpResponse:
+    providers = await database_threads.run(_enabled)
+    wanted = request.GET.get("provider", "")
+    if not providers:
+        return failure_page(request, "no_provider", next_path)
+    if wanted and wanted not in {provider.slug for provider in providers}:
+        return failure_page(request, "unknown_provider", next_path)
+    if not wanted and ARRIVED_COOKIE in request.COOKIES:
+        response = failure_page(request, "cookies_refused", next_path)
+        return add_cookies(response, [arrived_cookie(seconds=0)])
+    if wanted or len(providers) == 1:
+        chosen = next(provider for provider in providers if wanted in ("", provider.slug))
+        return await _begin(request, chosen, next_path)
+    choices = [(provider.name, f"{login_url(next_path)}&provider={provider.slug}") for provider in providers]
+    return render(request, "sign_in.html", {"choices": choices})
+
+
+async def _begin(request: HttpRequest, provider: IdentityProvider, next_path: str) -> HttpResponse:
+    try:
+        begun = await provider_threads.run(begin, provider, origin_of(request), next_path, request.COOKIES)
+    except ProviderError as error:
+        _log(request, provider.slug, error)
+        return failure_page(request, error.code, next_path)
+    return add_cookies(HttpResponseRedirect(begun.location), begun.set_cookies)
+
+
+async def _callback(request: HttpRequest, slug: str) -> HttpResponse:
+    refusal = _refuse_prefetch(request) or await refuse_flood(request, "callback")
+    if refusal is not None:
+        return refusal
+    snapshot = snapshot_of(request)
+    if snapshot is None:
+        return failure_page(request, "provider_unavailable")
+    try:
+        arrival = await provider_threads.run(_arrive, request, slug, snapshot)
+    except ProviderError as error:
+        return _not_arrived(request, slug, error)
+    except TooBusy:
+        return failure_page(request, "busy")
+    response = HttpResponseRedirect(checked_next(request, arrival.next_path))
+    return add_cookies(response, [*arrival.set_cookies, arrived_cookie()])
+
+
+def _arrive(request: HttpRequest, slug: str, snapshot: Snapshot) -> Arrival:
+    completed = complete(slug or _only_slug(), origin_of(request), request.GET, request.COOKIES)
+    session = store.start(
+        completed.proven,
+        completed.tokens,
+        completed.provider,
+        address=facts_of(request).client,
+        user_agent=request.headers.get("User-Agent", ""),
+        replaces=session_id(request),
+    )
+    return Arrival(completed.next, [*completed.set_cookies, store.cookie_for(session, snapshot)])
+
+
+def _not_arrived(request: HttpRequest, slug: str, error: ProviderError) -> HttpResponse:
+    _log(request, slug, error)
+    next_path = checked_next(request, error.next)
+    if error.code == "login_expired" and identity_of(request) is not None:
+        # The browser's back button leads here.
+        response = render(request, "signed_in_already.html", {"identity": identity_of(request), "next": next_path})
+    else:
+        response = failure_page(request, error.code, next_path)
+    return add_cookies(response, error.set_cookies)
+
+
+def _refuse_bystander(request: HttpRequest) -> HttpResponse | None:
+    """Pictures, frames and whoever only asks for the head take no part in a sign-in."""
+    if request.method == "HEAD" or request.headers.get("Sec-Fetch-Dest", "document") != "document":
+        return HttpResponse(status=204)
+    return _refuse_prefetch(request)
+
+
+def _refuse_prefetch(request: HttpRequest) -> HttpResponse | None:
+    # Not 204: a browser would keep that, and show it to whoever follows the link. It forgets a failure and asks again.
+    purposes = ("Sec-Purpose", "Purpose", "X-Purpose", "X-Moz")
+    asked_ahead = any("pre" in request.headers.get(name, "").lower() for name in purposes)
+    return HttpResponse(status=503) if asked_ahead else None
+
+
+def _enabled() -> list[IdentityProvider]:
+    return list(IdentityProvider.objects.filter(enabled=True))
+
+
+def _only_slug() -> str:
+    providers = _enabled()
+    return providers[0].slug if len(providers) == 1 else ""
+
+
+def _log(request: HttpRequest, slug: str, error: ProviderError) -> None:
+    request_id = record_of(request).request_id
+    logger.warning("sign-in at %s failed: %s: %s (request %s)", slug, error.code, error.detail, request_id)

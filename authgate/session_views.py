@@ -1,0 +1,165 @@
+"""Signing out: here, at the provider, from elsewhere. A session that has ended here stays ended whatever follows."""
+
+from __future__ import annotations
+
+import logging
+from urllib.parse import urlsplit
+
+from django.conf import settings
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, QueryDict
+from django.shortcuts import render
+from django.views.decorators.csrf import csrf_exempt
+from django.views.decorators.http import require_GET, require_http_methods, require_POST
+
+from authgate import responses
+from authgate.cross_site import is_cross_site
+from authgate.decision import Reason
+from authgate.models import IdentityProvider, Session
+from authgate.oidc import logout as provider_logout
+from authgate.oidc.provider import ProviderError
+from authgate.security_headers import framed_by
+from authgate.sessions import store
+from authgate.sign_in_pages import (
+    AUTH,
+    add_cookies,
+    arrived_cookie,
+    checked_next,
+    facts_of,
+    failure_page,
+    identity_of,
+    login_url,
+    next_of,
+    session_id,
+)
+from authgate.threads import TooBusy, database_threads, provider_threads
+
+logger = logging.getLogger(__name__)
+
+MAX_LOGOUT_BODY = 64 * 1024
+
+
+# Forms of ours stand on pages that Django does not make as well, so they carry no token of its; the gate's own rule
+# about other sites decides, as it does for every service behind it.
+@csrf_exempt
+@require_http_methods(["GET", "HEAD", "POST"])
+async def logout(request: HttpRequest) -> HttpResponse:
+    if request.method != "POST":
+        return render(request, "sign_out.html", {"identity": identity_of(request), "action": f"{AUTH}/logout"})
+    if is_cross_site(facts_of(request)):
+        return responses.refuse_django(request, Reason.CROSS_SITE)
+    sid = session_id(request)
+    try:
+        session = await database_threads.run(_end_mine, sid) if sid else None
+    except TooBusy:
+        return failure_page(request, "busy")
+    if settings.SESSION_COOKIE_NAME in request.COOKIES:
+        await request.session.aflush()  # of the admin
+    return _without_cookies(await _leave(request, session))
+
+
+@require_GET
+async def signed_out(request: HttpRequest) -> HttpResponse:
+    return render(request, "signed_out.html", {"again": login_url(next_of(request)), "identity": identity_of(request)})
+
+
+@csrf_exempt
+@require_POST
+async def backchannel_logout(request: HttpRequest, slug: str) -> HttpResponse:
+    """OpenID Connect Back-Channel Logout 1.0: the provider itself says that somebody is gone."""
+    if len(request.body) > MAX_LOGOUT_BODY:
+        return HttpResponse(status=413)
+    try:
+        await provider_threads.run(provider_logout.backchannel, slug, request.body)
+    except ProviderError as error:
+        logger.warning("a logout of %s is refused: %s: %s", slug, error.code, error.detail)
+        return HttpResponse("the logout token is not valid\n", status=400, content_type="text/plain")
+    except TooBusy:
+        return HttpResponse(status=503)
+    return HttpResponse(status=200, content_type="text/plain")
+
+
+@require_GET
+async def frontchannel_logout(request: HttpRequest, slug: str) -> HttpResponse:
+    """OpenID Connect Front-Channel Logout 1.0: the provider shows this in a frame, to which no cookie of ours comes."""
+    try:
+        origins = await provider_threads.run(_logout_by_frame, slug, request.GET)
+    except TooBusy:
+        return HttpResponse(status=503)
+    response = HttpResponse(status=200, content_type="text/plain")
+    # Browsers let this stand above X-Frame-Options.
+    response["Content-Security-Policy"] = framed_by(origins)
+    return response
+
+
+@csrf_exempt
+@require_POST
+async def end_sessions(request: HttpRequest) -> HttpResponse:
+    """One session of mine, all others, or all of them."""
+    if is_cross_site(facts_of(request)):
+        return responses.refuse_django(request, Reason.CROSS_SITE)
+    sid = session_id(request)
+    if identity_of(request) is None or sid is None:
+        return responses.refuse_django(request, Reason.NO_CREDENTIAL)
+    try:
+        was_mine = await database_threads.run(_end_chosen, sid, request.POST)
+    except TooBusy:
+        return failure_page(request, "busy")
+    if was_mine:
+        return _without_cookies(HttpResponseRedirect(f"{AUTH}/signed-out", status=303))
+    return HttpResponseRedirect("/dashboard", status=303)
+
+
+def _end_chosen(own_sid: str, form: QueryDict) -> bool:
+    """Whether the session that asks has ended with it."""
+    which, chosen_sid = form.get("which", ""), form.get("sid", "")
+    own = Session.objects.select_related("person__provider").filter(sid=own_sid, ended_at=None).first()
+    if own is None:
+        return True
+    if which == "everywhere":
+        store.end_all(own.person, "signed out everywhere")
+    elif which == "others":
+        store.end_others(own.person, own_sid)
+    elif Session.objects.filter(sid=chosen_sid, person=own.person).exists():
+        store.end(chosen_sid, "signed out from another session")
+    return which == "everywhere" or chosen_sid == own_sid
+
+
+def _end_mine(sid: str) -> Session | None:
+    """As it was: what the provider needs to know of it goes with its end."""
+    session = Session.objects.select_related("person__provider").filter(sid=sid, ended_at=None).first()
+    store.end(sid, "signed out")
+    return session
+
+
+async def _leave(request: HttpRequest, session: Session | None) -> HttpResponse:
+    location = None
+    if session is not None:
+        try:
+            location = await provider_threads.run(provider_logout.provider_logout_url, session)
+        except (ProviderError, TooBusy) as error:
+            logger.warning("signed out here only, not at the provider: %s", error)
+    if location is None:
+        return HttpResponseRedirect(_signed_out_url(request), status=303)
+    # A page and not a redirect: `form-action` would stop a form from being led to another origin.
+    return render(request, "signing_out.html", {"location": location})
+
+
+def _signed_out_url(request: HttpRequest) -> str:
+    """The page with the button is where to come back to."""
+    unverified_from = urlsplit(request.headers.get("Referer", ""))
+    target = f"{unverified_from.path}?{unverified_from.query}" if unverified_from.query else unverified_from.path
+    return login_url(checked_next(request, target)).replace("/login?", "/signed-out?", 1)
+
+
+def _without_cookies(response: HttpResponse) -> HttpResponse:
+    return add_cookies(response, [store.clear_cookie(), arrived_cookie(seconds=0)])
+
+
+def _logout_by_frame(slug: str, unverified: QueryDict) -> list[str]:
+    """The origins that may show it in a frame."""
+    provider = IdentityProvider.objects.filter(slug=slug, enabled=True).first()
+    if provider is None:
+        return []
+    provider_logout.frontchannel(slug, unverified.get("iss", ""), unverified.get("sid", ""))
+    urls = (provider.issuer, provider.authorization_endpoint, provider.end_session_endpoint)
+    return sorted({f"{parts.scheme}://{parts.netloc}" for parts in map(urlsplit, filter(None, urls))})

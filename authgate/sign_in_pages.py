@@ -1,0 +1,185 @@
+"""What the pages of sign-in share: who asks, from where, how often, and how they are answered."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterable
+from contextlib import suppress
+from typing import NamedTuple, cast
+from urllib.parse import quote, urlsplit
+
+from django.conf import settings
+from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.shortcuts import render
+from django_ratelimit.core import get_usage
+
+from authgate.access_log import Record
+from authgate.authn.credentials import find_credential
+from authgate.authn.tokens import MAX_TTL, Kind, verify
+from authgate.decision import Identity, InvalidCredential, RequestFacts
+from authgate.oidc.next_url import safe_next
+from authgate.policy.snapshot import Snapshot
+from authgate.ratelimit import client_key
+from authgate.responses import is_navigation
+from authgate.threads import TooBusy, database_threads
+from authgate.views import too_many_attempts
+
+logger = logging.getLogger(__name__)
+
+AUTH = settings.AUTHGATE_AUTH_PREFIX
+# Five per second, ten at once, in the fixed windows that django-ratelimit counts by.
+LOGIN_RATE = "10/2s"
+_PREFIX = "__Host-" if settings.SECURE else ""
+# Says that a sign-in has just succeeded here: whoever is asked to sign in again at once would go round in circles.
+ARRIVED_COOKIE, _ARRIVED_SECONDS = f"{_PREFIX}authgate_arrived", 20
+_public_host = urlsplit(settings.AUTHGATE_PUBLIC_URL).hostname
+
+
+class Failure(NamedTuple):
+    status: int
+    error: str  # the contract's word
+    message: str
+    advice: str
+
+
+_AGAIN = "Sign in again. If it keeps failing, give the request below to whoever runs this site."
+_FAILURES = {
+    "oauth2_error": Failure(
+        400, "bad_request", "The identity provider did not let you in.",
+        "You may have cancelled, or it needs something else from you first. You can try again.",
+    ),
+    "missing_code": Failure(
+        400, "bad_request", "The identity provider's answer is incomplete.",
+        "This page is a step of signing in and cannot be opened by itself. Begin again with the button.",
+    ),
+    "login_expired": Failure(
+        400, "bad_request", "This sign-in is over.",
+        "It took more than ten minutes, was used already, or was begun in another browser or one that keeps no "
+        "cookies. Begin again with the button.",
+    ),
+    "not_allowed": Failure(
+        403, "forbidden", "This account may not sign in here.",
+        "Use another account, or ask whoever runs this site. To be asked for one, sign out at the identity "
+        "provider first.",
+    ),
+    "token_exchange_failed": Failure(502, "bad_gateway", "The identity provider did not confirm your sign-in.", _AGAIN),
+    "userinfo_failed": Failure(502, "bad_gateway", "The identity provider did not say who you are.", _AGAIN),
+    "invalid_id_token": Failure(502, "bad_gateway", "The identity provider's answer cannot be trusted.", _AGAIN),
+    "provider_unavailable": Failure(
+        503, "unavailable", "The identity provider cannot be reached.",
+        "Nothing is wrong with your account. Wait a moment and sign in again.",
+    ),
+    "unknown_provider": Failure(
+        404, "not_found", "There is no such identity provider here.", "Choose one on the sign-in page."
+    ),
+    "no_provider": Failure(
+        503, "unavailable", "Nobody can sign in here yet.",
+        "No identity provider is set up. Whoever runs this site can add one in the admin.",
+    ),
+    "busy": Failure(
+        503, "unavailable", "Too many people are signing in right now.", "Wait a moment and sign in again."
+    ),
+    "cookies_refused": Failure(
+        400, "bad_request", "You signed in, but your browser did not bring the session back.",
+        "Allow cookies for this site, or delete the ones it has, and sign in again.",
+    ),
+}  # fmt: skip
+
+
+def record_of(request: HttpRequest) -> Record:
+    return cast(Record, request.scope["state"]["record"])  # type: ignore[attr-defined]
+
+
+def facts_of(request: HttpRequest) -> RequestFacts:
+    facts = record_of(request).facts
+    assert facts is not None  # noqa: S101  the front door sets them first
+    return facts
+
+
+def snapshot_of(request: HttpRequest) -> Snapshot | None:
+    return record_of(request).snapshot
+
+
+def identity_of(request: HttpRequest) -> Identity | None:
+    return cast("Identity | None", request.identity)  # type: ignore[attr-defined]
+
+
+def session_id(request: HttpRequest) -> str | None:
+    """Of the cookie that came, even when it is past its few minutes: the session behind it is not."""
+    snapshot = snapshot_of(request)
+    if snapshot is None:
+        return None
+    with suppress(InvalidCredential):
+        found = find_credential(facts_of(request).headers, snapshot.trust.session_cookie)
+        if found is not None and found.kind is Kind.SESSION:
+            claims = verify(found.unverified_token, snapshot.trust, Kind.SESSION, time.time(), expired_for=MAX_TTL)
+            # An access token that a browser carries as its cookie has no session.
+            return claims.token_id if claims.all.get("sid") == claims.token_id else None
+    return None
+
+
+def origin_of(request: HttpRequest) -> str:
+    """Where this browser's cookies are: sign-in comes back there."""
+    facts = facts_of(request)
+    if facts.authority.host == _public_host:
+        return str(settings.AUTHGATE_PUBLIC_URL)
+    return f"{facts.scheme}://{facts.authority}"
+
+
+def next_of(request: HttpRequest) -> str:
+    return checked_next(request, request.GET.get("next", ""))
+
+
+def checked_next(request: HttpRequest, unverified_next: str) -> str:
+    if unverified_next and safe_next(unverified_next) == unverified_next:
+        return unverified_next
+    facts, snapshot = facts_of(request), snapshot_of(request)
+    # There the dashboard's path is the service's.
+    host = facts.authority.host
+    is_routed = host != _public_host and snapshot is not None and snapshot.table.names_host(host)
+    return "/" if is_routed else "/dashboard"
+
+
+def login_url(next_path: str) -> str:
+    return f"{AUTH}/login?next={quote(next_path, safe='/')}"
+
+
+async def refuse_flood(request: HttpRequest, group: str) -> HttpResponse | None:
+    try:
+        usage = await database_threads.run(
+            get_usage, request, group=f"sign-in-{group}", key=_client, rate=LOGIN_RATE, increment=True
+        )
+    except TooBusy:
+        return failure_page(request, "busy")
+    return too_many_attempts(request, max(1, usage["time_left"])) if usage["should_limit"] else None
+
+
+def failure_page(request: HttpRequest, code: str, next_path: str = "") -> HttpResponse:
+    """It offers one button and goes nowhere by itself, so that a failure never becomes a loop."""
+    failure = _FAILURES.get(code, _FAILURES["token_exchange_failed"])
+    request_id = record_of(request).request_id
+    context = {"failure": failure, "reason": code, "request_id": request_id}
+    if not is_navigation("GET", facts_of(request).headers):
+        document = {"error": failure.error, "message": failure.message, "reason": code, "request_id": request_id}
+        response: HttpResponse = JsonResponse(document, status=failure.status)
+    else:
+        context["again"] = "" if code == "no_provider" else login_url(checked_next(request, next_path))
+        response = render(request, "sign_in_failed.html", context, status=failure.status)
+    return response
+
+
+def add_cookies(response: HttpResponse, lines: Iterable[str]) -> HttpResponse:
+    """`lines` are values of Set-Cookie."""
+    for line in lines:
+        response.cookies.load(line)
+    return response
+
+
+def arrived_cookie(*, seconds: int = _ARRIVED_SECONDS) -> str:
+    secure = "; Secure" if settings.SECURE else ""
+    return f"{ARRIVED_COOKIE}=1; Max-Age={seconds}; Path=/; HttpOnly; SameSite=Lax{secure}"
+
+
+def _client(group: str, request: HttpRequest) -> str:
+    return client_key(request.META["REMOTE_ADDR"])
