@@ -78,6 +78,11 @@ class OpenIdProvider:
         self._wait_until_answering(self._process)
         return self
 
+    def restart(self) -> OpenIdProvider:
+        """With its clients of now, and with new keys."""
+        self.stop()
+        return self.start()
+
     def stop(self) -> None:
         """What it held in memory is gone: sessions, codes, refresh tokens; and its keys, without `keys_file`."""
         if self._process is not None:
