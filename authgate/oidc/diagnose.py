@@ -1,0 +1,103 @@
+"""Is a provider set up so that people can sign in? Each step says what it found, or the exact thing that is wrong."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from email.utils import parsedate_to_datetime
+from typing import NamedTuple
+
+from authgate.models import IdentityProvider
+from authgate.oidc.errors import ProviderError
+from authgate.oidc.fetch import Answer, get
+from authgate.oidc.id_token import LEEWAY
+from authgate.oidc.jwks import ALGORITHMS, fetch_keys
+from authgate.oidc.metadata import Metadata, discovery_url, fetch_metadata, load_metadata, needs_discovery
+from authgate.oidc.provider import client_secret_of
+
+
+class Finding(NamedTuple):
+    ok: bool
+    what: str
+    detail: str
+
+
+def diagnose(provider: IdentityProvider) -> list[Finding]:
+    """Asks the provider anew, not the cache. Raises nothing that a provider can cause."""
+    findings = [_try("client", lambda: _client(provider))]
+    is_github = provider.kind == IdentityProvider.Kind.GITHUB
+    try:
+        metadata = load_metadata(provider) if is_github else fetch_metadata(provider)
+    except ProviderError as error:
+        return [*findings, Finding(False, "discovery", error.detail)]
+    findings.append(Finding(True, "discovery", _discovery(provider)))
+    findings.append(Finding(True, "endpoints", _endpoints(metadata)))
+    if not is_github:
+        findings.append(Finding(True, "issuer", metadata.issuer) if metadata.issuer else _NO_ISSUER)
+        findings.append(_try("keys", lambda: _keys(provider, metadata)))
+    findings.append(_clock(provider, metadata))
+    return findings
+
+
+_NO_ISSUER = Finding(False, "issuer", "no issuer is set, so that no ID token can be accepted")
+
+
+def _try(what: str, check: Callable[[], str]) -> Finding:
+    try:
+        return Finding(True, what, check())
+    except ProviderError as error:
+        return Finding(False, what, error.detail)
+
+
+def _client(provider: IdentityProvider) -> str:
+    kind = "confidential, with a secret" if client_secret_of(provider) else "public, with PKCE alone"
+    if provider.kind == IdentityProvider.Kind.OIDC and "openid" not in provider.scopes:
+        raise ProviderError("provider_unavailable", "the scope openid is missing, so that no ID token will come")
+    return kind
+
+
+def _discovery(provider: IdentityProvider) -> str:
+    if provider.kind == IdentityProvider.Kind.GITHUB:
+        return "none; the endpoints are known"
+    return discovery_url(provider) if needs_discovery(provider) else "not needed: all endpoints are given"
+
+
+def _endpoints(metadata: Metadata) -> str:
+    named = {
+        "authorization": metadata.authorization_endpoint,
+        "token": metadata.token_endpoint,
+        "userinfo": metadata.userinfo_endpoint,
+        "end session": metadata.end_session_endpoint,
+    }
+    return ", ".join(f"{name}: {url or 'none'}" for name, url in named.items())
+
+
+def _keys(provider: IdentityProvider, metadata: Metadata) -> str:
+    accepted = ALGORITHMS & metadata.algorithms
+    if not accepted:
+        raise ProviderError("provider_unavailable", "it announces no signing algorithm that is accepted here")
+    keys = fetch_keys(metadata.jwks_uri, provider.ca_certificates)
+    usable = [key for key in keys if key.algorithms & accepted]
+    if not usable:
+        raise ProviderError("provider_unavailable", f"no key for {', '.join(sorted(accepted))} is in its JWKS")
+    return f"{len(usable)} usable of {len(keys)}, for {', '.join(sorted(accepted))}"
+
+
+def _clock(provider: IdentityProvider, metadata: Metadata) -> Finding:
+    url = discovery_url(provider) if provider.issuer else metadata.userinfo_endpoint or metadata.token_endpoint
+    try:
+        answer = get(url, "provider", ca_certificates=provider.ca_certificates)
+    except ProviderError as error:
+        return Finding(False, "clock", error.detail)
+    difference = _seconds_ahead(answer)
+    if difference is None:
+        return Finding(True, "clock", "the provider does not tell its time")
+    words = f"the provider's clock is {abs(difference):.0f} s {'ahead' if difference > 0 else 'behind'}"
+    return Finding(abs(difference) <= LEEWAY, "clock", f"{words}; up to {LEEWAY} s are tolerated")
+
+
+def _seconds_ahead(answer: Answer) -> float | None:
+    try:
+        return parsedate_to_datetime(answer.headers.get("Date", "")).timestamp() - time.time()
+    except (ValueError, TypeError, OverflowError):
+        return None

@@ -1,0 +1,16 @@
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+class ProviderError(Exception):
+    """`code` is the contract's word; `detail` a sentence for the operator's log, without secrets, not for visitors."""
+
+    def __init__(self, code: str, detail: str, *, oauth_error: str = "") -> None:
+        super().__init__(f"{code}: {detail}")
+        self.code = code
+        self.detail = detail
+        self.oauth_error = oauth_error  # the provider's own word, such as "invalid_grant"
+        # A login that fails is over too: its cookie goes, and the page's button leads where it would have.
+        self.set_cookies: Sequence[str] = ()
+        self.next = ""

@@ -1,0 +1,226 @@
+"""HTTP to identity providers: bounded in time and size, to the named host only, over a proven connection."""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+import re
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Any, NamedTuple
+from urllib.parse import urlsplit
+
+import requests
+from authlib.integrations.requests_client import OAuth2Session  # type: ignore[import-untyped]
+from requests.adapters import HTTPAdapter
+from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
+from urllib3.exceptions import HTTPError
+
+from authgate.oidc.errors import ProviderError
+
+SECONDS = 10.0
+MAX_BYTES = 1024 * 1024
+MAX_DEPTH = 32
+_URL = re.compile(r"https?://[!-~]+")
+_HEADERS = {"Accept": "application/json", "User-Agent": "authgate", "Accept-Encoding": "identity"}
+
+
+class Answer(NamedTuple):
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+class _Watch(threading.local):
+    """The connections of the call this thread makes, so that the end of its time can cut them off."""
+
+    sockets: list[socket.socket] | None = None
+
+
+_watch = _Watch()
+
+
+def check_url(url: str, what: str) -> str:
+    """Raises ProviderError unless `url` is https, or http to this machine itself."""
+    try:
+        parts = urlsplit(url)
+        host, _ = parts.hostname, parts.port
+    except ValueError:
+        host, parts = None, urlsplit("")
+    if not _URL.fullmatch(url) or "\\" in url or not host or "@" in parts.netloc or "#" in url:
+        raise ProviderError("provider_unavailable", f"the {what} is not an absolute URL of a plain host")
+    if parts.scheme != "https" and not _is_loopback(host):
+        raise ProviderError("provider_unavailable", f"the {what} is not https; plain http is for loopback only")
+    return url
+
+
+class BoundedSession(OAuth2Session):  # type: ignore[misc]
+    """Authlib's client on a transport that follows nothing, trusts no environment, and ends in time."""
+
+    def __init__(self, ca_certificates: str, **options: Any) -> None:
+        super().__init__(**options)
+        self.trust_env = False
+        self.headers.update(_HEADERS)
+        self.adapters.clear()
+        adapter = _Adapter(ca_certificates)
+        self.mount("https://", adapter)
+        self.mount("http://", adapter)
+
+    def send(self, request: requests.PreparedRequest, **options: Any) -> requests.Response:
+        options |= {"stream": True, "allow_redirects": False, "timeout": SECONDS, "verify": True, "proxies": {}}
+        ends_at = time.monotonic() + SECONDS
+        sockets: list[socket.socket] = []
+        _watch.sockets = sockets
+        # A socket's own time-out begins again with each byte: a provider that dribbles is cut off from outside.
+        timer = threading.Timer(SECONDS, _cut, [sockets])
+        timer.daemon = True
+        timer.start()
+        try:
+            response: requests.Response = super().send(request, **options)
+            response._content = _read(response, ends_at)
+            return response
+        finally:
+            timer.cancel()
+            _watch.sockets = None
+            for duplicate in sockets:
+                duplicate.close()
+
+
+def get(url: str, what: str, *, ca_certificates: str = "", headers: Mapping[str, str] | None = None) -> Answer:
+    """Raises ProviderError("provider_unavailable")."""
+    check_url(url, what)
+    try:
+        with BoundedSession(ca_certificates) as session:
+            response = session.request("GET", url, withhold_token=True, headers=dict(headers or {}))
+    except (requests.RequestException, HTTPError, OSError, ValueError) as error:
+        raise unreachable(what, error) from None
+    return Answer(response.status_code, response.headers, response.content)
+
+
+def get_object(url: str, what: str, *, ca_certificates: str = "") -> dict[str, Any]:
+    answer = get(url, what, ca_certificates=ca_certificates)
+    if answer.status != 200:
+        raise ProviderError("provider_unavailable", f"the {what} answered with status {answer.status}")
+    return read_object(answer.body, what)
+
+
+def read_object(body: bytes, what: str) -> dict[str, Any]:
+    value = read_json(body, what)
+    if not isinstance(value, dict):
+        raise ProviderError("provider_unavailable", f"the {what} did not answer with a JSON object")
+    return value
+
+
+def read_json(body: bytes, what: str) -> Any:
+    try:
+        value = json.loads(body.decode("utf-8"))
+        _check_depth(value, MAX_DEPTH)
+    except (ValueError, RecursionError):
+        raise ProviderError("provider_unavailable", f"the {what} did not answer with JSON") from None
+    return value
+
+
+def unreachable(what: str, error: Exception) -> ProviderError:
+    """Only the kind of error: its text holds the address, and an address may hold a secret."""
+    if isinstance(error, TooLarge):
+        return ProviderError("provider_unavailable", f"the {what} sent more than {MAX_BYTES} bytes")
+    if isinstance(error, requests.exceptions.SSLError):
+        return ProviderError("provider_unavailable", f"the {what} has no certificate that is trusted here")
+    if isinstance(error, requests.Timeout | TimeoutError):
+        return ProviderError("provider_unavailable", f"the {what} did not answer within {SECONDS:.0f} seconds")
+    return ProviderError("provider_unavailable", f"the {what} cannot be reached ({type(error).__name__})")
+
+
+class TooLarge(ValueError):
+    pass
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _read(response: requests.Response, ends_at: float) -> bytes:
+    # Not decompressed: a few bytes could become a gigabyte (urllib3 2.6.0). None was asked for.
+    received = bytearray()
+    with response:
+        while chunk := response.raw.read1(65536, decode_content=False):
+            received += chunk
+            if len(received) > MAX_BYTES:
+                raise TooLarge
+            if time.monotonic() > ends_at:
+                raise TimeoutError
+    if time.monotonic() > ends_at:
+        raise TimeoutError
+    return bytes(received)
+
+
+def _cut(sockets: list[socket.socket]) -> None:
+    for duplicate in list(sockets):
+        try:
+            duplicate.shutdown(socket.SHUT_RDWR)
+        except OSError:
+            continue
+
+
+def _watched(connected: socket.socket) -> socket.socket:
+    # A duplicate, because TLS takes the original's descriptor away; shutting it down ends both.
+    if _watch.sockets is not None:
+        _watch.sockets.append(connected.dup())
+    return connected
+
+
+class _Connection(HTTPConnection):
+    def _new_conn(self) -> socket.socket:
+        return _watched(super()._new_conn())
+
+
+class _TlsConnection(HTTPSConnection):
+    def _new_conn(self) -> socket.socket:
+        return _watched(super()._new_conn())
+
+
+class _Pool(HTTPConnectionPool):
+    ConnectionCls = _Connection
+
+
+class _TlsPool(HTTPSConnectionPool):
+    ConnectionCls = _TlsConnection
+
+
+class _Adapter(HTTPAdapter):
+    def __init__(self, ca_certificates: str) -> None:
+        self._context = _tls_context(ca_certificates)
+        super().__init__(max_retries=0)
+
+    def init_poolmanager(self, *args: Any, **options: Any) -> None:
+        super().init_poolmanager(*args, ssl_context=self._context, **options)
+        self.poolmanager.pool_classes_by_scheme = {"http": _Pool, "https": _TlsPool}
+
+    def cert_verify(self, conn: Any, url: str, verify: Any, cert: Any) -> None:
+        """The context says whom to trust; the library's own list would be added to it."""
+        conn.cert_reqs = "CERT_REQUIRED"
+
+
+@lru_cache(maxsize=32)
+def _tls_context(ca_certificates: str) -> ssl.SSLContext:
+    try:
+        return ssl.create_default_context(cadata=ca_certificates or None)
+    except (ssl.SSLError, ValueError):
+        raise ProviderError("provider_unavailable", "the provider's CA certificates are not PEM certificates") from None
+
+
+def _check_depth(value: Any, allowed: int) -> None:
+    if not isinstance(value, dict | list):
+        return
+    if not allowed:
+        raise ValueError
+    for inner in value.values() if isinstance(value, dict) else value:
+        _check_depth(inner, allowed - 1)

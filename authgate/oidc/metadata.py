@@ -1,0 +1,122 @@
+"""What a provider says about itself (OpenID Connect Discovery, RFC 8414), or what the operator wrote instead."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import parse_qsl, urlsplit
+
+from authgate.models import IdentityProvider
+from authgate.oidc.cache import Fetched
+from authgate.oidc.errors import ProviderError
+from authgate.oidc.fetch import check_url, get_object
+
+TTL = 3600.0
+GITHUB_ISSUER = "https://github.com/login/oauth"
+_GITHUB = {
+    "authorization_endpoint": "https://github.com/login/oauth/authorize",
+    "token_endpoint": "https://github.com/login/oauth/access_token",
+    "userinfo_endpoint": "https://api.github.com/user",
+}
+_ENDPOINTS = ("authorization_endpoint", "token_endpoint", "userinfo_endpoint", "jwks_uri", "end_session_endpoint")
+_REQUIRED = ("authorization_endpoint", "token_endpoint", "jwks_uri")
+# Ours alone: an address that brings one of these along would ask for something else (RFC 6749 3.1: none twice).
+_OWN_PARAMETERS = frozenset(
+    ["client_id", "redirect_uri", "response_type", "response_mode", "scope", "state", "nonce"]
+    + ["code_challenge", "code_challenge_method"]
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Metadata:
+    issuer: str
+    authorization_endpoint: str
+    token_endpoint: str
+    userinfo_endpoint: str
+    jwks_uri: str
+    end_session_endpoint: str
+    algorithms: frozenset[str]
+    token_auth_methods: frozenset[str]
+    sends_issuer: bool  # RFC 9207: every authorization response carries `iss`
+
+
+_discovered: Fetched[Metadata] = Fetched(TTL)
+
+
+def load_metadata(provider: IdentityProvider) -> Metadata:
+    """Cached in this process. Raises ProviderError("provider_unavailable")."""
+    if provider.kind == IdentityProvider.Kind.GITHUB:
+        return read_metadata(provider, dict(_GITHUB))
+    return _discovered.get(identity_of(provider), lambda: fetch_metadata(provider))
+
+
+def fetch_metadata(provider: IdentityProvider) -> Metadata:
+    return read_metadata(provider, _discover(provider) if needs_discovery(provider) else {})
+
+
+def identity_of(provider: IdentityProvider) -> tuple[str, ...]:
+    """All that an answer depends on, so that an edit takes effect at once."""
+    endpoints = (getattr(provider, name) for name in _ENDPOINTS)
+    return (provider.slug, provider.kind, provider.issuer, provider.ca_certificates, *endpoints)
+
+
+def needs_discovery(provider: IdentityProvider) -> bool:
+    return not all(getattr(provider, name) for name in _REQUIRED)
+
+
+def discovery_url(provider: IdentityProvider) -> str:
+    return f"{provider.issuer.rstrip('/')}/.well-known/openid-configuration"
+
+
+def read_metadata(provider: IdentityProvider, document: Mapping[str, Any]) -> Metadata:
+    endpoints = {name: getattr(provider, name) or _endpoint(document, name) for name in _ENDPOINTS}
+    is_github = provider.kind == IdentityProvider.Kind.GITHUB
+    for name in _REQUIRED:
+        if not endpoints[name] and not (is_github and name == "jwks_uri"):
+            raise ProviderError("provider_unavailable", f"the discovery document names no {name}")
+    for name, url in endpoints.items():
+        if url:
+            check_url(url, name)
+    _check_parameters(endpoints["authorization_endpoint"])
+    return Metadata(
+        issuer=provider.issuer or (GITHUB_ISSUER if is_github else ""),
+        algorithms=_names(document, "id_token_signing_alg_values_supported", {"RS256", "ES256"}),
+        token_auth_methods=_names(document, "token_endpoint_auth_methods_supported", {"client_secret_basic"}),
+        sends_issuer=document.get("authorization_response_iss_parameter_supported") is True,
+        **endpoints,
+    )
+
+
+def _discover(provider: IdentityProvider) -> dict[str, Any]:
+    if not provider.issuer:
+        raise ProviderError("provider_unavailable", "the provider has neither an issuer nor all of its endpoints")
+    document = get_object(discovery_url(provider), "discovery document", ca_certificates=provider.ca_certificates)
+    # To the letter: one more slash is another issuer, and its tokens would be refused anyway (Discovery 4.3).
+    if document.get("issuer") != provider.issuer:
+        raise ProviderError(
+            "provider_unavailable", f"the discovery document is of another issuer than {provider.issuer!r}"
+        )
+    return document
+
+
+def _endpoint(document: Mapping[str, Any], name: str) -> str:
+    url = document.get(name, "")
+    if not isinstance(url, str):
+        raise ProviderError("provider_unavailable", f"the discovery document's {name} is not text")
+    return url
+
+
+def _names(document: Mapping[str, Any], name: str, default: set[str]) -> frozenset[str]:
+    values = document.get(name)
+    if not isinstance(values, list):
+        return frozenset(default)
+    return frozenset(value for value in values if isinstance(value, str))
+
+
+def _check_parameters(url: str) -> None:
+    names = {name for name, _ in parse_qsl(urlsplit(url).query, keep_blank_values=True)}
+    if taken := names & _OWN_PARAMETERS:
+        raise ProviderError(
+            "provider_unavailable", f"the authorization_endpoint already has {', '.join(sorted(taken))}"
+        )

@@ -1,0 +1,39 @@
+"""Where to go after signing in: a path on this very origin, or the dashboard."""
+
+from __future__ import annotations
+
+import re
+from urllib.parse import unquote
+
+from django.conf import settings
+
+DEFAULT = "/dashboard"
+MAX_LENGTH = 2000
+# What a browser leaves as it is in the address of a page. Space, backslash, controls and other scripts come encoded.
+_PATH_AND_QUERY = re.compile(r"/[A-Za-z0-9\-._~!$&'()*+,;=:@/%\[\]{}|^`?\"<>]*(?:#[A-Za-z0-9\-._~!$&'()*+,;=:@/?%]*)?")
+_CONTROL = re.compile("[\x00-\x20\x7f-\xa0\u2028\u2029\u3000\ufeff\ufffd\\\\]")
+_DOT_SEGMENT = re.compile(r"/\.{1,2}(?=/|$)")
+
+
+def safe_next(text: str) -> str:
+    """Checked when it is stored and again when it is used."""
+    if len(text) > MAX_LENGTH or not _PATH_AND_QUERY.fullmatch(text):
+        return DEFAULT
+    return text if _is_plain_path(re.split(r"[?#]", text, maxsplit=1)[0]) else DEFAULT
+
+
+def _is_plain_path(path: str) -> bool:
+    """Whoever decodes the path on the way, once or thrice, must not see another host in it."""
+    for _ in range(3):
+        if path.startswith("//") or _CONTROL.search(path.replace(" ", "_")) or _DOT_SEGMENT.search(path):
+            return False
+        if _is_own(path):
+            return False
+        path = unquote(path)
+    return True
+
+
+def _is_own(path: str) -> bool:
+    # Back to the login page, or to the callback: that is how a sign-in goes round in circles.
+    prefix = settings.AUTHGATE_AUTH_PREFIX
+    return path == prefix or path.startswith(f"{prefix}/")
