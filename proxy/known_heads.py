@@ -28,7 +28,8 @@ def recall(data: bytes) -> KnownHead | None:
 
 def remember(data: bytes, status: int, layout: Layout, values: Values) -> None:
     """`data`: one whole response, read by the parser, after which the connection may be kept."""
-    if layout.length_at < 0 or layout.coding_at >= 0 or status in (204, 304):
+    # Only ordinary ones: a head that sets a cookie is somebody's own, and is not kept beyond their answer.
+    if not layout.is_ordinary or layout.length_at < 0 or status in (204, 304):
         return
     size = len(data) - int(values[layout.length_at])
     if not 4 < size <= _MAX_BYTES or data.find(b"\r\n\r\n") + 4 != size:

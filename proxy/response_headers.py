@@ -17,6 +17,7 @@ _UNLISTABLE = frozenset(
      b"content-security-policy", b"www-authenticate", b"x-frame-options", b"x-content-type-options")
 )  # fmt: skip
 _MAX_REMEMBERED = 256
+_REMEMBERED_BYTES = 4096  # of the names of one response
 
 Values = tuple[bytes, ...]
 
@@ -37,7 +38,8 @@ class Layout:
         self.is_framed = self.length_at >= 0 or self.coding_at >= 0
         counts = [names.count(name) for name in (b"connection", b"content-length", b"transfer-encoding")]
         # What is not ordinary is looked at header by header.
-        self.is_ordinary = max(counts) < 2 and sum(counts[1:]) < 2 and b"set-cookie" not in names
+        is_single = max(counts) < 2 and sum(counts[1:]) < 2
+        self.is_ordinary = is_single and b"set-cookie" not in names and self.bytes <= _REMEMBERED_BYTES
 
     def pairs(self, values: Values) -> RawHeaders:
         return list(zip(self.names, values, strict=True))
@@ -55,9 +57,10 @@ def layout_of(names: tuple[bytes, ...]) -> Layout:
     layout = _layouts.get(names)
     if layout is None:
         layout = Layout(names)
-        if len(_layouts) >= _MAX_REMEMBERED:
-            _layouts.clear()
-        _layouts[names] = layout
+        if layout.bytes <= _REMEMBERED_BYTES:
+            if len(_layouts) >= _MAX_REMEMBERED:
+                _layouts.clear()
+            _layouts[names] = layout
     return layout
 
 

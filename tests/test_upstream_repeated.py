@@ -99,3 +99,9 @@ def test_a_bad_head_is_refused_each_time(gateway, upstream):
     upstream.reply(Kept(answer("Transfer-Encoding: gzip, chunked", body=b"0\r\n\r\n")))
     for _ in range(3):
         assert_refusal(gateway.get("/api/public/x"), 502)
+
+
+def test_a_cookie_of_one_answer_is_in_no_other(gateway, upstream):
+    for value in ("a", "b", "b"):
+        upstream.reply(Kept(answer(*HEAD, f"Set-Cookie: id={value}", body=b"hello")))
+        assert gateway.get("/api/public/x").all("set-cookie") == [f"id={value}"]

@@ -34,6 +34,9 @@ class RequestHead(msgspec.Struct, gc=False):
     length: int = 0
 
 
+_KEPT_BYTES = 8192  # of a head, for as long as the connection is idle
+
+
 class HeadParser:
     """httptools (llhttp) is given exactly one complete head at a time; the body never reaches it.
 
@@ -47,6 +50,8 @@ class HeadParser:
         self._limits = limits
         self._parser: httptools.HttpRequestParser | None = None
         self._longest_line = limits.target_bytes  # that need not be measured part by part
+        self._target = b""
+        self._headers = Headers()
         self._block = b""  # from the end of the request line to the end of the head
 
     # -- callbacks of httptools -----------------------------------------------------------------------------
@@ -69,8 +74,8 @@ class HeadParser:
         if not block or not head.endswith(block):
             return None
         line_end = len(head) - len(block)
-        line = _REQUEST_LINE.fullmatch(head, 0, line_end)
-        if line is None or line_end > self._longest_line:
+        line = _REQUEST_LINE.fullmatch(head, 0, line_end) if line_end <= self._longest_line else None
+        if line is None:
             return None
         method, raw_path, query = line.groups(b"")
         return RequestHead(method.decode(), raw_path, query, self._headers)
@@ -92,8 +97,10 @@ class HeadParser:
         raw_path, _, query = self._read_target(meaning.host).partition(b"?")
         if meaning.length or not meaning.keep_alive:
             self._parser = None  # it now waits for a body, or for the end, that it will not be shown
-        elif self._parser is not None:
+        elif self._parser is not None and len(head) <= _KEPT_BYTES:
             self._block = head[head.find(b"\r\n") :]
+        if not self._block:
+            self._headers = Headers()  # an idle connection would keep them, and what was made of them
         return RequestHead(
             method.decode("ascii"), raw_path, query, headers, version, meaning.keep_alive, meaning.expects_continue,
             meaning.length,
