@@ -14,6 +14,7 @@ from django.utils import timezone
 from authgate import state
 from authgate.authn.claims import is_safe_text
 from authgate.models import IdentityProvider, Person, RevokedToken, Session
+from authgate.oidc.errors import ProviderError
 from authgate.sealing import seal_text
 from authgate.sessions.cookie import clear_cookie, cookie_for
 from authgate.sessions.purge import purge_sometimes
@@ -26,7 +27,7 @@ __all__ = ["clear_cookie", "cookie_for", "end", "end_all", "end_others", "live_s
 
 # Longer than any cookie lives: afterwards the row alone refuses.
 REVOKED_FOR = timedelta(minutes=10)
-_CLAIM_BYTES = 64 * 1024
+_CLAIM_BYTES = 256 * 1024
 _LEAST_BETWEEN_REFRESHES = 60
 _DEFAULT_BETWEEN_REFRESHES = 3600
 
@@ -41,8 +42,6 @@ def start(
     replaces: str | None,
 ) -> Session:
     """A new session ID at every sign-in; `replaces` names the one this browser had. Raises ProviderError."""
-    from authgate.oidc.provider import ProviderError
-
     purge_sometimes()
     if not is_safe_text(f"{provider.slug}|{proven.subject}"):
         raise ProviderError("not_allowed", "the provider's subject is too long or holds characters that are not text")
@@ -60,22 +59,25 @@ def start(
             address=_storable(address, 64),
             user_agent=_storable(user_agent, 400),
         )
-        fill(session, proven, tokens, now)
+        take_claims(session, proven)
+        seal_tokens(session, tokens)
+        session.refresh_at = next_refresh(tokens, now) if tokens.refresh_token else None
         session.save(force_insert=True)
     return session
 
 
-def fill(session: Session, proven: ProvenPerson, tokens: TokenSet, now: datetime) -> None:
-    """What the provider said, at sign-in or since. A refreshed answer without a token leaves the one that is there."""
+def take_claims(session: Session, proven: ProvenPerson) -> None:
     session.claims = storable_claims(proven.claims)
     provider_sid = proven.claims.get("sid")
-    if isinstance(provider_sid, str) and is_safe_text(provider_sid):
-        session.provider_sid = provider_sid
+    session.provider_sid = provider_sid if isinstance(provider_sid, str) and is_safe_text(provider_sid) else ""
+
+
+def seal_tokens(session: Session, tokens: TokenSet) -> None:
+    """An answer without one of them leaves the one that is there."""
     if tokens.id_token:
         session.sealed_id_token = seal_text(tokens.id_token, purpose="id token", place=session.sid)
     if tokens.refresh_token:
         session.sealed_refresh_token = seal_text(tokens.refresh_token, purpose="refresh token", place=session.sid)
-    session.refresh_at = next_refresh(tokens, now) if session.sealed_refresh_token else None
 
 
 def next_refresh(tokens: TokenSet, now: datetime) -> datetime:
@@ -132,8 +134,6 @@ def _person(proven: ProvenPerson, provider: IdentityProvider, now: datetime) -> 
     # Whoever deactivates this person now waits for the session, and then ends it with the others.
     person = Person.objects.select_for_update().get(pk=person.pk)
     if not person.is_active:
-        from authgate.oidc.provider import ProviderError
-
         raise ProviderError("not_allowed", f"{person.subject} is deactivated")
     person.provider = provider
     describe(person, proven)
@@ -151,15 +151,21 @@ def storable_claims(claims: dict[str, Any]) -> dict[str, Any]:
     """Without what a database would refuse (NUL, half a surrogate pair, NaN), and bounded."""
     kept: dict[str, Any] = {}
     left = _CLAIM_BYTES
-    for name, value in claims.items():
-        try:
-            text = json.dumps([name, value], ensure_ascii=False, allow_nan=False)
-            left -= len(text.encode("utf-8"))
-        except (ValueError, RecursionError):
-            continue
-        if left >= 0 and "\\u0000" not in text:
-            kept[name] = value
+    # The small ones first: they say who and when, and one that is too large must not push them out.
+    for size, name in sorted((_stored_size(name, value), name) for name, value in claims.items()):
+        left -= size
+        if size and left >= 0:
+            kept[name] = claims[name]
     return kept
+
+
+def _stored_size(name: str, value: Any) -> int:
+    """0: not to be stored."""
+    try:
+        text = json.dumps([name, value], ensure_ascii=False, allow_nan=False)
+        return 0 if "\\u0000" in text else len(text.encode("utf-8"))
+    except (ValueError, RecursionError):
+        return 0
 
 
 def _storable(text: str, length: int) -> str:

@@ -1,0 +1,193 @@
+from __future__ import annotations
+
+import time
+from datetime import timedelta
+from types import SimpleNamespace
+
+import pytest
+from django.utils import timezone
+
+from authgate.authn.tokens import Kind, verify
+from authgate.models import IdentityProvider, Person, RevokedToken, Session, StateVersion, UsedOnce
+from authgate.oidc.errors import ProviderError
+from authgate.policy.schema import Grant, When
+from authgate.sealing import unseal_text
+from authgate.sessions import cookie, store
+from authgate.sessions.purge import purge
+from tests.support.signing import make_snapshot, make_trust
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def provider():
+    return IdentityProvider.objects.create(slug="idp", client_id="gateway")
+
+
+def proven(**changes):
+    values = {"subject": "alice", "email": "alice@example.com", "name": "Alice", "claims": {}, **changes}
+    return SimpleNamespace(**values)
+
+
+def tokens(**changes):
+    return SimpleNamespace(**{"access_token": "a", "id_token": "", "refresh_token": "", "expires_in": None, **changes})
+
+
+def start(provider, *, replaces=None, address="192.0.2.1", user_agent="Browser", token_set=None, **changes):
+    return store.start(
+        proven(**changes), token_set or tokens(), provider, address=address, user_agent=user_agent, replaces=replaces
+    )
+
+
+def carried(session, *grants):
+    """The claims of the session's cookie, as the gateway reads them."""
+    trust = make_trust()
+    token = cookie.mint_cookie(session, make_snapshot(trust, tuple(grants)))
+    return verify(token.encode(), trust, Kind.SESSION, time.time())
+
+
+def grant(claim, **condition):
+    return Grant(role="r", when=When(claim=claim, **condition))
+
+
+def test_a_session_lasts_as_long_as_its_provider_says(provider):
+    provider.session_lifetime = 1234
+    session = start(provider)
+    assert session.expires_at - session.created_at == timedelta(seconds=1234)
+
+
+def test_one_person_has_one_row_and_many_sessions(provider):
+    first, second = start(provider), start(provider, name="Alice B.")
+    assert first.sid != second.sid
+    assert [(person.name, person.sessions.count()) for person in Person.objects.all()] == [("Alice B.", 2)]
+
+
+def test_the_same_subject_of_two_providers_is_two_people(provider):
+    other = IdentityProvider.objects.create(slug="other", client_id="gateway")
+    assert start(provider).person.subject == "idp|alice"
+    assert start(other).person.subject == "other|alice"
+
+
+def test_signing_in_ends_the_session_that_the_browser_had(provider):
+    before = start(provider)
+    start(provider, replaces=before.sid)
+    before.refresh_from_db()
+    assert (before.ended_at is not None, before.end_reason) == (True, "signed in again")
+    assert RevokedToken.objects.filter(jti=before.sid).exists()
+
+
+def test_who_is_deactivated_does_not_get_in_and_loses_nothing_else(provider):
+    before = start(provider)
+    Person.objects.update(is_active=False)
+    with pytest.raises(ProviderError, match="not_allowed"):
+        start(provider, replaces=before.sid)
+    before.refresh_from_db()
+    assert (Session.objects.count(), before.ended_at) == (1, None)
+
+
+@pytest.mark.parametrize("subject", ["a" * 250, "a\nb", " a "], ids=["long", "newline", "space"])
+def test_a_subject_that_no_token_can_carry_does_not_get_in(provider, subject):
+    if subject == " a ":
+        subject = "a "
+    with pytest.raises(ProviderError, match="not_allowed"):
+        start(provider, subject=subject)
+
+
+def test_the_tokens_of_the_provider_are_sealed_for_their_row(provider):
+    session = start(provider, token_set=tokens(id_token="i.d.t", refresh_token="secret"))
+    assert "secret" not in session.sealed_refresh_token
+    assert unseal_text(session.sealed_refresh_token, purpose="refresh token", place=session.sid) == "secret"
+    assert unseal_text(session.sealed_id_token, purpose="id token", place=session.sid) == "i.d.t"
+
+
+@pytest.mark.parametrize(("expires_in", "seconds"), [(None, 3600), (900, 900), (1, 60), (10**9, 86400)])
+def test_the_provider_is_asked_again_when_its_access_token_ends(provider, expires_in, seconds):
+    session = start(provider, token_set=tokens(refresh_token="r", expires_in=expires_in))
+    assert session.refresh_at - session.created_at == timedelta(seconds=seconds)
+
+
+def test_text_that_a_database_refuses_is_left_out(provider):
+    odd = {"groups": ["a"], "nul": "a\x00b", "half": "\ud800", "number": float("nan"), "big": "x" * 300_000}
+    session = start(provider, user_agent="x\x00" * 400, name="N\x00", claims=odd)
+    session.refresh_from_db()
+    assert (session.claims, session.user_agent, session.person.name) == ({"groups": ["a"]}, "x" * 400, "")
+
+
+def test_the_cookie_carries_only_what_the_grants_ask_about(provider):
+    claims = {"groups": ["a", "b", "c"], "department": "x", "country": "NO", "phone": "1"}
+    session = start(provider, claims=claims)
+    claims = carried(session, grant("groups", contains="b"), grant("country", equals="NO"), grant("phone", equals="2"))
+    named = {name: value for name, value in claims.all.items() if name in session.claims}
+    assert named == {"groups": ["b"], "country": "NO"}
+    assert claims.roles == frozenset()
+
+
+def test_a_provider_cannot_name_roles_or_an_email_through_claims(provider):
+    session = start(provider, claims={"roles": ["admin"], "email": "boss@example.com", "sub": "boss", "sid": "1"})
+    claims = carried(session, grant("roles", contains="admin"), grant("email", equals="boss@example.com"))
+    assert (claims.all["roles"], claims.email, claims.subject) == ([], "alice@example.com", "idp|alice")
+    assert claims.all["sid"] == claims.token_id == session.sid
+
+
+@pytest.mark.parametrize(
+    "claims",
+    [
+        {"groups": [f"group-{number}" for number in range(5000)]},
+        {"groups": "word " * 10_000},
+        {f"claim-{number}": "x" * 100 for number in range(400)},
+        {"groups": ["ü" * 2000, "x" * 5000]},
+    ],
+    ids=["many groups", "long text", "many claims", "long groups"],
+)
+def test_a_cookie_stays_small_whatever_the_provider_says(provider, claims):
+    session = start(provider, subject="s" * 190, name="ü" * 200, email="e" * 200, claims=claims)
+    asked = [grant(name, contains=value) for name, value in _values(session.claims)]
+    asked += [grant(name, equals=value) for name, value in session.claims.items() if isinstance(value, str)]
+    set_cookie = store.cookie_for(session, make_snapshot(grants=tuple(asked)))
+    assert len(set_cookie.partition(";")[0]) < 4000
+
+
+def test_of_too_many_claims_the_first_are_kept(provider):
+    groups = [f"group-{number}" for number in range(5000)]
+    kept = carried(start(provider, claims={"groups": groups}), *(grant("groups", contains=each) for each in groups))
+    assert 50 < len(kept.all["groups"]) < 500
+    assert kept.all["groups"] == groups[: len(kept.all["groups"])]
+
+
+def test_a_cookie_does_not_outlive_its_session_or_its_idle_limit(provider):
+    session = start(provider)
+    session.expires_at = timezone.now() + timedelta(seconds=30)
+    assert carried(session).expires_at <= time.time() + 30
+    session.expires_at += timedelta(hours=1)
+    session.person.provider.session_idle = 90
+    assert carried(session).expires_at <= time.time() + 91
+
+
+def test_the_sessions_of_a_person_are_those_that_live(provider):
+    alive, ended, idle, over = (start(provider) for _ in range(4))
+    store.end(ended.sid, "signed out")
+    Session.objects.filter(sid=idle.sid).update(last_seen_at=timezone.now() - timedelta(hours=9))
+    Session.objects.filter(sid=over.sid).update(expires_at=timezone.now())
+    assert [session.sid for session in store.live_sessions(alive.person)] == [alive.sid]
+
+
+def test_rows_that_mean_nothing_any_more_are_removed_and_no_worker_is_told(provider):
+    now, sessions = timezone.now(), [start(provider) for _ in range(3)]
+    Session.objects.filter(sid=sessions[0].sid).update(ended_at=now - timedelta(days=31))
+    Session.objects.filter(sid=sessions[1].sid).update(ended_at=now - timedelta(days=29))
+    UsedOnce.objects.create(key="old", expires_at=now - timedelta(seconds=1))
+    UsedOnce.objects.create(key="new", expires_at=now + timedelta(minutes=1))
+    RevokedToken.objects.create(jti="old", expires_at=now - timedelta(days=2))
+    RevokedToken.objects.create(jti="new", expires_at=now + timedelta(minutes=1))
+    version = StateVersion.objects.get(name="trust").value
+    purge()
+    assert {session.sid for session in Session.objects.all()} == {sessions[1].sid, sessions[2].sid}
+    assert [row.key for row in UsedOnce.objects.all()] == ["new"]
+    assert [row.jti for row in RevokedToken.objects.all()] == ["new"]
+    assert StateVersion.objects.get(name="trust").value == version
+
+
+def _values(claims):
+    for name, value in claims.items():
+        for item in value if isinstance(value, list) else ():
+            yield name, item
