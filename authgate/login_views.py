@@ -10,8 +10,8 @@ from django.shortcuts import render
 from django.views.decorators.http import require_GET, require_safe
 
 from authgate.models import IdentityProvider
+from authgate.oidc.errors import ProviderError
 from authgate.oidc.login import begin, complete
-from authgate.oidc.provider import ProviderError
 from authgate.policy.snapshot import Snapshot
 from authgate.sessions import store
 from authgate.sign_in_pages import (

@@ -16,7 +16,7 @@ from authgate.cross_site import is_cross_site
 from authgate.decision import Reason
 from authgate.models import IdentityProvider, Session
 from authgate.oidc import logout as provider_logout
-from authgate.oidc.provider import ProviderError
+from authgate.oidc.errors import ProviderError
 from authgate.security_headers import framed_by
 from authgate.sessions import store
 from authgate.sign_in_pages import (
@@ -29,13 +29,12 @@ from authgate.sign_in_pages import (
     identity_of,
     login_url,
     next_of,
+    origin_of,
     session_id,
 )
 from authgate.threads import TooBusy, database_threads, provider_threads
 
 logger = logging.getLogger(__name__)
-
-MAX_LOGOUT_BODY = 64 * 1024
 
 
 # Forms of ours stand on pages that Django does not make as well, so they carry no token of its; the gate's own rule
@@ -66,13 +65,13 @@ async def signed_out(request: HttpRequest) -> HttpResponse:
 @require_POST
 async def backchannel_logout(request: HttpRequest, slug: str) -> HttpResponse:
     """OpenID Connect Back-Channel Logout 1.0: the provider itself says that somebody is gone."""
-    if len(request.body) > MAX_LOGOUT_BODY:
-        return HttpResponse(status=413)
     try:
         await provider_threads.run(provider_logout.backchannel, slug, request.body)
     except ProviderError as error:
         logger.warning("a logout of %s is refused: %s: %s", slug, error.code, error.detail)
-        return HttpResponse("the logout token is not valid\n", status=400, content_type="text/plain")
+        # Not the token's fault, so the provider may send it again.
+        status = 503 if error.code == "provider_unavailable" else 400
+        return HttpResponse("the logout token was not accepted\n", status=status, content_type="text/plain")
     except TooBusy:
         return HttpResponse(status=503)
     return HttpResponse(status=200, content_type="text/plain")
@@ -135,7 +134,7 @@ async def _leave(request: HttpRequest, session: Session | None) -> HttpResponse:
     location = None
     if session is not None:
         try:
-            location = await provider_threads.run(provider_logout.provider_logout_url, session)
+            location = await provider_threads.run(provider_logout.provider_logout_url, session, origin_of(request))
         except (ProviderError, TooBusy) as error:
             logger.warning("signed out here only, not at the provider: %s", error)
     if location is None:

@@ -23,16 +23,6 @@ def default_page(request: HttpRequest) -> HttpResponse:
     return render(request, "default_page.html")
 
 
-def dashboard(request: HttpRequest) -> HttpResponse:
-    identity = getattr(request, "identity", None)
-    context = {
-        "identity": identity,
-        "roles": sorted(identity.roles) if identity else [],
-        "error": getattr(request, "identity_error", None),
-    }
-    return render(request, "dashboard.html", context)
-
-
 def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
     return _error(request, 400, "bad_request", "The request is malformed.")
 

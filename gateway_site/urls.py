@@ -4,7 +4,7 @@ from django.conf import settings
 from django.contrib import admin
 from django.urls import path
 
-from authgate import identity_views, views
+from authgate import dashboard_views, identity_views, login_views, session_views, views
 from authgate.admin.sign_in import sign_in
 
 AUTH = settings.AUTHGATE_AUTH_PREFIX.lstrip("/")
@@ -15,7 +15,15 @@ urlpatterns = [
     path("health/ready", views.ready, name="health-ready"),
     path("admin/login/", sign_in),  # ahead of the same page without a limit
     path("admin/", admin.site.urls),
-    path("dashboard", views.dashboard, name="dashboard"),
+    path("dashboard", dashboard_views.dashboard, name="dashboard"),
+    path(f"{AUTH}/login", login_views.login, name="login"),
+    path(f"{AUTH}/callback", login_views.callback),
+    path(f"{AUTH}/callback/<slug:slug>", login_views.callback, name="callback"),
+    path(f"{AUTH}/logout", session_views.logout, name="logout"),
+    path(f"{AUTH}/signed-out", session_views.signed_out, name="signed-out"),
+    path(f"{AUTH}/backchannel-logout/<slug:slug>", session_views.backchannel_logout),
+    path(f"{AUTH}/frontchannel-logout/<slug:slug>", session_views.frontchannel_logout),
+    path(f"{AUTH}/sessions/end", session_views.end_sessions, name="end-sessions"),
     path(f"{AUTH}/me", identity_views.me, name="me"),
     path(".well-known/jwks.json", identity_views.jwks, name="jwks"),
 ]

@@ -58,7 +58,7 @@ def test_the_dashboard_knows_who_holds_the_token(gateway):
     assert b"admin" in page.body
 
 
-def test_the_dashboard_says_why_a_credential_is_not_valid(gateway):
-    page = gateway.get("/dashboard", headers=(("Authorization", "Bearer abc"),))
-    assert page.status == 200
-    assert b"is not valid here: <code>" in page.body
+def test_the_dashboard_refuses_a_credential_that_is_not_valid(gateway):
+    page = gateway.get("/dashboard", headers=(("Authorization", "Bearer abc"), *HTML))
+    assert page.status == 401
+    assert b"<code>invalid_token</code>" in page.body
