@@ -22,10 +22,8 @@ _GITHUB = {
 _ENDPOINTS = ("authorization_endpoint", "token_endpoint", "userinfo_endpoint", "jwks_uri", "end_session_endpoint")
 _REQUIRED = ("authorization_endpoint", "token_endpoint", "jwks_uri")
 # Ours alone: an address that brings one of these along would ask for something else (RFC 6749 3.1: none twice).
-_OWN_PARAMETERS = frozenset(
-    ["client_id", "redirect_uri", "response_type", "response_mode", "scope", "state", "nonce"]
-    + ["code_challenge", "code_challenge_method"]
-)
+_OWN_PARAMETERS = {"client_id", "redirect_uri", "response_type", "response_mode", "scope", "state", "nonce"}
+_OWN_PARAMETERS |= {"code_challenge", "code_challenge_method"}
 
 
 @dataclass(frozen=True, slots=True)

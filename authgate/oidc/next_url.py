@@ -11,7 +11,8 @@ DEFAULT = "/dashboard"
 MAX_LENGTH = 2000
 # What a browser leaves as it is in the address of a page. Space, backslash, controls and other scripts come encoded.
 _PATH_AND_QUERY = re.compile(r"/[A-Za-z0-9\-._~!$&'()*+,;=:@/%\[\]{}|^`?\"<>]*(?:#[A-Za-z0-9\-._~!$&'()*+,;=:@/?%]*)?")
-_CONTROL = re.compile("[\x00-\x20\x7f-\xa0\u2028\u2029\u3000\ufeff\ufffd\\\\]")
+_CONTROL = re.compile("[\x00-\x1f\x7f-\xa0\u2028\u2029\u3000\ufeff\ufffd\\\\]")
+_NO_PATH = re.compile(r"/\s*/")  # whoever drops the space sees "//host"
 _DOT_SEGMENT = re.compile(r"/\.{1,2}(?=/|$)")
 
 
@@ -24,8 +25,8 @@ def safe_next(text: str) -> str:
 
 def _is_plain_path(path: str) -> bool:
     """Whoever decodes the path on the way, once or thrice, must not see another host in it."""
-    for _ in range(3):
-        if path.startswith("//") or _CONTROL.search(path.replace(" ", "_")) or _DOT_SEGMENT.search(path):
+    for _ in range(4):
+        if _NO_PATH.match(path) or _CONTROL.search(path) or _DOT_SEGMENT.search(path):
             return False
         if _is_own(path):
             return False

@@ -53,6 +53,7 @@ class ProviderClient:
         metadata = self.metadata()
         # GitHub knows no nonce; there is no ID token that could carry it.
         extra = {"nonce": nonce} if self.provider.kind == IdentityProvider.Kind.OIDC else {}
+        extra["scope"] = " ".join(self.provider.scopes)
         with self._session(metadata, code_challenge_method="S256", redirect_uri=redirect_uri) as session:
             url, _ = session.create_authorization_url(
                 metadata.authorization_endpoint, state=state, code_verifier=verifier, **extra
@@ -116,7 +117,6 @@ class ProviderClient:
             client_id=self.provider.client_id,
             client_secret=secret,
             token_endpoint_auth_method=_auth_method(metadata, secret),
-            scope=" ".join(self.provider.scopes),
             **options,
         ) as session:
             session.register_client_auth_method(("client_secret_basic", _basic))

@@ -1,0 +1,74 @@
+"""Who may come in, by what the provider vouches for; and what their claims are called here."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from authgate.models import IdentityProvider
+from authgate.oidc.claims import ProvenPerson, person_claims
+from authgate.oidc.errors import ProviderError
+
+
+def _prove(claims: dict[str, Any], userinfo: dict[str, Any] | None = None, **changes: Any) -> ProvenPerson:
+    provider = IdentityProvider(slug="test", **changes)
+    verified = {"sub": "alice", "email": "alice@example.com", "email_verified": True}
+    return person_claims(provider, {**verified, **claims}, userinfo or {})
+
+
+@pytest.mark.parametrize("email", ["alice@example.com", "alice@EXAMPLE.com"])
+def test_an_address_in_an_allowed_domain_comes_in(email: str) -> None:
+    assert _prove({"email": email}, allowed_domains=["Example.com"]).email == email
+
+
+@pytest.mark.parametrize(
+    "email",
+    [
+        "alice@evil-example.com", "alice@example.com.evil.net", "alice@sub.example.com", "a@example.com@evil.net",
+        "alice@evil.net@example.com", "alice@example.com ", "alice@", "@example.com", "example.com", "",
+        "alice@example.com\n", "alice@evil.net\r\n@example.com", "alice @example.com", "alice@example.com.", None, 7,
+        ["alice@example.com"],
+    ],
+)  # fmt: skip
+def test_an_address_that_only_looks_like_an_allowed_one_stays_out(email: Any) -> None:
+    with pytest.raises(ProviderError, match="not_allowed"):
+        _prove({"email": email}, allowed_domains=["example.com"], require_verified_email=False)
+
+
+@pytest.mark.parametrize("domains", [[""], [" "], ["@"], [None]])
+def test_an_empty_domain_admits_nobody(domains: list[Any]) -> None:
+    with pytest.raises(ProviderError, match="not_allowed"):
+        _prove({}, allowed_domains=domains)
+
+
+def test_without_an_address_nobody_has_a_verified_one() -> None:
+    with pytest.raises(ProviderError, match="not_allowed"):
+        _prove({"email": ...})
+
+
+def test_an_unverified_address_is_taken_where_the_operator_says_so() -> None:
+    assert _prove({"email_verified": False}, require_verified_email=False).email == "alice@example.com"
+
+
+def test_userinfo_may_vouch_for_the_same_address() -> None:
+    userinfo = {"sub": "alice", "email": "alice@example.com", "email_verified": True}
+
+    assert _prove({"email_verified": None}, userinfo).email == "alice@example.com"
+
+
+def test_claims_are_found_under_mapped_names_and_paths() -> None:
+    mapping = {"email": "upn", "name": "https://example.com/name", "groups": "realm_access.roles"}
+    given = {"upn": "al@example.com", "https://example.com/name": "Al", "realm_access": {"roles": ["staff"]}}
+    proven = _prove({**given, "email": "other@example.com"}, claim_mapping=mapping)
+
+    assert (proven.email, proven.name, proven.claims["groups"]) == ("al@example.com", "Al", ["staff"])
+
+
+def test_the_id_token_has_the_last_word() -> None:
+    assert _prove({"groups": ["few"]}, {"groups": ["many"]}).claims["groups"] == ["few"]
+
+
+@pytest.mark.parametrize("name", ["", "a\nb", 7, None, " x"])
+def test_a_name_that_is_no_text_is_left_out(name: Any) -> None:
+    assert _prove({"name": name}).name == ""
