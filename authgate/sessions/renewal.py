@@ -29,7 +29,7 @@ logger = logging.getLogger(__name__)
 
 RENEW_BEFORE = 60  # seconds before the cookie's end, or half its life when that is less
 _EXPIRED_WAIT, _ALIVE_WAIT = 12.0, 2.0
-_REFRESH_WAIT = 10.0
+_REFRESH_WAIT = 5.0
 # For tabs that still send the old cookie, and for whoever sends that of an ended session again and again.
 _REMEMBERED_SECONDS, _REMEMBERED = 10.0, 4096
 _MAX_FLIGHTS = 1024

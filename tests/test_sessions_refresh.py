@@ -1,0 +1,192 @@
+from __future__ import annotations
+
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from tests.support.gateway import Gateway
+from tests.support.policies import demo_policy
+from tests.support.sessions import make_session, new_cookie, row, run
+from tests.support.token_provider import TokenProvider
+
+UNSEAL = """
+from authgate.sealing import unseal_text
+sealed = Session.objects.get(sid=options["sid"]).sealed_refresh_token
+print(unseal_text(sealed, purpose="refresh token", place=options["sid"]))
+"""
+
+
+@pytest.fixture(scope="module")
+def sessions_gateway(gateway_template, session_upstream, tmp_path_factory):
+    data_dir = tmp_path_factory.mktemp("refresh") / "data"
+    policy = demo_policy(session_upstream.target)
+    with Gateway(data_dir, template=gateway_template, policy=policy, workers=2) as started:
+        yield started.start()
+
+
+@pytest.fixture
+def site(sessions_gateway, upstream):
+    return sessions_gateway
+
+
+@pytest.fixture
+def idp():
+    with TokenProvider() as started:
+        yield started
+
+
+@pytest.fixture
+def due(site, idp, request):
+    """An expired cookie of a session whose provider is to be asked again."""
+
+    def make(**options):
+        provider = {"issuer": idp.issuer, "require_verified_email": False}
+        slug = request.node.name.replace("_", "-")[:40].strip("-")
+        claims = {"iss": idp.issuer, "sub": "alice", **options.pop("claims", {})}
+        return make_session(
+            options.pop("gateway", site), slug=slug, cookie_age=400, refresh_token="first", provider=provider,
+            claims=claims, **options,
+        )  # fmt: skip
+
+    return make
+
+
+def answers_with(idp, **changes):
+    def answer(form):
+        document = {
+            "access_token": "a",
+            "token_type": "Bearer",
+            "expires_in": 900,
+            "refresh_token": "second",
+            **changes,
+        }
+        return 200, {name: value for name, value in document.items() if value is not ...}
+
+    idp.answer = answer
+
+
+def open_admin(site, made):
+    return site.get("/api/admin", headers=made.headers)
+
+
+def test_a_due_session_is_refreshed_at_its_provider_and_roles_follow(site, idp, due):
+    made = due(claims={"groups": ["nobody"]})
+    answers_with(idp, id_token=idp.id_token(groups=["platform-admins"], email="new@example.com"))
+    answer = open_admin(site, made)
+    assert (answer.status, [form["refresh_token"] for form in idp.forms]) == (200, ["first"])
+    after = row(site, made.sid)
+    assert (after["claims"]["groups"], after["email"]) == (["platform-admins"], "new@example.com")
+    assert 850 < after["refresh_in"] <= 900
+
+
+def test_a_role_that_the_provider_has_taken_away_is_gone(site, idp, due):
+    made = due(claims={"groups": ["platform-admins"]})
+    answers_with(idp, id_token=idp.id_token())
+    assert open_admin(site, made).json()["reason"] == "missing_role"
+
+
+def test_a_rotated_refresh_token_is_kept(site, idp, due):
+    made = due()
+    answers_with(idp, id_token=idp.id_token())
+    open_admin(site, made)
+    assert run(site, UNSEAL, sid=made.sid).strip() == "second"
+
+
+def test_a_refresh_token_that_is_not_rotated_stays(site, idp, due):
+    made = due()
+    answers_with(idp, id_token=idp.id_token(), refresh_token=...)
+    open_admin(site, made)
+    assert run(site, UNSEAL, sid=made.sid).strip() == "first"
+
+
+def test_a_provider_that_says_nothing_new_leaves_who_it_is(site, idp, due):
+    made = due(claims={"groups": ["platform-admins"]})
+    answers_with(idp, id_token=...)
+    assert open_admin(site, made).status == 200
+
+
+def test_what_the_provider_calls_over_is_over(site, idp, due):
+    made = due()
+    idp.answer = lambda form: (400, {"error": "invalid_grant"})
+    answer = open_admin(site, made)
+    assert (answer.status, new_cookie(answer)) == (401, None)
+    after = row(site, made.sid)
+    assert (after["ended"], after["reason"], after["revoked"]) == (True, "ended by the provider", True)
+
+
+WRONG = {
+    "other person": {"sub": "mallory"},
+    "other issuer": {"iss": "https://other.example"},
+    "other audience": {"aud": "other"},
+    "expired": {"exp": int(time.time()) - 3600},
+    "other nonce": {"nonce": "other"},
+}
+
+
+@pytest.mark.parametrize("changes", WRONG.values(), ids=WRONG)
+def test_a_refreshed_id_token_that_is_wrong_ends_the_session(site, idp, due, changes):
+    made = due(claims={"nonce": "mine"})
+    answers_with(idp, id_token=idp.id_token(**changes))
+    assert open_admin(site, made).status == 401
+    assert row(site, made.sid)["reason"] == "refused: invalid_id_token"
+
+
+FAILING = {
+    "error": lambda form: (503, {"error": "temporarily_unavailable"}),
+    "nonsense": lambda form: (200, {"unexpected": True}),
+    "configuration": lambda form: (401, {"error": "invalid_client"}),
+}
+
+
+@pytest.mark.parametrize("answer", FAILING.values(), ids=FAILING)
+def test_a_provider_that_fails_ends_nothing_and_is_asked_again_in_a_minute(site, idp, due, answer):
+    made = due(claims={"groups": ["platform-admins"]})
+    idp.answer = answer
+    assert open_admin(site, made).status == 200
+    after = row(site, made.sid)
+    assert (after["ended"], 40 < after["refresh_in"] <= 60) == (False, True)
+
+
+def test_a_provider_that_is_gone_ends_nothing(site, idp, due):
+    made = due(claims={"groups": ["platform-admins"]})
+    run(site, "IdentityProvider.objects.update(issuer='http://127.0.0.1:1')")
+    assert open_admin(site, made).status == 200
+
+
+def test_a_provider_that_hangs_holds_nobody_for_long(site, idp, due):
+    made = due(claims={"groups": ["platform-admins"]})
+    idp.delay = 14
+    began = time.monotonic()
+    assert open_admin(site, made).status == 200
+    assert time.monotonic() - began < 9
+
+
+def tabs(gateway, made, count=24):
+    with ThreadPoolExecutor(count) as pool:
+        return list(pool.map(lambda _: gateway.get("/api/protected", headers=made.headers), range(count)))
+
+
+def test_many_tabs_ask_the_provider_once_over_all_workers(site, idp, due):
+    made = due()
+    answers_with(idp, id_token=idp.id_token())
+    idp.delay = 0.5
+    assert {answer.status for answer in tabs(site, made)} == {200}
+    assert len(idp.forms) == 1
+    assert not row(site, made.sid)["ended"]
+
+
+def test_on_postgresql_too_the_provider_is_asked_once(start_gateway, postgres, idp, due):
+    gateway = start_gateway(
+        workers=2,
+        template=None,
+        env={"AUTHGATE_DATABASE_URL": postgres.create_database(), "AUTHGATE_SECRET_KEY": "k" * 60},
+    )
+    made = due(gateway=gateway)
+    answers_with(idp, id_token=idp.id_token())
+    idp.delay = 0.5
+    assert {answer.status for answer in tabs(gateway, made)} == {200}
+    assert len(idp.forms) == 1
+    assert not row(gateway, made.sid)["ended"]
+    run(gateway, "assert store.end(options['sid'], 'signed out')", sid=made.sid)
+    assert row(gateway, made.sid)["revoked"]
