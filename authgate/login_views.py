@@ -9,6 +9,7 @@ from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import render
 from django.views.decorators.http import require_GET, require_safe
 
+from authgate.decision import Reason
 from authgate.models import IdentityProvider
 from authgate.oidc.errors import ProviderError
 from authgate.oidc.login import begin, complete
@@ -69,7 +70,7 @@ async def _choose(request: HttpRequest, next_path: str) -> HttpResponse:
         return failure_page(request, "no_provider", next_path)
     if wanted and wanted not in {provider.slug for provider in providers}:
         return failure_page(request, "unknown_provider", next_path)
-    if not wanted and ARRIVED_COOKIE in request.COOKIES:
+    if not wanted and _was_lost(request):
         response = failure_page(request, "cookies_refused", next_path)
         return add_cookies(response, [arrived_cookie(seconds=0)])
     if wanted or len(providers) == 1:
@@ -141,6 +142,12 @@ def _refuse_prefetch(request: HttpRequest) -> HttpResponse | None:
     purposes = ("Sec-Purpose", "Purpose", "X-Purpose", "X-Moz")
     asked_ahead = any("pre" in request.headers.get(name, "").lower() for name in purposes)
     return HttpResponse(status=503) if asked_ahead else None
+
+
+def _was_lost(request: HttpRequest) -> bool:
+    """A session began here just now, and its cookie does not come back. One that has been ended does come back."""
+    error: Reason | None = request.identity_error  # type: ignore[attr-defined]
+    return ARRIVED_COOKIE in request.COOKIES and error is not Reason.TOKEN_REVOKED
 
 
 def _enabled() -> list[IdentityProvider]:

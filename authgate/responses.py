@@ -126,7 +126,8 @@ def refuse_django(request: HttpRequest, reason: Reason) -> HttpResponse:
     answer = refuse(Decision(False, reason), record.request_id if record else "", page=page, sign_in=sign_in)
     response = HttpResponse(answer.body, status=answer.status)
     for name, value in answer.headers:
-        response[name.decode()] = value.decode()
+        if name != b"x-request-id":  # the front door's, on everything that Django answers
+            response[name.decode()] = value.decode()
     return response
 
 

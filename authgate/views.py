@@ -48,7 +48,7 @@ def unavailable(request: HttpRequest) -> HttpResponse:
 
 
 def too_many_attempts(request: HttpRequest, retry_after: int) -> HttpResponse:
-    response = _error(request, 429, "rate_limited", "Too many attempts; try again in a minute.")
+    response = _error(request, 429, "rate_limited", "Too many attempts; try again later.")
     response["Retry-After"] = str(retry_after)
     return response
 

@@ -44,7 +44,7 @@ def test_the_gateways_pages_answer_only_under_its_own_hosts(gateway, path):
 
 def test_allowed_hosts_are_its_own_too(start_gateway):
     gateway = start_gateway(env={"AUTHGATE_ALLOWED_HOSTS": "other.test"})
-    assert gateway.request("/dashboard", host="other.test").status == 200
+    assert gateway.request("/auth/signed-out", host="other.test").status == 200
 
 
 def test_the_auth_prefix_moves(start_gateway):

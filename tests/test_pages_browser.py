@@ -1,0 +1,146 @@
+"""The pages of signing in and out in a real Chromium, with a real OpenID provider on another site."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from playwright.sync_api import expect
+
+from gateway_site.demo import openid as demo_openid
+from tests.support.browser import CHROMIUM, chromium
+from tests.support.gateway import Gateway
+from tests.support.oidc import OpenIdProvider, ProviderUnavailable
+from tests.support.policies import demo_policy
+from tests.support.sessions import make_session, run
+from tests.test_login_pages import ADD
+
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs Debian's chromium")
+AXE = demo_openid.DIRECTORY / "node_modules" / "axe-core" / "axe.min.js"
+
+
+@pytest.fixture(scope="module")
+def openid():
+    try:
+        with OpenIdProvider() as provider:
+            provider.stop()
+            yield provider
+    except ProviderUnavailable as error:
+        pytest.skip(f"needs the OpenID provider: {error}")
+
+
+@pytest.fixture(scope="module")
+def gateway(gateway_template, session_upstream, tmp_path_factory, openid):
+    data_dir = tmp_path_factory.mktemp("browser") / "data"
+    policy = demo_policy(session_upstream.target)
+    with Gateway(data_dir, template=gateway_template, policy=policy, workers=2) as gateway:
+        client_id, secret = openid.client(gateway.url)
+        openid.start()
+        run(gateway, ADD, slug="main", name="Main", issuer=openid.issuer, client_id=client_id, secret=secret)
+        yield gateway.start()
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with chromium() as browser:
+        yield browser
+
+
+@pytest.fixture
+def page(browser):
+    context = browser.new_context(java_script_enabled=False)
+    yield context.new_page()
+    context.close()
+
+
+def sign_in(page, gateway, path="/dashboard"):
+    page.goto(gateway.url + path)
+    page.get_by_role("button", name="alice").click()
+    page.wait_for_url(gateway.url + path)
+
+
+def test_a_first_visit_leads_by_the_provider_to_the_very_page_without_any_script(page, gateway):
+    sign_in(page, gateway, "/api/protected/deep?q=a%20b&r=%2F")
+    page.goto(f"{gateway.url}/dashboard")
+    expect(page.get_by_role("heading", name="Alice Example")).to_be_visible()
+    expect(page.get_by_text("this browser")).to_be_visible()
+
+
+def test_signing_out_goes_by_the_provider_and_comes_back(page, gateway, openid):
+    sign_in(page, gateway)
+    page.get_by_role("button", name="Sign out", exact=True).click()
+    page.wait_for_url(f"{openid.issuer}/session/end?**")
+    page.get_by_role("button", name="Sign out").click()
+    page.wait_for_url(f"{gateway.url}/auth/signed-out?**")
+    expect(page.get_by_role("heading", name="You are signed out")).to_be_visible()
+    page.goto(f"{gateway.url}/dashboard")
+    expect(page.get_by_role("heading", name="Who are you?")).to_be_visible()
+
+
+def test_ending_all_others_and_then_everything(page, gateway):
+    sign_in(page, gateway)
+    make_session(gateway, "alice", slug="main", user_agent="Mozilla/5.0 (Windows NT 10.0) Firefox/150.0")
+    page.reload()
+    expect(page.get_by_text("Firefox on Windows")).to_be_visible()
+    page.get_by_role("button", name="End all others").click()
+    expect(page.get_by_text("Firefox on Windows")).to_have_count(0)
+    page.get_by_role("button", name="Sign out everywhere").click()
+    expect(page.get_by_role("heading", name="You are signed out")).to_be_visible()
+
+
+def test_the_way_back_onto_the_callback_says_that_i_am_signed_in(page, gateway):
+    callbacks = []
+    page.on("request", lambda request: "/auth/callback" in request.url and callbacks.append(request.url))
+    sign_in(page, gateway)
+    page.goto(callbacks[0])
+    expect(page.get_by_role("heading", name="You are signed in already")).to_be_visible()
+    page.get_by_role("link", name="Continue").click()
+    expect(page.get_by_role("heading", name="Alice Example")).to_be_visible()
+
+
+def test_somebody_without_the_role_signs_in_as_somebody_else(page, gateway, openid):
+    sign_in(page, gateway)
+    page.goto(f"{gateway.url}/api/admin")
+    expect(page.get_by_text("alice@example.com")).to_be_visible()
+    page.get_by_role("button", name="Sign in as somebody else").click()
+    page.get_by_role("button", name="Sign out").click()
+    page.get_by_role("link", name="Sign in again").click()
+    page.get_by_role("button", name="root").click()
+    page.goto(f"{gateway.url}/api/admin")
+    assert page.title() != "403 · authgate"
+
+
+def test_cookies_cleared_on_the_way_end_on_a_page_with_one_button(page, gateway):
+    page.goto(f"{gateway.url}/api/protected")
+    page.context.clear_cookies(name=re.compile("^authgate_login_"))
+    page.get_by_role("button", name="alice").click()
+    expect(page.get_by_role("heading", name="This sign-in is over.")).to_be_visible()
+    page.get_by_role("link", name="Sign in again").click()
+    page.wait_for_url(f"{gateway.url}/dashboard")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [340, 1200])
+def test_every_page_is_accessible_and_fits_its_window(browser, gateway, width, scheme):
+    context = browser.new_context(
+        viewport={"width": width, "height": 800}, color_scheme=scheme, bypass_csp=True, reduced_motion="reduce"
+    )
+    made = make_session(gateway, "carol", slug="main", user_agent="Mozilla/5.0 (X11; Linux x86_64) Firefox/150.0")
+    make_session(gateway, "carol", slug="main", user_agent="x" * 300)
+    page = context.new_page()
+    check(
+        page, gateway, "/auth/signed-out", "/auth/callback/main", "/auth/logout", "/auth/login?provider=none", "/none"
+    )
+    context.add_cookies([{"name": "auth_token", "value": made.cookie, "url": gateway.url}])
+    check(page, gateway, "/dashboard", "/api/admin", "/auth/logout", "/auth/callback/main?code=1", "/auth/signed-out")
+    context.close()
+
+
+def check(page, gateway, *paths):
+    for path in paths:
+        page.goto(gateway.url + path)
+        assert page.locator("h1").count() == 1, path
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), path
+        page.evaluate(AXE.read_text())
+        violations = page.evaluate("axe.run().then(found => found.violations.map(v => [v.id, v.nodes[0].html]))")
+        assert violations == [], path
