@@ -84,6 +84,10 @@ class BoundedSession(OAuth2Session):  # type: ignore[misc]
             response: requests.Response = super().send(request, **options)
             response._content = _read(response, ends_at)
             return response
+        except (OSError, HTTPError):
+            if time.monotonic() > ends_at - 0.1:  # cut off, which looks like any lost connection
+                raise TimeoutError from None
+            raise
         finally:
             timer.cancel()
             _watch.sockets = None

@@ -10,7 +10,7 @@ from django.conf import settings
 DEFAULT = "/dashboard"
 MAX_LENGTH = 2000
 # What a browser leaves as it is in the address of a page. Space, backslash, controls and other scripts come encoded.
-_PATH_AND_QUERY = re.compile(r"/[A-Za-z0-9\-._~!$&'()*+,;=:@/%\[\]{}|^`?\"<>]*(?:#[A-Za-z0-9\-._~!$&'()*+,;=:@/?%]*)?")
+_PATH_AND_QUERY = re.compile(r"/[A-Za-z0-9\-._~!$&'()*+,;=:@/%\[\]{}|^`?]*(?:#[A-Za-z0-9\-._~!$&'()*+,;=:@/?%]*)?")
 _CONTROL = re.compile("[\x00-\x1f\x7f-\xa0\u2028\u2029\u3000\ufeff\ufffd\\\\]")
 _NO_PATH = re.compile(r"/\s*/")  # whoever drops the space sees "//host"
 _DOT_SEGMENT = re.compile(r"/\.{1,2}(?=/|$)")

@@ -201,8 +201,9 @@ def _handler(provider: HostileProvider) -> type[BaseHTTPRequestHandler]:
         def _reply(self, reply: Reply) -> None:
             body = reply.body if isinstance(reply.body, bytes) else json.dumps(reply.body).encode()
             try:
-                self.send_response(reply.status)
-                for name, value in {**reply.headers, "Content-Length": str(len(body))}.items():
+                self.send_response_only(reply.status)
+                head = {"Date": self.date_time_string(), **reply.headers, "Content-Length": str(len(body))}
+                for name, value in head.items():
                     self.send_header(name, value)
                 self.end_headers()
                 self.wfile.write(body)
