@@ -61,6 +61,7 @@ MIDDLEWARE = [
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "authgate.middleware.JWTAuthenticationMiddleware",
+    "authgate.admin_access.admin_access",
     "django.contrib.messages.middleware.MessageMiddleware",
 ]
 

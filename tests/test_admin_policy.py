@@ -85,7 +85,7 @@ def test_saving_a_form_unchanged_changes_nothing(admin_client, model):
     ("model", "values"),
     [
         (Upstream, {"name": "shop", "targets": "http://127.0.0.1:1\n\n  unix:/run/shop.sock "}),
-        (Role, {"name": "auditor"}),
+        (Role, {"name": "auditor", "admin": "none"}),
         (RateLimit, {"name": "slow", "rate": "5/m", "burst": "0", "per": "subject"}),
         (RoleGrant, {"operator": "equals", "claim": "vip", "value": "true"}),
         (Route, {"name": "new", "path": "/new", "match": "exact", "access": "public", "methods": ["GET"]}),

@@ -35,7 +35,8 @@ class UpstreamAdmin(PolicyAdmin[Upstream]):
 @admin.register(Role)
 class RoleAdmin(PolicyAdmin[Role]):
     form = RoleForm
-    list_display = ["name", "description", "used_by", "granted_by"]
+    list_display = ["name", "description", "admin", "used_by", "granted_by"]
+    list_filter = ["admin"]
     search_fields = ["name", "description"]
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Role]:

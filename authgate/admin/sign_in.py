@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import unicodedata
 
+from django.conf import settings
 from django.contrib import admin
 from django.http import HttpRequest, HttpResponse
 from django_ratelimit.core import get_usage
 
+from authgate.models import IdentityProvider
 from authgate.ratelimit import client_key
 from authgate.views import too_many_attempts
 
@@ -22,7 +24,12 @@ def sign_in(request: HttpRequest) -> HttpResponse:
             usage = get_usage(request, group=f"sign-in-{group}", key=key, rate=rate, increment=True)
             if usage["should_limit"]:
                 return too_many_attempts(request, max(1, usage["time_left"]))
-    return admin.site.login(request)
+    return admin.site.login(request, {"provider_login": _provider_login()})
+
+
+def _provider_login() -> str:
+    has_provider = IdentityProvider.objects.filter(enabled=True).exists()
+    return f"{settings.AUTHGATE_AUTH_PREFIX}/login" if has_provider else ""
 
 
 def _client(group: str, request: HttpRequest) -> str:

@@ -32,8 +32,21 @@ class Upstream(models.Model):
 
 
 class Role(models.Model):
+    class Admin(models.TextChoices):
+        NONE = "none", "none: no access"
+        STAFF = "staff", "staff: what their account in /admin/ is permitted"
+        SUPERUSER = "superuser", "superuser: everything"
+
     name = name_field()
     description = models.CharField(max_length=500, blank=True)
+    admin = models.CharField(
+        "access to /admin/",
+        max_length=10,
+        choices=Admin,
+        default=Admin.NONE,
+        help_text="For people who signed in with an identity provider, as long as they have this role. "
+        "Tokens and other bearer credentials never open /admin/.",
+    )
 
     class Meta:
         ordering = ["name"]

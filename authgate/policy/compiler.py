@@ -38,8 +38,8 @@ def compile_rows() -> PolicyDocument:
                 for row in Upstream.objects.order_by("pk").values()
             },
             "roles": {
-                name: {"description": description}
-                for name, description in Role.objects.order_by("pk").values_list("name", "description")
+                row["name"]: {"description": row["description"], "admin": row["admin"]}
+                for row in Role.objects.order_by("pk").values()
             },
             "grants": [_grant(row) for row in RoleGrant.objects.order_by("pk").select_related("role")],
             "rate_limits": {
@@ -58,7 +58,7 @@ def apply_document(document: PolicyDocument) -> None:
     roles = {
         row.name: row
         for row in Role.objects.bulk_create(
-            Role(name=name, description=role.description) for name, role in document.roles.items()
+            Role(name=name, description=role.description, admin=role.admin) for name, role in document.roles.items()
         )
     }
     RoleGrant.objects.bulk_create(

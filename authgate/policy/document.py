@@ -12,6 +12,7 @@ from authgate.policy.errors import PolicyError, PolicyInvalid
 from authgate.policy.pace import Pace, at_once
 from authgate.policy.schema import (
     Access,
+    AdminAccess,
     Grant,
     LimitKey,
     Match,
@@ -28,7 +29,7 @@ from authgate.policy.shape import find_faults
 from authgate.policy.validation import validate
 
 __all__ = [
-    "Access", "Grant", "LimitKey", "Match", "PolicyDocument", "PolicyError", "PolicyInvalid", "RateLimit",
+    "Access", "AdminAccess", "Grant", "LimitKey", "Match", "PolicyDocument", "PolicyError", "PolicyInvalid", "RateLimit",
     "Role", "Route", "Strict", "Timeouts", "Upstream", "When",
     "from_plain", "parse_json", "parse_stored", "parse_yaml", "to_json", "to_plain", "to_yaml", "validate",
 ]  # fmt: skip

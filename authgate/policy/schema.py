@@ -9,6 +9,7 @@ import msgspec
 Access = Literal["public", "authenticated", "roles"]
 Match = Literal["prefix", "exact"]
 LimitKey = Literal["client", "subject", "route"]
+AdminAccess = Literal["none", "staff", "superuser"]
 
 
 # Nothing here can form a cycle; without gc=False every collection would walk tens of thousands of routes.
@@ -31,6 +32,7 @@ class Upstream(Strict, frozen=True):
 
 class Role(Strict, frozen=True):
     description: str = ""
+    admin: AdminAccess = "none"  # what people who sign in with this role may do in /admin/
 
 
 class When(Strict, frozen=True):
