@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from tests.support.agent import Agent
+from tests.support.agent import NAVIGATION, Agent
 from tests.support.gateway import Gateway
 from tests.support.oidc import OpenIdProvider, ProviderUnavailable
 from tests.support.policies import demo_policy
@@ -179,6 +179,13 @@ def test_a_browser_that_loses_the_session_cookie_stops_instead_of_going_round(vi
     assert visitor.sign_in(visitor.url + again).url == f"{visitor.url}/api/protected"
 
 
+def test_whose_session_was_ended_signs_in_again_at_once(visitor, gateway):
+    visitor.sign_in(f"{visitor.url}/api/protected")
+    run(gateway, "store.end_all(Person.objects.get(provider_subject='alice'), 'a test')")
+    visitor.wait_for(f"{visitor.url}/api/protected", 401)
+    assert visitor.sign_in(f"{visitor.url}/api/protected").url == f"{visitor.url}/api/protected"
+
+
 def test_who_begins_sign_ins_without_end_is_told_to_wait(visitor):
     pages = [visitor.send(f"{visitor.url}/auth/login") for _ in range(25)]
     refused = [page for page in pages if page.status == 429]
@@ -226,3 +233,35 @@ def test_a_dead_provider_is_a_clear_page(start_gateway):
     gateway.settle()
     page = Agent().open(f"{gateway.url}/api/protected")
     assert (page.status, failure_of(page)) == (503, "provider_unavailable")
+
+
+def test_on_a_host_of_a_route_sign_in_stays_on_that_host(start_gateway, gateway, openid, upstream):
+    route = "{name: wiki, host: wiki.example.com, path: /, access: authenticated, upstream: api}"
+    other = start_gateway(policy=f"{demo_policy(upstream.target)}  - {route}\n")
+    add(other, "main", openid.issuer)
+    other.settle()
+    host = f"wiki.example.com:{other.port}"
+    page = other.request("/dashboard", host=host, headers=list(NAVIGATION.items()))
+    assert page.header("location") == "/auth/login?next=/dashboard"
+    page = other.request("/auth/login", host=host, headers=list(NAVIGATION.items()))
+    assert f"redirect_uri=http%3A%2F%2Fwiki.example.com%3A{other.port}%2Fauth%2Fcallback%2Fmain" in page.header(
+        "location"
+    )
+
+
+# --- what the provider says --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("slug", ["main", "none"])
+def test_a_logout_token_that_is_none_is_refused(gateway, slug):
+    headers = [("Content-Type", "application/x-www-form-urlencoded")]
+    path = f"/auth/backchannel-logout/{slug}"
+    answer = gateway.request(path, method="POST", headers=headers, body=b"logout_token=a.b.c")
+    assert (answer.status, answer.header("cache-control")) == (400, "no-store")
+
+
+def test_only_the_provider_shows_its_logout_in_a_frame(gateway, openid):
+    policy = gateway.get("/auth/frontchannel-logout/main?iss=x&sid=y").header("content-security-policy")
+    assert policy == f"default-src 'none'; base-uri 'none'; frame-ancestors {openid.issuer}"
+    policy = gateway.get("/auth/frontchannel-logout/none").header("content-security-policy")
+    assert policy.endswith("frame-ancestors 'none'")
