@@ -122,6 +122,26 @@ def test_a_session_that_is_over_is_not_renewed(site, upstream, how, cookie_age):
     assert (answer.status, new_cookie(answer), upstream.requests) == (401, None, [])
 
 
+def test_who_looks_at_a_page_with_a_session_that_is_over_is_led_to_sign_in(site):
+    made = make_session(site, cookie_age=400)
+    run(site, OVER["ended"], sid=made.sid)
+    answer = site.get("/api/protected?a=1", headers=[*made.headers, ("Accept", "text/html")])
+    assert (answer.status, new_cookie(answer)) == (302, None)
+    assert answer.header("location").startswith("/auth/login")
+
+
+def test_a_cookie_is_renewed_whatever_else_the_browser_sends(site, upstream):
+    made = make_session(site, cookie_age=400)
+    answer = site.get("/api/protected", headers=[("Cookie", f"theme=dark; auth_token={made.cookie}; a=b")])
+    assert (answer.status, upstream.only.header("cookie")) == (200, "theme=dark; a=b")
+
+
+def test_with_two_session_cookies_none_is_renewed(site):
+    made = make_session(site, cookie_age=400)
+    answer = site.get("/api/protected", headers=[("Cookie", f"auth_token={made.cookie}; auth_token={made.cookie}")])
+    assert (answer.status, new_cookie(answer)) == (401, None)
+
+
 def test_a_session_that_is_over_is_nobody_on_a_public_route(site, upstream):
     made = make_session(site, cookie_age=250)
     run(site, OVER["deleted"], sid=made.sid)

@@ -33,6 +33,7 @@ _REFRESH_WAIT = 5.0
 # For tabs that still send the old cookie, and for whoever sends that of an ended session again and again.
 _REMEMBERED_SECONDS, _REMEMBERED = 10.0, 4096
 _MAX_FLIGHTS = 1024
+_TROUBLE_SECONDS = 2.0
 
 _rows = Threads("sessions", 4)
 _turns = asyncio.Semaphore(32)  # within the places of those threads
@@ -40,6 +41,7 @@ _turns = asyncio.Semaphore(32)  # within the places of those threads
 _providers = Threads("refresh", 8)
 _flights: dict[str, asyncio.Task[Renewed | None]] = {}
 _recent: OrderedDict[str, tuple[float, Renewed | None]] = OrderedDict()
+_troubled_until = 0.0
 
 
 class Renewed(NamedTuple):
@@ -90,13 +92,16 @@ async def renew(due: Due, address: str) -> Renewed | None:
     remembered = _recent.get(due.sid)
     if remembered is not None and remembered[0] > time.monotonic():
         return remembered[1]
+    if not due.expired and time.monotonic() < _troubled_until:
+        raise RenewalFailed("it failed a moment ago")
     flight = _flights.get(due.sid) or _take_off(due.sid, address)
     try:
         # A client that leaves must not take the renewal of the others with it.
         async with asyncio.timeout(_EXPIRED_WAIT if due.expired else _ALIVE_WAIT):
             return await asyncio.shield(flight)
     except TimeoutError as error:
-        raise RenewalFailed("took too long") from error
+        _have_trouble()
+        raise RenewalFailed("it took too long") from error
 
 
 def with_cookie(headers: Headers, old: bytes, new: bytes) -> Headers:
@@ -111,10 +116,16 @@ def _take_off(sid: str, address: str) -> asyncio.Task[Renewed | None]:
     def landed(task: asyncio.Task[Renewed | None]) -> None:
         _flights.pop(sid, None)
         if not task.cancelled() and task.exception() is not None:
-            logger.warning("a session was not renewed: %s", task.exception())
+            _have_trouble()
 
     flight.add_done_callback(landed)
     return flight
+
+
+def _have_trouble() -> None:
+    """For a moment, who is still let in is not made to wait for a database that does not answer."""
+    global _troubled_until
+    _troubled_until = time.monotonic() + _TROUBLE_SECONDS
 
 
 async def _renew(sid: str, address: str) -> Renewed | None:
@@ -129,6 +140,9 @@ async def _renew(sid: str, address: str) -> Renewed | None:
                 renewed = await _rows.run(_mint, session)
     except DatabaseProblem as error:
         raise RenewalFailed(f"database: {error}") from error
+    except Exception as error:
+        logger.exception("a renewal failed")
+        raise RenewalFailed(type(error).__name__) from error
     _remember(sid, renewed)
     return renewed
 
