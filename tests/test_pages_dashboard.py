@@ -144,8 +144,9 @@ def test_signing_out_ends_the_session_everywhere_and_takes_the_cookie_away(gatew
 
 def test_a_cookie_past_its_minutes_still_signs_its_session_out(gateway):
     made = sign_in(gateway, "sleeper", cookie_age=400)
-    post(gateway, "/auth/logout", made)
+    answer = post(gateway, "/auth/logout", made)
     assert row(gateway, made.sid)["ended"]
+    assert "Max-Age=0" in new_cookie(answer)
 
 
 @pytest.mark.parametrize(
