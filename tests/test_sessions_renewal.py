@@ -142,6 +142,20 @@ def test_with_two_session_cookies_none_is_renewed(site):
     assert (answer.status, new_cookie(answer)) == (401, None)
 
 
+def test_another_site_cannot_use_a_cookie_that_is_renewed(site, upstream):
+    headers = [*make_session(site, cookie_age=400).headers, ("Sec-Fetch-Site", "cross-site")]
+    answer = site.request("/api/protected", method="POST", headers=headers, body=b"x")
+    assert (answer.status, answer.json()["reason"], upstream.requests) == (403, "cross_site", [])
+
+
+def test_a_revoked_cookie_is_not_renewed_although_its_session_lives(site):
+    made = make_session(site, cookie_age=400)
+    revoke = "RevokedToken.objects.create(jti=options['sid'], expires_at=now + timedelta(hours=1))"
+    run(site, revoke, sid=made.sid)
+    site.settle()
+    assert site.get("/api/protected", headers=made.headers).status == 401
+
+
 def test_a_session_that_is_over_is_nobody_on_a_public_route(site, upstream):
     made = make_session(site, cookie_age=250)
     run(site, OVER["deleted"], sid=made.sid)
