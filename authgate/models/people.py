@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from django.core.exceptions import ValidationError
 from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
+
+from authgate.oidc.provider_rules import find_problems
 
 DAY = 24 * 3600
 
@@ -57,6 +60,13 @@ class IdentityProvider(models.Model):
 
     class Meta:
         ordering = ["name", "slug"]
+
+    def clean(self) -> None:
+        errors: dict[str, list[str]] = {}
+        for field, problem in find_problems(self):
+            errors.setdefault(field, []).append(problem)
+        if errors:
+            raise ValidationError(errors)
 
     def __str__(self) -> str:
         return self.name or self.slug

@@ -1,0 +1,224 @@
+from __future__ import annotations
+
+from typing import Any
+
+from django import forms
+from django.contrib import admin, messages
+from django.core.exceptions import PermissionDenied
+from django.db import models, transaction
+from django.db.models import QuerySet
+from django.http import Http404, HttpRequest, HttpResponse
+from django.template.response import TemplateResponse
+from django.urls import URLPattern, path, reverse
+
+from authgate.admin.typed import ModelAdmin, ModelForm
+from authgate.models import IdentityProvider, Person, Session
+from authgate.oidc.diagnose import diagnose
+from authgate.oidc.presets import PRESETS
+from authgate.oidc.provider import seal_client_secret
+from authgate.oidc.registration import redirect_uri, remove
+from authgate.sessions import store
+
+_ENDPOINTS = ["authorization_endpoint", "token_endpoint", "userinfo_endpoint", "jwks_uri", "end_session_endpoint"]
+
+
+class WordsField(forms.CharField):
+    """A list of words, separated by spaces or lines."""
+
+    def prepare_value(self, value: Any) -> Any:
+        return " ".join(map(str, value)) if isinstance(value, list) else value
+
+    def to_python(self, value: Any) -> Any:
+        return (super().to_python(value) or "").split()
+
+    def has_changed(self, initial: Any, data: Any) -> bool:
+        return bool((initial or []) != self.to_python(data))
+
+
+class MappingField(forms.CharField):
+    """`name = claim` on each line."""
+
+    widget = forms.Textarea(attrs={"rows": 3, "spellcheck": "false"})
+
+    def prepare_value(self, value: Any) -> Any:
+        return "\n".join(f"{name} = {claim}" for name, claim in value.items()) if isinstance(value, dict) else value
+
+    def to_python(self, value: Any) -> Any:
+        pairs = [line.partition("=") for line in (super().to_python(value) or "").splitlines() if line.strip()]
+        return {name.strip(): claim.strip() for name, _, claim in pairs}
+
+    def has_changed(self, initial: Any, data: Any) -> bool:
+        return bool((initial or {}) != self.to_python(data))
+
+
+class ProviderForm(ModelForm[IdentityProvider]):
+    client_secret = forms.CharField(
+        required=False,
+        widget=forms.PasswordInput(attrs={"autocomplete": "new-password"}),
+        help_text="Never shown again. Empty: stays as it is.",
+    )
+    scopes = WordsField(required=False, help_text="Separated by spaces.")
+    allowed_domains = WordsField(
+        required=False,
+        label="Allowed e-mail domains",
+        help_text="Such as example.com, separated by spaces. Empty: everybody the provider lets in.",
+    )
+    claim_mapping = MappingField(
+        required=False, help_text="Where email, name and groups are, when elsewhere: groups = realm_access.roles"
+    )
+
+    def save(self, commit: bool = True) -> Any:
+        if secret := self.cleaned_data["client_secret"]:
+            self.instance.sealed_client_secret = seal_client_secret(self.instance, secret)
+        return super().save(commit)
+
+
+@admin.register(IdentityProvider)
+class IdentityProviderAdmin(ModelAdmin[IdentityProvider]):
+    form = ProviderForm
+    list_display = ["name", "slug", "kind", "issuer", "enabled"]
+    list_filter = ["enabled", "kind"]
+    search_fields = ["name", "slug", "issuer"]
+    readonly_fields = ["shown_redirect_uri"]
+    formfield_overrides = {models.URLField: {"assume_scheme": "https"}}
+    fieldsets = [
+        (None, {"fields": ["slug", "name", "kind", "issuer", "enabled"]}),
+        ("Client", {"fields": ["client_id", "client_secret", "shown_redirect_uri"]}),
+        ("Who may sign in", {"fields": ["require_verified_email", "allowed_domains", "scopes", "claim_mapping"]}),
+        ("Sessions", {"fields": ["session_idle", "session_lifetime", "logout"]}),
+        ("Endpoints and certificates", {"classes": ["collapse"], "fields": [*_ENDPOINTS, "ca_certificates"]}),
+    ]
+
+    def get_readonly_fields(self, request: HttpRequest, obj: IdentityProvider | None = None) -> Any:
+        return [*self.readonly_fields, *(["slug"] if obj else [])]
+
+    def lookup_allowed(self, lookup: str, value: str, request: HttpRequest) -> bool:
+        # "?sealed_client_secret__startswith=" would tell a hidden field letter by letter.
+        return lookup.partition("__")[0] in self.list_filter and super().lookup_allowed(lookup, value, request)
+
+    @admin.display(description="redirect URI to register")
+    def shown_redirect_uri(self, provider: IdentityProvider) -> str:
+        return redirect_uri(provider.slug or "<slug>")
+
+    def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
+        name = request.GET.get("preset", "")
+        return {"slug": name, **PRESETS[name].fields()} if name in PRESETS else {}
+
+    def changeform_view(
+        self, request: HttpRequest, object_id: str | None = None, form_url: str = "", extra_context: Any = None
+    ) -> HttpResponse:
+        chosen = PRESETS.get(request.GET.get("preset", ""))
+        context = {"presets": PRESETS, "hint": chosen.hint if chosen else "", **(extra_context or {})}
+        return super().changeform_view(request, object_id, form_url, context)
+
+    def get_urls(self) -> list[URLPattern]:
+        view = self.admin_site.admin_view(self.test_view)
+        return [path("<int:pk>/test/", view, name="authgate_identityprovider_test"), *super().get_urls()]
+
+    def test_view(self, request: HttpRequest, pk: int) -> HttpResponse:
+        provider = self.get_object(request, str(pk))
+        if provider is None or request.method != "POST":
+            raise Http404
+        if not self.has_change_permission(request, provider):
+            raise PermissionDenied
+        context = {
+            **self.admin_site.each_context(request),
+            "opts": self.opts,
+            "title": f"Connection to {provider}",
+            "findings": diagnose(provider),
+            "back": reverse("admin:authgate_identityprovider_change", args=[pk]),
+        }
+        return TemplateResponse(request, "admin/authgate/connection.html", context)
+
+    def get_deleted_objects(self, objs: Any, request: HttpRequest) -> Any:
+        return _with_sessions(super().get_deleted_objects(objs, request))
+
+    def delete_model(self, request: HttpRequest, obj: IdentityProvider) -> None:
+        remove(obj)
+
+    def delete_queryset(self, request: HttpRequest, queryset: QuerySet[IdentityProvider]) -> None:
+        for provider in queryset:
+            remove(provider)
+
+
+@admin.register(Person)
+class PersonAdmin(ModelAdmin[Person]):
+    """Made by signing in. Switching one off ends all of their sessions."""
+
+    list_display = ["__str__", "name", "provider", "is_active", "last_login_at"]
+    list_filter = ["is_active", "provider"]
+    list_select_related = ["provider"]
+    search_fields = ["email", "name", "provider_subject"]
+    fields = ["provider", "provider_subject", "email", "name", "is_active", "created_at", "last_login_at"]
+    readonly_fields = ["provider", "provider_subject", "email", "name", "created_at", "last_login_at"]
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False
+
+    def save_model(self, request: HttpRequest, obj: Person, form: Any, change: bool) -> None:
+        with transaction.atomic():
+            super().save_model(request, obj, form, change)
+            if not obj.is_active:
+                ended = store.end_all(obj, "person deactivated")
+                self.message_user(request, f"{ended} session(s) ended.", messages.SUCCESS)
+
+    def get_deleted_objects(self, objs: Any, request: HttpRequest) -> Any:
+        return _with_sessions(super().get_deleted_objects(objs, request))
+
+    def delete_model(self, request: HttpRequest, obj: Person) -> None:
+        self.delete_queryset(request, Person.objects.filter(pk=obj.pk))
+
+    def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Person]) -> None:
+        with transaction.atomic():
+            for person in queryset:
+                store.end_all(person, "person deleted")
+            queryset.delete()
+
+
+class LiveFilter(admin.SimpleListFilter):
+    title = "state"
+    parameter_name = "state"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [("live", "not ended"), ("ended", "ended")]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        return queryset if self.value() is None else queryset.filter(ended_at__isnull=self.value() == "live")
+
+
+@admin.register(Session)
+class SessionAdmin(ModelAdmin[Session]):
+    """Only ever ended here; the tokens it holds are on no page."""
+
+    list_display = ["person", "created_at", "last_seen_at", "expires_at", "ended_at", "end_reason", "address"]
+    list_filter = [LiveFilter, "person__provider"]
+    list_select_related = ["person__provider"]
+    search_fields = ["person__email", "person__name", "person__provider_subject", "address"]
+    fields = ["person", "created_at", "last_seen_at", "expires_at", "ended_at", "end_reason", "address", "user_agent"]
+    actions = ["end_selected"]
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Session]:
+        return super().get_queryset(request).defer("sealed_id_token", "sealed_refresh_token", "claims")
+
+    def lookup_allowed(self, lookup: str, value: str, request: HttpRequest) -> bool:
+        return lookup.startswith("person__provider__") and super().lookup_allowed(lookup, value, request)
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Session | None = None) -> bool:
+        return obj is None and super().has_change_permission(request, obj)
+
+    def has_delete_permission(self, request: HttpRequest, obj: Session | None = None) -> bool:
+        return False
+
+    @admin.action(description="End selected sessions", permissions=["change"])
+    def end_selected(self, request: HttpRequest, queryset: QuerySet[Session]) -> None:
+        ended = sum(store.end(sid, "ended in admin") for sid in queryset.values_list("sid", flat=True))
+        self.message_user(request, f"{ended} session(s) ended: refused everywhere within two seconds.")
+
+
+def _with_sessions(deleted: Any) -> Any:
+    """Sessions are not deleted by themselves, but they go with whom they belong to."""
+    to_delete, counts, forbidden, protected = deleted
+    return to_delete, counts, set(forbidden) - {Session._meta.verbose_name}, protected

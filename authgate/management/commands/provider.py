@@ -1,0 +1,116 @@
+from __future__ import annotations
+
+from argparse import ArgumentParser
+from pathlib import Path
+from typing import Any
+
+from django.core.exceptions import ValidationError
+from django.core.management.base import BaseCommand, CommandError
+from django.db import Error as DatabaseProblem
+
+from authgate.models import IdentityProvider
+from authgate.oidc.diagnose import diagnose
+from authgate.oidc.presets import PRESETS
+from authgate.oidc.provider import seal_client_secret
+from authgate.oidc.registration import redirect_uri, remove
+
+_OPTIONS = {
+    "slug": "SLUG", "name": "--name", "issuer": "--issuer", "client_id": "--client-id", "scopes": "--scope",
+    "ca_certificates": "--ca-file",
+}  # fmt: skip
+_MAX_FILE = 1024 * 1024
+
+
+class Command(BaseCommand):
+    help = "Add, list, test and remove the identity providers that people sign in with."
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        actions = parser.add_subparsers(dest="action", required=True)
+        add = actions.add_parser("add", help="register a provider, and print the redirect URI to enter there")
+        add.add_argument("slug", metavar="SLUG", help="part of the redirect URI; cannot change later")
+        add.add_argument("--issuer", metavar="URL", help="may be left out where the preset knows it")
+        add.add_argument("--client-id", required=True, metavar="ID")
+        secret = add.add_mutually_exclusive_group(required=True)
+        secret.add_argument("--client-secret", metavar="S")
+        secret.add_argument("--client-secret-file", metavar="F", help="keeps the secret out of the list of processes")
+        add.add_argument("--name", metavar="N", help="on the sign-in button")
+        add.add_argument("--scope", action="append", metavar="S", help="may be repeated; replaces the default scopes")
+        add.add_argument("--preset", choices=sorted(PRESETS), metavar="P", help=", ".join(sorted(PRESETS)))
+        add.add_argument("--ca-file", metavar="F", help="PEM certificates of the provider's own CA")
+        actions.add_parser("list", help="all providers")
+        for action, help_ in (("test", "ask the provider, and say what is wrong"), ("remove", "and end its sessions")):
+            actions.add_parser(action, help=help_).add_argument("slug", metavar="SLUG")
+
+    def handle(self, *args: Any, action: str, **options: Any) -> None:
+        try:
+            getattr(self, f"_{action}")(**options)
+        except DatabaseProblem as error:
+            raise CommandError(f"database: {' '.join(str(error).split())}; run manage.py migrate first") from error
+
+    def _add(self, slug: str, **options: Any) -> None:
+        provider = _build(slug, **options)
+        if not provider.name:
+            provider.name = slug
+        try:
+            provider.full_clean()
+        except ValidationError as error:
+            raise CommandError("\n".join(_explain(error))) from error
+        provider.save()
+        self.stdout.write(f"added {slug}; redirect URI to register there: {redirect_uri(slug)}")
+
+    def _list(self, **_: Any) -> None:
+        for provider in IdentityProvider.objects.order_by("slug"):
+            state = "" if provider.enabled else " (disabled)"
+            issuer = provider.issuer or provider.get_kind_display()
+            self.stdout.write(f"{provider.slug}{state}  {provider.name}  {issuer}  {redirect_uri(provider.slug)}")
+
+    def _test(self, slug: str, **_: Any) -> None:
+        findings = diagnose(_get(slug))
+        for finding in findings:
+            self.stdout.write(f"{'ok  ' if finding.ok else 'FAIL'}  {finding.what}: {finding.detail}")
+        if failed := sum(not finding.ok for finding in findings):
+            raise CommandError(f"{failed} of {len(findings)} checks of {slug} failed")
+
+    def _remove(self, slug: str, **_: Any) -> None:
+        provider = _get(slug)
+        ended = remove(provider)
+        self.stdout.write(f"removed {slug}; {ended} session(s) ended")
+
+
+def _build(slug: str, **options: Any) -> IdentityProvider:
+    preset = PRESETS[options["preset"]].fields() if options["preset"] else {}
+    given = {"issuer": options["issuer"], "name": options["name"], "scopes": options["scope"]}
+    values = preset | {name: value for name, value in given.items() if value is not None}
+    provider = IdentityProvider(slug=slug, client_id=options["client_id"], **values)
+    if options["ca_file"]:
+        provider.ca_certificates = _read(options["ca_file"], "--ca-file")
+    secret = options["client_secret"]
+    if secret is None:
+        secret = _read(options["client_secret_file"], "--client-secret-file")
+    if not secret.strip():
+        raise CommandError("--client-secret is empty")
+    provider.sealed_client_secret = seal_client_secret(provider, secret.strip())
+    return provider
+
+
+def _read(name: str, option: str) -> str:
+    try:
+        with Path(name).open("rb") as file:
+            return file.read(_MAX_FILE).decode("utf-8")
+    except (OSError, ValueError) as error:
+        raise CommandError(f"{option} {name}: {getattr(error, 'strerror', None) or 'is not text'}") from error
+
+
+def _get(slug: str) -> IdentityProvider:
+    try:
+        return IdentityProvider.objects.get(slug=slug)
+    except IdentityProvider.DoesNotExist as error:
+        raise CommandError(f"there is no provider {slug!r}") from error
+
+
+def _explain(error: ValidationError) -> list[str]:
+    return [
+        f"{_OPTIONS.get(field, field.replace('_', ' '))}: {message}"
+        for field, messages in error.message_dict.items()
+        for message in messages
+    ]

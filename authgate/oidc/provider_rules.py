@@ -1,0 +1,125 @@
+"""What an operator may enter for a provider. Admin and command refuse the same, each beside what caused it."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from cryptography.x509 import load_pem_x509_certificates
+
+if TYPE_CHECKING:
+    from authgate.models import IdentityProvider
+
+ENDPOINTS = ("authorization_endpoint", "token_endpoint", "userinfo_endpoint", "jwks_uri", "end_session_endpoint")
+MAPPED = ("email", "name", "groups")
+WELL_KNOWN = "/.well-known/openid-configuration"
+_URL = re.compile(r"https?://[!-~]+")
+_SCOPE = re.compile(r"[!#-\[\]-~]+")  # RFC 6749 3.3
+_DOMAIN = re.compile(r"(?=.{1,253}\Z)[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)+")
+_TEXT = re.compile(r"[^\x00-\x1f\x7f-\x9f\u2028\u2029]{1,400}")
+
+Problems = Iterator[tuple[str, str]]  # field of IdentityProvider, message
+
+
+def find_problems(provider: IdentityProvider) -> Problems:
+    yield from _check_urls(provider)
+    if not _TEXT.fullmatch(provider.client_id):
+        yield "client_id", "must have 1 to 400 characters and no control characters"
+    yield from _check_scopes(provider)
+    yield from _check_mapping(provider.claim_mapping)
+    yield from _check_domains(provider.allowed_domains)
+    if provider.ca_certificates and (problem := _pem_problem(provider.ca_certificates)):
+        yield "ca_certificates", problem
+    if (provider.session_idle or 0) > (provider.session_lifetime or 0):
+        yield "session_idle", "must not be longer than the longest session"
+
+
+def _check_urls(provider: IdentityProvider) -> Problems:
+    if provider.kind == provider.Kind.OIDC and not provider.issuer:
+        yield "issuer", "is needed for OpenID Connect"
+    for name in ("issuer", *ENDPOINTS):
+        url = getattr(provider, name)
+        if url and (problem := url_problem(url)):
+            yield name, problem
+    if provider.issuer.rstrip("/").endswith(WELL_KNOWN):
+        yield "issuer", f"must be the issuer itself, without {WELL_KNOWN}"
+    elif "?" in provider.issuer:
+        yield "issuer", "must have no query"
+
+
+def url_problem(url: str) -> str | None:
+    try:
+        parts = urlsplit(url)
+        host, _ = parts.hostname or "", parts.port
+    except ValueError:
+        return "is not a URL"
+    if "{" in url or "}" in url:
+        return "still has a {placeholder} to replace"
+    if not _URL.fullmatch(url) or "\\" in url or not host:
+        return "must be an absolute https URL"
+    if "@" in parts.netloc or "#" in url:
+        return "must have neither a user name nor a fragment"
+    return _host_problem(parts.scheme, host)
+
+
+def _host_problem(scheme: str, host: str) -> str | None:
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        is_loopback = host == "localhost"
+    else:
+        is_loopback = address.is_loopback
+        if address.is_link_local:
+            return "link-local addresses (cloud metadata) are never providers"
+    if scheme != "https" and not is_loopback:
+        return "must be https; plain http is for loopback hosts only"
+    return None
+
+
+def _check_scopes(provider: IdentityProvider) -> Problems:
+    scopes = provider.scopes
+    if not _are_texts(scopes):
+        yield "scopes", "must be a list of words"
+        return
+    for scope in scopes:
+        if not _SCOPE.fullmatch(scope):
+            yield "scopes", f"{scope!r} is not a scope"
+    if len(set(scopes)) != len(scopes):
+        yield "scopes", "one is named twice"
+    if provider.kind == provider.Kind.OIDC and "openid" not in scopes:
+        yield "scopes", "must contain openid: without it no ID token comes"
+
+
+def _check_mapping(mapping: object) -> Problems:
+    if not isinstance(mapping, dict):
+        yield "claim_mapping", "must be a map"
+        return
+    for name, claim in mapping.items():
+        if name not in MAPPED:
+            yield "claim_mapping", f"{name!r} is not one of {', '.join(MAPPED)}"
+        elif not isinstance(claim, str) or not _TEXT.fullmatch(claim) or not claim.strip():
+            yield "claim_mapping", f"{name} must be the name of a claim"
+
+
+def _check_domains(domains: object) -> Problems:
+    if not _are_texts(domains):
+        yield "allowed_domains", "must be a list of domains"
+        return
+    for domain in domains:  # type: ignore[attr-defined]
+        if not _DOMAIN.fullmatch(domain):
+            yield "allowed_domains", f"{domain!r} is not a domain such as example.com, in lower case"
+
+
+def _are_texts(value: object) -> bool:
+    return isinstance(value, list) and all(isinstance(item, str) for item in value)
+
+
+def _pem_problem(text: str) -> str | None:
+    try:
+        load_pem_x509_certificates(text.encode("utf-8"))
+    except ValueError:
+        return "must be PEM certificates (-----BEGIN CERTIFICATE-----)"
+    return None

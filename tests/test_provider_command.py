@@ -1,0 +1,113 @@
+from __future__ import annotations
+
+import re
+import shlex
+from io import StringIO
+from pathlib import Path
+
+import pytest
+from django.core.management import CommandError, call_command
+
+from authgate.models import IdentityProvider
+from authgate.oidc.provider import client_secret_of
+
+pytestmark = pytest.mark.django_db
+DOCUMENT = (Path(__file__).parent.parent / "docs" / "sign-in.md").read_text()
+RECIPES = re.findall(r"Redirect URI: `(.+)`\n\n    manage.py (provider add .+)", DOCUMENT)
+ISSUER = ("--issuer", "https://idp.example.com")
+CLIENT = ("--client-id", "gateway", "--client-secret", "s3cr3t-of-the-test")
+
+
+def run(*args: str) -> str:
+    output = StringIO()
+    call_command("provider", *args, stdout=output)
+    return output.getvalue()
+
+
+def refused(*args: str) -> str:
+    with pytest.raises(CommandError) as caught:
+        run(*args)
+    assert not IdentityProvider.objects.exists()
+    return str(caught.value)
+
+
+def test_every_preset_has_a_recipe():
+    from authgate.oidc.presets import PRESETS
+
+    assert {shlex.split(line)[2] for _, line in RECIPES} == set(PRESETS)
+
+
+@pytest.mark.parametrize(("redirect_uri", "line"), RECIPES, ids=[shlex.split(line)[2] for _, line in RECIPES])
+def test_each_recipe_registers_the_provider_it_says(redirect_uri, line, settings, tmp_path, monkeypatch):
+    settings.AUTHGATE_PUBLIC_URL = "https://gateway.example.com"
+    monkeypatch.chdir(tmp_path)
+    Path("secret.txt").write_text("s3cr3t\n")
+    assert redirect_uri in run(*shlex.split(line)[1:])
+    assert client_secret_of(IdentityProvider.objects.get()) == "s3cr3t"
+
+
+def test_no_output_holds_the_secret():
+    said = run("add", "idp", *ISSUER, *CLIENT) + run("list") + run("remove", "idp")
+    assert "http://gateway.test/auth/callback/idp" in said
+    assert "s3cr3t" not in said
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (("idp", *CLIENT), "--issuer: is needed for OpenID Connect"),
+        (
+            ("idp", "--issuer", "http://idp.example.com", *CLIENT),
+            "--issuer: must be https; plain http is for loopback hosts only",
+        ),
+        (("idp", "--preset", "okta", *CLIENT), "--issuer: still has a {placeholder} to replace"),
+        (("idp", *ISSUER, "--scope", "email", *CLIENT), "--scope: must contain openid: without it no ID token comes"),
+        (
+            ("idp", *ISSUER, "--client-id", "a", "--client-secret-file", "/nowhere"),
+            "--client-secret-file /nowhere: No such file or directory",
+        ),
+        (("idp", *ISSUER, "--client-id", "a", "--client-secret", " "), "--client-secret is empty"),
+        (
+            ("idp", "--issuer", "https://169.254.169.254", *CLIENT),
+            "--issuer: link-local addresses (cloud metadata) are never providers",
+        ),
+        (
+            ("idp", "--issuer", "https://a.example/.well-known/openid-configuration", *CLIENT),
+            "--issuer: must be the issuer itself, without /.well-known/openid-configuration",
+        ),
+    ],
+)
+def test_what_is_wrong_is_said_in_one_line_that_names_the_option(args, message):
+    assert message in refused("add", *args).splitlines()
+
+
+def test_a_certificate_file_must_hold_certificates(tmp_path):
+    file = tmp_path / "ca.pem"
+    file.write_text("nothing")
+    said = refused("add", "idp", *ISSUER, *CLIENT, "--ca-file", str(file))
+    assert said == "--ca-file: must be PEM certificates (-----BEGIN CERTIFICATE-----)"
+
+
+def test_the_same_slug_twice_is_refused_and_the_first_one_stays():
+    run("add", "idp", *ISSUER, *CLIENT)
+    with pytest.raises(CommandError, match=r"\ASLUG: "):
+        run("add", "idp", "--issuer", "https://other.example.com", *CLIENT)
+    assert IdentityProvider.objects.get().issuer == "https://idp.example.com"
+
+
+def test_plain_http_is_accepted_on_loopback():
+    run("add", "idp", "--issuer", "http://127.0.0.1:9", *CLIENT)
+    assert IdentityProvider.objects.get().name == "idp"
+
+
+def test_a_test_that_fails_says_what_and_is_an_error(capsys):
+    run("add", "idp", "--issuer", "http://127.0.0.1:9", *CLIENT)
+    output = StringIO()
+    with pytest.raises(CommandError, match="1 of 2 checks of idp failed"):
+        call_command("provider", "test", "idp", stdout=output)
+    assert "FAIL  discovery: the discovery document cannot be reached" in output.getvalue()
+
+
+@pytest.mark.parametrize("action", ["test", "remove"])
+def test_an_unknown_provider_is_named(action):
+    assert refused(action, "nobody") == "there is no provider 'nobody'"
