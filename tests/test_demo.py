@@ -14,8 +14,10 @@ from pathlib import Path
 import pytest
 from django.core.management.base import CommandError
 
+from gateway_site.demo import openid
 from gateway_site.demo.processes import claim_port
 from tests.support import raw
+from tests.support.agent import Agent
 from tests.support.gateway import MANAGE, ROOT, environment, free_port, manage
 
 BANNER_END = "Behind each route:"
@@ -121,6 +123,38 @@ def test_the_printed_password_signs_in_to_the_admin(demo):
     assert manage(demo.env, "shell", "--no-imports", "-c", code).stdout == "admin\n"
 
 
+# --- signing in -------------------------------------------------------------------------------------------
+def sign_in(demo: Demo, account: str, path: str = "/dashboard") -> Agent:
+    agent = Agent()
+    page = agent.sign_in(f"http://localhost:{demo.port}{path}", account)
+    assert (page.url, page.status) == (f"http://localhost:{demo.port}{path}", 200), page
+    return agent
+
+
+def test_it_says_where_and_as_whom_to_sign_in(demo):
+    assert re.search(rf"Sign in: +http://localhost:{demo.port}/dashboard as alice, or as root", demo.text)
+
+
+def test_alice_signs_in_and_sees_the_protected_page(demo):
+    page = sign_in(demo, "alice").open(f"http://localhost:{demo.port}/api/protected/hello")
+    assert "alice@example.com" in page.text
+
+
+def test_root_signs_in_as_an_administrator(demo):
+    assert sign_in(demo, "root").open(f"http://localhost:{demo.port}/api/admin/hello").status == 200
+
+
+def test_the_provider_s_secrets_are_readable_by_nobody_else(demo):
+    for name in ("demo-provider.json", "demo-provider-keys.json"):
+        assert (demo.data_dir / name).stat().st_mode & 0o777 == 0o600
+
+
+def test_without_its_packages_the_provider_says_what_is_missing(tmp_path, monkeypatch):
+    monkeypatch.setattr(openid, "DIRECTORY", tmp_path)
+    with pytest.raises(openid.ProviderUnavailable, match="its packages are not installed"):
+        openid.command(tmp_path / "configuration")
+
+
 # --- the demo service ---------------------------------------------------------------------------------------
 def test_it_shows_what_it_received(demo):
     shown = demo.request(
@@ -201,11 +235,34 @@ def test_a_second_start_keeps_the_data(data_dir):
         {**first.env, "AUTHGATE_PUBLIC_URL": f"http://localhost:{first.port}"}, "mint_token", "bob", "--quiet"
     )
     first.stop()
-    second = start(data_dir, port=first.port)
-    assert second.password.startswith("printed at the first start")
-    assert "revision 1 is live" in second.text
-    assert second.request("/api/protected", token=token.stdout.strip()).json()["identity"]["id"] == "bob"
-    second.stop()
+    again = start(data_dir, port=first.port)
+    assert again.password.startswith("printed at the first start")
+    assert "revision 1 is live" in again.text
+    assert again.request("/api/protected", token=token.stdout.strip()).json()["identity"]["id"] == "bob"
+    again.stop()
+
+
+def test_a_second_start_keeps_who_is_signed_in_and_where_they_sign_in(data_dir):
+    first = start(data_dir)
+    alice, kept = sign_in(first, "alice"), (data_dir / "demo-provider-keys.json").read_bytes()
+    port = json.loads((data_dir / "demo-provider.json").read_text())["port"]
+    first.stop()
+    again = start(data_dir, port=first.port)
+    assert alice.send(f"http://localhost:{again.port}/api/protected/x").status == 200
+    assert json.loads((data_dir / "demo-provider.json").read_text())["port"] == port
+    assert (data_dir / "demo-provider-keys.json").read_bytes() == kept
+    sign_in(again, "root")
+    again.stop()
+
+
+def test_the_provider_s_port_taken_since_is_another_port(data_dir):
+    first = start(data_dir)
+    first.stop()
+    port = json.loads((data_dir / "demo-provider.json").read_text())["port"]
+    with socket.create_server(("127.0.0.1", port)):
+        again = start(data_dir, port=first.port)
+        sign_in(again, "alice")
+        again.stop()
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ authgate is running. Ctrl-C stops it; what you change is kept in {data_dir}
   Keys         {url}/.well-known/jwks.json
   Health       {url}/health
 
+  Sign in:       {sign_in}
   Admin account: admin
   Password:      {password}
 
@@ -34,13 +35,14 @@ Behind each route: /stream (events), /echo (returns the body), /slow?seconds=2.
 KEPT = "printed at the first start; to set a new one: {manage} changepassword admin"
 
 
-def banner(*, url: str, auth_prefix: str, data_dir: Path, root: Path, password: str | None) -> str:
+def banner(*, url: str, auth_prefix: str, data_dir: Path, root: Path, password: str | None, sign_in: str) -> str:
     manage = manage_command(root)
     text = BANNER.replace("/auth/me", f"{auth_prefix}/me")
     return text.format(
         url=url,
         data_dir=data_dir,
         directory=root,
+        sign_in=sign_in,
         password=password or KEPT.format(manage=manage),
         mint=f"{manage_environment(url)}{manage} mint_token",
     )

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from django.core.management.base import OutputWrapper
 
+from gateway_site.demo import openid, sign_in
 from gateway_site.demo.banner import banner
 from gateway_site.demo.data import prepare, socket_path
 from gateway_site.demo.processes import Processes, claim_directory, claim_port
@@ -22,14 +23,31 @@ def run(*, port: int, root: Path, data_dir: Path, auth_prefix: str, out: OutputW
         with Processes() as processes:
             password = prepare(data_dir)
             processes.start("the demo service", _upstream(upstream_socket), cwd=root, env=environment)
+            sign_in_line = _start_sign_in(processes, root, data_dir, url, auth_prefix)
             processes.start("the gateway", _gateway(port), cwd=root, env=environment)
             if processes.wait_for_url(f"http://127.0.0.1:{port}/health/ready"):
-                out.write(banner(url=url, auth_prefix=auth_prefix, data_dir=data_dir, root=root, password=password))
+                out.write(
+                    banner(
+                        url=url, auth_prefix=auth_prefix, data_dir=data_dir, root=root, password=password,
+                        sign_in=sign_in_line,
+                    )
+                )  # fmt: skip
                 out.flush()
                 processes.wait()
     finally:
         upstream_socket.unlink(missing_ok=True)
         os.close(lock)
+
+
+def _start_sign_in(processes: Processes, root: Path, data_dir: Path, url: str, auth_prefix: str) -> str:
+    """What the banner says of it: a demo without Node.js is a demo without sign-in."""
+    try:
+        command = openid.command(data_dir / sign_in.CONFIGURATION)
+    except openid.ProviderUnavailable as error:
+        return f"not in this demo: {error}"
+    sign_in.prepare(data_dir, url, auth_prefix)
+    processes.start("the OpenID provider", command, cwd=root, env=os.environ)
+    return f"{url}/dashboard as alice, or as root (who has the role admin)"
 
 
 def _upstream(socket: Path) -> list[str]:

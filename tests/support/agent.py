@@ -17,6 +17,12 @@ NAVIGATION = {
     "Sec-Fetch-Dest": "document",
     "Sec-Fetch-Site": "none",
 }
+SCRIPT = {
+    "Accept": "application/json",
+    "Sec-Fetch-Mode": "cors",
+    "Sec-Fetch-Dest": "empty",
+    "Sec-Fetch-Site": "same-origin",
+}
 MOST_REDIRECTS = 12
 
 
@@ -98,7 +104,7 @@ class Agent:
         """As a script would ask, so that no redirect is followed."""
         deadline = time.monotonic() + seconds
         while True:
-            page = self.send(url, headers={"Accept": "application/json", "Sec-Fetch-Mode": "cors"})
+            page = self.send(url, headers=SCRIPT)
             if page.status == status:
                 return page
             assert time.monotonic() < deadline, f"{url} answers {page.status} and not {status}: {page.text}"

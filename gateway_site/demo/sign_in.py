@@ -1,0 +1,76 @@
+"""The demo's own place to sign in: started with the gateway, registered with it once."""
+
+from __future__ import annotations
+
+import json
+import secrets
+import socket
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from authgate.models import IdentityProvider
+from authgate.oidc.provider import seal_client_secret
+from gateway_site.demo import openid
+
+SLUG, CLIENT_ID = "demo", "authgate"
+CONFIGURATION = "demo-provider.json"
+
+
+def prepare(data_dir: Path, url: str, auth_prefix: str) -> None:
+    """The provider's configuration for this start, and the provider registered with the gateway."""
+    path = data_dir / CONFIGURATION
+    kept = _read(path)
+    port = _free_port(kept.get("port"), (urlsplit(url).port or 8000) + 1000)
+    secret = kept["clients"][0]["client_secret"] if kept else secrets.token_urlsafe(32)
+    issuer = f"http://127.0.0.1:{port}"
+    client = openid.client(CLIENT_ID, secret, _gateway_urls(url), prefix=auth_prefix, slug=SLUG)
+    configuration = {
+        "port": port,
+        "issuer": issuer,
+        "keys_file": str(data_dir / "demo-provider-keys.json"),
+        "claims_in_id_token": True,
+        "clients": [client],
+        "accounts": kept.get("accounts", openid.ACCOUNTS),
+    }
+    openid.write_private(path, configuration)
+    _register(issuer, secret, is_first=not kept)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    with suppress(OSError, ValueError):
+        kept = json.loads(path.read_text(encoding="utf-8"))
+        if isinstance(kept, dict):
+            return kept
+    return {}
+
+
+def _register(issuer: str, secret: str, *, is_first: bool) -> None:
+    """What an operator has changed or removed since the first start stays so; only the address must be right."""
+    row = IdentityProvider.objects.filter(slug=SLUG).first()
+    if is_first:
+        row = row or IdentityProvider(slug=SLUG, name="Demo", client_id=CLIENT_ID)
+        row.sealed_client_secret = seal_client_secret(row, secret)
+    if row is not None and (is_first or row.issuer != issuer):
+        row.issuer = issuer
+        row.save()
+
+
+def _gateway_urls(url: str) -> list[str]:
+    """Every name a browser on this machine may use for the gateway."""
+    parts = urlsplit(url)
+    if parts.hostname != "localhost":
+        return [url]
+    return [url, parts._replace(netloc=parts.netloc.replace("localhost", "127.0.0.1")).geturl()]
+
+
+def _free_port(*wanted: int | None) -> int:
+    """The same at each start where that is possible: the provider's address is its name."""
+    for port in (*wanted, 0):
+        with socket.socket() as probe, suppress(OSError, OverflowError):
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if port is not None:
+                probe.bind(("127.0.0.1", port))
+                return int(probe.getsockname()[1])
+    raise OSError("no free port on loopback")
