@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Generic, TypeVar
 
 from authgate.oidc.errors import ProviderError
@@ -23,6 +24,16 @@ class _Entry(Generic[T]):
         self.fetched_at = 0.0
         self.failure: ProviderError | None = None
         self.failed_at = 0.0
+        self.again_at = float("-inf")
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        if not self.lock.acquire(timeout=_WAIT_SECONDS):
+            raise ProviderError("provider_unavailable", "the provider is being waited for already")
+        try:
+            yield
+        finally:
+            self.lock.release()
 
 
 class Fetched(Generic[T]):
@@ -38,18 +49,27 @@ class Fetched(Generic[T]):
         entry = self._entry(key)
         if (value := self._fresh(entry)) is not None:
             return value
-        if not entry.lock.acquire(timeout=_WAIT_SECONDS):
-            raise ProviderError("provider_unavailable", "the provider is being waited for already")
-        try:
+        with entry.alone():
             if (value := self._fresh(entry)) is not None:
                 return value
             return self._fetch(entry, fetch)
-        finally:
-            entry.lock.release()
 
-    def put(self, key: tuple[str, ...], value: T) -> None:
-        entry = self._entry(key)
-        entry.value, entry.fetched_at = value, time.monotonic()
+    def again(self, key: tuple[str, ...], fetch: Callable[[], T], enough: Callable[[T], bool], every: float) -> T:
+        """For a value that lacks something: fetched again unless that was done less than `every` seconds ago."""
+        value, entry = self.get(key, fetch), self._entry(key)
+        if enough(value):
+            return value
+        with entry.alone():
+            # Whoever waited here has what the other one fetched.
+            value = value if entry.value is None else entry.value
+            now = time.monotonic()
+            if enough(value) or now < entry.again_at + every:
+                return value
+            entry.again_at = now
+            try:
+                return self._fetch(entry, fetch)
+            except ProviderError:
+                return value  # the last good one stays: an outage must not lock out those who need no more
 
     def _fresh(self, entry: _Entry[T]) -> T | None:
         return entry.value if time.monotonic() < entry.fetched_at + self._ttl else None

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import re
-import threading
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -46,23 +44,16 @@ class ProviderKey:
 
 
 _key_sets: Fetched[Sequence[ProviderKey]] = Fetched(TTL)
-_refetched_at: dict[tuple[str, ...], float] = {}
-_refetch_lock = threading.Lock()
 
 
 def load_keys(jwks_uri: str, ca_certificates: str, kid: str | None) -> Sequence[ProviderKey]:
     """Cached; a `kid` nobody knows has the set fetched again, once a minute however many ask. Raises ProviderError."""
-    cached_as = (jwks_uri, ca_certificates)
-    keys = _key_sets.get(cached_as, lambda: fetch_keys(jwks_uri, ca_certificates))
-    if kid is None or any(key.kid == kid for key in keys) or not _may_refetch(cached_as):
-        # Whoever lost the race for the refetch looks once more at what it brought.
-        return _key_sets.get(cached_as, lambda: keys)
-    try:
-        keys = fetch_keys(jwks_uri, ca_certificates)
-    except ProviderError:
-        return keys  # the last good ones stay: an outage must not sign everybody out
-    _key_sets.put(cached_as, keys)
-    return keys
+    return _key_sets.again(
+        (jwks_uri, ca_certificates),
+        lambda: fetch_keys(jwks_uri, ca_certificates),
+        lambda keys: kid is None or any(key.kid == kid for key in keys),
+        REFETCH_SECONDS,
+    )
 
 
 def fetch_keys(jwks_uri: str, ca_certificates: str) -> Sequence[ProviderKey]:
@@ -130,14 +121,3 @@ def _load(jwk: Mapping[str, Any], algorithms: Sequence[str]) -> Any:
 
 def _is_member(value: str) -> bool:
     return len(value) <= 4096 and _BASE64URL.fullmatch(value) is not None
-
-
-def _may_refetch(cached_as: tuple[str, ...]) -> bool:
-    now = time.monotonic()
-    with _refetch_lock:
-        if now < _refetched_at.get(cached_as, -REFETCH_SECONDS) + REFETCH_SECONDS:
-            return False
-        if len(_refetched_at) >= 256:
-            _refetched_at.clear()
-        _refetched_at[cached_as] = now
-        return True
