@@ -8,6 +8,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -76,6 +77,35 @@ def test_a_provider_that_is_silent_is_given_up(monkeypatch: pytest.MonkeyPatch) 
         pytest.raises(ProviderError, match="did not answer within"),
     ):
         fetch.get(url, "provider")
+
+
+def test_a_provider_that_hangs_does_not_hold_the_threads_of_all_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fetch, "SECONDS", 0.5)
+
+    def ask(url: str) -> str:
+        with pytest.raises(ProviderError) as refused:
+            fetch.get(url, "provider")
+        return refused.value.detail
+
+    with HostileProvider() as hostile, ThreadPoolExecutor(12) as threads:
+        hostile.answers["/x"] = lambda seen: time.sleep(1) or Reply()
+        ask(f"{hostile.url}/x")
+        details = list(threads.map(ask, [f"{hostile.url}/x"] * 12))
+        assert sum("others wait" in detail for detail in details) == 12 - fetch.CALLS_WHEN_SLOW
+
+
+def test_a_provider_that_answers_again_gets_as_many_calls_as_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fetch, "SECONDS", 0.3)
+    with HostileProvider() as hostile, ThreadPoolExecutor(12) as threads:
+        hostile.answers["/x"] = lambda seen: time.sleep(0.6) or Reply()
+        with pytest.raises(ProviderError):
+            fetch.get(f"{hostile.url}/x", "provider")
+        monkeypatch.setattr(fetch, "SECONDS", 10.0)
+        hostile.answers["/x"] = lambda seen: Reply()
+        fetch.get(f"{hostile.url}/x", "provider")
+
+        answers = list(threads.map(lambda _: fetch.get(f"{hostile.url}/x", "provider"), range(12)))
+        assert [answer.status for answer in answers] == [200] * 12
 
 
 @pytest.mark.parametrize("encoding", ["chunked", "length", "close"])

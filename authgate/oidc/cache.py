@@ -14,7 +14,7 @@ T = TypeVar("T")
 MAX_ENTRIES = 256
 # A provider that has just failed is not asked again by everybody who waited for it.
 FAILURE_SECONDS = 2.0
-_WAIT_SECONDS = 12.0
+_WAIT_SECONDS, _WAIT_ON_FAILURE = 12.0, 1.0
 
 
 class _Entry(Generic[T]):
@@ -28,8 +28,9 @@ class _Entry(Generic[T]):
 
     @contextmanager
     def alone(self) -> Iterator[None]:
-        if not self.lock.acquire(timeout=_WAIT_SECONDS):
-            raise ProviderError("provider_unavailable", "the provider is being waited for already")
+        # While a provider fails, one thread waits for it; the others are needed by those whose provider works.
+        if not self.lock.acquire(timeout=_WAIT_SECONDS if self.failure is None else _WAIT_ON_FAILURE):
+            raise ProviderError("provider_unavailable", "the provider has failed, and is being asked again already")
         try:
             yield
         finally:

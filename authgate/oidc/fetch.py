@@ -9,7 +9,9 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from functools import lru_cache
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
@@ -24,6 +26,8 @@ from urllib3.exceptions import HTTPError
 from authgate.oidc.errors import ProviderError
 
 SECONDS = 10.0
+CALLS_WHEN_SLOW = 4
+SLOW_SECONDS = 30.0
 MAX_BYTES = 1024 * 1024
 MAX_DEPTH = 32
 _URL = re.compile(r"https?://[!-~]+")
@@ -34,6 +38,38 @@ class Answer(NamedTuple):
     status: int
     headers: Mapping[str, str]
     body: bytes
+
+
+class StillSlow(OSError):
+    pass
+
+
+class _Hosts:
+    """A host that let a call run out of time gets few at once, so that it does not hold the threads of all others."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._calls: Counter[str] = Counter()
+        self._slow_until: dict[str, float] = {}
+
+    @contextmanager
+    def call(self, host: str) -> Iterator[None]:
+        with self._lock:
+            if self._calls[host] >= CALLS_WHEN_SLOW and time.monotonic() < self._slow_until.get(host, 0.0):
+                raise StillSlow
+            self._calls[host] += 1
+        try:
+            yield
+            self._slow_until.pop(host, None)
+        except TimeoutError:
+            self._slow_until[host] = time.monotonic() + SLOW_SECONDS
+            raise
+        finally:
+            with self._lock:
+                self._calls -= Counter([host])  # keeps no zeros
+
+
+_hosts = _Hosts()
 
 
 class _Watch(threading.local):
@@ -72,6 +108,10 @@ class BoundedSession(OAuth2Session):  # type: ignore[misc]
         self.mount("http://", adapter)
 
     def send(self, request: requests.PreparedRequest, **options: Any) -> requests.Response:
+        with _hosts.call(urlsplit(request.url or "").netloc):
+            return self._send_in_time(request, **options)
+
+    def _send_in_time(self, request: requests.PreparedRequest, **options: Any) -> requests.Response:
         options |= {"stream": True, "allow_redirects": False, "timeout": SECONDS, "verify": True, "proxies": {}}
         ends_at = time.monotonic() + SECONDS
         sockets: list[socket.socket] = []
@@ -133,6 +173,8 @@ def unreachable(what: str, error: Exception) -> ProviderError:
     """Only the kind of error: its text holds the address, and an address may hold a secret."""
     if isinstance(error, TooLarge):
         return ProviderError("provider_unavailable", f"the {what} sent more than {MAX_BYTES} bytes")
+    if isinstance(error, StillSlow):
+        return ProviderError("provider_unavailable", f"the {what} was too slow lately, and others wait for it")
     if isinstance(error, requests.exceptions.SSLError):
         return ProviderError("provider_unavailable", f"the {what} has no certificate that is trusted here")
     if isinstance(error, requests.Timeout | TimeoutError):
