@@ -11,8 +11,12 @@ from urllib.parse import urlsplit
 from django.apps import AppConfig
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, Tags, Warning, register
+from django.db import DatabaseError
 
 from authgate.host import HostRefused, parse_authority
+from authgate.models import IdentityProvider
+from authgate.oidc.errors import ProviderError
+from authgate.oidc.provider import client_secret_of
 from authgate.policy.places import RESERVED
 
 Apps = Sequence[AppConfig] | None
@@ -124,6 +128,33 @@ def check_redis_encryption(app_configs: Apps, **kwargs: Any) -> Iterator[CheckMe
             hint="Use rediss:// in AUTHGATE_REDIS_URL.",
             id="authgate.W006",
         )
+
+
+@register(Tags.database)
+def check_client_secrets(
+    app_configs: Apps, databases: Sequence[str] | None = None, **kwargs: Any
+) -> list[CheckMessage]:
+    try:
+        providers = list(IdentityProvider.objects.all()) if databases else []
+    except DatabaseError:
+        return []  # before the first migration
+    return [_unreadable(provider.slug) for provider in providers if not _opens(provider)]
+
+
+def _opens(provider: IdentityProvider) -> bool:
+    try:
+        client_secret_of(provider)
+    except ProviderError:
+        return False
+    return True
+
+
+def _unreadable(slug: str) -> Warning:
+    return Warning(
+        f"The client secret of the identity provider {slug!r} cannot be opened: nobody can sign in there.",
+        hint="AUTHGATE_SECRET_KEY has changed. Enter the client secret again in admin.",
+        id="authgate.W007",
+    )
 
 
 def _malformed_host(host: str, problem: str) -> Error:

@@ -73,6 +73,12 @@ def test_a_session_with_a_superuser_role_opens_every_page_and_stores_no_power(ad
     assert row.startswith("[(False, False, 'alice@example.com', '!")
 
 
+def test_signing_out_of_admin_ends_the_session_of_the_person(admin_gateway):
+    cookie = cookie_of(admin_gateway, "s0", groups=["platform-admins"])
+    page = admin_gateway.get("/admin/", headers=[("cookie", f"auth_token={cookie}")]).body.decode()
+    assert '<form id="logout-form" method="post" action="/auth/logout">' in page
+
+
 def test_a_staff_role_opens_the_door_and_no_page_nobody_gave_permission_for(admin_gateway):
     cookie = cookie_of(admin_gateway, "s2", "bob", groups=["helpers"])
     statuses = [open_admin(admin_gateway, cookie, path) for path in ("/admin/", "/admin/authgate/route/")]

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from django.core.management import CommandError, call_command
 
+from authgate.checks import check_client_secrets
 from authgate.models import IdentityProvider
 from authgate.oidc.provider import client_secret_of
 
@@ -111,3 +112,11 @@ def test_a_test_that_fails_says_what_and_is_an_error(capsys):
 @pytest.mark.parametrize("action", ["test", "remove"])
 def test_an_unknown_provider_is_named(action):
     assert refused(action, "nobody") == "there is no provider 'nobody'"
+
+
+def test_a_secret_that_a_new_key_cannot_open_is_a_warning(settings):
+    run("add", "idp", *ISSUER, *CLIENT)
+    before = check_client_secrets(None, databases=["default"])
+    settings.SECRET_KEY = "another key, with which nothing has been sealed so far"
+    after = check_client_secrets(None, databases=["default"])
+    assert (before, [message.id for message in after]) == ([], ["authgate.W007"])
