@@ -15,8 +15,8 @@ from authgate.policy.rules import evaluate_access
 from authgate.policy.snapshot import Snapshot
 from authgate.policy.table import RouteEntry
 from authgate.sessions import store
-from authgate.sign_in_pages import AUTH, facts_of, failure_page, identity_of, session_id, snapshot_of
-from authgate.threads import TooBusy, database_threads
+from authgate.sign_in_pages import AUTH, explains_outages, facts_of, identity_of, session_id, snapshot_of
+from authgate.threads import database_threads
 
 MOST_ROUTES = 200
 _BROWSERS = (
@@ -47,16 +47,14 @@ class SignedIn(NamedTuple):
 
 
 @require_safe
+@explains_outages
 async def dashboard(request: HttpRequest) -> HttpResponse:
     identity, snapshot = identity_of(request), snapshot_of(request)
     error: Reason | None = request.identity_error  # type: ignore[attr-defined]
     if identity is None or snapshot is None:
         return responses.refuse_django(request, error or Reason.NO_CREDENTIAL)
     sid = session_id(request)
-    try:
-        sessions = await database_threads.run(_sessions_with, sid) if sid else []
-    except TooBusy:
-        return failure_page(request, "busy")
+    sessions = await database_threads.run(_sessions_with, sid) if sid else []
     doors = _doors(request, identity, snapshot)
     context = {
         "identity": identity,

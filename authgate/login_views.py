@@ -20,6 +20,7 @@ from authgate.sign_in_pages import (
     add_cookies,
     arrived_cookie,
     checked_next,
+    explains_outages,
     facts_of,
     failure_page,
     identity_of,
@@ -31,7 +32,7 @@ from authgate.sign_in_pages import (
     session_id,
     snapshot_of,
 )
-from authgate.threads import TooBusy, database_threads, provider_threads
+from authgate.threads import database_threads, provider_threads
 
 logger = logging.getLogger(__name__)
 
@@ -42,6 +43,7 @@ class Arrival(NamedTuple):
 
 
 @require_safe
+@explains_outages
 async def login(request: HttpRequest) -> HttpResponse:
     refusal = _refuse_bystander(request) or await refuse_flood(request, "login")
     if refusal is not None:
@@ -49,13 +51,11 @@ async def login(request: HttpRequest) -> HttpResponse:
     next_path = next_of(request)
     if identity_of(request) is not None:
         return HttpResponseRedirect(next_path)
-    try:
-        return await _choose(request, next_path)
-    except TooBusy:
-        return failure_page(request, "busy", next_path)
+    return await _choose(request, next_path)
 
 
 @require_GET
+@explains_outages
 async def callback(request: HttpRequest, slug: str = "") -> HttpResponse:
     response = await _callback(request, slug)
     # The address holds a code: it is told to nobody.
@@ -100,8 +100,6 @@ async def _callback(request: HttpRequest, slug: str) -> HttpResponse:
         arrival = await provider_threads.run(_arrive, request, slug, snapshot)
     except ProviderError as error:
         return _not_arrived(request, slug, error)
-    except TooBusy:
-        return failure_page(request, "busy")
     response = HttpResponseRedirect(checked_next(request, arrival.next_path))
     return add_cookies(response, [*arrival.set_cookies, arrived_cookie()])
 

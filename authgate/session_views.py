@@ -24,8 +24,8 @@ from authgate.sign_in_pages import (
     add_cookies,
     arrived_cookie,
     checked_next,
+    explains_outages,
     facts_of,
-    failure_page,
     identity_of,
     login_url,
     next_of,
@@ -41,16 +41,14 @@ logger = logging.getLogger(__name__)
 # about other sites decides, as it does for every service behind it.
 @csrf_exempt
 @require_http_methods(["GET", "HEAD", "POST"])
+@explains_outages
 async def logout(request: HttpRequest) -> HttpResponse:
     if request.method != "POST":
         return render(request, "sign_out.html", {"identity": identity_of(request), "action": f"{AUTH}/logout"})
     if is_cross_site(facts_of(request)):
         return responses.refuse_django(request, Reason.CROSS_SITE)
     sid = session_id(request)
-    try:
-        session = await database_threads.run(_end_mine, sid) if sid else None
-    except TooBusy:
-        return failure_page(request, "busy")
+    session = await database_threads.run(_end_mine, sid) if sid else None
     if settings.SESSION_COOKIE_NAME in request.COOKIES:
         await request.session.aflush()  # of the admin
     return _without_cookies(await _leave(request, session))
@@ -63,6 +61,7 @@ async def signed_out(request: HttpRequest) -> HttpResponse:
 
 @csrf_exempt
 @require_POST
+@explains_outages
 async def backchannel_logout(request: HttpRequest, slug: str) -> HttpResponse:
     """OpenID Connect Back-Channel Logout 1.0: the provider itself says that somebody is gone."""
     try:
@@ -72,18 +71,14 @@ async def backchannel_logout(request: HttpRequest, slug: str) -> HttpResponse:
         # Not the token's fault, so the provider may send it again.
         status = 503 if error.code == "provider_unavailable" else 400
         return HttpResponse("the logout token was not accepted\n", status=status, content_type="text/plain")
-    except TooBusy:
-        return HttpResponse(status=503)
     return HttpResponse(status=200, content_type="text/plain")
 
 
 @require_GET
+@explains_outages
 async def frontchannel_logout(request: HttpRequest, slug: str) -> HttpResponse:
     """OpenID Connect Front-Channel Logout 1.0: the provider shows this in a frame, to which no cookie of ours comes."""
-    try:
-        origins = await provider_threads.run(_logout_by_frame, slug, request.GET)
-    except TooBusy:
-        return HttpResponse(status=503)
+    origins = await provider_threads.run(_logout_by_frame, slug, request.GET)
     response = HttpResponse(status=200, content_type="text/plain")
     # Browsers let this stand above X-Frame-Options.
     response["Content-Security-Policy"] = framed_by(origins)
@@ -92,6 +87,7 @@ async def frontchannel_logout(request: HttpRequest, slug: str) -> HttpResponse:
 
 @csrf_exempt
 @require_POST
+@explains_outages
 async def end_sessions(request: HttpRequest) -> HttpResponse:
     """One session of mine, all others, or all of them."""
     if is_cross_site(facts_of(request)):
@@ -99,10 +95,7 @@ async def end_sessions(request: HttpRequest) -> HttpResponse:
     sid = session_id(request)
     if identity_of(request) is None or sid is None:
         return responses.refuse_django(request, Reason.NO_CREDENTIAL)
-    try:
-        was_mine = await database_threads.run(_end_chosen, sid, request.POST)
-    except TooBusy:
-        return failure_page(request, "busy")
+    was_mine = await database_threads.run(_end_chosen, sid, request.POST)
     if was_mine:
         return _without_cookies(HttpResponseRedirect(f"{AUTH}/signed-out", status=303))
     return HttpResponseRedirect("/dashboard", status=303)

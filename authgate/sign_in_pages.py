@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Coroutine, Iterable
 from contextlib import suppress
-from typing import NamedTuple, cast
+from functools import wraps
+from typing import Any, Concatenate, NamedTuple, ParamSpec, cast
 from urllib.parse import quote, urlsplit
 
 from django.conf import settings
+from django.db import Error as DatabaseProblem
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import render
 from django_ratelimit.core import get_usage
@@ -23,9 +25,12 @@ from authgate.policy.snapshot import Snapshot
 from authgate.ratelimit import client_key
 from authgate.responses import is_navigation
 from authgate.threads import TooBusy, database_threads
-from authgate.views import too_many_attempts
+from authgate.views import too_many_attempts, unavailable
 
 logger = logging.getLogger(__name__)
+
+P = ParamSpec("P")
+View = Callable[Concatenate[HttpRequest, P], Coroutine[Any, Any, HttpResponse]]
 
 AUTH = settings.AUTHGATE_AUTH_PREFIX
 # Five per second, ten at once, in the fixed windows that django-ratelimit counts by.
@@ -145,13 +150,26 @@ def login_url(next_path: str) -> str:
     return f"{AUTH}/login?next={quote(next_path, safe='/')}"
 
 
+def explains_outages(view: View[P]) -> View[P]:
+    """Too much to do, or no database: a page that says so."""
+
+    @wraps(view)
+    async def answer(request: HttpRequest, /, *args: P.args, **kwargs: P.kwargs) -> HttpResponse:
+        try:
+            return await view(request, *args, **kwargs)
+        except TooBusy:
+            return failure_page(request, "busy")
+        except DatabaseProblem as error:
+            logger.warning("request %s met a database that is busy or away: %s", record_of(request).request_id, error)
+            return unavailable(request)
+
+    return answer
+
+
 async def refuse_flood(request: HttpRequest, group: str) -> HttpResponse | None:
-    try:
-        usage = await database_threads.run(
-            get_usage, request, group=f"sign-in-{group}", key=_client, rate=LOGIN_RATE, increment=True
-        )
-    except TooBusy:
-        return failure_page(request, "busy")
+    usage = await database_threads.run(
+        get_usage, request, group=f"sign-in-{group}", key=_client, rate=LOGIN_RATE, increment=True
+    )
     return too_many_attempts(request, max(1, usage["time_left"])) if usage["should_limit"] else None
 
 
