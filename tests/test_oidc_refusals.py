@@ -403,5 +403,6 @@ def test_what_a_provider_repeats_of_our_secrets_is_not_passed_on(hostile: Hostil
     assert sent["code"] not in refused.value.detail and refused.value.__cause__ is None
 
 
-def test_one_state_is_used_up_by_one_of_many_at_once(hostile: HostileProvider) -> None:
-    assert [login_state.use_up("a-state", time.time()) for _ in range(3)] == [True, False, False]
+def test_one_state_is_used_up_once(hostile: HostileProvider) -> None:
+    pending = login_state.new_pending("test", "/", "http://gateway.test/auth/callback/test", time.time())
+    assert [login_state.use_up(pending, time.time()) for _ in range(3)] == [True, False, False]

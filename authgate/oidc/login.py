@@ -51,19 +51,19 @@ def begin(provider: IdentityProvider, origin: str, next_path: str, cookies: Mapp
     now = time.time()
     pending = login_state.new_pending(provider.slug, safe_next(next_path), _redirect_uri(origin, provider.slug), now)
     location = ProviderClient(provider).authorization_url(
-        state=pending.state, nonce=pending.nonce, verifier=pending.verifier, redirect_uri=pending.redirect_uri
+        state=pending.seal(), nonce=pending.nonce, verifier=pending.verifier, redirect_uri=pending.redirect_uri
     )
-    return Begun(location, login_state.store(pending, cookies, now))
+    return Begun(location, login_state.bind(pending, cookies, now))
 
 
 def complete(slug: str, origin: str, query: QueryDict, cookies: Mapping[str, str]) -> Completed:
     """Raises ProviderError, which carries the cookies to set and where this sign-in would have led."""
     state, now = query.get("state", ""), time.time()
     pending = login_state.find(state, cookies, now) if state else None
-    set_cookies = [login_state.forget(login_state.cookie_name(state))] if pending else []
+    set_cookies = [login_state.forget(pending.cookie)] if pending else []
     try:
         # Before anything slow, and whatever the answer is: it counts once.
-        is_first = pending is not None and login_state.use_up(state, now)
+        is_first = pending is not None and login_state.use_up(pending, now)
         answer = _read_answer(query)
         if pending is None or not is_first:
             raise ProviderError("login_expired", "no sign-in of this browser is waiting for this answer")

@@ -1,10 +1,15 @@
-"""Pending sign-ins, each in a sealed cookie of its own in the browser that began it; the server keeps none."""
+"""Pending sign-ins. All of one travels sealed in `state`; a small cookie binds it to the browser that began it.
+
+The server keeps none, and two hundred tabs opened at once are two hundred small cookies: with the contents in
+the cookies a few dozen would outgrow what a server takes of headers, and lock the browser out.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import hmac
 import json
+import re
 import secrets
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -16,10 +21,11 @@ from authgate.models import UsedOnce
 from authgate.sealing import SealBroken, seal_text, unseal_text
 
 SECONDS = 600
-MAX_PENDING = 8
-# Of all of them together: a browser sends them with every request, and a server takes only so much of headers.
-MAX_COOKIE_BYTES = 6 * 1024
+MAX_PENDING = 150  # of some 57 bytes each
+_LONGEST_STATE = 8192
 _PURPOSE = "login"
+# When it was begun, so that the oldest can be told; and which of that second.
+_SUFFIX = re.compile(r"([0-9a-f]{8})_[0-9a-f]{8}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,72 +34,66 @@ class PendingLogin:
     next: str
     redirect_uri: str
     issued_at: int
-    state: str = field(repr=False)
+    cookie: str
+    key: str = field(repr=False)  # what the cookie holds: only the browser that began it can show it
     nonce: str = field(repr=False)
     verifier: str = field(repr=False)
 
+    def seal(self) -> str:
+        """The `state` to send; nobody but the gateway reads it."""
+        return seal_text(json.dumps(asdict(self)), purpose=_PURPOSE)
+
 
 def new_pending(slug: str, next_path: str, redirect_uri: str, now: float) -> PendingLogin:
-    state, nonce, verifier = (secrets.token_urlsafe(32) for _ in range(3))
-    return PendingLogin(slug, next_path, redirect_uri, int(now), state, nonce, verifier)
+    issued_at = int(now)
+    cookie = f"{_prefix()}{issued_at:08x}_{secrets.token_hex(4)}"
+    nonce, verifier = secrets.token_urlsafe(32), secrets.token_urlsafe(32)
+    return PendingLogin(slug, next_path, redirect_uri, issued_at, cookie, secrets.token_urlsafe(16), nonce, verifier)
 
 
-def cookie_name(state: str) -> str:
-    return f"{_prefix()}{_digest(state)[:12]}"
-
-
-def store(pending: PendingLogin, cookies: Mapping[str, str], now: float) -> list[str]:
+def bind(pending: PendingLogin, cookies: Mapping[str, str], now: float) -> list[str]:
     """Values of Set-Cookie: this sign-in's, and the end of the oldest when there are too many."""
-    name = cookie_name(pending.state)
-    sealed = seal_text(json.dumps(asdict(pending)), purpose=_PURPOSE, place=name)
-    return [_set_cookie(name, sealed, SECONDS), *(forget(old) for old in _surplus(cookies, len(sealed), now))]
+    return [_set_cookie(pending.cookie, pending.key, SECONDS), *map(forget, _surplus(cookies, now))]
 
 
 def find(state: str, cookies: Mapping[str, str], now: float) -> PendingLogin | None:
     """Only in the browser that began it, within its time by our own clock."""
-    pending = _open(cookie_name(state), cookies, now)
-    # The name holds only a part of the digest.
-    if pending is None or not hmac.compare_digest(pending.state.encode(), state.encode("utf-8", "replace")):
+    if len(state) > _LONGEST_STATE:
         return None
-    return pending
+    try:
+        pending = PendingLogin(**json.loads(unseal_text(state, purpose=_PURPOSE)))
+    except (SealBroken, ValueError, TypeError):
+        return None
+    is_its_browser = hmac.compare_digest(
+        cookies.get(pending.cookie, "").encode("utf-8", "replace"), pending.key.encode()
+    )
+    is_in_time = pending.issued_at <= now + 1 and now < pending.issued_at + SECONDS
+    return pending if is_its_browser and is_in_time else None
 
 
 def forget(name: str) -> str:
     return _set_cookie(name, "", 0)
 
 
-def use_up(state: str, now: float) -> bool:
+def use_up(pending: PendingLogin, now: float) -> bool:
     """False: it was used already. The browser's copy of the cookie may be older than its end."""
+    # Its key and not the text of the state, of which there may be two that read alike.
+    digest = hashlib.sha256(pending.key.encode()).hexdigest()
     expires_at = datetime.fromtimestamp(now + 2 * SECONDS, UTC)
-    _, is_first = UsedOnce.objects.get_or_create(key=f"state {_digest(state)}", defaults={"expires_at": expires_at})
+    _, is_first = UsedOnce.objects.get_or_create(key=f"state {digest}", defaults={"expires_at": expires_at})
     return is_first
 
 
-def _surplus(cookies: Mapping[str, str], new_bytes: int, now: float) -> list[str]:
-    kept: list[tuple[int, str]] = []
-    gone: list[str] = []
-    for name in cookies:
-        if name.startswith(_prefix()):
-            pending = _open(name, cookies, now)
-            if pending is None:
-                gone.append(name)
-            else:
-                kept.append((pending.issued_at, name))
-    kept.sort()
-    size = new_bytes + sum(len(cookies[name]) for _, name in kept)
-    while kept and (len(kept) >= MAX_PENDING or size > MAX_COOKIE_BYTES):
-        name = kept.pop(0)[1]
-        size -= len(cookies[name])
-        gone.append(name)
-    return gone
+def _surplus(cookies: Mapping[str, str], now: float) -> list[str]:
+    prefix = _prefix()
+    names = sorted(name for name in cookies if name.startswith(prefix))
+    live = [name for name in names if _is_live(name.removeprefix(prefix), now)]
+    return [*(name for name in names if name not in live), *live[: max(0, len(live) - MAX_PENDING + 1)]]
 
 
-def _open(name: str, cookies: Mapping[str, str], now: float) -> PendingLogin | None:
-    try:
-        pending = PendingLogin(**json.loads(unseal_text(cookies.get(name, ""), purpose=_PURPOSE, place=name)))
-    except (SealBroken, ValueError, TypeError):
-        return None
-    return pending if pending.issued_at <= now + 1 and now < pending.issued_at + SECONDS else None
+def _is_live(suffix: str, now: float) -> bool:
+    match = _SUFFIX.fullmatch(suffix)
+    return match is not None and now < int(match[1], 16) + SECONDS
 
 
 def _set_cookie(name: str, value: str, seconds: int) -> str:
@@ -103,7 +103,3 @@ def _set_cookie(name: str, value: str, seconds: int) -> str:
 
 def _prefix() -> str:
     return "__Host-authgate_login_" if settings.SECURE else "authgate_login_"
-
-
-def _digest(state: str) -> str:
-    return hashlib.sha256(state.encode("utf-8", "replace")).hexdigest()
