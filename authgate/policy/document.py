@@ -29,8 +29,8 @@ from authgate.policy.shape import find_faults
 from authgate.policy.validation import validate
 
 __all__ = [
-    "Access", "AdminAccess", "Grant", "LimitKey", "Match", "PolicyDocument", "PolicyError", "PolicyInvalid", "RateLimit",
-    "Role", "Route", "Strict", "Timeouts", "Upstream", "When",
+    "Access", "AdminAccess", "Grant", "LimitKey", "Match", "PolicyDocument", "PolicyError", "PolicyInvalid",
+    "RateLimit", "Role", "Route", "Strict", "Timeouts", "Upstream", "When",
     "from_plain", "parse_json", "parse_stored", "parse_yaml", "to_json", "to_plain", "to_yaml", "validate",
 ]  # fmt: skip
 
