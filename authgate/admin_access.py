@@ -14,13 +14,13 @@ from django.contrib.auth.models import AnonymousUser, User
 from django.db.models.signals import pre_save
 from django.dispatch import receiver
 from django.http import HttpRequest
-from django.utils import timezone
 from django.utils.decorators import sync_and_async_middleware
 from django.utils.functional import SimpleLazyObject
 
 from authgate.decision import Identity
 from authgate.models import Session
 from authgate.policy import snapshot
+from authgate.sessions.renewal import is_live
 
 # Django lets nobody choose a name with ":", so no local account has such a one.
 PREFIX = "sso:"
@@ -85,22 +85,21 @@ def _is_live(identity: Identity) -> bool:
     sid = identity.claims.get("sid")
     if not isinstance(sid, str) or sid != identity.token_id:
         return False
-    live = Session.objects.filter(sid=sid, ended_at=None, expires_at__gt=timezone.now(), person__is_active=True)
-    session = live.select_related("person__provider").first()
-    return session is not None and session.person.subject == identity.subject
+    session = Session.objects.select_related("person__provider").filter(sid=sid).first()
+    return session is not None and is_live(session) and session.person.subject == identity.subject
 
 
 def _row(identity: Identity) -> User:
     """Their account: what edits are logged under, and what Django's permissions of staff hang on."""
     known = {"email": identity.email[:254], "first_name": identity.name[:_NAME_LENGTH]}
-    user, is_new = User.objects.get_or_create(username=_username(identity.subject), defaults=known)
+    user, is_new = User.objects.get_or_create(username=username_of(identity.subject), defaults=known)
     if not is_new and any(getattr(user, name) != value for name, value in known.items()):
         User.objects.filter(pk=user.pk).update(**known)
         user.refresh_from_db()
     return user
 
 
-def _username(subject: str) -> str:
+def username_of(subject: str) -> str:
     name = PREFIX + subject
     return name if len(name) <= _NAME_LENGTH else PREFIX + hashlib.sha256(subject.encode()).hexdigest()
 

@@ -46,7 +46,7 @@ def decide_again(facts: RequestFacts, snapshot: Snapshot, before: Decision) -> D
     if entry is None or before.revision != snapshot.revision:
         return decide(facts, snapshot)
     limit = entry.limit
-    if limit is not None and limit.per == "subject" and before.reason is Reason.TOKEN_EXPIRED:
+    if limit is not None and limit.per == "subject" and before.identity is None:
         return _admit_limited(facts, snapshot, entry, limit)
     return _admit(facts, snapshot, entry)
 

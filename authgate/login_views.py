@@ -11,6 +11,7 @@ from django.views.decorators.http import require_GET, require_safe
 
 from authgate.decision import Reason
 from authgate.models import IdentityProvider
+from authgate.oidc import login_state
 from authgate.oidc.errors import ProviderError
 from authgate.oidc.login import begin, complete
 from authgate.policy.snapshot import Snapshot
@@ -82,7 +83,7 @@ async def _choose(request: HttpRequest, next_path: str) -> HttpResponse:
 
 async def _begin(request: HttpRequest, provider: IdentityProvider, next_path: str) -> HttpResponse:
     try:
-        begun = await provider_threads.run(begin, provider, origin_of(request), next_path, request.COOKIES)
+        begun = await provider_threads.run(begin, provider, origin_of(request), next_path, _pending(request))
     except ProviderError as error:
         _log(request, provider.slug, error)
         return failure_page(request, error.code, next_path)
@@ -104,8 +105,12 @@ async def _callback(request: HttpRequest, slug: str) -> HttpResponse:
     return add_cookies(response, [*arrival.set_cookies, arrived_cookie()])
 
 
+def _pending(request: HttpRequest) -> dict[str, str]:
+    return login_state.read_cookies(facts_of(request).headers)
+
+
 def _arrive(request: HttpRequest, slug: str, snapshot: Snapshot) -> Arrival:
-    completed = complete(slug or _only_slug(), origin_of(request), request.GET, request.COOKIES)
+    completed = complete(slug or _only_slug(), origin_of(request), request.GET, _pending(request))
     session = store.start(
         completed.proven,
         completed.tokens,

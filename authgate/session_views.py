@@ -30,9 +30,10 @@ from authgate.sign_in_pages import (
     login_url,
     next_of,
     origin_of,
+    refuse_flood,
     session_id,
 )
-from authgate.threads import TooBusy, database_threads, provider_threads
+from authgate.threads import TooBusy, database_threads, logout_threads, provider_threads
 
 logger = logging.getLogger(__name__)
 
@@ -65,7 +66,7 @@ async def signed_out(request: HttpRequest) -> HttpResponse:
 async def backchannel_logout(request: HttpRequest, slug: str) -> HttpResponse:
     """OpenID Connect Back-Channel Logout 1.0: the provider itself says that somebody is gone."""
     try:
-        await provider_threads.run(provider_logout.backchannel, slug, request.body)
+        await logout_threads.run(provider_logout.backchannel, slug, request.body)
     except ProviderError as error:
         logger.warning("a logout of %s is refused: %s: %s", slug, error.code, error.detail)
         # Not the token's fault, so the provider may send it again.
@@ -78,7 +79,10 @@ async def backchannel_logout(request: HttpRequest, slug: str) -> HttpResponse:
 @explains_outages
 async def frontchannel_logout(request: HttpRequest, slug: str) -> HttpResponse:
     """OpenID Connect Front-Channel Logout 1.0: the provider shows this in a frame, to which no cookie of ours comes."""
-    origins = await provider_threads.run(_logout_by_frame, slug, request.GET)
+    refusal = await refuse_flood(request, "frontchannel")
+    if refusal is not None:
+        return refusal
+    origins = await logout_threads.run(_logout_by_frame, slug, request.GET)
     response = HttpResponse(status=200, content_type="text/plain")
     # Browsers let this stand above X-Frame-Options.
     response["Content-Security-Policy"] = framed_by(origins)
@@ -138,7 +142,10 @@ async def _leave(request: HttpRequest, session: Session | None) -> HttpResponse:
 
 def _signed_out_url(request: HttpRequest) -> str:
     """The page with the button is where to come back to."""
-    unverified_from = urlsplit(request.headers.get("Referer", ""))
+    try:
+        unverified_from = urlsplit(request.headers.get("Referer", ""))
+    except ValueError:
+        unverified_from = urlsplit("")
     target = f"{unverified_from.path}?{unverified_from.query}" if unverified_from.query else unverified_from.path
     return login_url(checked_next(request, target)).replace("/login?", "/signed-out?", 1)
 

@@ -49,3 +49,5 @@ def _with_own_connections(call: Callable[[], T]) -> T:
 # A provider that hangs must not keep anybody from a page that asks only the database.
 provider_threads = Threads("provider", 32)
 database_threads = Threads("database", 8)
+# Anybody may send a logout token: never the threads of those who sign in.
+logout_threads = Threads("logout", 4)

@@ -106,3 +106,22 @@ def test_neither_cookie_nor_state_shows_what_is_in_it() -> None:
     assert not any(secret in state for secret in (pending.key, pending.nonce, pending.verifier, "private"))
     assert line.endswith("; Max-Age=600; Path=/; HttpOnly; SameSite=Lax")
     assert not any(secret in repr(pending) for secret in (pending.key, pending.nonce, pending.verifier))
+
+
+NAME = "authgate_login_00000000_00000000"
+
+
+@pytest.mark.parametrize(
+    ("line", "found"),
+    [
+        (f"a=b; {NAME}=key; c=d", {NAME: "key"}),
+        (f"{NAME}=key; {NAME}=other", {NAME: ""}),
+        (f"\xa0{NAME}=key", {}),
+        (f"\x85{NAME}=key", {}),
+        ("authgate_login_,=x", {}),
+        (f"{NAME}=a b", {}),
+    ],
+    ids=["plain", "twice", "no-break space", "next line", "strange name", "strange value"],
+)
+def test_only_exact_cookies_are_of_a_sign_in(line: str, found: dict[str, str]) -> None:
+    assert login_state.read_cookies([(b"cookie", line.encode("latin-1")), (b"x", b"y")]) == found

@@ -8,6 +8,7 @@ import pytest
 
 from tests.support.gateway import Gateway
 from tests.support.policies import demo_policy
+from tests.support.scripted import answer as answer_of
 from tests.support.sessions import make_session, new_cookie, row, run
 from tests.support.signing import sign_token
 
@@ -76,6 +77,21 @@ def test_on_a_public_route_an_expired_cookie_still_tells_who_it_is(site, upstrea
     assert new_cookie(answer) is not None
     assert upstream.only.header("x-auth-user-id") == "idp|alice"
     assert "no-store" in answer.header("cache-control") or "private" in answer.header("cache-control")
+
+
+@pytest.mark.parametrize("caching", ["Cache-Control: public, max-age=60", "Cache-Control: s-maxage=9", "Expires: 0"])
+def test_no_cache_may_keep_the_answer_that_carries_a_new_cookie(site, upstream, caching):
+    upstream.reply(answer_of(caching, "CDN-Cache-Control: max-age=60", body=b"x"))
+    renewed = site.get("/api/public", headers=make_session(site, cookie_age=400).headers)
+    assert new_cookie(renewed) is not None
+    assert (renewed.all("cache-control"), renewed.all("expires"), renewed.all("cdn-cache-control")) == (
+        ["private, no-store"], [], [],
+    )  # fmt: skip
+
+
+def test_what_is_the_same_for_everybody_carries_no_cookie(site):
+    answer = site.get("/auth/static/authgate/site.css", headers=make_session(site, cookie_age=400).headers)
+    assert (answer.status, new_cookie(answer)) == (200, None)
 
 
 def test_a_body_arrives_although_the_cookie_is_renewed_first(site, upstream):

@@ -89,6 +89,21 @@ class IdentityProviderAdmin(ModelAdmin[IdentityProvider]):
         ("Endpoints and certificates", {"classes": ["collapse"], "fields": [*_ENDPOINTS, "ca_certificates"]}),
     ]
 
+    # Whoever may point a provider at another place decides who anybody is, superusers included.
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return request.user.is_superuser and super().has_add_permission(request)
+
+    def has_change_permission(self, request: HttpRequest, obj: IdentityProvider | None = None) -> bool:
+        return request.user.is_superuser and super().has_change_permission(request, obj)
+
+    def has_delete_permission(self, request: HttpRequest, obj: IdentityProvider | None = None) -> bool:
+        return request.user.is_superuser and super().has_delete_permission(request, obj)
+
+    def save_model(self, request: HttpRequest, obj: IdentityProvider, form: Any, change: bool) -> None:
+        super().save_model(request, obj, form, change)
+        if not obj.enabled:
+            store.end_where("provider disabled", person__provider=obj)
+
     def get_readonly_fields(self, request: HttpRequest, obj: IdentityProvider | None = None) -> Any:
         return [*self.readonly_fields, *(["slug"] if obj else [])]
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar
 
 from django.contrib import messages
+from django.core.exceptions import PermissionDenied
 from django.db import OperationalError, models, transaction
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
@@ -15,6 +16,7 @@ from authgate import state
 from authgate.admin.typed import ModelAdmin
 from authgate.models import PolicyRevision
 from authgate.policy import revisions
+from authgate.policy.document import Grant, PolicyDocument, parse_stored
 from authgate.policy.errors import PolicyError, PolicyInvalid
 from authgate.views import unavailable
 
@@ -54,6 +56,7 @@ class PolicyAdmin(ModelAdmin[M]):
     def publish(self, request: HttpRequest, comment: str, detail: str = "") -> None:
         before = live_number()
         revision = revisions.publish(request.user.get_username(), f"{comment}: {detail}" if detail else comment)
+        check_powers(request, before, revision)
         self.message_user(request, publication_message(revision, before), messages.SUCCESS)
 
     def _named(self, verb: str, objects: Iterable[M]) -> str:
@@ -81,6 +84,24 @@ class PolicyAdmin(ModelAdmin[M]):
     def get_deleted_objects(self, objs: Any, request: HttpRequest) -> Any:
         to_delete, counts, forbidden, protected = super().get_deleted_objects(objs, request)
         return to_delete, counts, forbidden, shorten(protected)
+
+
+def check_powers(request: HttpRequest, before: int, revision: PolicyRevision) -> None:
+    """Who may be in /admin/, and as what, only a superuser says: otherwise staff could make itself one.
+
+    Raises PermissionDenied, which takes the edit back with its transaction.
+    """
+    if not request.user.is_superuser and _powers(document_of(before)) != _powers(document_of(revision.number)):
+        raise PermissionDenied("only a superuser may change which roles open /admin/, and who has them")
+
+
+def _powers(document: PolicyDocument) -> tuple[Mapping[str, str], list[Grant]]:
+    roles = {name: role.admin for name, role in document.roles.items() if role.admin != "none"}
+    return roles, [grant for grant in document.grants if grant.role in roles]
+
+
+def document_of(number: int) -> PolicyDocument:
+    return parse_stored(PolicyRevision.objects.get(number=number).document) if number else PolicyDocument()
 
 
 def live_number() -> int:

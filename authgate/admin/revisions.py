@@ -4,16 +4,23 @@ from typing import Any
 
 from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
+from django.db import transaction
 from django.db.models import Q, Subquery
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 
-from authgate.admin.publishing import live_number, publication_message, shorten, show_errors
+from authgate.admin.publishing import (
+    check_powers,
+    document_of,
+    live_number,
+    publication_message,
+    shorten,
+    show_errors,
+)
 from authgate.admin.typed import ModelAdmin
 from authgate.models import PolicyRevision
 from authgate.policy import revisions
-from authgate.policy.document import PolicyDocument, parse_stored
 from authgate.policy.errors import PolicyInvalid
 
 SHOWN_CHANGES = 500
@@ -97,7 +104,9 @@ class PolicyRevisionAdmin(ModelAdmin[PolicyRevision]):
 def _roll_back(request: HttpRequest, number: int) -> HttpResponse:
     before = live_number()
     try:
-        revision = revisions.rollback(number, request.user.get_username())
+        with transaction.atomic():
+            revision = revisions.rollback(number, request.user.get_username())
+            check_powers(request, before, revision)
     except PolicyInvalid as invalid:
         messages.error(request, f"Nothing was changed: revision {number} would not be valid today.")
         show_errors(request, invalid.errors)
@@ -123,11 +132,7 @@ def _changes(old: int, new: int) -> list[str]:
     if old == new:
         return []
     try:
-        lines = revisions.describe_changes(_document(old), _document(new))
+        lines = revisions.describe_changes(document_of(old), document_of(new))
     except PolicyInvalid as invalid:
         lines = ["A revision cannot be read by this version:", *map(str, invalid.errors)]
     return shorten(lines, SHOWN_CHANGES)
-
-
-def _document(number: int) -> PolicyDocument:
-    return parse_stored(PolicyRevision.objects.get(number=number).document) if number else PolicyDocument()

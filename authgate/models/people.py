@@ -65,6 +65,11 @@ class IdentityProvider(models.Model):
         errors: dict[str, list[str]] = {}
         for field, problem in find_problems(self):
             errors.setdefault(field, []).append(problem)
+        before = IdentityProvider.objects.filter(pk=self.pk).first()
+        if before and (before.issuer, before.kind) != (self.issuer, self.kind) and before.people.exists():
+            # The same subject elsewhere may be somebody else, who would become this one.
+            problem = "People are known by it already: add another provider, and remove this one."
+            errors.setdefault("issuer", []).append(problem)
         if errors:
             raise ValidationError(errors)
 

@@ -71,7 +71,9 @@ def _is_address(email: str) -> bool:
 
 
 def _domain(email: str) -> str:
-    return _domain_text(email.rpartition("@")[2])
+    domain = email.rpartition("@")[2]
+    # Folding case makes "ss" of "ß", which is another domain (IDNA 2008); those that are allowed are ASCII.
+    return domain.lower() if domain.isascii() else "\x00other"
 
 
 def _domain_text(domain: object) -> str:

@@ -20,6 +20,7 @@ from authgate.oidc.login_state import PendingLogin
 from authgate.oidc.metadata import Metadata
 from authgate.oidc.next_url import safe_next
 from authgate.oidc.provider import ProviderClient, TokenSet
+from authgate.sessions.purge import purge_sometimes
 
 _LONGEST_CODE = 8192
 _ERROR_WORD = re.compile(r"[a-z_]{1,64}")
@@ -58,6 +59,7 @@ def begin(provider: IdentityProvider, origin: str, next_path: str, cookies: Mapp
 
 def complete(slug: str, origin: str, query: QueryDict, cookies: Mapping[str, str]) -> Completed:
     """Raises ProviderError, which carries the cookies to set and where this sign-in would have led."""
+    purge_sometimes()  # also where nobody ever arrives
     state, now = query.get("state", ""), time.time()
     pending = login_state.find(state, cookies, now) if state else None
     set_cookies = [login_state.forget(pending.cookie)] if pending else []

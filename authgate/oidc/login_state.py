@@ -11,7 +11,7 @@ import hmac
 import json
 import re
 import secrets
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 
@@ -21,10 +21,11 @@ from authgate.models import UsedOnce
 from authgate.sealing import SealBroken, seal_text, unseal_text
 
 SECONDS = 600
-MAX_PENDING = 150  # of some 57 bytes each
+MAX_PENDING = 40  # over HTTP/2 each may be a header field of its own, and of those 100 are taken
 _LONGEST_STATE = 8192
 _PURPOSE = "login"
 # When it was begun, so that the oldest can be told; and which of that second.
+_PAIR = re.compile(rb"((?:__Host-)?authgate_login_[0-9a-f]{8}_[0-9a-f]{8})=([A-Za-z0-9_-]{1,64})")
 _SUFFIX = re.compile(r"([0-9a-f]{8})_[0-9a-f]{8}")
 
 
@@ -69,6 +70,18 @@ def find(state: str, cookies: Mapping[str, str], now: float) -> PendingLogin | N
     )
     is_in_time = pending.issued_at <= now + 1 and now < pending.issued_at + SECONDS
     return pending if is_its_browser and is_in_time else None
+
+
+def read_cookies(headers: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
+    """Ours, by their exact names: Django trims U+00A0 and U+0085 off, and then __Host- protects nothing."""
+    found: dict[str, str] = {}
+    for line in [value for name, value in headers if name == b"cookie"]:
+        for pair in line.split(b";"):
+            if match := _PAIR.fullmatch(pair.strip(b" \t")):
+                name = match[1].decode("ascii")
+                # A second one was tossed in by another host: neither counts.
+                found[name] = "" if name in found else match[2].decode("ascii")
+    return found
 
 
 def forget(name: str) -> str:

@@ -49,7 +49,9 @@ def backchannel(slug: str, body: bytes) -> int:
 def frontchannel(slug: str, unverified_issuer: str, unverified_sid: str) -> int:
     """OpenID Connect Front-Channel Logout 1.0. Nobody signs it, so it needs both, and ends a session here only."""
     provider = IdentityProvider.objects.filter(slug=slug).first()
-    if provider is None or not provider.issuer or unverified_issuer != provider.issuer or not unverified_sid:
+    if provider is None or not provider.issuer or unverified_issuer != provider.issuer:
+        return 0
+    if not is_safe_text(unverified_sid):
         return 0
     return store.end_where("signed out at the provider", person__provider=provider, provider_sid=unverified_sid)
 

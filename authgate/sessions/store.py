@@ -112,6 +112,8 @@ def live_sessions(person: Person) -> list[Session]:
 def _end(sessions: QuerySet[Session], reason: str) -> int:
     """The row ends renewal, the revocation ends the cookie that is out: both or neither."""
     now = timezone.now()
+    if not sessions.filter(ended_at=None).exists():
+        return 0  # without a lock: strangers may ask for the end of sessions that are none
     with transaction.atomic():
         # One after the other, in one order: two that end the same sessions wait for each other here.
         state.lock("trust")

@@ -1,0 +1,22 @@
+"""Django's accounts. Those of people who sign in at a provider are named by it, and have no power of their own."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib import admin
+from django.contrib.auth.admin import UserAdmin
+from django.contrib.auth.models import User
+from django.http import HttpRequest
+
+from authgate.admin_access import PREFIX
+
+admin.site.unregister(User)
+
+
+@admin.register(User)
+class AccountAdmin(UserAdmin):  # type: ignore[type-arg]
+    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
+        # The form would refuse their names; and what they may comes from their roles.
+        fixed = ("username", "is_staff", "is_superuser") if obj and obj.username.startswith(PREFIX) else ()
+        return [*super().get_readonly_fields(request, obj), *fixed]

@@ -1,0 +1,78 @@
+"""What staff may not do, whatever permissions it has: make itself, or anybody, a superuser."""
+
+from __future__ import annotations
+
+import pytest
+from django.contrib.auth.models import Permission, User
+
+from authgate.models import IdentityProvider, Person, Role, RoleGrant
+from authgate.policy import revisions
+from tests.support.admin import form_values
+
+
+@pytest.fixture
+def staff(client, db):
+    user = User.objects.create_user("staff", is_staff=True)
+    user.user_permissions.set(Permission.objects.filter(content_type__app_label="authgate"))
+    client.force_login(user)
+    return client
+
+
+@pytest.fixture
+def helper(db):
+    role = Role.objects.create(name="helper")
+    revisions.publish("test")
+    return role
+
+
+def test_staff_opens_admin_to_no_role(staff, helper):
+    url = f"/admin/authgate/role/{helper.pk}/change/"
+    assert staff.post(url, {"name": "helper", "description": "", "admin": "superuser"}).status_code == 403
+    helper.refresh_from_db()
+    assert helper.admin != "superuser"
+    assert staff.post(url, {"name": "helper", "description": "fine", "admin": "none"}).status_code == 302
+
+
+def test_staff_grants_no_role_that_opens_admin(staff, helper):
+    Role.objects.filter(pk=helper.pk).update(admin="superuser")
+    revisions.publish("test")
+    url = "/admin/authgate/rolegrant/add/"
+    values = form_values(staff, url) | {"role": helper.pk, "claim": "groups", "operator": "contains", "value": "mine"}
+    assert staff.post(url, values).status_code == 403
+    assert not RoleGrant.objects.exists()
+    Role.objects.filter(pk=helper.pk).update(admin="none")
+    revisions.publish("test")
+    assert staff.post(url, values).status_code == 302
+
+
+def test_staff_rolls_back_to_no_revision_that_opened_admin(staff, helper):
+    Role.objects.filter(pk=helper.pk).update(admin="superuser")
+    powerful = revisions.publish("test").number
+    Role.objects.filter(pk=helper.pk).update(admin="none")
+    live = revisions.publish("test").number
+    assert staff.post(f"/admin/authgate/policyrevision/{powerful}/rollback/").status_code == 403
+    assert revisions.publish("test").number == live
+
+
+def test_staff_points_no_provider_elsewhere(staff):
+    provider = IdentityProvider.objects.create(slug="idp", name="IdP", issuer="https://idp.example.com", client_id="c")
+    assert staff.get("/admin/authgate/identityprovider/add/").status_code == 403
+    assert staff.post(f"/admin/authgate/identityprovider/{provider.pk}/change/", {"issuer": "x"}).status_code == 403
+
+
+def test_the_account_of_somebody_who_signs_in_can_be_switched_off(admin_client):
+    account = User.objects.create(username="sso:idp|alice")
+    url = f"/admin/auth/user/{account.pk}/change/"
+    values = {"date_joined_0": "2026-01-01", "date_joined_1": "00:00:00", "email": "a@example.com"}
+    assert admin_client.post(url, values).status_code == 302
+    account.refresh_from_db()
+    assert not account.is_active
+
+
+def test_a_provider_that_people_are_known_by_does_not_become_another(admin_client):
+    provider = IdentityProvider.objects.create(slug="idp", name="IdP", issuer="https://idp.example.com", client_id="c")
+    provider.issuer = "https://other.example.com"
+    provider.clean()
+    Person.objects.create(provider=provider, provider_subject="alice")
+    with pytest.raises(Exception, match="add another provider"):
+        provider.clean()
