@@ -105,6 +105,7 @@ def _keep_rotated(session: Session, tokens: TokenSet) -> bool:
         sealed_refresh_token=session.sealed_refresh_token,
         sealed_id_token=session.sealed_id_token,
         refresh_at=store.next_refresh(tokens, timezone.now()),
+        refresh_lock_until=None,
     )
 
 
