@@ -28,6 +28,7 @@ from proxy.views import proxy_view
 
 logger = logging.getLogger(__name__)
 
+_CACHING = frozenset((b"cache-control", b"expires", b"pragma", b"surrogate-control"))
 _PERSONAL = (settings.AUTHGATE_AUTH_PREFIX, "/admin", "/dashboard")  # of our own pages, those that ask who it is
 
 
@@ -96,7 +97,9 @@ def _wants_renewal(record: Record, decision: Decision | None) -> bool:
     facts = record.facts
     if facts is None or record.snapshot is None:
         return False
-    return facts.path.startswith(_PERSONAL) if decision is None else renewal.may_be_due(decision, facts.headers)
+    if decision is not None:
+        return renewal.may_be_due(decision, facts.headers)
+    return facts.path.startswith(_PERSONAL) and not facts.path.startswith(settings.STATIC_URL)
 
 
 async def _renew(record: Record, send: Send) -> Send:
@@ -139,10 +142,17 @@ def _with_cookie(send: Send, set_cookie: bytes) -> Send:
         if message["type"] == "http.response.start" and not any(
             name.lower() == b"set-cookie" and value.startswith(own) for name, value in message["headers"]
         ):
-            message = {**message, "headers": [*message["headers"], (b"set-cookie", set_cookie)]}
+            # No cache keeps what holds somebody's session, whatever the service says of its answer (RFC 9111 7.3).
+            kept = [(name, value) for name, value in message["headers"] if not _is_for_caches(name.lower())]
+            ours = [(b"cache-control", b"private, no-store"), (b"set-cookie", set_cookie)]
+            message = {**message, "headers": [*kept, *ours]}
         await send(message)
 
     return sending
+
+
+def _is_for_caches(name: bytes) -> bool:
+    return name in _CACHING or name.endswith(b"cdn-cache-control")
 
 
 async def _decided(record: Record, deciding: Awaitable[Decision]) -> Decision:
