@@ -56,7 +56,7 @@ def good_claims(**changes: Any) -> dict[str, Any]:
     """The claims of a good token; a change to `...` leaves the claim out."""
     now = int(time.time())
     claims = {
-        "iss": ISSUER, "aud": ISSUER, "sub": "alice", "iat": now, "exp": now + 600, "jti": "t-1", "roles": ["user"],
+        "iss": ISSUER, "aud": ISSUER, "sub": "alice", "iat": now, "exp": now + 86_400, "jti": "t-1", "roles": ["user"],
         **changes,
     }  # fmt: skip
     return {name: value for name, value in claims.items() if value is not ...}
