@@ -12,7 +12,6 @@ import django
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "gateway_site.settings")
 django.setup()
 
-from django.conf import settings
 
 from authgate.access_log import Record, new_request_id
 from authgate.decision import Decision, Reason
@@ -20,16 +19,12 @@ from authgate.facts import FactsRefused, Received, read_facts, received_from
 from authgate.gate import decide, decide_again
 from authgate.policy import snapshot as policy_snapshot
 from authgate.responses import send_refusal
-from authgate.sessions import renewal
-from gateway_site import own_pages
+from gateway_site import own_pages, session_renewal
 from gateway_site.lifespan import log_access, run_lifespan
 from proxy.downstream import Receive, Send
 from proxy.views import proxy_view
 
 logger = logging.getLogger(__name__)
-
-_CACHING = frozenset((b"cache-control", b"expires", b"pragma", b"surrogate-control"))
-_PERSONAL = (settings.AUTHGATE_AUTH_PREFIX, "/admin", "/dashboard")  # of our own pages, those that ask who it is
 
 
 async def application(scope: dict[str, Any], receive: Receive, send: Send) -> None:
@@ -60,9 +55,11 @@ async def serve(scope: dict[str, Any], receive: Receive, send: Send, record: Rec
     decision = record.decision or consider(record, received_from(scope))
     if decision is not None and not isinstance(decision, Decision):
         decision = await decision
-    if _wants_renewal(record, decision):
-        send = await _renew(record, send)
-        decision = record.decision
+    if session_renewal.is_wanted(record, decision):
+        facts = record.facts
+        send = await session_renewal.renew(record, send)
+        if decision is not None and record.facts is not facts:
+            decision = await _reconsider(record, decision)
     if decision is None:
         await own_pages.serve(scope, receive, send, record)
     elif decision.allowed:
@@ -93,66 +90,18 @@ def consider(record: Record, received: Received) -> Decision | Awaitable[Decisio
     return decision
 
 
-def _wants_renewal(record: Record, decision: Decision | None) -> bool:
-    facts = record.facts
-    if facts is None or record.snapshot is None:
-        return False
-    if decision is not None:
-        return renewal.may_be_due(decision, facts.headers)
-    return facts.path.startswith(_PERSONAL) and not facts.path.startswith(settings.STATIC_URL)
-
-
-async def _renew(record: Record, send: Send) -> Send:
-    """A session near or past its cookie's end: the request goes on with a new cookie, and the answer carries it."""
-    facts, snapshot = record.facts, record.snapshot
-    assert facts is not None and snapshot is not None  # noqa: S101  _wants_renewal
-    due = renewal.find_due(facts.headers, snapshot.trust)
-    if due is None:
-        return send
-    try:
-        renewed = await renewal.renew(due, facts.client)
-    except renewal.RenewalFailed as error:
-        logger.warning("a session was not renewed: %s", error)
-        return send
-    if renewed is None and due.expired:
-        return send
-    # A session that is over is over at once, whatever is left of its cookie.
-    token, set_cookie = (b"", b"") if renewed is None else renewed
-    record.facts = facts._replace(headers=renewal.with_cookie(facts.headers, due.token, token))
-    if record.decision is not None:
-        await _reconsider(record, record.decision)
-    return _with_cookie(send, set_cookie) if set_cookie else send
-
-
-async def _reconsider(record: Record, before: Decision) -> None:
+async def _reconsider(record: Record, before: Decision) -> Decision:
+    """With the headers that the record has now."""
     record.snapshot = snapshot = policy_snapshot.current()
-    assert record.facts is not None and snapshot is not None  # noqa: S101
+    assert record.facts is not None and snapshot is not None  # noqa: S101  they were decided on before
     try:
         decision = decide_again(record.facts, snapshot, before)
     except Exception:
         decision = _gate_failed(record)
-    record.decision = decision if isinstance(decision, Decision) else await _decided(record, decision)
-
-
-def _with_cookie(send: Send, set_cookie: bytes) -> Send:
-    own = set_cookie.partition(b"=")[0] + b"="
-
-    async def sending(message: dict[str, Any]) -> None:
-        # What the page itself says of this cookie counts: it may have ended the session.
-        if message["type"] == "http.response.start" and not any(
-            name.lower() == b"set-cookie" and value.startswith(own) for name, value in message["headers"]
-        ):
-            # No cache keeps what holds somebody's session, whatever the service says of its answer (RFC 9111 7.3).
-            kept = [(name, value) for name, value in message["headers"] if not _is_for_caches(name.lower())]
-            ours = [(b"cache-control", b"private, no-store"), (b"set-cookie", set_cookie)]
-            message = {**message, "headers": [*kept, *ours]}
-        await send(message)
-
-    return sending
-
-
-def _is_for_caches(name: bytes) -> bool:
-    return name in _CACHING or name.endswith(b"cdn-cache-control")
+    if not isinstance(decision, Decision):
+        return await _decided(record, decision)
+    record.decision = decision
+    return decision
 
 
 async def _decided(record: Record, deciding: Awaitable[Decision]) -> Decision:
