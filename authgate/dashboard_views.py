@@ -9,7 +9,7 @@ from django.shortcuts import render
 from django.views.decorators.http import require_safe
 
 from authgate import responses
-from authgate.decision import Identity, Reason
+from authgate.decision import LETTING_IN, Identity, Reason
 from authgate.models import Session
 from authgate.policy.rules import evaluate_access
 from authgate.policy.snapshot import Snapshot
@@ -27,7 +27,6 @@ _SYSTEMS = (
     ("Windows", "Windows"), ("Android", "Android"), ("iPhone", "iPhone"), ("iPad", "iPad"), ("CrOS", "ChromeOS"),
     ("Mac OS X", "macOS"), ("Linux", "Linux"),
 )  # fmt: skip
-_LET_IN = (Reason.PUBLIC, Reason.AUTHENTICATED, Reason.ROLE)
 
 
 class Door(NamedTuple):
@@ -72,7 +71,7 @@ async def dashboard(request: HttpRequest) -> HttpResponse:
 def _doors(request: HttpRequest, identity: Identity, snapshot: Snapshot) -> list[Door]:
     pairs = zip(snapshot.document.routes, snapshot.table.entries, strict=True)
     entries = [entry for route, entry in pairs if not route.methods or "GET" in route.methods]
-    return [_door(request, entry) for entry in entries if evaluate_access(entry, identity) in _LET_IN]
+    return [_door(request, entry) for entry in entries if evaluate_access(entry, identity) in LETTING_IN]
 
 
 def _door(request: HttpRequest, entry: RouteEntry) -> Door:

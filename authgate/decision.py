@@ -74,6 +74,9 @@ class Reason(StrEnum):
     UPSTREAM_TIMEOUT = "upstream_timeout"
 
 
+LETTING_IN = frozenset((Reason.PUBLIC, Reason.AUTHENTICATED, Reason.ROLE))
+
+
 class RequestFacts(NamedTuple):
     """What the gate may know of a request. A tuple because one is built for every request."""
 

@@ -6,13 +6,12 @@ from collections.abc import Awaitable, Callable
 
 from authgate.authn.authenticate import authenticate
 from authgate.cross_site import is_cross_site
-from authgate.decision import Decision, Identity, InvalidCredential, Reason, RequestFacts
+from authgate.decision import LETTING_IN, Decision, Identity, InvalidCredential, Reason, RequestFacts
 from authgate.policy.rules import evaluate_access
 from authgate.policy.snapshot import REMEMBERED_LENGTH, Snapshot
 from authgate.policy.table import Limit, RouteEntry
 from authgate.ratelimit import client_key, take
 
-_ALLOWING = frozenset((Reason.PUBLIC, Reason.AUTHENTICATED, Reason.ROLE))
 _MISSING_ROLE = Reason.MISSING_ROLE
 
 
@@ -86,7 +85,7 @@ def _identify(facts: RequestFacts, snapshot: Snapshot, entry: RouteEntry) -> Ide
 def _authorize(revision: int, entry: RouteEntry, identity: Identity | None) -> Decision:
     reason = evaluate_access(entry, identity)
     missing = tuple(sorted(entry.roles)) if reason is _MISSING_ROLE else ()
-    return Decision(reason in _ALLOWING, reason, revision, entry, identity, 0, missing)
+    return Decision(reason in LETTING_IN, reason, revision, entry, identity, 0, missing)
 
 
 def _unless_limited(

@@ -13,6 +13,7 @@ from django.template.loader import render_to_string
 
 from authgate.access_log import Record
 from authgate.decision import Decision, Identity, RawHeaders, Reason, RequestFacts
+from authgate.oidc.next_url import MAX_LENGTH
 from authgate.security_headers import OWN_PAGES_CSP, SECURITY_HEADERS
 
 if TYPE_CHECKING:
@@ -66,8 +67,6 @@ _METHODS = b"GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"
 _HEALED_BY_SIGNING_IN = frozenset((Reason.NO_CREDENTIAL, *_CREDENTIAL_REASONS))
 _LOGIN = f"{settings.AUTHGATE_AUTH_PREFIX}/login"
 _LOGOUT = f"{settings.AUTHGATE_AUTH_PREFIX}/logout"
-# The target travels in a cookie during the login, and in the provider's own pages.
-_MAX_NEXT = 2000
 
 
 class Answer(NamedTuple):
@@ -102,7 +101,7 @@ def sign_in_url(facts: RequestFacts | None, snapshot: Snapshot | None, reason: R
     if reason is not Reason.NO_CREDENTIAL and any(name == b"authorization" for name, _ in facts.headers):
         return ""
     target = f"{facts.path}?{facts.query.decode('ascii')}" if facts.query else facts.path
-    return _LOGIN if len(target) > _MAX_NEXT else f"{_LOGIN}?next={quote(target, safe='/')}"
+    return _LOGIN if len(target) > MAX_LENGTH else f"{_LOGIN}?next={quote(target, safe='/')}"
 
 
 async def send_refusal(record: Record, decision: Decision, send: Callable[[dict[str, Any]], Awaitable[None]]) -> None:

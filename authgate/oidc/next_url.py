@@ -8,7 +8,7 @@ from urllib.parse import unquote
 from django.conf import settings
 
 DEFAULT = "/dashboard"
-MAX_LENGTH = 2000
+MAX_LENGTH = 2000  # it travels in the address, by way of the provider
 # What a browser leaves as it is in the address of a page. Space, backslash, controls and other scripts come encoded.
 _PATH_AND_QUERY = re.compile(r"/[A-Za-z0-9\-._~!$&'()*+,;=:@/%\[\]{}|^`?]*(?:#[A-Za-z0-9\-._~!$&'()*+,;=:@/?%]*)?")
 _CONTROL = re.compile("[\x00-\x1f\x7f-\xa0\u2028\u2029\u3000\ufeff\ufffd\\\\]")
