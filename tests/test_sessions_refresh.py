@@ -63,7 +63,7 @@ def answers_with(idp, **changes):
         }
         return 200, {name: value for name, value in document.items() if value is not ...}
 
-    idp.answer = answer
+    idp.token_answer = answer
 
 
 def open_admin(site, made):
@@ -108,7 +108,7 @@ def test_a_provider_that_says_nothing_new_leaves_who_it_is(site, idp, due):
 
 def test_what_the_provider_calls_over_is_over(site, idp, due):
     made = due()
-    idp.answer = lambda form: (400, {"error": "invalid_grant"})
+    idp.token_answer = lambda form: (400, {"error": "invalid_grant"})
     answer = open_admin(site, made)
     assert (answer.status, new_cookie(answer)) == (401, None)
     after = row(site, made.sid)
@@ -142,7 +142,7 @@ FAILING = {
 @pytest.mark.parametrize("answer", FAILING.values(), ids=FAILING)
 def test_a_provider_that_fails_ends_nothing_and_is_asked_again_in_a_minute(site, idp, due, answer):
     made = due(claims={"groups": ["platform-admins"]})
-    idp.answer = answer
+    idp.token_answer = answer
     assert open_admin(site, made).status == 200
     after = row(site, made.sid)
     assert (after["ended"], 40 < after["refresh_in"] <= 60) == (False, True)

@@ -109,9 +109,8 @@ class HostileProvider:
             "iss": self.url, "sub": "alice", "aud": CLIENT_ID, "nonce": nonce, "iat": now, "exp": now + 300,
             "email": "alice@example.com", "email_verified": True, "name": "Alice",
         }  # fmt: skip
-        header = _changed({"alg": self.key.algorithm, "kid": self.key.kid}, self.header)
-        signing_input = f"{_segment(header)}.{_segment(_changed(claims, {**self.claims, **changes}))}"
-        return self.bend(f"{signing_input}.{_b64(self.key.sign(signing_input.encode()))}")
+        header = {"alg": self.key.algorithm, "kid": self.key.kid, **self.header}
+        return self.bend(sign(self.key, {**claims, **self.claims, **changes}, header))
 
     def answer(self, seen: Seen) -> Reply:
         path = urlsplit(seen.path).path
@@ -150,6 +149,12 @@ class HostileProvider:
             "access_token": "an-access-token", "token_type": "Bearer", "expires_in": 300,
             "refresh_token": "a-refresh-token", "id_token": self.id_token(nonce, "an-access-token"),
         }  # fmt: skip
+
+
+def sign(key: SigningKey, claims: dict[str, Any], header: dict[str, Any]) -> str:
+    """A member that is `...` is left out."""
+    signing_input = f"{_segment(_changed(header, {}))}.{_segment(_changed(claims, {}))}"
+    return f"{signing_input}.{_b64(key.sign(signing_input.encode()))}"
 
 
 def half_hash(access_token: str, name: str = "sha256") -> str:
