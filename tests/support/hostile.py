@@ -103,7 +103,7 @@ class HostileProvider:
         self._codes[code] = asked
         return urlencode(_changed({"code": code, "state": asked["state"]}, changes))
 
-    def id_token(self, nonce: str = "", access_token: str = "", **changes: Any) -> str:
+    def id_token(self, nonce: Any = "", access_token: str = "", **changes: Any) -> str:
         now = int(time.time())
         claims = {
             "iss": self.url, "sub": "alice", "aud": CLIENT_ID, "nonce": nonce, "iat": now, "exp": now + 300,

@@ -25,11 +25,14 @@ class TokenProvider(HostileProvider):
         )
         self.answers[TOKEN] = self._answer_form
         self.metadata = {"userinfo_endpoint": ..., "end_session_endpoint": f"{self.url}/logout?from=here"}
-        self.claims = {"aud": CLIENT_ID, "nonce": ..., "email": ..., "email_verified": ..., "name": ...}
+        self.claims = {"aud": CLIENT_ID, "email": ..., "email_verified": ..., "name": ...}
 
     @property
     def issuer(self) -> str:
         return self.url
+
+    def id_token(self, nonce: Any = ..., access_token: str = "", **changes: Any) -> str:
+        return super().id_token(nonce, access_token, **changes)
 
     def logout_token(self, **changes: Any) -> str:
         now = int(time.time())
