@@ -106,6 +106,17 @@ def start_openid_provider() -> Iterator[StartOpenIdProvider]:
         yield start
 
 
+@pytest.fixture(scope="module")
+def openid() -> Iterator[OpenIdProvider]:
+    """Not started yet: its clients can be named before."""
+    try:
+        with OpenIdProvider() as provider:
+            provider.stop()
+            yield provider
+    except ProviderUnavailable as error:
+        pytest.skip(f"needs the OpenID provider: {error}")
+
+
 @pytest.fixture(scope="session")
 def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
     return make_certificates(tmp_path_factory.mktemp("certificates"))

@@ -8,28 +8,11 @@ import pytest
 
 from tests.support.agent import NAVIGATION, Agent
 from tests.support.gateway import Gateway
-from tests.support.oidc import OpenIdProvider, ProviderUnavailable
+from tests.support.oidc import add_provider
 from tests.support.policies import demo_policy
 from tests.support.sessions import run
 
-ADD = """
-from authgate.oidc.provider import seal_client_secret
-provider = IdentityProvider(slug=options["slug"], name=options["name"], issuer=options["issuer"])
-provider.client_id = options["client_id"]
-provider.sealed_client_secret = seal_client_secret(provider, options["secret"])
-provider.save()
-"""
 JSON = {"Accept": "application/json", "Sec-Fetch-Mode": "cors"}
-
-
-@pytest.fixture(scope="module")
-def openid():
-    try:
-        with OpenIdProvider() as provider:
-            provider.stop()
-            yield provider
-    except ProviderUnavailable as error:
-        pytest.skip(f"needs the OpenID provider: {error}")
 
 
 @pytest.fixture(scope="module")
@@ -40,12 +23,8 @@ def gateway(gateway_template, session_upstream, tmp_path_factory, openid):
     with Gateway(data_dir, template=gateway_template, policy=policy, workers=2, env=env) as gateway:
         client_id, secret = openid.client(gateway.url)
         openid.start()
-        add(gateway, "main", openid.issuer, client_id, secret)
+        add_provider(gateway, "main", openid.issuer, client_id, secret)
         yield gateway.start()
-
-
-def add(gateway, slug, issuer, client_id="gateway", secret="a secret that nobody checks", name="Main"):
-    run(gateway, ADD, slug=slug, issuer=issuer, client_id=client_id, secret=secret, name=name)
 
 
 @pytest.fixture
@@ -215,8 +194,8 @@ def test_without_a_provider_the_page_says_so(start_gateway):
 
 def test_several_providers_get_a_button_each(start_gateway):
     gateway = start_gateway()
-    add(gateway, "one", "http://127.0.0.1:9", name="First & Best")
-    add(gateway, "two", "http://127.0.0.1:9", name="Second")
+    add_provider(gateway, "one", "http://127.0.0.1:9", name="First & Best")
+    add_provider(gateway, "two", "http://127.0.0.1:9", name="Second")
     gateway.settle()
     page = Agent().send(f"{gateway.url}/auth/login?next=/api/protected%3Fa%3Db")
     links = re.findall(r'class="button" href="([^"]+)">([^<]+)', page.text)
@@ -229,7 +208,7 @@ def test_several_providers_get_a_button_each(start_gateway):
 
 def test_a_dead_provider_is_a_clear_page(start_gateway):
     gateway = start_gateway()
-    add(gateway, "dead", "http://127.0.0.1:9")
+    add_provider(gateway, "dead", "http://127.0.0.1:9")
     gateway.settle()
     page = Agent().open(f"{gateway.url}/api/protected")
     assert (page.status, failure_of(page)) == (503, "provider_unavailable")
@@ -238,7 +217,7 @@ def test_a_dead_provider_is_a_clear_page(start_gateway):
 def test_on_a_host_of_a_route_sign_in_stays_on_that_host(start_gateway, gateway, openid, upstream):
     route = "{name: wiki, host: wiki.example.com, path: /, access: authenticated, upstream: api}"
     other = start_gateway(policy=f"{demo_policy(upstream.target)}  - {route}\n")
-    add(other, "main", openid.issuer)
+    add_provider(other, "main", openid.issuer)
     other.settle()
     host = f"wiki.example.com:{other.port}"
     page = other.request("/dashboard", host=host, headers=list(NAVIGATION.items()))

@@ -10,23 +10,12 @@ from playwright.sync_api import expect
 from gateway_site.demo import openid as demo_openid
 from tests.support.browser import CHROMIUM, chromium
 from tests.support.gateway import Gateway
-from tests.support.oidc import OpenIdProvider, ProviderUnavailable
+from tests.support.oidc import add_provider
 from tests.support.policies import demo_policy
-from tests.support.sessions import make_session, run
-from tests.test_login_pages import ADD
+from tests.support.sessions import make_session
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs Debian's chromium")
 AXE = demo_openid.DIRECTORY / "node_modules" / "axe-core" / "axe.min.js"
-
-
-@pytest.fixture(scope="module")
-def openid():
-    try:
-        with OpenIdProvider() as provider:
-            provider.stop()
-            yield provider
-    except ProviderUnavailable as error:
-        pytest.skip(f"needs the OpenID provider: {error}")
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +25,7 @@ def gateway(gateway_template, session_upstream, tmp_path_factory, openid):
     with Gateway(data_dir, template=gateway_template, policy=policy, workers=2) as gateway:
         client_id, secret = openid.client(gateway.url)
         openid.start()
-        run(gateway, ADD, slug="main", name="Main", issuer=openid.issuer, client_id=client_id, secret=secret)
+        add_provider(gateway, "main", openid.issuer, client_id, secret)
         yield gateway.start()
 
 

@@ -17,16 +17,24 @@ from gateway_site.demo import openid
 from gateway_site.demo.openid import ProviderUnavailable
 from tests.support.gateway import DIE_WITH_US, Gateway, free_port
 
-__all__ = ["OpenIdProvider", "ProviderUnavailable"]
+__all__ = ["OpenIdProvider", "ProviderUnavailable", "add_provider"]
 CLIENT_ID, CLIENT_SECRET = "authgate", "a client secret of more than thirty-two characters"
 
-_REGISTER = """
-from authgate.models import IdentityProvider
-from authgate.oidc.provider import seal_client_secret
-row = IdentityProvider(**{row!r})
-row.sealed_client_secret = seal_client_secret(row, {secret!r})
-row.save()
-"""
+
+def add_provider(
+    gateway: Gateway,
+    slug: str,
+    issuer: str,
+    client_id: str = CLIENT_ID,
+    secret: str = CLIENT_SECRET,
+    *,
+    name: str = "Main",
+) -> None:
+    """As an operator would."""
+    gateway.manage(
+        "provider", "add", slug, "--issuer", issuer, "--client-id", client_id, "--client-secret", secret,
+        "--name", name,
+    )  # fmt: skip
 
 
 class OpenIdProvider:
@@ -65,8 +73,7 @@ class OpenIdProvider:
     def register(self, gateway: Gateway, *, slug: str = "main", name: str = "Main", **metadata: Any) -> None:
         """Make each known to the other, as an operator would; before `start`."""
         client_id, secret = self.client(gateway.url, slug=slug, **metadata)
-        row = {"slug": slug, "name": name, "issuer": self.issuer, "client_id": client_id}
-        gateway.manage("shell", "--no-imports", "-c", _REGISTER.format(row=row, secret=secret))
+        add_provider(gateway, slug, self.issuer, client_id, secret, name=name)
 
     def change_accounts(self, **accounts: dict[str, Any] | None) -> None:
         """New claims of these people from now on; None: gone. Others stay as they are."""
