@@ -52,6 +52,10 @@ def test_a_preset_fills_the_form(admin_client):
     assert 'href="?preset=github"' in page.content.decode()
 
 
+def test_a_form_without_a_preset_asks_for_the_usual_scopes(admin_client):
+    assert form_values(admin_client, PROVIDERS + "add/")["scopes"] == "openid email profile"
+
+
 def test_the_form_of_a_preset_saves_with_a_client(admin_client):
     values = form_values(admin_client, PROVIDERS + "add/?preset=google")
     values |= {"scopes": "openid email\r\nprofile", "client_id": "gateway", "client_secret": "s3cr3t"}

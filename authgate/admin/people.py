@@ -13,6 +13,7 @@ from django.urls import URLPattern, path, reverse
 
 from authgate.admin.typed import ModelAdmin, ModelForm
 from authgate.models import IdentityProvider, Person, Session
+from authgate.models.people import default_scopes
 from authgate.oidc.diagnose import diagnose
 from authgate.oidc.presets import PRESETS
 from authgate.oidc.provider import seal_client_secret
@@ -57,7 +58,7 @@ class ProviderForm(ModelForm[IdentityProvider]):
         widget=forms.PasswordInput(attrs={"autocomplete": "new-password"}),
         help_text="Never shown again. Empty: stays as it is.",
     )
-    scopes = WordsField(required=False, help_text="Separated by spaces.")
+    scopes = WordsField(required=False, initial=default_scopes, help_text="Separated by spaces.")
     allowed_domains = WordsField(
         required=False,
         label="Allowed e-mail domains",
