@@ -43,10 +43,12 @@ def session_upstream() -> Iterator[RecordingUpstream]:
 
 
 @pytest.fixture
-def upstream(session_upstream: RecordingUpstream) -> RecordingUpstream:
+def upstream(session_upstream: RecordingUpstream) -> Iterator[RecordingUpstream]:
     """What every route of `gateway` leads to, with nothing recorded and the default answer."""
     session_upstream.clear()
-    return session_upstream
+    yield session_upstream
+    # Tests that record nothing ask for the default answer without this fixture, in any order.
+    session_upstream.clear()
 
 
 @pytest.fixture(scope="session")
