@@ -3,9 +3,10 @@ from __future__ import annotations
 import pytest
 from django.urls import reverse
 
-from authgate.models import PolicyRevision, RateLimit, Role, RoleGrant, Route, StateVersion, Upstream
+from authgate.models import IdentityProvider, PolicyRevision, RateLimit, Role, RoleGrant, Route, StateVersion, Upstream
 from authgate.policy import revisions
 from authgate.policy.compiler import compile_rows
+from authgate.policy.document import parse_stored
 from authgate.policy.table import match_order
 from tests.support.admin import form_values, publish, sign_in
 
@@ -167,6 +168,7 @@ GRANT_FAULTS = [
     ("blank value", {"operator": "equals", "claim": "groups", "value": '" "'}, "value", "an empty value"),
     ("huge number", {"operator": "equals", "claim": "n", "value": "9" * 30}, "value", "too large"),
     ("contains a truth", {"operator": "contains", "claim": "n", "value": "true"}, "value", "must be text or a whole"),
+    ("no slug", {"operator": "authenticated", "provider": "o|kta"}, "provider", "not the slug"),
     ("needless claim", {"operator": "authenticated", "claim": "x"}, "claim", "leave it empty"),
     ("needless value", {"operator": "authenticated", "value": "x"}, "value", "leave it empty"),
 ]
@@ -185,6 +187,23 @@ def test_a_fault_of_a_grant_stands_beside_its_field(admin_client, values, field,
 def test_the_same_grant_again_is_refused(admin_client):
     values = {"role": named(Role, "user").pk, "operator": "authenticated"}
     assert "the same as grants[0]" in errors_of(admin_client.post(add_url(RoleGrant), values))["__all__"][0]
+
+
+def test_a_grant_may_name_the_provider_it_is_about(admin_client):
+    IdentityProvider.objects.create(slug="okta", client_id="x")
+    values = {"role": named(Role, "user").pk, "operator": "authenticated", "provider": "okta"}
+    assert admin_client.post(add_url(RoleGrant), values).status_code == 302
+    assert parse_stored(newest().document).grants[-1].when.provider == "okta"
+    page = admin_client.get(change_url(RoleGrant.objects.last())).content.decode()
+    assert '<option value="okta" selected>okta</option>' in page
+
+
+def test_a_provider_that_has_gone_stays_chosen(admin_client):
+    grant = RoleGrant.objects.create(role=named(Role, "user"), provider="gone")
+    assert form_values(admin_client, change_url(grant))["provider"] == "gone"
+    assert admin_client.post(change_url(grant), form_values(admin_client, change_url(grant))).status_code == 302
+    grant.refresh_from_db()
+    assert grant.provider == "gone"
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from django.core.management import CommandError, call_command
 
+from authgate.models import IdentityProvider
 from tests.support.gateway import MANAGE, ROOT, environment, manage
 from tests.support.policies import demo_policy
 
@@ -41,6 +42,17 @@ def write(tmp_path):
         return path
 
     return write
+
+
+@pytest.mark.django_db
+def test_a_grant_of_a_provider_that_is_not_there_is_imported_with_a_warning(write, capsys):
+    text = DEMO.replace("{claim: groups", "{provider: okta, claim: groups")
+    assert run("import", write(text)) == "revision 1 is live\n"
+    warning = "there is no identity provider 'okta' here yet; until it is added this grants nothing"
+    assert capsys.readouterr().err == f"grants[1].when.provider: {warning}\n"
+    IdentityProvider.objects.create(slug="okta", client_id="x")
+    assert run("import", write(text)) == UNCHANGED
+    assert (capsys.readouterr().err, run("export").count("provider: okta")) == ("", 1)
 
 
 @pytest.mark.django_db

@@ -35,6 +35,8 @@ FULL = PolicyDocument(
         Grant(role="x", when=When(claim="g", contains=10)),
         Grant(role="x", when=When(claim="g", equals=False)),
         Grant(role="x", when=When(claim="g", equals="false")),
+        Grant(role="x", when=When(provider="okta", claim="g", equals="false")),
+        Grant(role="x", when=When(provider="okta", authenticated=True)),
     ),
     rate_limits={"l": RateLimit(rate="1/s", burst=3, per="route")},
     routes=(

@@ -184,12 +184,14 @@ def test_what_is_added_and_removed_is_named():
     assert "rate limit l removed" in lines
     assert 'grant admin when groups contains "platform-admins" added' in lines
     assert "grant x to everybody signed in removed" in lines
+    assert "grant x to everybody signed in at okta removed" in lines
+    assert 'grant x when g at okta equals "false" removed' in lines
     assert "route 2 removed" in lines
     assert "route public added" in lines
 
 
 def test_every_difference_has_a_line():
-    assert len(revisions.describe_changes(PolicyDocument(), FULL)) == 2 + 2 + 5 + 1 + 2
+    assert len(revisions.describe_changes(PolicyDocument(), FULL)) == 2 + 2 + 7 + 1 + 2
 
 
 def test_a_number_that_becomes_true_is_a_change():

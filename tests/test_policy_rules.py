@@ -74,6 +74,17 @@ def test_authenticated_grants_to_everybody():
     assert roles({}, authenticated=True) == {"r"}
 
 
+@pytest.mark.parametrize(
+    "condition", [{"authenticated": True}, {"claim": "g", "contains": "x"}, {"claim": "g", "equals": "x"}]
+)
+def test_a_grant_of_one_provider_is_for_who_signed_in_there(condition):
+    rules = GrantRules((Grant(role="r", when=When(provider="okta", **condition)),))
+    assert rules.roles_of({"g": "x"}, "okta") == {"r"}
+    assert rules.asked_of({"g": "x"}, "github") == {}
+    for elsewhere in ("github", "Okta", "okt", "okta2", ""):
+        assert rules.roles_of({"g": "x"}, elsewhere) == set()
+
+
 def test_grants_add_up():
     rules = GrantRules(
         (

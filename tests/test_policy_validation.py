@@ -283,6 +283,7 @@ def test_a_burst_is_refused(burst):
     [
         When(authenticated=True), When(claim="groups", contains="a"), When(claim="groups", contains=7),
         When(claim="mfa", equals=False), When(claim="org", equals=0),
+        When(provider="okta", authenticated=True), When(provider="a_B-1", claim="groups", contains="a"),
     ],
 )  # fmt: skip
 def test_a_grant_is_accepted(when):
@@ -303,6 +304,10 @@ def test_a_grant_is_accepted(when):
         pytest.param(When(claim="g", equals=""), "an empty value", id="equals-empty"),
         pytest.param(When(claim="g", equals="a\x00"), "control", id="control"),
         pytest.param(When(claim="g", equals=2**70), "too large", id="huge"),
+        pytest.param(When(provider="okta"), "needs authenticated: true, or claim", id="provider-only"),
+        pytest.param(When(provider="o|kta", authenticated=True), "not the slug", id="provider-with-a-bar"),
+        pytest.param(When(provider="o" * 41, authenticated=True), "not the slug", id="provider-too-long"),
+        pytest.param(When(provider="okta\n", authenticated=True), "not the slug", id="provider-with-a-line-end"),
     ],
 )
 def test_a_grant_is_refused(when, message):
@@ -320,6 +325,8 @@ def test_the_same_grant_twice_is_an_error_and_its_lookalike_is_not():
     one = Grant(role="admin", when=When(claim="x", equals=1))
     true = Grant(role="admin", when=When(claim="x", equals=True))
     assert errors(document(grants=(one, true))) == []
+    elsewhere = Grant(role="admin", when=When(provider="okta", claim="x", equals=1))
+    assert errors(document(grants=(one, elsewhere))) == []
     assert "the same as grants[0]" in str(only(errors(document(grants=(one, one)))))
 
 

@@ -9,7 +9,7 @@ from django.db import models, transaction
 
 from authgate.admin.publishing import shorten
 from authgate.admin.typed import ModelForm
-from authgate.models import RateLimit, Role, RoleGrant, Route, Upstream
+from authgate.models import IdentityProvider, RateLimit, Role, RoleGrant, Route, Upstream
 from authgate.policy.compiler import check, compile_rows
 from authgate.policy.errors import Place, PolicyError, PolicyInvalid
 
@@ -110,12 +110,20 @@ class RateLimitForm(PolicyForm[RateLimit]):
 
 class RoleGrantForm(PolicyForm[RoleGrant]):
     section = "grants"
-    fields_of_places = {"when": "operator", "when.claim": "claim", "when.contains": "value", "when.equals": "value"}
+    fields_of_places = {
+        "when": "operator", "when.claim": "claim", "when.contains": "value", "when.equals": "value",
+        "when.provider": "provider",
+    }  # fmt: skip
     value = ClaimValueField(
         required=False,
         help_text="What the claim must contain or equal: a text, a whole number, true or false. "
         'A text that looks like a number goes in quotes: "42".',
     )
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if "provider" in self.fields:
+            self.fields["provider"].widget = forms.Select(choices=_providers(self.instance.provider))
 
     def clean(self) -> dict[str, Any]:
         cleaned = super().clean() or {}
@@ -153,6 +161,12 @@ class RouteForm(PolicyForm[Route]):
         cleaned = super().clean() or {}
         cleaned["methods"] = [*cleaned.get("methods", ()), *cleaned.pop("other_methods", "").split()]
         return cleaned
+
+
+def _providers(chosen: str) -> list[tuple[str, str]]:
+    """Those there are, and the chosen one, which may come later or have gone."""
+    slugs = set(IdentityProvider.objects.values_list("slug", flat=True)) | ({chosen} - {""})
+    return [("", "any, or with a bearer token"), *((slug, slug) for slug in sorted(slugs))]
 
 
 def _scalar(text: str) -> str | int | bool:

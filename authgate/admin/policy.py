@@ -55,9 +55,9 @@ class RoleAdmin(PolicyAdmin[Role]):
 @admin.register(RoleGrant)
 class RoleGrantAdmin(PolicyAdmin[RoleGrant]):
     form = RoleGrantForm
-    fields = ["role", "operator", "claim", "value"]
-    list_display = ["role", "operator", "claim", "value"]
-    list_filter = ["role", "operator"]
+    fields = ["role", "operator", "claim", "value", "provider"]
+    list_display = ["role", "operator", "claim", "value", "provider"]
+    list_filter = ["role", "operator", "provider"]
     list_select_related = ["role"]
     search_fields = ["role__name", "claim", "value"]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
+from authgate.authn.claims import VerifiedClaims
 from authgate.authn.credentials import Credential, check_form, find_credential
 from authgate.authn.tokens import Kind, verify
 from authgate.decision import Headers, Identity, RawHeaders
@@ -43,8 +44,13 @@ def _verify_identity(credential: Credential, snapshot: Snapshot, now: float) -> 
         token_id=claims.token_id,
         email=claims.email,
         name=claims.name,
-        roles=claims.roles | snapshot.grants.roles_of(claims.all),
+        roles=claims.roles | snapshot.grants.roles_of(claims.all, _provider_of(claims)),
         claims=claims.all,
     )
     snapshot.identities.put(key, identity)
     return identity
+
+
+def _provider_of(claims: VerifiedClaims) -> str:
+    """Only sessions have a `sid`, which nobody can ask to have minted; their subject begins with the slug."""
+    return claims.subject.partition("|")[0] if "sid" in claims.all else ""

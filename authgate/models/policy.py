@@ -63,6 +63,13 @@ class RoleGrant(models.Model):
 
     role = models.ForeignKey(Role, on_delete=models.CASCADE, related_name="grants")
     operator = models.CharField(max_length=20, choices=Operator.choices, default=Operator.AUTHENTICATED)
+    provider = models.CharField(
+        "signed in at",
+        max_length=40,
+        blank=True,
+        help_text="Empty: at any identity provider, or with a bearer token. Name it where groups of another provider "
+        "must not count: strangers may choose the same names there.",
+    )
     claim = models.CharField(max_length=200, blank=True, help_text="Name of the claim, such as groups.")
     value = models.JSONField(null=True, blank=True, help_text="What the claim must contain or equal.")
 
@@ -70,9 +77,10 @@ class RoleGrant(models.Model):
         ordering = ["id"]
 
     def __str__(self) -> str:
+        of = f" at {self.provider}" if self.provider else ""
         if self.operator == self.Operator.AUTHENTICATED:
-            return f"{self.role}: everybody signed in"
-        return f"{self.role}: {self.claim} {self.operator} {self.value}"
+            return f"{self.role}: everybody signed in{of}"
+        return f"{self.role}: {self.claim}{of} {self.operator} {self.value}"
 
 
 class RateLimit(models.Model):

@@ -54,10 +54,11 @@ def _grant_changes(before: Iterable[Grant], after: Iterable[Grant]) -> Iterator[
 
 def _grant(grant: Grant) -> str:
     when = grant.when
+    of = f" at {when.provider}" if when.provider else ""
     if when.authenticated:
-        return f"{grant.role} to everybody signed in"
+        return f"{grant.role} to everybody signed in{of}"
     verb, value = ("contains", when.contains) if when.contains is not None else ("equals", when.equals)
-    return f"{grant.role} when {when.claim} {verb} {msgspec.json.encode(value).decode()}"
+    return f"{grant.role} when {when.claim}{of} {verb} {msgspec.json.encode(value).decode()}"
 
 
 def _shown(field: str, value: Any) -> str:

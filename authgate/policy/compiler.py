@@ -132,12 +132,14 @@ def _grant(row: RoleGrant) -> dict[str, Any]:
         when: dict[str, Any] = {"authenticated": True}
     else:
         when = {"claim": row.claim, str(row.operator): row.value}
+    when["provider"] = row.provider
     return {"role": row.role.name, "when": when}
 
 
 def _grant_columns(when: When) -> dict[str, Any]:
+    columns: dict[str, Any] = {"provider": when.provider, "claim": when.claim}
     if when.authenticated:
-        return {"operator": RoleGrant.Operator.AUTHENTICATED}
+        return columns | {"operator": RoleGrant.Operator.AUTHENTICATED}
     if when.contains is not None:
-        return {"operator": RoleGrant.Operator.CONTAINS, "claim": when.claim, "value": when.contains}
-    return {"operator": RoleGrant.Operator.EQUALS, "claim": when.claim, "value": when.equals}
+        return columns | {"operator": RoleGrant.Operator.CONTAINS, "value": when.contains}
+    return columns | {"operator": RoleGrant.Operator.EQUALS, "value": when.equals}

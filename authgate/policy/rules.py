@@ -24,26 +24,31 @@ class GrantRules:
         """Grants with errors grant nothing: half a condition would hold for more people than the whole one."""
         faulty = {error.place[1] for error in errors if error.place[:1] == ("grants",) and len(error.place) > 1}
         grants = tuple(grant for index, grant in enumerate(grants) if index not in faulty)
-        self._everybody = frozenset(grant.role for grant in grants if grant.when.authenticated)
+        self._everybody = [grant for grant in grants if grant.when.authenticated]
         self._by_claim: dict[str, list[Grant]] = {}
         for grant in grants:
             if not grant.when.authenticated:
                 self._by_claim.setdefault(grant.when.claim, []).append(grant)
 
-    def roles_of(self, claims: Mapping[str, Any]) -> frozenset[str]:
-        """Of verified claims only: everybody asked about here counts as authenticated."""
-        granted = {
-            grant.role
+    def roles_of(self, claims: Mapping[str, Any], provider: str = "") -> frozenset[str]:
+        """Of verified claims only: everybody asked about here counts as authenticated.
+
+        `provider`: slug of the one they signed in at; empty for whoever did not, as with a bearer token.
+        """
+        roles = [grant.role for grant in self._everybody if _is_about(grant, provider)]
+        for claim, grants in self._by_claim.items():
+            if claim in claims:
+                value = claims[claim]
+                roles += [grant.role for grant in grants if _is_about(grant, provider) and _holds(grant.when, value)]
+        return frozenset(roles)
+
+    def asked_of(self, claims: Mapping[str, Any], provider: str = "") -> dict[str, Any]:
+        """Of many claims the few that give the same roles: only values that some grant names."""
+        asked = {
+            claim: _asked([grant for grant in grants if _is_about(grant, provider)], claim, claims[claim])
             for claim, grants in self._by_claim.items()
             if claim in claims
-            for grant in grants
-            if _holds(grant.when, claims[claim])
         }
-        return self._everybody | granted
-
-    def asked_of(self, claims: Mapping[str, Any]) -> dict[str, Any]:
-        """Of many claims the few that give the same roles: only values that some grant names."""
-        asked = {claim: _asked(grants, claims[claim]) for claim, grants in self._by_claim.items() if claim in claims}
         return {claim: value for claim, value in asked.items() if value not in (None, [])}
 
 
@@ -57,18 +62,20 @@ def evaluate_access(entry: RouteEntry, identity: Identity | None) -> Reason:
     return reason
 
 
+def _is_about(grant: Grant, provider: str) -> bool:
+    return not grant.when.provider or grant.when.provider == provider
+
+
 def _holds(when: When, value: Any) -> bool:
     if when.contains is not None:
         return any(_same(item, when.contains) for item in _items(when.claim, value))
     return when.equals is not None and _same(value, when.equals)
 
 
-def _asked(grants: list[Grant], value: Any) -> Any:
+def _asked(grants: list[Grant], claim: str, value: Any) -> Any:
     if any(grant.when.equals is not None and _same(value, grant.when.equals) for grant in grants):
         return value
-    return [
-        wanted for wanted in _wanted(grants) if any(_same(item, wanted) for item in _items(grants[0].when.claim, value))
-    ]
+    return [wanted for wanted in _wanted(grants) if any(_same(item, wanted) for item in _items(claim, value))]
 
 
 def _wanted(grants: list[Grant]) -> list[str | int]:

@@ -36,8 +36,12 @@ class Role(Strict, frozen=True):
 
 
 class When(Strict, frozen=True):
-    """Either `authenticated: true`, or `claim` with exactly one of `contains` and `equals`."""
+    """Either `authenticated: true`, or `claim` with exactly one of `contains` and `equals`.
 
+    With `provider`, only of people who signed in there: another provider may name its groups alike.
+    """
+
+    provider: str = ""  # slug of an identity provider; empty for every credential
     authenticated: bool = False
     claim: str = ""
     contains: str | int | None = None

@@ -17,6 +17,7 @@ MAX_COUNT = 1_000_000
 MAX_INTEGER = 2**63 - 1
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+PROVIDER_SLUG = re.compile(r"[A-Za-z0-9_-]{1,40}")
 _RATE = re.compile(r"([1-9][0-9]{0,6})/[smh]")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
@@ -74,13 +75,16 @@ def _repeated(grants: tuple[Grant, ...]) -> Iterator[tuple[int, int]]:
     for index, grant in enumerate(grants):
         when = grant.when
         # The type is part of it: `equals: true` and `equals: 1` are two different grants.
-        key = (grant.role, when.authenticated, when.claim, type(when.contains), when.contains)
+        key = (grant.role, when.provider, when.authenticated, when.claim, type(when.contains), when.contains)
         first = seen.setdefault((*key, type(when.equals), when.equals), index)
         if first != index:
             yield index, first
 
 
 def _check_when(when: When) -> Problems:
+    # Whether it is there is not asked: policy may come first, and a provider that is removed must not break it.
+    if when.provider and not PROVIDER_SLUG.fullmatch(when.provider):
+        yield "provider", f"{when.provider!r} is not the slug of an identity provider: letters, digits, '-' and '_'"
     values = [value for value in (when.contains, when.equals) if value is not None]
     if when.authenticated and (when.claim or values):
         yield "", "either authenticated: true or a claim, not both"

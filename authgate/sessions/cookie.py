@@ -69,7 +69,7 @@ def _seconds(session: Session, now: int) -> int:
 def _carried(session: Session, snapshot: Snapshot, budget: int) -> dict[str, Any]:
     """What the grants ask about, as much as there is room for: what is left out grants nothing."""
     provider_claims = {name: value for name, value in session.claims.items() if name not in RESERVED_CLAIMS}
-    asked = snapshot.grants.asked_of(provider_claims)
+    asked = snapshot.grants.asked_of(provider_claims, session.person.provider.slug)
     carried: dict[str, Any] = {}
     for name, part in _parts(asked):
         budget -= len(_json(part)) + 1 + (0 if name in carried else len(_json(name)) + 4)

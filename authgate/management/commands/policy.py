@@ -9,9 +9,9 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError
 from django.db import Error as DatabaseProblem
 
-from authgate.models import PolicyRevision
+from authgate.models import IdentityProvider, PolicyRevision
 from authgate.policy import listing, policy_file, revisions
-from authgate.policy.document import PolicyInvalid, to_yaml
+from authgate.policy.document import PolicyDocument, PolicyInvalid, to_yaml
 from authgate.policy.policy_file import FileProblem
 
 
@@ -61,6 +61,7 @@ class Command(BaseCommand):
         before = revisions.latest()
         revision = revisions.replace(document, "policy import", f"import of {Path(file).name}")
         self._report(before, revision)
+        self._warn_of_absent_providers(document)
 
     def _rollback(self, number: int, **_: Any) -> None:
         before = revisions.latest()
@@ -81,6 +82,15 @@ class Command(BaseCommand):
             self.stdout.write(f"nothing changed; revision {revision.number} stays live")
         else:
             self.stdout.write(f"revision {revision.number} is live")
+
+    def _warn_of_absent_providers(self, document: PolicyDocument) -> None:
+        known = set(IdentityProvider.objects.values_list("slug", flat=True))
+        for index, grant in enumerate(document.grants):
+            if (slug := grant.when.provider) and slug not in known:
+                self.stderr.write(
+                    f"grants[{index}].when.provider: there is no identity provider {slug!r} here yet; "
+                    "until it is added this grants nothing"
+                )
 
 
 def _forget_stdout() -> None:
