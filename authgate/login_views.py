@@ -40,7 +40,7 @@ logger = logging.getLogger(__name__)
 
 class Arrival(NamedTuple):
     next_path: str
-    set_cookies: list[str]
+    set_cookie: str
 
 
 @require_safe
@@ -102,7 +102,7 @@ async def _callback(request: HttpRequest, slug: str) -> HttpResponse:
     except ProviderError as error:
         return _not_arrived(request, slug, error)
     response = HttpResponseRedirect(checked_next(request, arrival.next_path))
-    return add_cookies(response, [*arrival.set_cookies, arrived_cookie()])
+    return add_cookies(response, [arrival.set_cookie, arrived_cookie()])
 
 
 def _pending(request: HttpRequest) -> dict[str, str]:
@@ -119,7 +119,7 @@ def _arrive(request: HttpRequest, slug: str, snapshot: Snapshot) -> Arrival:
         user_agent=request.headers.get("User-Agent", ""),
         replaces=session_id(request),
     )
-    return Arrival(completed.next, [*completed.set_cookies, store.cookie_for(session, snapshot)])
+    return Arrival(completed.next, store.cookie_for(session, snapshot))
 
 
 def _not_arrived(request: HttpRequest, slug: str, error: ProviderError) -> HttpResponse:
@@ -127,10 +127,8 @@ def _not_arrived(request: HttpRequest, slug: str, error: ProviderError) -> HttpR
     next_path = checked_next(request, error.next)
     if error.code == "login_expired" and identity_of(request) is not None:
         # The browser's back button leads here.
-        response = render(request, "signed_in_already.html", {"identity": identity_of(request), "next": next_path})
-    else:
-        response = failure_page(request, error.code, next_path)
-    return add_cookies(response, error.set_cookies)
+        return render(request, "signed_in_already.html", {"identity": identity_of(request), "next": next_path})
+    return failure_page(request, error.code, next_path)
 
 
 def _refuse_bystander(request: HttpRequest) -> HttpResponse | None:

@@ -91,6 +91,7 @@ def guard(application: Application, limits: Limits) -> Application:
         if scope["type"] != "http":
             await application(scope, receive, send)
             return
+        scope["headers"] = join_cookies(scope["headers"])
         try:
             check_request(scope, limits)
         except RequestRefused as refused:
@@ -122,6 +123,14 @@ def _timely(receive: Any, seconds: float) -> Any:
         return message
 
     return timely
+
+
+def join_cookies(headers: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+    """HTTP/2 may split the cookies over many fields; for HTTP/1.1 they are one again (RFC 9113 8.2.3)."""
+    cookies = [value for name, value in headers if name == b"cookie"]
+    if len(cookies) < 2:
+        return headers
+    return [*(pair for pair in headers if pair[0] != b"cookie"), (b"cookie", b"; ".join(cookies))]
 
 
 def check_request(scope: dict[str, Any], limits: Limits) -> None:

@@ -11,37 +11,67 @@ from tests.support.logins import Browser
 
 
 def _begin(browser: Browser, *, at: float, next_path: str = "/") -> login_state.PendingLogin:
-    pending = login_state.new_pending("test", next_path, "http://gateway.test/auth/callback/test", at)
+    pending = login_state.new_pending("test", next_path, "http://gateway.test/auth/callback/test", browser.cookies, at)
     browser.keep(login_state.bind(pending, browser.cookies, at))
     return pending
 
 
-def test_each_tab_has_a_sign_in_of_its_own() -> None:
+def _begin_at_once(count: int, *, at: float, **options: str) -> tuple[Browser, list[login_state.PendingLogin]]:
+    """In tabs of one browser, each before any answer has come."""
+    browser, tabs = Browser(), [Browser() for _ in range(count)]
+    pending = [_begin(tab, at=at, **options) for tab in tabs]
+    for tab in tabs:
+        browser.cookies |= tab.cookies
+    return browser, pending
+
+
+def test_tabs_share_the_cookie_of_their_browser() -> None:
     browser, now = Browser(), time.time()
-    first, second = (_begin(browser, at=now) for _ in range(2))
+    pending = [_begin(browser, at=now, next_path=f"/{number}") for number in range(200)]
 
-    assert login_state.find(first.seal(), browser.cookies, now) == first
-    assert login_state.find(second.seal(), browser.cookies, now) == second
+    assert len(browser.cookies) == 1
+    assert [login_state.find(one.seal(), browser.cookies, now) for one in pending] == pending
 
 
-def test_the_oldest_sign_in_makes_room_when_there_are_too_many() -> None:
-    browser, now = Browser(), time.time()
-    count = login_state.MAX_PENDING
-    pending = [_begin(browser, at=now - count - 1 + number) for number in range(count + 1)]
+def test_tabs_that_begin_before_the_first_answer_have_a_cookie_each() -> None:
+    now = time.time()
+    browser, pending = _begin_at_once(20, at=now)
 
-    found = [login_state.find(one.seal(), browser.cookies, now) is not None for one in pending]
-    assert found == [False] + [True] * count
+    assert len(browser.cookies) == 20
+    assert [login_state.find(one.seal(), browser.cookies, now) for one in pending] == pending
+
+
+def test_a_sign_in_has_all_of_its_time_whenever_it_begins() -> None:
+    browser, first_at = Browser(), time.time()
+    for later in range(0, 3 * login_state.SECONDS, 60):
+        at = first_at + later
+        pending = _begin(browser, at=at)
+        # A browser drops the cookie at its Max-Age.
+        ends = at + login_state.SECONDS - 1
+        kept = {
+            name: value
+            for name, value in browser.cookies.items()
+            if int(name.split("_")[2], 16) + login_state.COOKIE_SECONDS > ends
+        }
+        assert login_state.find(pending.seal(), kept, ends) == pending
+
+
+def test_the_oldest_cookies_go_when_there_are_too_many() -> None:
+    now = time.time()
+    browser, _ = _begin_at_once(login_state.MAX_COOKIES, at=now - 1)
+    others, _ = _begin_at_once(20, at=now)
+    browser.cookies |= others.cookies
+    _begin(browser, at=now)
+
+    assert len(browser.cookies) == login_state.MAX_COOKIES
+    assert set(others.cookies) <= set(browser.cookies)
 
 
 def test_two_hundred_at_once_fit_into_one_header() -> None:
     """Begun before any cookie came back, so none of them made room."""
-    now = time.time()
-    browsers = [Browser() for _ in range(200)]
-    for browser in browsers:
-        _begin(browser, at=now, next_path="/" + "a" * 1900)
+    browser, _ = _begin_at_once(200, at=time.time(), next_path="/" + "a" * 1900)
 
-    lines = [f"{name}={value}" for browser in browsers for name, value in browser.cookies.items()]
-    assert len("; ".join(lines)) < 12 * 1024
+    assert len("; ".join(f"{name}={value}" for name, value in browser.cookies.items())) < 12 * 1024
 
 
 @pytest.mark.parametrize("name", ["authgate_login_x", "authgate_login_00000000_00000000"], ids=["strange", "expired"])
@@ -54,8 +84,8 @@ def test_cookies_that_open_nothing_go_with_the_next_sign_in(name: str) -> None:
 
 
 def test_the_cookie_of_another_sign_in_opens_nothing() -> None:
-    browser, now = Browser(), time.time()
-    first, second = (_begin(browser, at=now) for _ in range(2))
+    now = time.time()
+    browser, (first, second) = _begin_at_once(2, at=now)
     browser.cookies[second.cookie] = browser.cookies[first.cookie]
 
     assert login_state.find(second.seal(), browser.cookies, now) is None
@@ -104,7 +134,7 @@ def test_neither_cookie_nor_state_shows_what_is_in_it() -> None:
 
     assert not any(secret in line for secret in (pending.nonce, pending.verifier, "private"))
     assert not any(secret in state for secret in (pending.key, pending.nonce, pending.verifier, "private"))
-    assert line.endswith("; Max-Age=600; Path=/; HttpOnly; SameSite=Lax")
+    assert line.endswith("; Max-Age=1200; Path=/; HttpOnly; SameSite=Lax")
     assert not any(secret in repr(pending) for secret in (pending.key, pending.nonce, pending.verifier))
 
 

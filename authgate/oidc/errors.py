@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 
 class ProviderError(Exception):
     """`code` is the contract's word; `detail` a sentence for the operator's log, without secrets, not for visitors."""
@@ -11,6 +9,4 @@ class ProviderError(Exception):
         self.code = code
         self.detail = detail
         self.oauth_error = oauth_error  # the provider's own word, such as "invalid_grant"
-        # A login that fails is over too: its cookie goes, and the page's button leads where it would have.
-        self.set_cookies: Sequence[str] = ()
-        self.next = ""
+        self.next = ""  # where the sign-in would have led: there the page's button goes

@@ -38,7 +38,6 @@ class Completed:
     tokens: TokenSet
     provider: IdentityProvider
     next: str
-    set_cookies: list[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +49,8 @@ class _Answer:
 def begin(provider: IdentityProvider, origin: str, next_path: str, cookies: Mapping[str, str]) -> Begun:
     """`origin` has no path. Raises ProviderError."""
     now = time.time()
-    pending = login_state.new_pending(provider.slug, safe_next(next_path), _redirect_uri(origin, provider.slug), now)
+    redirect_uri = _redirect_uri(origin, provider.slug)
+    pending = login_state.new_pending(provider.slug, safe_next(next_path), redirect_uri, cookies, now)
     location = ProviderClient(provider).authorization_url(
         state=pending.seal(), nonce=pending.nonce, verifier=pending.verifier, redirect_uri=pending.redirect_uri
     )
@@ -58,20 +58,18 @@ def begin(provider: IdentityProvider, origin: str, next_path: str, cookies: Mapp
 
 
 def complete(slug: str, origin: str, query: QueryDict, cookies: Mapping[str, str]) -> Completed:
-    """Raises ProviderError, which carries the cookies to set and where this sign-in would have led."""
+    """Raises ProviderError, which carries where this sign-in would have led."""
     purge_sometimes()  # also where nobody ever arrives
     state, now = query.get("state", ""), time.time()
     pending = login_state.find(state, cookies, now) if state else None
-    set_cookies = [login_state.forget(pending.cookie)] if pending else []
     try:
         # Before anything slow, and whatever the answer is: it counts once.
         is_first = pending is not None and login_state.use_up(pending, now)
         answer = _read_answer(query)
         if pending is None or not is_first:
             raise ProviderError("login_expired", "no sign-in of this browser is waiting for this answer")
-        return _prove(pending, _bound_provider(pending, slug, origin), answer, set_cookies)
+        return _prove(pending, _bound_provider(pending, slug, origin), answer)
     except ProviderError as error:
-        error.set_cookies = set_cookies
         error.next = safe_next(pending.next) if pending else ""
         raise
 
@@ -101,14 +99,14 @@ def _bound_provider(pending: PendingLogin, slug: str, origin: str) -> IdentityPr
     return provider
 
 
-def _prove(pending: PendingLogin, provider: IdentityProvider, answer: _Answer, set_cookies: list[str]) -> Completed:
+def _prove(pending: PendingLogin, provider: IdentityProvider, answer: _Answer) -> Completed:
     client = ProviderClient(provider)
     _check_issuer(answer.issuer, client.metadata())
     tokens = client.exchange(answer.code, pending.verifier, pending.redirect_uri)
     id_claims = _id_claims(client, tokens, pending.nonce)
     userinfo = client.userinfo(tokens.access_token, subject=id_claims.get("sub"))
     proven = person_claims(provider, id_claims, userinfo)
-    return Completed(proven, tokens, provider, safe_next(pending.next), set_cookies)
+    return Completed(proven, tokens, provider, safe_next(pending.next))
 
 
 def _check_issuer(issuer: str | None, metadata: Metadata) -> None:

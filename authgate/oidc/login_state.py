@@ -1,7 +1,7 @@
 """Pending sign-ins. All of one travels sealed in `state`; a small cookie binds it to the browser that began it.
 
-The server keeps none, and two hundred tabs opened at once are two hundred small cookies: with the contents in
-the cookies a few dozen would outgrow what a server takes of headers, and lock the browser out.
+The server keeps none. Tabs share the cookie that their browser already has, so that two hundred of them at once lose
+nothing; only those that begin before the first answer has come have one each.
 """
 
 from __future__ import annotations
@@ -21,7 +21,9 @@ from authgate.models import UsedOnce
 from authgate.sealing import SealBroken, seal_text, unseal_text
 
 SECONDS = 600
-MAX_PENDING = 40  # over HTTP/2 each may be a header field of its own, and of those 100 are taken
+# A sign-in begun at the end of the cookie's first half still has all of its time.
+COOKIE_SECONDS = 2 * SECONDS
+MAX_COOKIES = 40
 _LONGEST_STATE = 8192
 _PURPOSE = "login"
 # When it was begun, so that the oldest can be told; and which of that second.
@@ -36,7 +38,7 @@ class PendingLogin:
     redirect_uri: str
     issued_at: int
     cookie: str
-    key: str = field(repr=False)  # what the cookie holds: only the browser that began it can show it
+    key: str = field(repr=False)  # what the cookie holds: only this browser can show it
     nonce: str = field(repr=False)
     verifier: str = field(repr=False)
 
@@ -45,16 +47,16 @@ class PendingLogin:
         return seal_text(json.dumps(asdict(self)), purpose=_PURPOSE)
 
 
-def new_pending(slug: str, next_path: str, redirect_uri: str, now: float) -> PendingLogin:
-    issued_at = int(now)
-    cookie = f"{_prefix()}{issued_at:08x}_{secrets.token_hex(4)}"
+def new_pending(slug: str, next_path: str, redirect_uri: str, cookies: Mapping[str, str], now: float) -> PendingLogin:
+    cookie, key = _usable(cookies, now) or _new_cookie(now)
     nonce, verifier = secrets.token_urlsafe(32), secrets.token_urlsafe(32)
-    return PendingLogin(slug, next_path, redirect_uri, issued_at, cookie, secrets.token_urlsafe(16), nonce, verifier)
+    return PendingLogin(slug, next_path, redirect_uri, int(now), cookie, key, nonce, verifier)
 
 
 def bind(pending: PendingLogin, cookies: Mapping[str, str], now: float) -> list[str]:
-    """Values of Set-Cookie: this sign-in's, and the end of the oldest when there are too many."""
-    return [_set_cookie(pending.cookie, pending.key, SECONDS), *map(forget, _surplus(cookies, now))]
+    """Values of Set-Cookie: this browser's when it has none yet, and the end of those that are too old or too many."""
+    new = [] if pending.cookie in cookies else [_set_cookie(pending.cookie, pending.key, COOKIE_SECONDS)]
+    return [*new, *(_set_cookie(name, "", 0) for name in _surplus(cookies, now))]
 
 
 def find(state: str, cookies: Mapping[str, str], now: float) -> PendingLogin | None:
@@ -84,29 +86,39 @@ def read_cookies(headers: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
     return found
 
 
-def forget(name: str) -> str:
-    return _set_cookie(name, "", 0)
-
-
 def use_up(pending: PendingLogin, now: float) -> bool:
-    """False: it was used already. The browser's copy of the cookie may be older than its end."""
-    # Its key and not the text of the state, of which there may be two that read alike.
-    digest = hashlib.sha256(pending.key.encode()).hexdigest()
+    """False: it was used already."""
+    # Its nonce and not the text of the state, of which there may be two that read alike.
+    digest = hashlib.sha256(pending.nonce.encode()).hexdigest()
     expires_at = datetime.fromtimestamp(now + 2 * SECONDS, UTC)
     _, is_first = UsedOnce.objects.get_or_create(key=f"state {digest}", defaults={"expires_at": expires_at})
     return is_first
 
 
+def _new_cookie(now: float) -> tuple[str, str]:
+    return f"{_prefix()}{int(now):08x}_{secrets.token_hex(4)}", secrets.token_urlsafe(16)
+
+
+def _usable(cookies: Mapping[str, str], now: float) -> tuple[str, str] | None:
+    """The latest one that outlives a sign-in begun now."""
+    usable = [name for name in _living(cookies, now + SECONDS) if cookies[name]]
+    return (usable[-1], cookies[usable[-1]]) if usable else None
+
+
 def _surplus(cookies: Mapping[str, str], now: float) -> list[str]:
-    prefix = _prefix()
-    names = sorted(name for name in cookies if name.startswith(prefix))
-    live = [name for name in names if _is_live(name.removeprefix(prefix), now)]
-    return [*(name for name in names if name not in live), *live[: max(0, len(live) - MAX_PENDING + 1)]]
+    living = _living(cookies, now)
+    dead = sorted(name for name in cookies if name.startswith(_prefix()) and name not in living)
+    return [*dead, *living[: max(0, len(living) - MAX_COOKIES)]]
 
 
-def _is_live(suffix: str, now: float) -> bool:
-    match = _SUFFIX.fullmatch(suffix)
-    return match is not None and now < int(match[1], 16) + SECONDS
+def _living(cookies: Mapping[str, str], at: float) -> list[str]:
+    """Names of ours, oldest first."""
+    return sorted(name for name in cookies if name.startswith(_prefix()) and _begun_at(name) + COOKIE_SECONDS > at)
+
+
+def _begun_at(name: str) -> int:
+    match = _SUFFIX.fullmatch(name.removeprefix(_prefix()))
+    return int(match[1], 16) if match else 0
 
 
 def _set_cookie(name: str, value: str, seconds: int) -> str:

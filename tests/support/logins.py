@@ -40,9 +40,7 @@ class Browser:
         return begun
 
     def complete(self, query: str, slug: str = "test", origin: str = ORIGIN) -> Completed:
-        completed = complete(slug, origin, QueryDict(query), self.cookies)
-        self.keep(completed.set_cookies)
-        return completed
+        return complete(slug, origin, QueryDict(query), self.cookies)
 
 
 def sign_in(hostile: HostileProvider, provider: IdentityProvider, **answer: Any) -> Completed:

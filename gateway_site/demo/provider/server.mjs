@@ -31,7 +31,9 @@ async function findAccount(ctx, accountId) {
 // Nobody is asked for consent: the only client is the gateway, run by the same person.
 async function grantWhatIsAsked(ctx) {
   const { client, session, provider, requestParamScopes } = ctx.oidc;
-  const grant = new provider.Grant({ clientId: client.clientId, accountId: session.accountId });
+  // The one that codes of other tabs belong to: with another one in its place those would be worth nothing.
+  const known = await provider.Grant.find(session.grantIdFor(client.clientId) ?? '');
+  const grant = known ?? new provider.Grant({ clientId: client.clientId, accountId: session.accountId });
   grant.addOIDCScope([...requestParamScopes].join(' '));
   await grant.save();
   return grant;
