@@ -121,6 +121,13 @@ def test_scheme_cookies_and_identity_are_ours(gateway, upstream):
     )  # fmt: skip
     exchange(gateway, block)
     request = upstream.only
-    assert request.all("cookie") == ["a=1", "b=2"]
+    assert request.all("cookie") == ["a=1; b=2"]
     assert request.header("x-forwarded-proto") == "http"
     assert not [value for name, value in request.headers if b"user" in name and value]
+
+
+def test_many_cookies_in_fields_of_their_own_are_one_header(gateway, upstream):
+    """Browsers split them so, and a hundred headers are all that is taken (RFC 9113 8.2.3)."""
+    cookies = [f"c{number}=1" for number in range(150)]
+    exchange(gateway, head("/open/x", "GET", *(("cookie", cookie) for cookie in cookies)))
+    assert upstream.only.all("cookie") == ["; ".join(cookies)]
