@@ -172,7 +172,7 @@ def test_the_callback_opened_again_changes_nothing_and_leads_back(visitor, gatew
         cookie for cookie in before if cookie["name"] == "auth_token"
     ]
     page.get_by_role("link", name="Continue").click()
-    expect(page).to_have_url(f"{gateway.url}/dashboard")
+    expect(page).to_have_url(f"{gateway.url}/api/protected/x")
 
 
 def test_the_back_button_after_a_failed_callback_leads_out_of_it(visitor, gateway):
