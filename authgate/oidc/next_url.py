@@ -9,9 +9,12 @@ from django.conf import settings
 
 DEFAULT = "/dashboard"
 MAX_LENGTH = 2000  # it travels in the address, by way of the provider
-# What a browser leaves as it is in the address of a page. Space, backslash, controls and other scripts come encoded.
-_PATH_AND_QUERY = re.compile(r"/[A-Za-z0-9\-._~!$&'()*+,;=:@/%\[\]{}|^`?]*(?:#[A-Za-z0-9\-._~!$&'()*+,;=:@/?%]*)?")
-_CONTROL = re.compile("[\x00-\x1f\x7f-\xa0\u2028\u2029\u3000\ufeff\ufffd\\\\]")
+# What a browser leaves as it is in the address of a page, and the gate lets through. In a query that is any visible
+# ASCII but "#": a backslash there is no slash to anybody (URL Standard, query state).
+_PATH_AND_QUERY = re.compile(
+    r"/[A-Za-z0-9\-._~!$&'()*+,;=:@/%\[\]{}|^`]*(?:\?[!\"$-~]*)?(?:#[A-Za-z0-9\-._~!$&'()*+,;=:@/?%]*)?"
+)
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ufeff\ufffd\\\\]")
 _NO_PATH = re.compile(r"/\s*/")  # whoever drops the space sees "//host"
 _DOT_SEGMENT = re.compile(r"/\.{1,2}(?=/|$)")
 
