@@ -23,7 +23,7 @@ def hostile() -> Iterator[HostileProvider]:
 
 
 def _kids(hostile: HostileProvider, kid: str | None = None) -> list[str | None]:
-    return [key.kid for key in load_keys(hostile.url + JWKS, "", kid)]
+    return [key.kid for key in load_keys(hostile.url + JWKS, "", lambda key: key.kid == (kid or "first"))]
 
 
 def test_keys_are_fetched_once_for_all_who_ask_at_once(hostile: HostileProvider) -> None:

@@ -129,6 +129,17 @@ def test_keys_that_rotate_just_before_signing_are_fetched_once_more(hostile: Hos
     assert hostile.count(JWKS) == 2
 
 
+def test_keys_without_a_name_that_rotate_are_fetched_once_more(hostile: HostileProvider) -> None:
+    provider, hostile.header["kid"] = make_provider(hostile), ...
+    hostile.published = [{**hostile.key.jwk, "kid": None}]
+    sign_in(hostile, provider)
+    hostile.key = signing_key(kid="rotated")
+    hostile.published = [{**hostile.key.jwk, "kid": None}]
+
+    assert sign_in(hostile, provider).proven.subject == "alice"
+    assert hostile.count(JWKS) == 2
+
+
 def test_claims_of_userinfo_complete_those_of_the_id_token(hostile: HostileProvider) -> None:
     hostile.userinfo["groups"] = ["staff"]
 

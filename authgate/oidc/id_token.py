@@ -6,7 +6,7 @@ import base64
 import hashlib
 import hmac
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from authgate.authn.claims import LATEST
@@ -18,8 +18,10 @@ from authgate.oidc.metadata import Metadata
 
 LEEWAY = 60  # seconds that the provider's clock may differ from ours
 MAX_SUBJECT = 255
+_TYPES = frozenset(("jwt",))
 _SUBJECT = re.compile(r"[!-~](?:[ -~]*[!-~])?")
-FindKeys = Callable[[str | None], Sequence[ProviderKey]]
+# All keys of the provider; asked for again when the given question is true of none.
+FindKeys = Callable[[Callable[[ProviderKey], bool]], Sequence[ProviderKey]]
 
 
 def verify_id_token(
@@ -33,7 +35,7 @@ def verify_id_token(
     now: float,
 ) -> dict[str, Any]:
     """The claims. `nonce=None` asks for none. Raises ProviderError("invalid_id_token")."""
-    claims, algorithm = verify_signed(raw, metadata, keys)
+    claims, algorithm = verify_signed(raw, metadata, keys, _TYPES)
     _check_issuer_and_audience(claims, provider, metadata)
     _check_times(claims, now)
     if not isinstance(subject := claims.get("sub"), str) or not is_subject(subject):
@@ -68,18 +70,25 @@ def verify_refreshed(
     return claims
 
 
-def verify_signed(raw: str, metadata: Metadata, keys: FindKeys) -> tuple[dict[str, Any], str]:
-    """The claims and the algorithm of anything the provider signed; nothing is said about the claims yet."""
+def verify_signed(raw: str, metadata: Metadata, keys: FindKeys, types: Collection[str]) -> tuple[dict[str, Any], str]:
+    """The claims and the algorithm of a token of one of these types (`typ`, lower case) that the provider signed.
+
+    Nothing is said about the claims yet.
+    """
     try:
         unverified = read_compact(raw.encode("ascii", "replace"))
         algorithm = _algorithm(unverified, metadata)
-        if not _key(unverified, algorithm, keys).verifies(
-            algorithm, unverified.signing_input, unverified.unverified_signature
-        ):
+        _check_type(unverified, types)
+        if not _is_signed(unverified, algorithm, _key(unverified, algorithm, keys)):
             raise _refusal("its signature is wrong")
         return read_object(unverified.unverified_payload), algorithm
     except NotCompact as error:
         raise _refusal(f"it is not a signed token: {error}") from None
+
+
+def read_proven(raw: str) -> dict[str, Any]:
+    """The claims of an ID token that was verified when it came, and has been sealed since."""
+    return read_object(raw.split(".")[1].encode("ascii"))
 
 
 def is_subject(value: str) -> bool:
@@ -100,15 +109,31 @@ def _algorithm(unverified: UnverifiedToken, metadata: Metadata) -> str:
     return algorithm
 
 
+def _check_type(unverified: UnverifiedToken, types: Collection[str]) -> None:
+    """RFC 8725 3.11: no other token of the provider's passes for this one, and one without a type is any JWT."""
+    kind = unverified.unverified_header.get("typ", "JWT")
+    if not isinstance(kind, str) or kind.lower().removeprefix("application/") not in types:
+        raise _refusal("it is a token of another type")
+
+
 def _key(unverified: UnverifiedToken, algorithm: str, keys: FindKeys) -> ProviderKey:
     kid = unverified.unverified_header.get("kid")
     if not (kid is None or (isinstance(kid, str) and len(kid) <= 500)):
         raise _refusal("its kid is not text")
-    found = [key for key in keys(kid) if algorithm in key.algorithms and (kid is None or key.kid == kid)]
+
+    def is_meant(key: ProviderKey) -> bool:
+        # Without a name only the signature tells that the keys have been replaced.
+        return key.kid == kid if kid is not None else _is_signed(unverified, algorithm, key)
+
+    found = [key for key in keys(is_meant) if algorithm in key.algorithms and (kid is None or key.kid == kid)]
     # Not tried one after the other: which key a token is checked with is never the sender's to vary.
     if len(found) != 1:
         raise _refusal("no key of the provider is meant" if not found else "several keys of the provider may be meant")
     return found[0]
+
+
+def _is_signed(unverified: UnverifiedToken, algorithm: str, key: ProviderKey) -> bool:
+    return key.verifies(algorithm, unverified.signing_input, unverified.unverified_signature)
 
 
 def _check_issuer_and_audience(claims: Mapping[str, Any], provider: IdentityProvider, metadata: Metadata) -> None:

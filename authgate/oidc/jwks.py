@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -46,12 +46,12 @@ class ProviderKey:
 _key_sets: Fetched[Sequence[ProviderKey]] = Fetched(TTL)
 
 
-def load_keys(jwks_uri: str, ca_certificates: str, kid: str | None) -> Sequence[ProviderKey]:
-    """Cached; a `kid` nobody knows has the set fetched again, once a minute however many ask. Raises ProviderError."""
+def load_keys(jwks_uri: str, ca_certificates: str, is_meant: Callable[[ProviderKey], bool]) -> Sequence[ProviderKey]:
+    """Cached; when none is meant they are fetched again, once a minute however many ask. Raises ProviderError."""
     return _key_sets.again(
         (jwks_uri, ca_certificates),
         lambda: fetch_keys(jwks_uri, ca_certificates),
-        lambda keys: kid is None or any(key.kid == kid for key in keys),
+        lambda keys: any(map(is_meant, keys)),
         REFETCH_SECONDS,
     )
 

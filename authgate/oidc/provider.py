@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -46,8 +46,8 @@ class ProviderClient:
     def metadata(self) -> Metadata:
         return load_metadata(self.provider)
 
-    def keys(self, kid: str | None = None) -> Sequence[ProviderKey]:
-        return load_keys(self.metadata().jwks_uri, self.provider.ca_certificates, kid)
+    def keys(self, is_meant: Callable[[ProviderKey], bool]) -> Sequence[ProviderKey]:
+        return load_keys(self.metadata().jwks_uri, self.provider.ca_certificates, is_meant)
 
     def authorization_url(self, *, state: str, nonce: str, verifier: str, redirect_uri: str) -> str:
         metadata = self.metadata()
