@@ -36,6 +36,8 @@ async def renew(record: Record, send: Send) -> Send:
         return send
     try:
         renewed = await renewal.renew(due, facts.client)
+    except renewal.BeingRefreshed:
+        return send
     except renewal.RenewalFailed as error:
         logger.warning("a session was not renewed: %s", error)
         return send

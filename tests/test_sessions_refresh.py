@@ -38,15 +38,16 @@ def idp():
 
 @pytest.fixture
 def due(site, idp, request):
-    """An expired cookie of a session whose provider is to be asked again."""
+    """An expired cookie, unless told otherwise, of a session whose provider is to be asked again."""
 
     def make(**options):
         provider = {"issuer": idp.issuer, "require_verified_email": False}
         slug = request.node.name.replace("_", "-")[:40].strip("-")
-        claims = {"iss": idp.issuer, "sub": "alice", **options.pop("claims", {})}
+        subject = options.pop("subject", "alice")
+        claims = {"iss": idp.issuer, "sub": subject, **options.pop("claims", {})}
         return make_session(
-            options.pop("gateway", site), slug=slug, cookie_age=400, refresh_token="first", provider=provider,
-            claims=claims, **options,
+            options.pop("gateway", site), subject, slug=slug, cookie_age=options.pop("cookie_age", 400),
+            refresh_token="first", provider=provider, claims=claims, **options,
         )  # fmt: skip
 
     return make
@@ -68,6 +69,10 @@ def answers_with(idp, **changes):
 
 def open_admin(site, made):
     return site.get("/api/admin", headers=made.headers)
+
+
+def open_protected(gateway, made):
+    return gateway.get("/api/protected", headers=made.headers)
 
 
 def test_a_due_session_is_refreshed_at_its_provider_and_roles_follow(site, idp, due):
@@ -104,6 +109,45 @@ def test_a_provider_that_says_nothing_new_leaves_who_it_is(site, idp, due):
     made = due(claims={"groups": ["platform-admins"]})
     answers_with(idp, id_token=...)
     assert open_admin(site, made).status == 200
+
+
+def tells_userinfo(idp, **claims):
+    idp.metadata["userinfo_endpoint"] = f"{idp.url}/userinfo"
+    idp.userinfo = claims
+
+
+SEAL_ID_TOKEN = """
+sealed = seal_text(options["id_token"], purpose="id token", place=options["sid"])
+Session.objects.filter(sid=options["sid"]).update(sealed_id_token=sealed)
+"""
+
+
+def test_without_a_new_id_token_what_the_last_one_said_still_holds(site, idp, due):
+    tells_userinfo(idp)
+    made = due(claims={"email": "alice@example.com"})
+    run(site, "IdentityProvider.objects.filter(issuer=options['issuer']).update(require_verified_email=True)",
+        issuer=idp.issuer)  # fmt: skip
+    said = idp.id_token(email="alice@example.com", email_verified=True, groups=["platform-admins"])
+    run(site, SEAL_ID_TOKEN, sid=made.sid, id_token=said)
+    answers_with(idp, id_token=...)
+    assert open_admin(site, made).status == 200
+    assert row(site, made.sid)["email"] == "alice@example.com"
+
+
+def test_without_a_new_id_token_what_userinfo_no_longer_says_is_gone(site, idp, due):
+    tells_userinfo(idp, groups=["platform-admins"])
+    made = due(claims={"groups": ["platform-admins"]})
+    run(site, SEAL_ID_TOKEN, sid=made.sid, id_token=idp.id_token())
+    tells_userinfo(idp)
+    answers_with(idp, id_token=...)
+    assert open_admin(site, made).json()["reason"] == "missing_role"
+
+
+def test_an_id_token_that_is_refused_is_not_kept(site, idp, due):
+    made = due()
+    answers_with(idp, id_token=idp.id_token(sub="mallory", groups=["platform-admins"]))
+    assert open_admin(site, made).status == 401
+    assert row(site, made.sid)["sealed"] == ["", ""]
 
 
 def test_what_the_provider_calls_over_is_over(site, idp, due):
@@ -160,6 +204,28 @@ def test_a_provider_that_hangs_holds_nobody_for_long(site, idp, due):
     began = time.monotonic()
     assert open_admin(site, made).status == 200
     assert time.monotonic() - began < 9
+
+
+def test_while_the_cookie_lives_nobody_waits_for_the_provider(site, idp, due):
+    made = due(cookie_age=250)
+    idp.delay = 3
+    answers_with(idp, id_token=idp.id_token())
+    began = time.monotonic()
+    answer = open_protected(site, made)
+    assert (answer.status, new_cookie(answer), time.monotonic() - began < 1.5) == (200, None, True)
+    time.sleep(3.5)
+    assert new_cookie(open_protected(site, made)) is not None
+    assert len(idp.forms) == 1
+
+
+def test_of_many_whose_provider_hangs_the_first_alone_waits_for_it(start_gateway, idp, due):
+    gateway = start_gateway()
+    first, *others = [due(gateway=gateway, subject=f"person{number}") for number in range(4)]
+    idp.delay = 12
+    assert open_protected(gateway, first).status == 200
+    began = time.monotonic()
+    assert [open_protected(gateway, made).status for made in others] == [200] * 3
+    assert time.monotonic() - began < 3
 
 
 def tabs(gateway, made, count=24):

@@ -160,7 +160,20 @@ def test_a_cookie_does_not_outlive_its_session_or_its_idle_limit(provider):
     assert carried(session).expires_at <= time.time() + 30
     session.expires_at += timedelta(hours=1)
     session.person.provider.session_idle = 90
-    assert carried(session).expires_at <= time.time() + 91
+    assert carried(session).expires_at <= time.time() + 19
+
+
+def test_a_session_that_timed_out_keeps_no_token_of_the_provider(provider):
+    idle, over, alive = (start(provider, token_set=tokens(refresh_token="r")) for _ in range(3))
+    Session.objects.filter(sid=idle.sid).update(last_seen_at=timezone.now() - timedelta(hours=9))
+    Session.objects.filter(sid=over.sid).update(expires_at=timezone.now())
+    purge()
+    kept = {session.sid: (session.end_reason, session.sealed_refresh_token) for session in Session.objects.all()}
+    assert kept == {
+        idle.sid: ("timed out", ""),
+        over.sid: ("timed out", ""),
+        alive.sid: ("", alive.sealed_refresh_token),
+    }
 
 
 def test_the_sessions_of_a_person_are_those_that_live(provider):

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 SESSION_COOKIE_SECONDS = 300
+_LIVES_PER_IDLE = 5
 # Browsers drop a cookie above 4096 bytes, and drop it silently: signed and in base64 this stays below.
 PAYLOAD_BYTES = 2048
 _FIXED_BYTES = 160  # times, sid twice and the members' names
@@ -61,9 +62,9 @@ def mint_cookie(session: Session, snapshot: Snapshot) -> str:
 
 
 def _seconds(session: Session, now: int) -> int:
-    # Somebody is seen when the cookie is renewed, so it must not outlive the idle limit.
+    # Somebody is seen only when the cookie is renewed: the shorter its life, the less of an idle limit is lost to that.
     left = int(session.expires_at.timestamp()) - now
-    return max(1, min(SESSION_COOKIE_SECONDS, session.person.provider.session_idle, left))
+    return max(1, min(SESSION_COOKIE_SECONDS, session.person.provider.session_idle // _LIVES_PER_IDLE, left))
 
 
 def _carried(session: Session, snapshot: Snapshot, budget: int) -> dict[str, Any]:

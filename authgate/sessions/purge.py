@@ -1,4 +1,4 @@
-"""Rows that mean nothing any more, removed now and then by whoever signs in."""
+"""Rows that mean nothing any more, removed now and then by whoever signs in or comes back."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import time
 from datetime import timedelta
 
 from django.db import connection, transaction
-from django.db.models import Q
 from django.utils import timezone
 
 from authgate.models import RevokedToken, Session, UsedOnce
+from authgate.sessions import store
 
 KEPT_FOR = timedelta(days=30)  # who was signed in, from where: for whoever looks into an incident
 _REVOCATIONS_KEPT_FOR = timedelta(days=1)
@@ -28,7 +28,8 @@ def purge_sometimes() -> None:
 def purge() -> None:
     now = timezone.now()
     with transaction.atomic():
-        Session.objects.filter(Q(ended_at__lt=now - KEPT_FOR) | Q(expires_at__lt=now - KEPT_FOR)).delete()
+        store.end_timed_out(now)
+        Session.objects.filter(ended_at__lt=now - KEPT_FOR).delete()
         UsedOnce.objects.filter(expires_at__lt=now).delete()
         # Not through the ORM, whose signals would make every worker load its trust again for each row.
         table = connection.ops.quote_name(RevokedToken._meta.db_table)

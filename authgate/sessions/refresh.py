@@ -14,7 +14,7 @@ from django.utils import timezone
 from authgate.models import Person, Session
 from authgate.oidc.claims import ProvenPerson, person_claims
 from authgate.oidc.errors import ProviderError
-from authgate.oidc.id_token import verify_refreshed
+from authgate.oidc.id_token import read_proven, verify_refreshed
 from authgate.oidc.provider import ProviderClient, TokenSet
 from authgate.sealing import SealBroken, unseal_text
 from authgate.sessions import store
@@ -74,48 +74,65 @@ def _refresh(session: Session, client: ProviderClient) -> Session | None:
         proven = _prove(session, client, tokens)
     except ProviderError as error:
         return _over(session, f"refused: {error.code}") if error.code in _OVER else _later(session, error)
-    return session if proven is None else _store(session, proven)
+    return session if proven is None else _store(session, proven, tokens)
 
 
 def _prove(session: Session, client: ProviderClient, tokens: TokenSet) -> ProvenPerson | None:
     """By the rules of the first time, and the same person. None: the provider says nothing of them."""
     provider, metadata = session.person.provider, client.metadata()
     subject = session.person.provider_subject
-    claims = {name: session.claims[name] for name in _LASTING if name in session.claims} | {"sub": subject}
+    lasting = {name: session.claims[name] for name in _LASTING if name in session.claims} | {"sub": subject}
     if tokens.id_token:
-        claims |= verify_refreshed(
+        said = verify_refreshed(
             tokens.id_token,
             provider,
             metadata,
             client.keys,
-            original=claims,
+            original=lasting,
             access_token=tokens.access_token,
             now=time.time(),
         )
-    elif not metadata.userinfo_endpoint:
+    elif metadata.userinfo_endpoint:
+        said = _said_before(session)
+    else:
         return None
-    return person_claims(provider, claims, client.userinfo(tokens.access_token, subject=subject))
+    return person_claims(provider, lasting | said, client.userinfo(tokens.access_token, subject=subject))
+
+
+def _said_before(session: Session) -> dict[str, Any]:
+    """A provider may leave the ID token out of a refresh (Core 12.2): what the last one said still holds."""
+    if not session.sealed_id_token:
+        return {}
+    try:
+        return read_proven(unseal_text(session.sealed_id_token, purpose="id token", place=session.sid))
+    except SealBroken:
+        raise ProviderError("invalid_id_token", "the ID token of sign-in cannot be opened") from None
 
 
 def _keep_rotated(session: Session, tokens: TokenSet) -> bool:
     """At once: whatever fails from here on, the one before is worth nothing any more."""
-    store.seal_tokens(session, tokens)
+    store.seal_refresh_token(session, tokens)
     return _update(
         session,
         sealed_refresh_token=session.sealed_refresh_token,
-        sealed_id_token=session.sealed_id_token,
         refresh_at=store.next_refresh(tokens, timezone.now()),
         refresh_lock_until=None,
     )
 
 
-def _store(session: Session, proven: ProvenPerson) -> Session | None:
+def _store(session: Session, proven: ProvenPerson, tokens: TokenSet) -> Session | None:
     person = session.person
     store.describe(person, proven)
     store.take_claims(session, proven)
+    store.seal_id_token(session, tokens)
     with transaction.atomic():
         Person.objects.filter(pk=person.pk).update(email=person.email, name=person.name)
-        live = _update(session, claims=session.claims, provider_sid=session.provider_sid)
+        live = _update(
+            session,
+            claims=session.claims,
+            provider_sid=session.provider_sid,
+            sealed_id_token=session.sealed_id_token,
+        )
     return session if live else None
 
 

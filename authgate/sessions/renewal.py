@@ -10,7 +10,7 @@ import logging
 import time
 from collections import OrderedDict
 from contextlib import suppress
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from django.db import Error as DatabaseProblem
 from django.utils import timezone
@@ -22,6 +22,7 @@ from authgate.decision import Decision, Headers, InvalidCredential, Reason
 from authgate.models import Session
 from authgate.policy import snapshot as policy_snapshot
 from authgate.sessions.cookie import mint_cookie, set_cookie
+from authgate.sessions.purge import purge_sometimes
 from authgate.sessions.refresh import is_due, refresh
 from authgate.threads import Threads, TooBusy
 
@@ -30,6 +31,7 @@ logger = logging.getLogger(__name__)
 RENEW_BEFORE = 60  # seconds before the cookie's end, or half its life when that is less
 _EXPIRED_WAIT, _ALIVE_WAIT = 12.0, 2.0
 _REFRESH_WAIT = 5.0
+_HUNG_SECONDS = 60.0
 # For tabs that still send the old cookie, and for whoever sends that of an ended session again and again.
 _REMEMBERED_SECONDS, _REMEMBERED = 10.0, 4096
 _MAX_FLIGHTS = 1024
@@ -39,9 +41,10 @@ _rows = Threads("sessions", 4)
 _turns = asyncio.Semaphore(32)  # within the places of those threads
 # A provider that hangs keeps these busy, and renewal goes on without it.
 _providers = Threads("refresh", 8)
-_flights: dict[str, asyncio.Task[Renewed | None]] = {}
+_flights: dict[str, _Flight] = {}
 _recent: OrderedDict[str, tuple[float, Renewed | None]] = OrderedDict()
 _troubled_until = 0.0
+_hung_until: dict[int, float] = {}  # by provider
 
 
 class Renewed(NamedTuple):
@@ -57,8 +60,23 @@ class Due(NamedTuple):
     expired: bool
 
 
-class RenewalFailed(Exception):
-    """The database or time: whether the session lives is not known."""
+class NotRenewed(Exception):
+    """Whether the session lives is not known yet; what is left of the cookie counts."""
+
+
+class BeingRefreshed(NotRenewed):
+    """The provider is asked, and nobody whose cookie lives waits for it: a later request has the answer."""
+
+
+class RenewalFailed(NotRenewed):
+    """The database or time."""
+
+
+class _Flight(NamedTuple):
+    """One renewal, whoever waits for it."""
+
+    task: asyncio.Task[Renewed | None]
+    asks: asyncio.Future[None]  # done as soon as it waits for the provider
 
 
 def may_be_due(decision: Decision, headers: Headers) -> bool:
@@ -88,37 +106,43 @@ def find_due(headers: Headers, trust: TrustSnapshot) -> Due | None:
 
 
 async def renew(due: Due, address: str) -> Renewed | None:
-    """None: the session is over. Raises RenewalFailed. Requests of one session share one renewal."""
+    """None: the session is over. Raises NotRenewed. Requests of one session share one renewal."""
     remembered = _recent.get(due.sid)
     if remembered is not None and remembered[0] > time.monotonic():
         return remembered[1]
     if not due.expired and time.monotonic() < _troubled_until:
         raise RenewalFailed("it failed a moment ago")
     flight = _flights.get(due.sid) or _take_off(due.sid, address)
-    try:
-        # A client that leaves must not take the renewal of the others with it.
-        async with asyncio.timeout(_EXPIRED_WAIT if due.expired else _ALIVE_WAIT):
-            return await asyncio.shield(flight)
-    except TimeoutError as error:
-        _have_trouble()
-        raise RenewalFailed("it took too long") from error
+    until: tuple[asyncio.Future[Any], ...] = (flight.task,) if due.expired else flight
+    # A client that leaves does not take the renewal of the others with it: who waits here cancels nothing.
+    done, _ = await asyncio.wait(
+        until, timeout=_EXPIRED_WAIT if due.expired else _ALIVE_WAIT, return_when=asyncio.FIRST_COMPLETED
+    )
+    if flight.task in done:
+        return flight.task.result()
+    if done:
+        raise BeingRefreshed
+    _have_trouble()
+    raise RenewalFailed("it took too long")
 
 
 def with_cookie(headers: Headers, old: bytes, new: bytes) -> Headers:
     return Headers((name, value.replace(old, new) if name == b"cookie" else value) for name, value in headers)
 
 
-def _take_off(sid: str, address: str) -> asyncio.Task[Renewed | None]:
+def _take_off(sid: str, address: str) -> _Flight:
     if len(_flights) >= _MAX_FLIGHTS:
         raise RenewalFailed("too many at once")
-    flight = _flights[sid] = asyncio.get_running_loop().create_task(_renew(sid, address))
+    loop = asyncio.get_running_loop()
+    asks: asyncio.Future[None] = loop.create_future()
+    flight = _flights[sid] = _Flight(loop.create_task(_renew(sid, address, asks)), asks)
 
     def landed(task: asyncio.Task[Renewed | None]) -> None:
         _flights.pop(sid, None)
         if not task.cancelled() and task.exception() is not None:
             _have_trouble()
 
-    flight.add_done_callback(landed)
+    flight.task.add_done_callback(landed)
     return flight
 
 
@@ -128,11 +152,12 @@ def _have_trouble() -> None:
     _troubled_until = time.monotonic() + _TROUBLE_SECONDS
 
 
-async def _renew(sid: str, address: str) -> Renewed | None:
+async def _renew(sid: str, address: str, asks: asyncio.Future[None]) -> Renewed | None:
     try:
         async with _turns:
             session = await _rows.run(seen, sid, address)
         if session is not None and is_due(session, timezone.now()):
+            asks.set_result(None)
             session = await _refreshed(session)
         renewed = None
         if session is not None:
@@ -149,9 +174,14 @@ async def _renew(sid: str, address: str) -> Renewed | None:
 
 async def _refreshed(session: Session) -> Session | None:
     """The session as it is, when the provider takes long: the answer is for the next renewal."""
+    provider = session.person.provider_id
     asking = asyncio.ensure_future(_providers.run(refresh, session))
     asking.add_done_callback(_log_failure)
-    done, _ = await asyncio.wait((asking,), timeout=_REFRESH_WAIT)
+    patience = 0.0 if time.monotonic() < _hung_until.get(provider, 0.0) else _REFRESH_WAIT
+    done, _ = await asyncio.wait((asking,), timeout=patience)
+    if not done and patience:
+        # Whoever comes next does not wait for it as well.
+        _hung_until[provider] = time.monotonic() + _HUNG_SECONDS
     return asking.result() if done and asking.exception() is None else session
 
 
@@ -174,6 +204,7 @@ def _remember(sid: str, renewed: Renewed | None) -> None:
 
 def seen(sid: str, address: str) -> Session | None:
     """The session, if it lives; and it was used now."""
+    purge_sometimes()
     now = timezone.now()
     session = Session.objects.select_related("person__provider").filter(sid=sid).first()
     if session is None or not is_live(session):

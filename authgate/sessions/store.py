@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from django.db import transaction
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
 from django.utils import timezone
 
 from authgate import state
@@ -17,16 +17,17 @@ from authgate.models import IdentityProvider, Person, RevokedToken, Session
 from authgate.oidc.errors import ProviderError
 from authgate.sealing import seal_text
 from authgate.sessions.cookie import clear_cookie, cookie_for
-from authgate.sessions.purge import purge_sometimes
 
 if TYPE_CHECKING:
     from authgate.oidc.claims import ProvenPerson
     from authgate.oidc.provider import TokenSet
 
-__all__ = ["clear_cookie", "cookie_for", "end", "end_all", "end_others", "live_sessions", "start"]
+__all__ = ["clear_cookie", "cookie_for", "end", "end_all", "end_others", "end_timed_out", "live_sessions", "start"]
 
 # Longer than any cookie lives: afterwards the row alone refuses.
 REVOKED_FOR = timedelta(minutes=10)
+# What nobody needs of a session that has ended, and a thief could use.
+_WITHOUT_TOKENS: dict[str, Any] = {"sealed_refresh_token": "", "sealed_id_token": "", "refresh_at": None}
 _CLAIM_BYTES = 256 * 1024
 _LEAST_BETWEEN_REFRESHES = 60
 _DEFAULT_BETWEEN_REFRESHES = 3600
@@ -42,7 +43,6 @@ def start(
     replaces: str | None,
 ) -> Session:
     """A new session ID at every sign-in; `replaces` names the one this browser had. Raises ProviderError."""
-    purge_sometimes()
     if not is_safe_text(f"{provider.slug}|{proven.subject}"):
         raise ProviderError("not_allowed", "the provider's subject is too long or holds characters that are not text")
     now = timezone.now()
@@ -60,7 +60,8 @@ def start(
             user_agent=_storable(user_agent, 400),
         )
         take_claims(session, proven)
-        seal_tokens(session, tokens)
+        seal_id_token(session, tokens)
+        seal_refresh_token(session, tokens)
         session.refresh_at = next_refresh(tokens, now) if tokens.refresh_token else None
         session.save(force_insert=True)
     return session
@@ -72,10 +73,14 @@ def take_claims(session: Session, proven: ProvenPerson) -> None:
     session.provider_sid = provider_sid if isinstance(provider_sid, str) and is_safe_text(provider_sid) else ""
 
 
-def seal_tokens(session: Session, tokens: TokenSet) -> None:
-    """An answer without one of them leaves the one that is there."""
+def seal_id_token(session: Session, tokens: TokenSet) -> None:
+    """Once it is verified. An answer without one leaves the one that is there."""
     if tokens.id_token:
         session.sealed_id_token = seal_text(tokens.id_token, purpose="id token", place=session.sid)
+
+
+def seal_refresh_token(session: Session, tokens: TokenSet) -> None:
+    """An answer without one leaves the one that is there."""
     if tokens.refresh_token:
         session.sealed_refresh_token = seal_text(tokens.refresh_token, purpose="refresh token", place=session.sid)
 
@@ -102,6 +107,16 @@ def end_where(reason: str, **conditions: Any) -> int:
     return _end(Session.objects.filter(**conditions), reason)
 
 
+def end_timed_out(now: datetime) -> None:
+    """Whose time is over by the row: no cookie of theirs is valid any more, so nothing needs to be revoked."""
+    for provider in IdentityProvider.objects.all():
+        idle_since = now - timedelta(seconds=provider.session_idle)
+        over = Q(expires_at__lte=now) | Q(last_seen_at__lte=idle_since)
+        Session.objects.filter(over, person__provider=provider, ended_at=None).update(
+            ended_at=now, end_reason="timed out", **_WITHOUT_TOKENS
+        )
+
+
 def live_sessions(person: Person) -> list[Session]:
     """The idle limit included; latest first."""
     now = timezone.now()
@@ -120,9 +135,7 @@ def _end(sessions: QuerySet[Session], reason: str) -> int:
         sids = list(sessions.filter(ended_at=None).values_list("sid", flat=True))
         if not sids:
             return 0
-        Session.objects.filter(sid__in=sids).update(
-            ended_at=now, end_reason=reason[:40], sealed_refresh_token="", sealed_id_token="", refresh_at=None
-        )
+        Session.objects.filter(sid__in=sids).update(ended_at=now, end_reason=reason[:40], **_WITHOUT_TOKENS)
         RevokedToken.objects.bulk_create(
             [RevokedToken(jti=sid, expires_at=now + REVOKED_FOR, reason=f"session: {reason}"[:200]) for sid in sids],
             ignore_conflicts=True,
