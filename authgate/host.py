@@ -26,6 +26,14 @@ class Authority(NamedTuple):
         return self.port if self.port is not None else (443 if scheme == "https" else 80)
 
 
+def is_loopback(host: str) -> bool:
+    """Whether a host name or address, without brackets, is this machine's own."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
 @lru_cache(maxsize=1024)
 def parse_authority(raw: bytes) -> Authority:
     """`Example.com.:8000` → `example.com`, 8000. Raises HostRefused."""

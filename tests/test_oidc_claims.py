@@ -60,9 +60,24 @@ def test_userinfo_may_vouch_for_the_same_address() -> None:
 def test_claims_are_found_under_mapped_names_and_paths() -> None:
     mapping = {"email": "upn", "name": "https://example.com/name", "groups": "realm_access.roles"}
     given = {"upn": "al@example.com", "https://example.com/name": "Al", "realm_access": {"roles": ["staff"]}}
-    proven = _prove({**given, "email": "other@example.com"}, claim_mapping=mapping)
+    proven = _prove({**given, "email": "other@example.com"}, claim_mapping=mapping, require_verified_email=False)
 
     assert (proven.email, proven.name, proven.claims["groups"]) == ("al@example.com", "Al", ["staff"])
+
+
+def test_an_address_from_another_claim_is_vouched_for_by_nobody() -> None:
+    with pytest.raises(ProviderError, match="not_allowed"):
+        _prove({"preferred_username": "ceo@example.com"}, claim_mapping={"email": "preferred_username"})
+
+
+def test_a_mapped_address_that_is_the_verified_one_is_verified() -> None:
+    mapping = {"email": "upn"}
+    assert _prove({"upn": "alice@example.com"}, claim_mapping=mapping).email == "alice@example.com"
+
+
+def test_where_a_mapping_points_elsewhere_what_is_called_groups_is_not_meant() -> None:
+    proven = _prove({"groups": ["platform-admins"]}, claim_mapping={"groups": "realm_access.roles"})
+    assert "groups" not in proven.claims
 
 
 def test_the_id_token_has_the_last_word() -> None:

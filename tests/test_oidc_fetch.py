@@ -9,8 +9,9 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -77,6 +78,53 @@ def test_a_provider_that_is_silent_is_given_up(monkeypatch: pytest.MonkeyPatch) 
         pytest.raises(ProviderError, match="did not answer within"),
     ):
         fetch.get(url, "provider")
+
+
+@contextmanager
+def deaf_address(url: str) -> Iterator[str]:
+    """At the port of `url` nobody takes connections here, and no more fit into the queue: they are not answered."""
+    address = ("127.0.0.3", urlsplit(url).port)
+    with socket.create_server(address, backlog=0), ExitStack() as waiting:
+        for _ in range(2):
+            client = waiting.enter_context(socket.socket())
+            client.setblocking(False)
+            client.connect_ex(address)
+        yield address[0]
+
+
+def resolve_to(monkeypatch: pytest.MonkeyPatch, *addresses: str, after: float = 0) -> None:
+    def resolve(_: str, port: int, **__: object) -> list[object]:
+        time.sleep(after)
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, port)) for address in addresses]
+
+    monkeypatch.setattr(socket, "getaddrinfo", resolve)
+
+
+def test_an_address_that_does_not_answer_leaves_time_for_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fetch, "SECONDS", 2.0)
+    with HostileProvider() as hostile, deaf_address(hostile.url) as deaf:
+        resolve_to(monkeypatch, deaf, "127.0.0.1")
+        hostile.answers["/x"] = lambda seen: Reply(200, {})
+        assert fetch.get(f"{hostile.url}/x", "provider").status == 200
+
+
+def test_all_addresses_together_have_the_time_of_one_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fetch, "SECONDS", 0.6)
+    with raw_server(dribble(b"HTTP/1.1 200 OK\r\nX: ")) as url, deaf_address(url) as deaf:
+        resolve_to(monkeypatch, deaf, deaf, "127.0.0.1")
+        began = time.monotonic()
+        with pytest.raises(ProviderError, match="did not answer within"):
+            fetch.get(url, "provider")
+        assert time.monotonic() - began < 1.5
+
+
+def test_nothing_is_sent_when_the_time_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fetch, "SECONDS", 0.3)
+    with HostileProvider() as hostile:
+        resolve_to(monkeypatch, "127.0.0.1", after=0.5)
+        with pytest.raises(ProviderError, match="did not answer within"):
+            fetch.get(f"{hostile.url}/x", "provider")
+        assert hostile.seen == []
 
 
 def test_a_provider_that_hangs_does_not_hold_the_threads_of_all_others(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -70,7 +70,7 @@ def test_no_output_holds_the_secret():
         (("idp", *ISSUER, "--client-id", "a", "--client-secret", " "), "--client-secret is empty"),
         (
             ("idp", "--issuer", "https://169.254.169.254", *CLIENT),
-            "--issuer: link-local addresses (cloud metadata) are never providers",
+            "--issuer: is link-local (cloud metadata), where no provider is",
         ),
         (
             ("idp", "--issuer", "https://a.example/.well-known/openid-configuration", *CLIENT),

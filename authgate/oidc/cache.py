@@ -56,7 +56,11 @@ class Fetched(Generic[T]):
             return self._fetch(entry, fetch)
 
     def again(self, key: tuple[str, ...], fetch: Callable[[], T], enough: Callable[[T], bool], every: float) -> T:
-        """For a value that lacks something: fetched again unless that was done less than `every` seconds ago."""
+        """For a value that may lack something: then it is fetched again, but not more often than `every` seconds.
+
+        Raises ProviderError as well when it is not known whether the provider has what is lacking: it was fetched a
+        moment ago for somebody else, or cannot be fetched. That is no reason to end anything.
+        """
         value, entry = self.get(key, fetch), self._entry(key)
         if enough(value):
             return value
@@ -64,13 +68,12 @@ class Fetched(Generic[T]):
             # Whoever waited here has what the other one fetched.
             value = value if entry.value is None else entry.value
             now = time.monotonic()
-            if enough(value) or now < entry.again_at + every:
+            if enough(value):
                 return value
+            if now < entry.again_at + every:
+                raise ProviderError("provider_unavailable", f"it was asked less than {every:.0f} seconds ago already")
             entry.again_at = now
-            try:
-                return self._fetch(entry, fetch)
-            except ProviderError:
-                return value  # the last good one stays: an outage must not lock out those who need no more
+            return self._fetch(entry, fetch)
 
     def _fresh(self, entry: _Entry[T]) -> T | None:
         return entry.value if time.monotonic() < entry.fetched_at + self._ttl else None

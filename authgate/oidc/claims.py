@@ -34,6 +34,7 @@ def person_claims(
     email = _email(provider, id_claims, userinfo)
     name = _mapped(provider, "name", claims)
     groups = _mapped(provider, "groups", claims)
+    claims.pop("groups", None)  # where a mapping points elsewhere, what stands here is not meant
     claims |= {"email": email, "name": name if isinstance(name, str) and is_safe_text(name) else ""}
     if groups is not None:
         claims["groups"] = groups
@@ -54,14 +55,17 @@ def _find_email(
     provider: IdentityProvider, id_claims: Mapping[str, Any], userinfo: Mapping[str, Any]
 ) -> tuple[str, bool]:
     """The address, and whether the very source that names it vouches for it: not one's word for the other's address."""
-    named = [
-        (_mapped(provider, "email", source), source.get("email_verified") is True) for source in (id_claims, userinfo)
-    ]
+    named = [(_mapped(provider, "email", source), _vouches(provider, source)) for source in (id_claims, userinfo)]
     usable = [(email, verified) for email, verified in named if isinstance(email, str) and _is_address(email)]
     if not usable:
         return "", False
     address = usable[0][0]
     return address, any(verified for email, verified in usable if email == address)
+
+
+def _vouches(provider: IdentityProvider, source: Mapping[str, Any]) -> bool:
+    """`email_verified` speaks of `email` (Core 5.1), not of another claim that an address is taken from."""
+    return source.get("email_verified") is True and source.get("email") == _mapped(provider, "email", source)
 
 
 def _is_address(email: str) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import json
 import re
 import socket
@@ -11,7 +10,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import lru_cache
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
@@ -23,6 +22,7 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.exceptions import HTTPError
 
+from authgate.host import is_loopback
 from authgate.oidc.errors import ProviderError
 
 SECONDS = 10.0
@@ -72,13 +72,65 @@ class _Hosts:
 _hosts = _Hosts()
 
 
-class _Watch(threading.local):
-    """The connections of the call this thread makes, so that the end of its time can cut them off."""
+class _Call:
+    """One call's time, and its connections, so that the end of its time can cut them off."""
 
-    sockets: list[socket.socket] | None = None
+    def __init__(self) -> None:
+        self.ends_at = time.monotonic() + SECONDS
+        self._sockets: list[socket.socket] = []
+        # A socket's own time-out begins again with each byte: a provider that dribbles is cut off from outside.
+        self._timer = threading.Timer(SECONDS, self._cut)
+        self._timer.daemon = True
+        self._timer.start()
+
+    def is_over(self) -> bool:
+        return time.monotonic() >= self.ends_at
+
+    def connect(self, host: str, port: int) -> socket.socket:
+        """To the first address that answers; of the time each gets its share. Raises OSError."""
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        failure: OSError = TimeoutError()
+        for number, (family, kind, protocol, _, address) in enumerate(found):
+            share = (self.ends_at - time.monotonic()) / (len(found) - number)
+            if share <= 0:
+                raise TimeoutError
+            connecting = socket.socket(family, kind, protocol)
+            try:
+                connecting.settimeout(share)
+                connecting.connect(address)
+                return self._watched(connecting)
+            except OSError as error:
+                connecting.close()
+                failure = error
+        raise failure
+
+    def close(self) -> None:
+        self._timer.cancel()
+        for duplicate in self._sockets:
+            duplicate.close()
+
+    def _watched(self, connected: socket.socket) -> socket.socket:
+        # A duplicate, because TLS takes the original's descriptor away; shutting it down ends both.
+        self._sockets.append(connected.dup())
+        if self.is_over():
+            # Nothing is sent whose answer nobody waits for: it might use up a code or a refresh token.
+            raise TimeoutError
+        connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return connected
+
+    def _cut(self) -> None:
+        for duplicate in list(self._sockets):
+            with suppress(OSError):
+                duplicate.shutdown(socket.SHUT_RDWR)
 
 
-_watch = _Watch()
+class _Current(threading.local):
+    """The call that this thread makes."""
+
+    call: _Call
+
+
+_current = _Current()
 
 
 def check_url(url: str, what: str) -> str:
@@ -90,7 +142,7 @@ def check_url(url: str, what: str) -> str:
         host, parts = None, urlsplit("")
     if not _URL.fullmatch(url) or "\\" in url or not host or "@" in parts.netloc or "#" in url:
         raise ProviderError("provider_unavailable", f"the {what} is not an absolute URL of a plain host")
-    if parts.scheme != "https" and not _is_loopback(host):
+    if parts.scheme != "https" and not is_loopback(host):
         raise ProviderError("provider_unavailable", f"the {what} is not https; plain http is for loopback only")
     return url
 
@@ -113,26 +165,17 @@ class BoundedSession(OAuth2Session):  # type: ignore[misc]
 
     def _send_in_time(self, request: requests.PreparedRequest, **options: Any) -> requests.Response:
         options |= {"stream": True, "allow_redirects": False, "timeout": SECONDS, "verify": True, "proxies": {}}
-        ends_at = time.monotonic() + SECONDS
-        sockets: list[socket.socket] = []
-        _watch.sockets = sockets
-        # A socket's own time-out begins again with each byte: a provider that dribbles is cut off from outside.
-        timer = threading.Timer(SECONDS, _cut, [sockets])
-        timer.daemon = True
-        timer.start()
+        call = _current.call = _Call()
         try:
             response: requests.Response = super().send(request, **options)
-            response._content = _read(response, ends_at)
+            response._content = _read(response, call)
             return response
         except (OSError, HTTPError):
-            if time.monotonic() > ends_at - 0.1:  # cut off, which looks like any lost connection
+            if time.monotonic() > call.ends_at - 0.1:  # cut off, which looks like any lost connection
                 raise TimeoutError from None
             raise
         finally:
-            timer.cancel()
-            _watch.sockets = None
-            for duplicate in sockets:
-                duplicate.close()
+            call.close()
 
 
 def get(url: str, what: str, *, ca_certificates: str = "", headers: Mapping[str, str] | None = None) -> Answer:
@@ -186,14 +229,7 @@ class TooLarge(ValueError):
     pass
 
 
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
-
-
-def _read(response: requests.Response, ends_at: float) -> bytes:
+def _read(response: requests.Response, call: _Call) -> bytes:
     # Not decompressed: a few bytes could become a gigabyte (urllib3 2.6.0). None was asked for.
     received = bytearray()
     with response:
@@ -201,36 +237,21 @@ def _read(response: requests.Response, ends_at: float) -> bytes:
             received += chunk
             if len(received) > MAX_BYTES:
                 raise TooLarge
-            if time.monotonic() > ends_at:
+            if call.is_over():
                 raise TimeoutError
-    if time.monotonic() > ends_at:
+    if call.is_over():
         raise TimeoutError
     return bytes(received)
 
 
-def _cut(sockets: list[socket.socket]) -> None:
-    for duplicate in list(sockets):
-        try:
-            duplicate.shutdown(socket.SHUT_RDWR)
-        except OSError:
-            continue
-
-
-def _watched(connected: socket.socket) -> socket.socket:
-    # A duplicate, because TLS takes the original's descriptor away; shutting it down ends both.
-    if _watch.sockets is not None:
-        _watch.sockets.append(connected.dup())
-    return connected
-
-
 class _Connection(HTTPConnection):
     def _new_conn(self) -> socket.socket:
-        return _watched(super()._new_conn())
+        return _current.call.connect(self._dns_host, self.port)
 
 
 class _TlsConnection(HTTPSConnection):
     def _new_conn(self) -> socket.socket:
-        return _watched(super()._new_conn())
+        return _current.call.connect(self._dns_host, self.port)
 
 
 class _Pool(HTTPConnectionPool):

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from django.conf import settings
+from django.db import close_old_connections
 from django.http import QueryDict
 
 from authgate.models import IdentityProvider
@@ -68,7 +69,9 @@ def complete(slug: str, origin: str, query: QueryDict, cookies: Mapping[str, str
         answer = _read_answer(query)
         if pending is None or not is_first:
             raise ProviderError("login_expired", "no sign-in of this browser is waiting for this answer")
-        return _prove(pending, _bound_provider(pending, slug, origin), answer)
+        provider = _bound_provider(pending, slug, origin)
+        close_old_connections()  # others need them while the provider takes its time
+        return _prove(pending, provider, answer)
     except ProviderError as error:
         error.next = safe_next(pending.next) if pending else ""
         raise

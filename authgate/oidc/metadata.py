@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
+from authgate.host import is_loopback
 from authgate.models import IdentityProvider
 from authgate.oidc.cache import Fetched
 from authgate.oidc.errors import ProviderError
 from authgate.oidc.fetch import check_url, get_object
+from authgate.oidc.provider_rules import url_problem
 
 TTL = 3600.0
 GITHUB_ISSUER = "https://github.com/login/oauth"
@@ -76,6 +78,8 @@ def read_metadata(provider: IdentityProvider, document: Mapping[str, Any]) -> Me
     for name, url in endpoints.items():
         if url:
             check_url(url, name)
+        if url and not getattr(provider, name):
+            _check_discovered(url, name, provider)
     _check_parameters(endpoints["authorization_endpoint"])
     return Metadata(
         issuer=provider.issuer or (GITHUB_ISSUER if is_github else ""),
@@ -103,6 +107,19 @@ def _endpoint(document: Mapping[str, Any], name: str) -> str:
     if not isinstance(url, str):
         raise ProviderError("provider_unavailable", f"the discovery document's {name} is not text")
     return url
+
+
+def _check_discovered(url: str, name: str, provider: IdentityProvider) -> None:
+    """What a provider elsewhere says of itself must not send us to services of this machine, past the gate."""
+    problem = url_problem(url)
+    if problem is None and is_loopback(_host(url)) and not is_loopback(_host(provider.issuer)):
+        problem = "is on this machine, and the issuer is not"
+    if problem is not None:
+        raise ProviderError("provider_unavailable", f"the discovery document's {name} is refused: it {problem}")
+
+
+def _host(url: str) -> str:
+    return urlsplit(url).hostname or ""
 
 
 def _names(document: Mapping[str, Any], name: str, default: set[str]) -> frozenset[str]:

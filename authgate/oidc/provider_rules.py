@@ -10,6 +10,8 @@ from urllib.parse import urlsplit
 
 from cryptography.x509 import load_pem_x509_certificates
 
+from authgate.host import is_loopback
+
 if TYPE_CHECKING:
     from authgate.models import IdentityProvider
 
@@ -66,17 +68,19 @@ def url_problem(url: str) -> str | None:
 
 
 def _host_problem(scheme: str, host: str) -> str | None:
+    if _is_link_local(host):
+        return "is link-local (cloud metadata), where no provider is"
+    if scheme != "https" and not is_loopback(host):
+        return "must be https; plain http is for loopback hosts only"
+    return None
+
+
+def _is_link_local(host: str) -> bool:
     try:
         address = ipaddress.ip_address(host)
     except ValueError:
-        is_loopback = host == "localhost"
-    else:
-        is_loopback = address.is_loopback
-        if address.is_link_local:
-            return "link-local addresses (cloud metadata) are never providers"
-    if scheme != "https" and not is_loopback:
-        return "must be https; plain http is for loopback hosts only"
-    return None
+        return False
+    return (getattr(address, "ipv4_mapped", None) or address).is_link_local
 
 
 def _check_scopes(provider: IdentityProvider) -> Problems:

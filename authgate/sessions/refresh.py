@@ -7,7 +7,7 @@ import time
 from datetime import datetime, timedelta
 from typing import Any
 
-from django.db import transaction
+from django.db import close_old_connections, transaction
 from django.db.models import Q
 from django.utils import timezone
 
@@ -60,6 +60,7 @@ def _lock(sid: str) -> Session | None:
 
 def _refresh(session: Session, client: ProviderClient) -> Session | None:
     try:
+        close_old_connections()  # others need them while the provider takes its time
         used = unseal_text(session.sealed_refresh_token, purpose="refresh token", place=session.sid)
         tokens = client.refresh(used)
     except SealBroken:
