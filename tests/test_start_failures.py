@@ -1,0 +1,101 @@
+"""What stops a start: one clear line, a status that says so, and nothing half done."""
+
+from __future__ import annotations
+
+import resource
+import shutil
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from tests.support.gateway import MANAGE, ROOT, environment, free_port
+
+OTHER_KEY = "another secret, also of 32 characters"
+
+
+@pytest.fixture
+def data_dir(gateway_template: Path, tmp_path: Path) -> Path:
+    return shutil.copytree(gateway_template, tmp_path / "data")
+
+
+def run(data_dir: Path, *args: str, file_bytes: int | None = None, **values: str) -> subprocess.CompletedProcess[str]:
+    """`manage.py ARGS` to its end. No file may grow beyond `file_bytes`: a full disk without filling one."""
+
+    def limit_files() -> None:
+        if file_bytes is not None:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (file_bytes, file_bytes))
+
+    return subprocess.run(
+        [sys.executable, MANAGE, *args],
+        env=environment(data_dir, **values), cwd=ROOT, stdin=subprocess.DEVNULL, text=True, capture_output=True,
+        timeout=60, check=False, preexec_fn=limit_files,
+    )  # fmt: skip
+
+
+def problem(result: subprocess.CompletedProcess[str]) -> str:
+    """The one line there is."""
+    assert (result.returncode, result.stdout) == (1, ""), result
+    assert result.stderr.startswith("authgate: "), result.stderr
+    assert result.stderr.count("\n") == 1, result.stderr
+    return result.stderr.removeprefix("authgate: ").rstrip("\n")
+
+
+@pytest.fixture(params=["demo", "migrate"])
+def command(request: pytest.FixtureRequest) -> tuple[str, ...]:
+    return {"demo": ("demo", "--port", str(free_port())), "migrate": ("migrate", "--verbosity=0")}[request.param]
+
+
+def content(data_dir: Path) -> list[str]:
+    with closing(sqlite3.connect(data_dir / "authgate.sqlite3")) as database:
+        return list(database.iterdump())
+
+
+@pytest.fixture
+def locked(data_dir: Path) -> Iterator[Path]:
+    """By somebody who writes for longer than anyone waits."""
+    with closing(sqlite3.connect(data_dir / "authgate.sqlite3", isolation_level=None)) as database:
+        database.execute("BEGIN IMMEDIATE")
+        yield data_dir
+
+
+def test_a_locked_database_is_one_line(locked: Path, command: tuple[str, ...]) -> None:
+    before = content(locked)
+    assert problem(run(locked, *command)) == "database: database is locked"
+    assert content(locked) == before
+
+
+def test_a_file_that_is_no_database_is_one_line_and_stays(tmp_path: Path, command: tuple[str, ...]) -> None:
+    (tmp_path / "data").mkdir(mode=0o700)
+    file = tmp_path / "data" / "authgate.sqlite3"
+    file.touch(mode=0o600)
+    file.write_bytes(b"nonsense" * 1000)
+    assert problem(run(tmp_path / "data", *command)) == "database: file is not a database"
+    assert file.read_bytes() == b"nonsense" * 1000
+
+
+def test_a_full_disk_is_one_line_and_with_room_again_all_is_well(tmp_path: Path, command: tuple[str, ...]) -> None:
+    assert problem(run(tmp_path / "data", *command, file_bytes=64 * 1024)).startswith("database: disk I/O error")
+    assert run(tmp_path / "data", "migrate", "--verbosity=0").returncode == 0
+    assert run(tmp_path / "data", "migrate", "--check").returncode == 0
+
+
+def test_keys_sealed_with_another_secret_stop_the_demo_with_one_line(data_dir: Path) -> None:
+    before = content(data_dir)
+    line = problem(run(data_dir, "demo", "--port", str(free_port()), AUTHGATE_SECRET_KEY=OTHER_KEY))
+    assert "AUTHGATE_SECRET_KEY is not the one it was made with" in line
+    assert content(data_dir) == before
+
+
+def test_before_migrate_a_command_of_django_s_own_is_one_line_too(tmp_path: Path) -> None:
+    line = problem(run(tmp_path / "data", "clearsessions"))
+    assert line == "database: no such table: django_session; run manage.py migrate first"
+
+
+def test_whoever_asks_for_the_traceback_gets_it(tmp_path: Path) -> None:
+    result = run(tmp_path / "data", "clearsessions", "--traceback")
+    assert (result.returncode, "Traceback (most recent call last)" in result.stderr) == (1, True)
