@@ -11,14 +11,14 @@ from typing import Any
 from asgiref.sync import iscoroutinefunction
 from django.contrib.auth import get_user
 from django.contrib.auth.models import AnonymousUser, User
-from django.db.models.signals import pre_save
+from django.db.models.signals import pre_delete, pre_save
 from django.dispatch import receiver
 from django.http import HttpRequest
 from django.utils.decorators import sync_and_async_middleware
 from django.utils.functional import SimpleLazyObject
 
 from authgate.decision import Identity
-from authgate.models import Session
+from authgate.models import Person, Session
 from authgate.policy import snapshot
 from authgate.sessions.renewal import is_live
 
@@ -110,3 +110,11 @@ def keep_powerless(instance: User, **_: object) -> None:
     if instance.username.startswith(PREFIX):
         instance.is_staff = instance.is_superuser = False
         instance.set_unusable_password()
+
+
+@receiver(pre_delete, sender=Person)
+def take_back(instance: Person, **_: object) -> None:
+    """Somebody else may get the subject, at another provider of this slug: not what this one was given."""
+    for account in User.objects.filter(username=username_of(instance.subject)):
+        account.groups.clear()
+        account.user_permissions.clear()

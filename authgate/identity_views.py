@@ -10,7 +10,7 @@ from authgate.policy import snapshot
 
 
 @require_safe
-def jwks(request: HttpRequest) -> HttpResponse:
+async def jwks(request: HttpRequest) -> HttpResponse:
     """The public keys, with which services verify X-Auth-Assertion (RFC 7517)."""
     current = snapshot.current()
     if current is None:
@@ -23,7 +23,7 @@ def jwks(request: HttpRequest) -> HttpResponse:
 
 @require_safe
 @identity_required
-def me(request: HttpRequest, identity: Identity) -> HttpResponse:
+async def me(request: HttpRequest, identity: Identity) -> HttpResponse:
     """What the gateway knows of the caller."""
     return JsonResponse(
         {

@@ -33,7 +33,7 @@ from authgate.sign_in_pages import (
     refuse_flood,
     session_id,
 )
-from authgate.threads import TooBusy, database_threads, logout_threads, provider_threads
+from authgate.threads import TooBusy, database_threads, logout_lanes, logout_threads, provider_threads
 
 logger = logging.getLogger(__name__)
 
@@ -66,7 +66,7 @@ async def signed_out(request: HttpRequest) -> HttpResponse:
 async def backchannel_logout(request: HttpRequest, slug: str) -> HttpResponse:
     """OpenID Connect Back-Channel Logout 1.0: the provider itself says that somebody is gone."""
     try:
-        await logout_threads.run(provider_logout.backchannel, slug, request.body)
+        await logout_lanes.run(slug, provider_logout.backchannel, slug, request.body)
     except ProviderError as error:
         logger.warning("a logout of %s is refused: %s: %s", slug, error.code, error.detail)
         # Not the token's fault, so the provider may send it again.

@@ -1,9 +1,10 @@
-"""Threads for what waits: identity providers and the database. Never Django's own, and never without a bound."""
+"""Threads for what waits: identity providers and the database. Never without a bound."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from threading import Semaphore
 from typing import ParamSpec, TypeVar
@@ -38,6 +39,52 @@ class Threads:
         return await asyncio.wrap_future(future)
 
 
+class Lanes:
+    """Threads that many share, of which no one key takes more than `width` at a time."""
+
+    def __init__(self, threads: Threads, width: int) -> None:
+        self._threads = threads
+        self._width = width
+        self._lanes: dict[str, asyncio.Semaphore] = {}
+        self._users: Counter[str] = Counter()
+
+    async def run(self, key: str, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Raises TooBusy, also when many wait for this key alone."""
+        if self._users[key] >= 9 * self._width:
+            raise TooBusy
+        self._users[key] += 1
+        lane = self._lanes.setdefault(key, asyncio.Semaphore(self._width))
+        try:
+            async with lane:
+                return await self._threads.run(function, *args, **kwargs)
+        finally:
+            self._users[key] -= 1
+            if not self._users[key]:
+                del self._users[key], self._lanes[key]
+
+
+class Turns:
+    """Django runs each of its synchronous pages in a thread of its own, with a connection to the database of its own.
+
+    So only `size` of them at a time, and eight times as many that wait for their turn.
+    """
+
+    def __init__(self, size: int) -> None:
+        self._turns = asyncio.Semaphore(size)
+        self._places = 9 * size
+
+    async def run(self, page: Callable[[], Awaitable[T]]) -> T:
+        """Raises TooBusy."""
+        if not self._places:
+            raise TooBusy
+        self._places -= 1
+        try:
+            async with self._turns:
+                return await page()
+        finally:
+            self._places += 1
+
+
 def _with_own_connections(call: Callable[[], T]) -> T:
     close_old_connections()
     try:
@@ -49,5 +96,7 @@ def _with_own_connections(call: Callable[[], T]) -> T:
 # A provider that hangs must not keep anybody from a page that asks only the database.
 provider_threads = Threads("provider", 32)
 database_threads = Threads("database", 8)
-# Anybody may send a logout token: never the threads of those who sign in.
-logout_threads = Threads("logout", 4)
+# Anybody may send a logout token: never the threads of those who sign in, and of these not all for one provider.
+logout_threads = Threads("logout", 8)
+logout_lanes = Lanes(logout_threads, 2)
+admin_turns = Turns(8)

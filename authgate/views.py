@@ -19,7 +19,7 @@ async def ready(request: HttpRequest) -> JsonResponse:
     return JsonResponse(body, status=200 if problem is None else 503)
 
 
-def default_page(request: HttpRequest) -> HttpResponse:
+async def default_page(request: HttpRequest) -> HttpResponse:
     return render(request, "default_page.html")
 
 
@@ -45,6 +45,10 @@ def server_error(request: HttpRequest) -> HttpResponse:
 
 def unavailable(request: HttpRequest) -> HttpResponse:
     return _error(request, 503, "unavailable", "The database is busy or away. Nothing was changed; try again.")
+
+
+def busy(request: HttpRequest) -> HttpResponse:
+    return _error(request, 503, "unavailable", "Too many people ask for this page right now; try again.")
 
 
 def too_many_attempts(request: HttpRequest, retry_after: int) -> HttpResponse:

@@ -3,6 +3,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pytest
+from django.contrib.auth.models import Permission, User
 from django.utils import timezone
 
 from authgate.models import IdentityProvider, Person, RevokedToken, Session
@@ -35,6 +36,19 @@ def session(provider):
         sid="sid-1", person=person, created_at=now, last_seen_at=now, expires_at=now + timedelta(hours=1),
         sealed_refresh_token=sealed,
     )  # fmt: skip
+
+
+def test_with_a_person_goes_what_their_account_was_given(client, session):
+    account = User.objects.create(username="sso:idp|alice")
+    account.user_permissions.set(Permission.objects.filter(codename="change_route"))
+    sign_in(client).post(f"{PEOPLE}{session.person.pk}/delete/", {"post": "yes"})
+    assert not Person.objects.exists()
+    assert not account.user_permissions.exists()
+
+
+def test_no_session_is_guessed_letter_by_letter(client, session):
+    page = sign_in(client).get(PEOPLE, {"sessions__sid__startswith": "s"})
+    assert page.status_code == 400
 
 
 def is_ended(sid="sid-1"):

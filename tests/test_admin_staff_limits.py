@@ -13,7 +13,7 @@ from tests.support.admin import form_values
 @pytest.fixture
 def staff(client, db):
     user = User.objects.create_user("staff", is_staff=True)
-    user.user_permissions.set(Permission.objects.filter(content_type__app_label="authgate"))
+    user.user_permissions.set(Permission.objects.all())
     client.force_login(user)
     return client
 
@@ -58,6 +58,30 @@ def test_staff_points_no_provider_elsewhere(staff):
     provider = IdentityProvider.objects.create(slug="idp", name="IdP", issuer="https://idp.example.com", client_id="c")
     assert staff.get("/admin/authgate/identityprovider/add/").status_code == 403
     assert staff.post(f"/admin/authgate/identityprovider/{provider.pk}/change/", {"issuer": "x"}).status_code == 403
+
+
+def test_staff_makes_itself_no_superuser(staff):
+    own = User.objects.get(username="staff")
+    values = {"username": "staff", "is_staff": "on", "is_superuser": "on", "is_active": "on"}
+    assert staff.post(f"/admin/auth/user/{own.pk}/change/", values).status_code == 403
+    assert not User.objects.filter(is_superuser=True).exists()
+
+
+def test_staff_sets_nobodys_password(staff):
+    root = User.objects.create_superuser("root", password="the first password")
+    values = {"password1": "another password", "password2": "another password", "usable_password": "true"}
+    assert staff.post(f"/admin/auth/user/{root.pk}/password/", values).status_code == 403
+    assert User.objects.get(username="root").check_password("the first password")
+
+
+@pytest.mark.parametrize("page", ["user/add/", "group/add/", "user/{pk}/delete/"])
+def test_staff_makes_and_removes_no_accounts_and_groups(staff, page):
+    other = User.objects.create_user("other", is_staff=True)
+    assert staff.get(f"/admin/auth/{page.format(pk=other.pk)}").status_code == 403
+
+
+def test_staff_may_look_at_accounts(staff):
+    assert staff.get("/admin/auth/user/").status_code == 200
 
 
 def test_the_account_of_somebody_who_signs_in_can_be_switched_off(admin_client):

@@ -100,8 +100,12 @@ def test_two_authorization_headers_are_refused(loaded):
 
 
 def me(method="GET", **headers):
-    request = RequestFactory().generic(method, "/auth/me", headers=headers)
-    return JWTAuthenticationMiddleware(identity_views.me)(request)
+    request = AsyncRequestFactory().generic(method, "/auth/me", headers=headers)
+    return asyncio.run(JWTAuthenticationMiddleware(identity_views.me)(request))
+
+
+def jwks():
+    return asyncio.run(identity_views.jwks(AsyncRequestFactory().get("/.well-known/jwks.json")))
 
 
 def test_the_caller_sees_what_is_known_of_them(loaded):
@@ -134,7 +138,7 @@ def test_without_a_proven_caller_the_answer_is_that_of_rfc_6750(headers, status,
 
 def test_without_a_snapshot_the_gateway_is_unavailable(nothing_loaded):
     assert me(authorization=f"Bearer {ALICE}").status_code == 503
-    assert identity_views.jwks(RequestFactory().get("/.well-known/jwks.json")).status_code == 503
+    assert jwks().status_code == 503
 
 
 def test_asking_who_one_is_changes_nothing(loaded):
@@ -142,7 +146,7 @@ def test_asking_who_one_is_changes_nothing(loaded):
 
 
 def test_the_keys_are_published_for_a_short_time(loaded):
-    answer = identity_views.jwks(RequestFactory().get("/.well-known/jwks.json"))
+    answer = jwks()
     assert json.loads(answer.content) == json.loads(make_trust().jwks)
     assert answer["Cache-Control"] == "public, max-age=60"
 

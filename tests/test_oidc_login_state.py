@@ -56,6 +56,14 @@ def test_a_sign_in_has_all_of_its_time_whenever_it_begins() -> None:
         assert login_state.find(pending.seal(), kept, ends) == pending
 
 
+def test_a_cookie_from_the_future_is_nobodys() -> None:
+    browser = Browser()
+    browser.cookies["authgate_login_ffffffff_00000000"] = "planted"
+    pending = _begin(browser, at=time.time())
+    assert pending.key != "planted"
+    assert "authgate_login_ffffffff_00000000" not in browser.cookies
+
+
 def test_the_oldest_cookies_go_when_there_are_too_many() -> None:
     now = time.time()
     browser, _ = _begin_at_once(login_state.MAX_COOKIES, at=now - 1)

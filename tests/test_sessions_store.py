@@ -56,6 +56,15 @@ def test_a_session_lasts_as_long_as_its_provider_says(provider):
     assert session.expires_at - session.created_at == timedelta(seconds=1234)
 
 
+@pytest.mark.parametrize("change", [{"enabled": False}, None], ids=["disabled", "removed"])
+def test_no_session_begins_at_a_provider_that_is_gone_by_then(provider, change):
+    known = IdentityProvider.objects.filter(pk=provider.pk)
+    known.update(**change) if change else known.delete()
+    with pytest.raises(ProviderError, match="login_expired"):
+        start(provider)
+    assert not Session.objects.exists()
+
+
 def test_one_person_has_one_row_and_many_sessions(provider):
     first, second = start(provider), start(provider, name="Alice B.")
     assert first.sid != second.sid

@@ -5,17 +5,35 @@ from __future__ import annotations
 from typing import Any
 
 from django.contrib import admin
-from django.contrib.auth.admin import UserAdmin
-from django.contrib.auth.models import User
+from django.contrib.auth.admin import GroupAdmin, UserAdmin
+from django.contrib.auth.models import Group, User
 from django.http import HttpRequest
 
 from authgate.admin_access import PREFIX
 
-admin.site.unregister(User)
+admin.site.unregister([User, Group])
+
+
+class _SuperusersOnly:
+    """Whoever may change accounts, groups or passwords can give themselves all there is: staff may look at most."""
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return request.user.is_superuser
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return request.user.is_superuser
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return request.user.is_superuser
+
+
+@admin.register(Group)
+class AccountGroupAdmin(_SuperusersOnly, GroupAdmin):
+    pass
 
 
 @admin.register(User)
-class AccountAdmin(UserAdmin):  # type: ignore[type-arg]
+class AccountAdmin(_SuperusersOnly, UserAdmin):  # type: ignore[type-arg]
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
         # The form would refuse their names; and what they may comes from their roles.
         fixed = ("username", "is_staff", "is_superuser") if obj and obj.username.startswith(PREFIX) else ()

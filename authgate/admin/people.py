@@ -101,9 +101,10 @@ class IdentityProviderAdmin(ModelAdmin[IdentityProvider]):
         return request.user.is_superuser and super().has_delete_permission(request, obj)
 
     def save_model(self, request: HttpRequest, obj: IdentityProvider, form: Any, change: bool) -> None:
-        super().save_model(request, obj, form, change)
-        if not obj.enabled:
-            store.end_where("provider disabled", person__provider=obj)
+        with transaction.atomic():
+            super().save_model(request, obj, form, change)
+            if not obj.enabled:
+                store.end_where("provider disabled", person__provider=obj)
 
     def get_readonly_fields(self, request: HttpRequest, obj: IdentityProvider | None = None) -> Any:
         return [*self.readonly_fields, *(["slug"] if obj else [])]
@@ -167,6 +168,10 @@ class PersonAdmin(ModelAdmin[Person]):
     search_fields = ["email", "name", "provider_subject"]
     fields = ["provider", "provider_subject", "email", "name", "is_active", "created_at", "last_login_at"]
     readonly_fields = ["provider", "provider_subject", "email", "name", "created_at", "last_login_at"]
+
+    def lookup_allowed(self, lookup: str, value: str, request: HttpRequest) -> bool:
+        # "?sessions__sid__startswith=" would tell a hidden field letter by letter.
+        return lookup.partition("__")[0] in self.list_filter and super().lookup_allowed(lookup, value, request)
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False

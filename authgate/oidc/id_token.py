@@ -75,15 +75,25 @@ def verify_signed(raw: str, metadata: Metadata, keys: FindKeys, types: Collectio
 
     Nothing is said about the claims yet.
     """
+    unverified, algorithm = check_form(raw, types)
+    if algorithm not in metadata.algorithms:
+        raise _refusal(f"its algorithm {algorithm} is none the provider announces")
+    if not _is_signed(unverified, algorithm, _key(unverified, algorithm, keys)):
+        raise _refusal("its signature is wrong")
     try:
-        unverified = read_compact(raw.encode("ascii", "replace"))
-        algorithm = _algorithm(unverified, metadata)
-        _check_type(unverified, types)
-        if not _is_signed(unverified, algorithm, _key(unverified, algorithm, keys)):
-            raise _refusal("its signature is wrong")
         return read_object(unverified.unverified_payload), algorithm
     except NotCompact as error:
+        raise _refusal(f"its claims are no object: {error}") from None
+
+
+def check_form(raw: str, types: Collection[str]) -> tuple[UnverifiedToken, str]:
+    """All that can be said of a token without its provider; nothing of it is proven. With its algorithm."""
+    try:
+        unverified = read_compact(raw.encode("ascii", "replace"))
+    except NotCompact as error:
         raise _refusal(f"it is not a signed token: {error}") from None
+    _check_type(unverified, types)
+    return unverified, _algorithm(unverified)
 
 
 def read_proven(raw: str) -> dict[str, Any]:
@@ -96,13 +106,11 @@ def is_subject(value: str) -> bool:
     return len(value) <= MAX_SUBJECT and _SUBJECT.fullmatch(value) is not None
 
 
-def _algorithm(unverified: UnverifiedToken, metadata: Metadata) -> str:
+def _algorithm(unverified: UnverifiedToken) -> str:
     header = unverified.unverified_header
     algorithm = header.get("alg")
     if not isinstance(algorithm, str) or algorithm not in ALGORITHMS:
         raise _refusal("its algorithm is none we take")
-    if algorithm not in metadata.algorithms:
-        raise _refusal(f"its algorithm {algorithm} is none the provider announces")
     # We understand no extension, so none may be critical (RFC 7515 4.1.11); b64 changes what is signed (RFC 7797).
     if "crit" in header or "b64" in header:
         raise _refusal("it needs an extension")

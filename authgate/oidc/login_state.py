@@ -24,6 +24,7 @@ SECONDS = 600
 # A sign-in begun at the end of the cookie's first half still has all of its time.
 COOKIE_SECONDS = 2 * SECONDS
 MAX_COOKIES = 40
+_CLOCKS_DIFFER = 60  # of machines that serve one site
 _LONGEST_STATE = 8192
 _PURPOSE = "login"
 # When it was begun, so that the oldest can be told; and which of that second.
@@ -112,8 +113,12 @@ def _surplus(cookies: Mapping[str, str], now: float) -> list[str]:
 
 
 def _living(cookies: Mapping[str, str], at: float) -> list[str]:
-    """Names of ours, oldest first."""
-    return sorted(name for name in cookies if name.startswith(_prefix()) and _begun_at(name) + COOKIE_SECONDS > at)
+    """Names of ours, oldest first. One from the future was not set here: it would never end."""
+    return sorted(
+        name
+        for name in cookies
+        if name.startswith(_prefix()) and at - COOKIE_SECONDS < _begun_at(name) <= at + _CLOCKS_DIFFER
+    )
 
 
 def _begun_at(name: str) -> int:

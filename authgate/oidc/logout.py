@@ -16,7 +16,7 @@ from django.db import IntegrityError, transaction
 from authgate.authn.claims import LATEST, is_safe_text
 from authgate.models import IdentityProvider, Session, UsedOnce
 from authgate.oidc.errors import ProviderError
-from authgate.oidc.id_token import LEEWAY, is_subject, verify_signed
+from authgate.oidc.id_token import LEEWAY, check_form, is_subject, verify_signed
 from authgate.oidc.provider import ProviderClient
 from authgate.sealing import SealBroken, unseal_text
 from authgate.sessions import store
@@ -33,6 +33,8 @@ def backchannel(slug: str, body: bytes) -> int:
     """OpenID Connect Back-Channel Logout 1.0: how many sessions have ended. Raises ProviderError: answer 400."""
     provider = _provider(slug)
     raw = _logout_token(body)
+    # Anybody may send anything: for what is no logout token on the face of it no provider is asked.
+    check_form(raw, _TYPES)
     client = ProviderClient(provider)
     metadata = client.metadata()
     claims, _ = verify_signed(raw, metadata, client.keys, _TYPES)
@@ -73,9 +75,9 @@ def provider_logout_url(session: Session, origin: str = "") -> str | None:
 
 
 def _provider(slug: str) -> IdentityProvider:
-    provider = IdentityProvider.objects.filter(slug=slug, kind=IdentityProvider.Kind.OIDC).first()
+    provider = IdentityProvider.objects.filter(slug=slug, kind=IdentityProvider.Kind.OIDC, enabled=True).first()
     if provider is None:
-        raise _refusal("there is no such OpenID provider")
+        raise _refusal("there is no such OpenID provider, or it is disabled")
     return provider
 
 

@@ -1,10 +1,8 @@
 from __future__ import annotations
 
 from django.conf import settings
-from django.contrib.auth.models import User
 from django.db import transaction
 
-from authgate.admin_access import username_of
 from authgate.models import IdentityProvider
 from authgate.sessions import store
 
@@ -17,11 +15,8 @@ def redirect_uri(slug: str) -> str:
 def remove(provider: IdentityProvider) -> int:
     """How many sessions it ended: their cookies would otherwise live on for minutes without a row."""
     with transaction.atomic():
+        # As those who sign in do: the provider first, then what belongs to it.
+        IdentityProvider.objects.select_for_update().get(pk=provider.pk)
         ended = store.end_where("provider removed", person__provider=provider)
-        # Another provider may get the slug, and with it the subjects: not what their accounts in /admin/ were given.
-        for person in provider.people.select_related("provider"):
-            for account in User.objects.filter(username=username_of(person.subject)):
-                account.groups.clear()
-                account.user_permissions.clear()
         provider.delete()
     return ended

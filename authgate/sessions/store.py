@@ -145,6 +145,9 @@ def _end(sessions: QuerySet[Session], reason: str) -> int:
 
 
 def _person(proven: ProvenPerson, provider: IdentityProvider, now: datetime) -> Person:
+    # Whoever disables this provider now waits for the session, and then ends it with the others.
+    if not IdentityProvider.objects.select_for_update().filter(pk=provider.pk, enabled=True).exists():
+        raise ProviderError("login_expired", "the provider was removed or disabled since")
     person, _ = Person.objects.get_or_create(provider=provider, provider_subject=proven.subject)
     # Whoever deactivates this person now waits for the session, and then ends it with the others.
     person = Person.objects.select_for_update().get(pk=person.pk)
