@@ -99,3 +99,18 @@ def test_before_migrate_a_command_of_django_s_own_is_one_line_too(tmp_path: Path
 def test_whoever_asks_for_the_traceback_gets_it(tmp_path: Path) -> None:
     result = run(tmp_path / "data", "clearsessions", "--traceback")
     assert (result.returncode, "Traceback (most recent call last)" in result.stderr) == (1, True)
+
+
+@pytest.fixture(params=[(), ("--http2",)], ids=["http1", "http2"])
+def serve(request: pytest.FixtureRequest) -> tuple[str, ...]:
+    return ("serve", "--bind", f"127.0.0.1:{free_port()}", "--workers", "2", *request.param)
+
+
+def test_keys_sealed_with_another_secret_stop_the_server_with_one_line(data_dir: Path, serve: tuple[str, ...]) -> None:
+    line = problem(run(data_dir, *serve, AUTHGATE_SECRET_KEY=OTHER_KEY))
+    assert "AUTHGATE_SECRET_KEY is not the one it was made with" in line
+
+
+def test_no_room_for_the_rate_limits_stops_the_server_with_one_line(data_dir: Path, serve: tuple[str, ...]) -> None:
+    line = problem(run(data_dir, *serve, file_bytes=512 * 1024))
+    assert line == f"rate limits: cannot use '{data_dir}/ratelimit.bin': File too large"

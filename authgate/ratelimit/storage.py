@@ -25,7 +25,7 @@ _MAGIC = b"authgate limits1"
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
-class StorageError(Exception):
+class StorageError(OSError):
     """The file cannot be had. The text is one line that names it."""
 
 

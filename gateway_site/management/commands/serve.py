@@ -9,6 +9,8 @@ from django.core.management.base import BaseCommand, CommandError
 from django.db import DatabaseError, connection
 from django.db.migrations.executor import MigrationExecutor
 
+from authgate import ratelimit
+from authgate.authn.trust import load_trust
 from gateway_site.http1.limits import Limits
 from gateway_site.listen import StartRefused, parse_address
 from gateway_site.redirect import build_redirect
@@ -45,7 +47,7 @@ def serve(
     redirect_http: str | None,
     **_: Any,
 ) -> None:
-    """Raises StartRefused before anything is started."""
+    """Raises StartRefused, KeyUnusable or StorageError before anything is started."""
     if workers < 1:
         raise StartRefused(f"--workers: at least 1, not {workers}")
     address = parse_address("--bind", bind)
@@ -56,6 +58,9 @@ def serve(
         if not settings.SECURE:
             raise StartRefused("--redirect-http: AUTHGATE_PUBLIC_URL is not an https URL")
     _check_database()
+    # Keys and limits are had before the fork: without them every worker would fail, each in its own words.
+    load_trust()
+    ratelimit.prepare()
     # Imported late: they load the whole gateway, which a wrong option does not need.
     if http2:
         from gateway_site.http2 import serve as run
