@@ -12,7 +12,7 @@ async def health(request: HttpRequest) -> HttpResponse:
 
 
 async def ready(request: HttpRequest) -> JsonResponse:
-    problem = snapshot.fault() if snapshot.current() else "no policy is loaded yet"
+    problem = snapshot.not_ready()
     body: dict[str, object] = {"ready": problem is None}
     if problem is not None:
         body["problem"] = problem
@@ -63,7 +63,9 @@ def _error(request: HttpRequest, status: int, error: str, message: str) -> HttpR
     body = {"error": error, "message": message, "reason": error, "request_id": request_id}
     # A browser says text/html by name; programs that take anything (`*/*`) get JSON.
     if "text/html" in request.headers.get("Accept", ""):
-        page = render_to_string("refusal.html", {"status": status, **body})
+        # The same page may answer next time: the answer of a sign-in, say, is still good.
+        again = request.get_full_path() if status in (429, 503) and request.method == "GET" else ""
+        page = render_to_string("refusal.html", {"status": status, "again": again, **body})
         response = HttpResponse(page, status=status)
     else:
         response = JsonResponse(body, status=status)

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import re
-from types import SimpleNamespace
 
 import pytest
 from django.template.loader import render_to_string
@@ -32,13 +31,13 @@ def test_not_ready_until_a_policy_is_loaded(client):
 
 def test_ready_once_a_policy_is_loaded(client, monkeypatch):
     monkeypatch.setattr(snapshot, "_current", snapshot.load())
-    monkeypatch.setattr(snapshot, "fault", lambda: None)
+    monkeypatch.setattr(snapshot, "_watcher", None)
     assert (client.get("/health/ready").status_code, client.get("/health/ready").json()) == (200, {"ready": True})
 
 
 def test_not_ready_while_the_policy_cannot_be_reloaded(client, monkeypatch):
     monkeypatch.setattr(snapshot, "_current", snapshot.load())
-    monkeypatch.setattr(snapshot, "fault", lambda: "the database is gone")
+    monkeypatch.setattr(snapshot, "not_ready", lambda: "the database is gone")
     response = client.get("/health/ready")
     assert (response.status_code, response.json()) == (503, {"ready": False, "problem": "the database is gone"})
 
@@ -87,8 +86,7 @@ def test_a_form_without_its_token_is_refused_with_a_page(client, settings):
 
 def test_a_fault_of_ours_is_a_page_without_its_details(client, monkeypatch):
     client.raise_request_exception = False
-    monkeypatch.setattr(snapshot, "current", lambda: SimpleNamespace())
-    monkeypatch.setattr(snapshot, "fault", lambda: 1 / 0)
+    monkeypatch.setattr(snapshot, "not_ready", lambda: 1 / 0)
     response = client.get("/health/ready", headers={"accept": "text/html"})
     assert response.status_code == 500
     assert b"ZeroDivision" not in response.content
@@ -108,7 +106,7 @@ def test_a_refusal_names_the_roles_that_would_do():
     assert "<code>auditor</code>" in page
 
 
-def test_a_refusal_offers_sign_in_only_with_an_address():
-    assert "Sign in" not in render_to_string("refusal.html", {**REFUSAL, "sign_in_url": ""})
-    page = render_to_string("refusal.html", {**REFUSAL, "sign_in_url": '/auth/login?next="><script>'})
+def test_a_refusal_offers_another_try_only_with_an_address():
+    assert "Try again" not in render_to_string("refusal.html", {**REFUSAL, "again": ""})
+    page = render_to_string("refusal.html", {**REFUSAL, "again": '/auth/login?next="><script>'})
     assert 'href="/auth/login?next=&quot;&gt;&lt;script&gt;"' in page

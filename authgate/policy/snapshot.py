@@ -18,10 +18,11 @@ from authgate.authn.cache import IdentityCache
 from authgate.authn.trust import TrustSnapshot, load_trust
 from authgate.models import PolicyRevision, StateVersion
 from authgate.policy.compiler import check
-from authgate.policy.document import PolicyDocument, PolicyInvalid, parse_stored
+from authgate.policy.document import PolicyDocument, parse_stored
 from authgate.policy.pace import Pace, at_once, politely
 from authgate.policy.rules import GrantRules
 from authgate.policy.table import Found, RouteTable, build_table
+from authgate.trouble import Trouble, trouble_of
 
 logger = logging.getLogger(__name__)
 
@@ -93,8 +94,21 @@ def stop_watching() -> None:
 
 
 def fault() -> str | None:
-    """Why what is served may be out of date, in one line; None when all is well."""
-    return _watcher.problem() if _watcher is not None else None
+    """Why what is served may be out of date, in one line for operators; None when all is well."""
+    trouble = _trouble()
+    return trouble.full if trouble else None
+
+
+def not_ready() -> str | None:
+    """The same for anybody who asks: no names of hosts, users or files."""
+    trouble = _trouble()
+    if current() is None:
+        return f"no policy is loaded: {trouble.public}" if trouble else "no policy is loaded yet"
+    return trouble.public if trouble else None
+
+
+def _trouble() -> Trouble | None:
+    return _watcher.trouble() if _watcher is not None else None
 
 
 class _Watcher:
@@ -107,7 +121,7 @@ class _Watcher:
         self._loaded: dict[str, int] | None = None
         self._tried: dict[str, int] | None = None
         self._file: tuple[int, int] | None = None
-        self._problem: str | None = None
+        self._trouble: Trouble | None = None
         self._failures = 0
         self._retry_at = 0.0
         self._polled_at = time.monotonic()
@@ -123,11 +137,12 @@ class _Watcher:
         if self._thread.is_alive():
             self._thread.join(timeout=5)
 
-    def problem(self) -> str | None:
+    def trouble(self) -> Trouble | None:
         silence = time.monotonic() - self._polled_at
-        if silence > SILENCE_SECONDS:
-            return self._problem or f"the database has not answered for {silence:.0f} seconds"
-        return self._problem
+        if self._trouble is None and silence > SILENCE_SECONDS:
+            full = f"the database has not answered for {silence:.0f} seconds"
+            return Trouble(full, "the database does not answer")
+        return self._trouble
 
     def _run(self) -> None:
         while not self._stopping.is_set():
@@ -143,7 +158,7 @@ class _Watcher:
         # Whatever goes wrong, this thread must live to try again; the last good snapshot goes on.
         except Exception as error:
             connection.close()
-            self._failed(_one_line(error))
+            self._failed(trouble_of(error))
         finally:
             self._polled_at = time.monotonic()
 
@@ -173,17 +188,17 @@ class _Watcher:
         install(snapshot)
         logger.info("policy revision %d is live: %d routes", snapshot.revision, len(snapshot.table.entries))
 
-    def _failed(self, problem: str) -> None:
-        if problem != self._problem:
-            logger.error("policy: %s; %s", problem, _what_is_served())
-        self._problem = problem
+    def _failed(self, trouble: Trouble) -> None:
+        if trouble != self._trouble:
+            logger.error("policy: %s; %s", trouble.full, _what_is_served())
+        self._trouble = trouble
         self._retry_at = time.monotonic() + min(POLL_SECONDS * 2**self._failures, MAX_BACKOFF_SECONDS)
         self._failures = min(self._failures + 1, 10)
 
     def _recovered(self) -> None:
-        if self._problem is not None:
+        if self._trouble is not None:
             logger.info("policy: recovered")
-        self._problem, self._failures = None, 0
+        self._trouble, self._failures = None, 0
 
 
 def _read_versions() -> dict[str, int]:
@@ -210,11 +225,3 @@ def _database_file() -> tuple[int, int] | None:
 def _what_is_served() -> str:
     snapshot = current()
     return f"revision {snapshot.revision} stays in force" if snapshot else "nothing is allowed"
-
-
-def _one_line(error: Exception) -> str:
-    if isinstance(error, PolicyInvalid):
-        more = f" (and {len(error.errors) - 1} more)" if len(error.errors) > 1 else ""
-        return f"{error.errors[0]}{more}"
-    cause = " ".join(str(error).split())
-    return f"database: {cause}" if isinstance(error, DatabaseProblem) else f"{type(error).__name__}: {cause}"
