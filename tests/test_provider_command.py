@@ -35,7 +35,7 @@ def refused(*args: str) -> str:
 def test_every_preset_has_a_recipe():
     from authgate.oidc.presets import PRESETS
 
-    assert {shlex.split(line)[2] for _, line in RECIPES} == set(PRESETS)
+    assert {re.search("--preset ([a-z0-9]+)", line)[1] for _, line in RECIPES} == set(PRESETS)
 
 
 @pytest.mark.parametrize(("redirect_uri", "line"), RECIPES, ids=[shlex.split(line)[2] for _, line in RECIPES])
@@ -72,14 +72,16 @@ def test_no_output_holds_the_secret():
             ("idp", "--issuer", "https://169.254.169.254", *CLIENT),
             "--issuer: is link-local (cloud metadata), where no provider is",
         ),
-        (
-            ("idp", "--issuer", "https://a.example/.well-known/openid-configuration", *CLIENT),
-            "--issuer: must be the issuer itself, without /.well-known/openid-configuration",
-        ),
+        (("idp", "--preset", "oauth2", *CLIENT), "--token-endpoint: is needed for OAuth 2.0, which has no discovery"),
     ],
 )
 def test_what_is_wrong_is_said_in_one_line_that_names_the_option(args, message):
     assert message in refused("add", *args).splitlines()
+
+
+def test_the_address_of_a_discovery_document_names_its_issuer():
+    run("add", "idp", "--issuer", "https://a.example/.well-known/openid-configuration", *CLIENT)
+    assert IdentityProvider.objects.get().issuer == "https://a.example"
 
 
 def test_a_certificate_file_must_hold_certificates(tmp_path):

@@ -65,7 +65,9 @@ class ProviderForm(ModelForm[IdentityProvider]):
         help_text="Such as example.com, separated by spaces. Empty: everybody the provider lets in.",
     )
     claim_mapping = MappingField(
-        required=False, help_text="Where email, name and groups are, when elsewhere: groups = realm_access.roles"
+        required=False,
+        help_text="Where email, name and groups are, when elsewhere: groups = realm_access.roles. For OAuth 2.0 also "
+        "sub: what names a person there and never changes.",
     )
 
     def save(self, commit: bool = True) -> Any:

@@ -6,7 +6,7 @@ from django.core.exceptions import ValidationError
 from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
 
-from authgate.oidc.provider_rules import find_problems
+from authgate.oidc.provider_rules import WELL_KNOWN, find_problems
 
 DAY = 24 * 3600
 
@@ -21,6 +21,7 @@ class IdentityProvider(models.Model):
     class Kind(models.TextChoices):
         OIDC = "oidc", "OpenID Connect"
         GITHUB = "github", "GitHub (OAuth 2.0)"
+        OAUTH2 = "oauth2", "OAuth 2.0 with a userinfo endpoint"
 
     class Logout(models.TextChoices):
         LOCAL = "local", "here only"
@@ -29,7 +30,9 @@ class IdentityProvider(models.Model):
     slug = models.SlugField(max_length=40, unique=True, help_text="Part of the redirect URI; cannot change later.")
     name = models.CharField("display name", max_length=80, help_text="On the sign-in button.")
     kind = models.CharField(max_length=10, choices=Kind.choices, default=Kind.OIDC)
-    issuer = models.URLField("issuer URL", max_length=400, blank=True)
+    issuer = models.URLField(
+        "issuer URL", max_length=400, blank=True, help_text="Or the address of its discovery document."
+    )
     authorization_endpoint = models.URLField(max_length=400, blank=True, help_text="Empty: from discovery.")
     token_endpoint = models.URLField(max_length=400, blank=True, help_text="Empty: from discovery.")
     userinfo_endpoint = models.URLField(max_length=400, blank=True, help_text="Empty: from discovery.")
@@ -61,7 +64,12 @@ class IdentityProvider(models.Model):
     class Meta:
         ordering = ["name", "slug"]
 
+    @property
+    def has_id_token(self) -> bool:
+        return self.kind == self.Kind.OIDC
+
     def clean(self) -> None:
+        self.issuer = self.issuer.removesuffix(WELL_KNOWN)
         errors: dict[str, list[str]] = {}
         for field, problem in find_problems(self):
             errors.setdefault(field, []).append(problem)

@@ -32,8 +32,8 @@ def person_claims(
     if not isinstance(subject, str) or not is_subject(subject):
         raise ProviderError("userinfo_failed", "the provider gave no usable subject")
     email = _email(provider, id_claims, userinfo)
-    name = _mapped(provider, "name", claims)
-    groups = _mapped(provider, "groups", claims)
+    name = mapped(provider, "name", claims)
+    groups = mapped(provider, "groups", claims)
     claims.pop("groups", None)  # where a mapping points elsewhere, what stands here is not meant
     claims |= {"email": email, "name": name if isinstance(name, str) and is_safe_text(name) else ""}
     if groups is not None:
@@ -55,7 +55,7 @@ def _find_email(
     provider: IdentityProvider, id_claims: Mapping[str, Any], userinfo: Mapping[str, Any]
 ) -> tuple[str, bool]:
     """The address, and whether the very source that names it vouches for it: not one's word for the other's address."""
-    named = [(_mapped(provider, "email", source), _vouches(provider, source)) for source in (id_claims, userinfo)]
+    named = [(mapped(provider, "email", source), _vouches(provider, source)) for source in (id_claims, userinfo)]
     usable = [(email, verified) for email, verified in named if isinstance(email, str) and _is_address(email)]
     if not usable:
         return "", False
@@ -65,7 +65,7 @@ def _find_email(
 
 def _vouches(provider: IdentityProvider, source: Mapping[str, Any]) -> bool:
     """`email_verified` speaks of `email` (Core 5.1), not of another claim that an address is taken from."""
-    return source.get("email_verified") is True and source.get("email") == _mapped(provider, "email", source)
+    return source.get("email_verified") is True and source.get("email") == mapped(provider, "email", source)
 
 
 def _is_address(email: str) -> bool:
@@ -84,7 +84,7 @@ def _domain_text(domain: object) -> str:
     return domain.strip().removeprefix("@").casefold() if isinstance(domain, str) and domain.strip() else "\x00none"
 
 
-def _mapped(provider: IdentityProvider, name: str, claims: Mapping[str, Any]) -> Any:
+def mapped(provider: IdentityProvider, name: str, claims: Mapping[str, Any]) -> Any:
     """Under the mapped name as it stands, as that may hold dots ("https://…"), or along a path ("a.b")."""
     where = provider.claim_mapping.get(name) or name
     if where in claims:

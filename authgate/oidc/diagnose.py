@@ -25,14 +25,13 @@ class Finding(NamedTuple):
 def diagnose(provider: IdentityProvider) -> list[Finding]:
     """Asks the provider anew, not the cache. Raises nothing that a provider can cause."""
     findings = [_try("client", lambda: _client(provider))]
-    is_github = provider.kind == IdentityProvider.Kind.GITHUB
     try:
-        metadata = load_metadata(provider) if is_github else fetch_metadata(provider)
+        metadata = fetch_metadata(provider) if provider.has_id_token else load_metadata(provider)
     except ProviderError as error:
         return [*findings, Finding(False, "discovery", error.detail)]
     findings.append(Finding(True, "discovery", _discovery(provider)))
     findings.append(Finding(True, "endpoints", _endpoints(metadata)))
-    if not is_github:
+    if provider.has_id_token:
         findings.append(Finding(True, "issuer", metadata.issuer) if metadata.issuer else _NO_ISSUER)
         findings.append(_try("keys", lambda: _keys(provider, metadata)))
     findings.append(_clock(provider, metadata))
@@ -51,13 +50,13 @@ def _try(what: str, check: Callable[[], str]) -> Finding:
 
 def _client(provider: IdentityProvider) -> str:
     kind = "confidential, with a secret" if client_secret_of(provider) else "public, with PKCE alone"
-    if provider.kind == IdentityProvider.Kind.OIDC and "openid" not in provider.scopes:
+    if provider.has_id_token and "openid" not in provider.scopes:
         raise ProviderError("provider_unavailable", "the scope openid is missing, so that no ID token will come")
     return kind
 
 
 def _discovery(provider: IdentityProvider) -> str:
-    if provider.kind == IdentityProvider.Kind.GITHUB:
+    if not provider.has_id_token:
         return "none; the endpoints are known"
     return discovery_url(provider) if needs_discovery(provider) else "not needed: all endpoints are given"
 

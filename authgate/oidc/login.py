@@ -122,7 +122,7 @@ def _check_issuer(issuer: str | None, metadata: Metadata) -> None:
 
 def _id_claims(client: ProviderClient, tokens: TokenSet, nonce: str) -> dict[str, Any]:
     provider = client.provider
-    if provider.kind == IdentityProvider.Kind.GITHUB:
+    if not provider.has_id_token:
         return {}
     if not tokens.id_token:
         raise ProviderError("invalid_id_token", "the token endpoint gave no ID token: is the scope openid asked for?")

@@ -59,7 +59,7 @@ def frontchannel(slug: str, unverified_issuer: str, unverified_sid: str) -> int:
 def provider_logout_url(session: Session, origin: str = "") -> str | None:
     """RP-Initiated Logout 1.0, for the row as it was before it ended. None: here only. Raises ProviderError."""
     provider = session.person.provider
-    if provider.logout != IdentityProvider.Logout.PROVIDER or provider.kind != IdentityProvider.Kind.OIDC:
+    if provider.logout != IdentityProvider.Logout.PROVIDER or not provider.has_id_token:
         return None
     endpoint = ProviderClient(provider).metadata().end_session_endpoint
     if not endpoint:

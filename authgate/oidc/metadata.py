@@ -22,7 +22,7 @@ _GITHUB = {
     "userinfo_endpoint": "https://api.github.com/user",
 }
 _ENDPOINTS = ("authorization_endpoint", "token_endpoint", "userinfo_endpoint", "jwks_uri", "end_session_endpoint")
-_REQUIRED = ("authorization_endpoint", "token_endpoint", "jwks_uri")
+_REQUIRED = ("authorization_endpoint", "token_endpoint")
 # Ours alone: an address that brings one of these along would ask for something else (RFC 6749 3.1: none twice).
 _OWN_PARAMETERS = {"client_id", "redirect_uri", "response_type", "response_mode", "scope", "state", "nonce"}
 _OWN_PARAMETERS |= {"code_challenge", "code_challenge_method"}
@@ -46,8 +46,8 @@ _discovered: Fetched[Metadata] = Fetched(TTL)
 
 def load_metadata(provider: IdentityProvider) -> Metadata:
     """Cached in this process. Raises ProviderError("provider_unavailable")."""
-    if provider.kind == IdentityProvider.Kind.GITHUB:
-        return read_metadata(provider, dict(_GITHUB))
+    if not provider.has_id_token:
+        return read_metadata(provider, _GITHUB if provider.kind == IdentityProvider.Kind.GITHUB else {})
     return _discovered.get(identity_of(provider), lambda: fetch_metadata(provider))
 
 
@@ -62,7 +62,7 @@ def identity_of(provider: IdentityProvider) -> tuple[str, ...]:
 
 
 def needs_discovery(provider: IdentityProvider) -> bool:
-    return not all(getattr(provider, name) for name in _REQUIRED)
+    return provider.has_id_token and not all(getattr(provider, name) for name in _required(provider))
 
 
 def discovery_url(provider: IdentityProvider) -> str:
@@ -71,9 +71,8 @@ def discovery_url(provider: IdentityProvider) -> str:
 
 def read_metadata(provider: IdentityProvider, document: Mapping[str, Any]) -> Metadata:
     endpoints = {name: getattr(provider, name) or _endpoint(document, name) for name in _ENDPOINTS}
-    is_github = provider.kind == IdentityProvider.Kind.GITHUB
-    for name in _REQUIRED:
-        if not endpoints[name] and not (is_github and name == "jwks_uri"):
+    for name in _required(provider):
+        if not endpoints[name]:
             raise ProviderError("provider_unavailable", f"the discovery document names no {name}")
     for name, url in endpoints.items():
         if url:
@@ -82,7 +81,7 @@ def read_metadata(provider: IdentityProvider, document: Mapping[str, Any]) -> Me
             _check_discovered(url, name, provider)
     _check_parameters(endpoints["authorization_endpoint"])
     return Metadata(
-        issuer=provider.issuer or (GITHUB_ISSUER if is_github else ""),
+        issuer=provider.issuer or (GITHUB_ISSUER if provider.kind == IdentityProvider.Kind.GITHUB else ""),
         algorithms=_names(document, "id_token_signing_alg_values_supported", {"RS256", "ES256"}),
         token_auth_methods=_names(document, "token_endpoint_auth_methods_supported", {"client_secret_basic"}),
         sends_issuer=document.get("authorization_response_iss_parameter_supported") is True,
@@ -90,14 +89,19 @@ def read_metadata(provider: IdentityProvider, document: Mapping[str, Any]) -> Me
     )
 
 
+def _required(provider: IdentityProvider) -> tuple[str, ...]:
+    return (*_REQUIRED, "jwks_uri" if provider.has_id_token else "userinfo_endpoint")
+
+
 def _discover(provider: IdentityProvider) -> dict[str, Any]:
     if not provider.issuer:
         raise ProviderError("provider_unavailable", "the provider has neither an issuer nor all of its endpoints")
     document = get_object(discovery_url(provider), "discovery document", ca_certificates=provider.ca_certificates)
     # To the letter: one more slash is another issuer, and its tokens would be refused anyway (Discovery 4.3).
-    if document.get("issuer") != provider.issuer:
+    if (issuer := document.get("issuer")) != provider.issuer:
+        named = f", {issuer!r}" if isinstance(issuer, str) and url_problem(issuer) is None else ""
         raise ProviderError(
-            "provider_unavailable", f"the discovery document is of another issuer than {provider.issuer!r}"
+            "provider_unavailable", f"the discovery document is of another issuer than {provider.issuer!r}{named}"
         )
     return document
 

@@ -70,5 +70,14 @@ PRESETS: Mapping[str, Preset] = MappingProxyType(
             scopes=("read:user", "user:email", "read:org"),
             hint="Groups are “org” and “org/team”, of the organisations that let this application see them.",
         ),
+        "oauth2": Preset(
+            "OAuth 2.0",
+            kind="oauth2",
+            scopes=(),
+            claim_mapping=MappingProxyType({"sub": "id"}),
+            # What plain OAuth 2.0 says of an address has no agreed meaning.
+            require_verified_email=False,
+            hint="For a service without OpenID Connect: enter its endpoints, and map “sub” to what never changes.",
+        ),
     }
 )

@@ -16,6 +16,7 @@ from urllib3.exceptions import HTTPError
 
 from authgate.models import IdentityProvider
 from authgate.oidc import github
+from authgate.oidc.claims import mapped
 from authgate.oidc.errors import ProviderError
 from authgate.oidc.fetch import BoundedSession, get, read_object, unreachable
 from authgate.oidc.jwks import ProviderKey, load_keys
@@ -51,8 +52,8 @@ class ProviderClient:
 
     def authorization_url(self, *, state: str, nonce: str, verifier: str, redirect_uri: str) -> str:
         metadata = self.metadata()
-        # GitHub knows no nonce; there is no ID token that could carry it.
-        extra = {"nonce": nonce} if self.provider.kind == IdentityProvider.Kind.OIDC else {}
+        # Without an ID token there is nothing that could carry it.
+        extra = {"nonce": nonce} if self.provider.has_id_token else {}
         extra["scope"] = " ".join(self.provider.scopes)
         with self._session(metadata, code_challenge_method="S256", redirect_uri=redirect_uri) as session:
             url, _ = session.create_authorization_url(
@@ -76,15 +77,17 @@ class ProviderClient:
         if self.provider.kind == IdentityProvider.Kind.GITHUB:
             claims = github.userinfo(self.provider, metadata.userinfo_endpoint, access_token)
         elif metadata.userinfo_endpoint:
-            claims = self._openid_userinfo(metadata.userinfo_endpoint, access_token)
+            claims = self._ask_userinfo(metadata.userinfo_endpoint, access_token)
         else:
             return {}
+        if self.provider.kind == IdentityProvider.Kind.OAUTH2:
+            claims["sub"] = _subject(mapped(self.provider, "sub", claims))
         # Core 5.3.2: an answer about somebody else must not be used.
         if subject is not None and claims.get("sub") != subject:
             raise ProviderError("userinfo_failed", "the userinfo endpoint tells of another subject than the ID token")
         return claims
 
-    def _openid_userinfo(self, endpoint: str, access_token: str) -> dict[str, Any]:
+    def _ask_userinfo(self, endpoint: str, access_token: str) -> dict[str, Any]:
         headers = {"Authorization": f"Bearer {access_token}"}
         try:
             answer = get(endpoint, "userinfo endpoint", ca_certificates=self.provider.ca_certificates, headers=headers)
@@ -140,6 +143,11 @@ def client_secret_of(provider: IdentityProvider) -> str:
             "provider_unavailable",
             "the client secret cannot be opened: AUTHGATE_SECRET_KEY is not the one it was stored with; enter it again",
         ) from None
+
+
+def _subject(value: Any) -> Any:
+    """Plain OAuth 2.0 has no rule for what names a person: many number them."""
+    return str(value) if type(value) is int and value > 0 else value
 
 
 def _auth_method(metadata: Metadata, secret: str) -> str:

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 ENDPOINTS = ("authorization_endpoint", "token_endpoint", "userinfo_endpoint", "jwks_uri", "end_session_endpoint")
 MAPPED = ("email", "name", "groups")
+# Without discovery, what must be given.
+_OAUTH2_ENDPOINTS = ("authorization_endpoint", "token_endpoint", "userinfo_endpoint")
 WELL_KNOWN = "/.well-known/openid-configuration"
 _URL = re.compile(r"https?://[!-~]+")
 _SCOPE = re.compile(r"[!#-\[\]-~]+")  # RFC 6749 3.3
@@ -31,7 +33,7 @@ def find_problems(provider: IdentityProvider) -> Problems:
     if not _TEXT.fullmatch(provider.client_id):
         yield "client_id", "must have 1 to 400 characters and no control characters"
     yield from _check_scopes(provider)
-    yield from _check_mapping(provider.claim_mapping)
+    yield from _check_mapping(provider)
     yield from _check_domains(provider.allowed_domains)
     if provider.ca_certificates and (problem := _pem_problem(provider.ca_certificates)):
         yield "ca_certificates", problem
@@ -40,15 +42,16 @@ def find_problems(provider: IdentityProvider) -> Problems:
 
 
 def _check_urls(provider: IdentityProvider) -> Problems:
-    if provider.kind == provider.Kind.OIDC and not provider.issuer:
+    if provider.has_id_token and not provider.issuer:
         yield "issuer", "is needed for OpenID Connect"
+    for name in _OAUTH2_ENDPOINTS if provider.kind == provider.Kind.OAUTH2 else ():
+        if not getattr(provider, name):
+            yield name, "is needed for OAuth 2.0, which has no discovery"
     for name in ("issuer", *ENDPOINTS):
         url = getattr(provider, name)
         if url and (problem := url_problem(url)):
             yield name, problem
-    if provider.issuer.rstrip("/").endswith(WELL_KNOWN):
-        yield "issuer", f"must be the issuer itself, without {WELL_KNOWN}"
-    elif "?" in provider.issuer:
+    if "?" in provider.issuer:
         yield "issuer", "must have no query"
 
 
@@ -93,17 +96,20 @@ def _check_scopes(provider: IdentityProvider) -> Problems:
             yield "scopes", f"{scope!r} is not a scope"
     if len(set(scopes)) != len(scopes):
         yield "scopes", "one is named twice"
-    if provider.kind == provider.Kind.OIDC and "openid" not in scopes:
+    if provider.has_id_token and "openid" not in scopes:
         yield "scopes", "must contain openid: without it no ID token comes"
 
 
-def _check_mapping(mapping: object) -> Problems:
+def _check_mapping(provider: IdentityProvider) -> Problems:
+    mapping: object = provider.claim_mapping
     if not isinstance(mapping, dict):
         yield "claim_mapping", "must be a map"
         return
+    # OpenID Connect's subject is the one that the ID token is about, whatever else it says.
+    names = ("sub", *MAPPED) if provider.kind == provider.Kind.OAUTH2 else MAPPED
     for name, claim in mapping.items():
-        if name not in MAPPED:
-            yield "claim_mapping", f"{name!r} is not one of {', '.join(MAPPED)}"
+        if name not in names:
+            yield "claim_mapping", f"{name!r} is not one of {', '.join(names)}"
         elif not isinstance(claim, str) or not _TEXT.fullmatch(claim) or not claim.strip():
             yield "claim_mapping", f"{name} must be the name of a claim"
 

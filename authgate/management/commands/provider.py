@@ -14,9 +14,10 @@ from authgate.oidc.presets import PRESETS
 from authgate.oidc.provider import seal_client_secret
 from authgate.oidc.registration import redirect_uri, remove
 
+_ENDPOINTS = ("authorization_endpoint", "token_endpoint", "userinfo_endpoint")
 _OPTIONS = {
     "slug": "SLUG", "name": "--name", "issuer": "--issuer", "client_id": "--client-id", "scopes": "--scope",
-    "ca_certificates": "--ca-file",
+    "ca_certificates": "--ca-file", **{name: f"--{name.replace('_', '-')}" for name in _ENDPOINTS},
 }  # fmt: skip
 _MAX_FILE = 1024 * 1024
 
@@ -36,6 +37,9 @@ class Command(BaseCommand):
         add.add_argument("--name", metavar="N", help="on the sign-in button")
         add.add_argument("--scope", action="append", metavar="S", help="may be repeated; replaces the default scopes")
         add.add_argument("--preset", choices=sorted(PRESETS), metavar="P", help=", ".join(sorted(PRESETS)))
+        for endpoint in ("authorization", "token", "userinfo"):
+            option = f"--{endpoint}-endpoint"
+            add.add_argument(option, metavar="URL", help="for OAuth 2.0, and where discovery is wrong")
         add.add_argument("--ca-file", metavar="F", help="PEM certificates of the provider's own CA")
         actions.add_parser("list", help="all providers")
         for action, help_ in (("test", "ask the provider, and say what is wrong"), ("remove", "and end its sessions")):
@@ -80,6 +84,7 @@ class Command(BaseCommand):
 def _build(slug: str, **options: Any) -> IdentityProvider:
     preset = PRESETS[options["preset"]].fields() if options["preset"] else {}
     given = {"issuer": options["issuer"], "name": options["name"], "scopes": options["scope"]}
+    given |= {name: options[name] for name in _ENDPOINTS}
     values = preset | {name: value for name, value in given.items() if value is not None}
     provider = IdentityProvider(slug=slug, client_id=options["client_id"], **values)
     if options["ca_file"]:
