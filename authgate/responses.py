@@ -178,7 +178,6 @@ def _page_body(refusal: Refusal, decision: Decision, request_id: str) -> bytes:
         "missing_roles": decision.missing_roles if identity is not None else (),
         "who": _known_as(identity) if identity is not None else "",
         "sign_out_url": _LOGOUT if identity is not None and identity.credential == "session" else "",
-        "sign_in_url": "",
     }
     return render_to_string("refusal.html", context).encode()
 

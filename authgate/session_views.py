@@ -57,7 +57,9 @@ async def logout(request: HttpRequest) -> HttpResponse:
 
 @require_GET
 async def signed_out(request: HttpRequest) -> HttpResponse:
-    return render(request, "signed_out.html", {"again": login_url(next_of(request)), "identity": identity_of(request)})
+    next_path = next_of(request)
+    context = {"again": login_url(next_path), "next": next_path, "identity": identity_of(request)}
+    return render(request, "signed_out.html", context)
 
 
 @csrf_exempt

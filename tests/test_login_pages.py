@@ -170,6 +170,7 @@ def test_who_begins_sign_ins_without_end_is_told_to_wait(visitor):
     assert refused
     assert int(refused[0].headers["Retry-After"]) >= 1
     assert all("Location" not in page.headers for page in refused)
+    assert re.findall(r'class="button" href="([^"]+)">([^<]+)', refused[0].text) == [("/auth/login", "Try again")]
     assert Visitor(visitor.url).send(f"{visitor.url}/auth/login").status == 302
 
 

@@ -108,28 +108,60 @@ def test_cookies_cleared_on_the_way_end_on_a_page_with_one_button(page, gateway)
     page.wait_for_url(f"{gateway.url}/dashboard")
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [340, 1200])
-def test_every_page_is_accessible_and_fits_its_window(browser, gateway, width, scheme):
+@pytest.fixture(params=[(340, "light"), (340, "dark"), (1200, "light"), (1200, "dark")], ids=str)
+def window(browser, request):
+    width, scheme = request.param
     context = browser.new_context(
         viewport={"width": width, "height": 800}, color_scheme=scheme, bypass_csp=True, reduced_motion="reduce"
     )
+    yield context
+    context.close()
+
+
+def test_every_page_is_accessible_and_fits_its_window(window, gateway):
     made = make_session(gateway, "carol", slug="main", user_agent="Mozilla/5.0 (X11; Linux x86_64) Firefox/150.0")
     make_session(gateway, "carol", slug="main", user_agent="x" * 300)
-    page = context.new_page()
+    page = window.new_page()
     check(
         page, gateway, "/auth/signed-out", "/auth/callback/main", "/auth/logout", "/auth/login?provider=none", "/none"
     )
-    context.add_cookies([{"name": "auth_token", "value": made.cookie, "url": gateway.url}])
+    window.add_cookies([{"name": "auth_token", "value": made.cookie, "url": gateway.url}])
     check(page, gateway, "/dashboard", "/api/admin", "/auth/logout", "/auth/callback/main?code=1", "/auth/signed-out")
-    context.close()
+
+
+@pytest.fixture(scope="module")
+def many_providers(gateway_template, tmp_path_factory):
+    with Gateway(tmp_path_factory.mktemp("many") / "data", template=gateway_template) as gateway:
+        for slug, name in (("one", "First & Best"), ("two", "x" * 80), ("three", "Zażółć gęślą jaźń")):
+            add_provider(gateway, slug, "http://127.0.0.1:9", name=name)
+        yield gateway.start()
+
+
+def test_the_page_to_sign_in_on_is_accessible_and_fits_its_window(window, many_providers):
+    page = window.new_page()
+    check(page, many_providers, "/auth/login", "/auth/login?provider=one")
+
+
+def test_the_page_on_the_way_out_is_accessible_and_fits_its_window(window, gateway, openid):
+    made = make_session(gateway, "carol", slug="main")
+    window.add_cookies([{"name": "auth_token", "value": made.cookie, "url": gateway.url}])
+    page = window.new_page()
+    page.route(f"{openid.issuer}/**", lambda route: route.abort("aborted"))  # so that it stays to be looked at
+    page.goto(f"{gateway.url}/auth/logout")
+    page.get_by_role("button", name="Sign out").click()
+    expect(page.get_by_role("link", name="Continue")).to_have_attribute("href", re.compile(f"^{openid.issuer}/session/end"))
+    look_at(page)
 
 
 def check(page, gateway, *paths):
     for path in paths:
         page.goto(gateway.url + path)
-        assert page.locator("h1").count() == 1, path
-        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), path
-        page.evaluate(AXE.read_text())
-        violations = page.evaluate("axe.run().then(found => found.violations.map(v => [v.id, v.nodes[0].html]))")
-        assert violations == [], path
+        look_at(page)
+
+
+def look_at(page):
+    assert page.locator("h1").count() == 1, page.url
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), page.url
+    page.evaluate(AXE.read_text())
+    violations = page.evaluate("axe.run().then(found => found.violations.map(v => [v.id, v.nodes[0].html]))")
+    assert violations == [], page.url
