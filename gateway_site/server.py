@@ -91,10 +91,15 @@ class GatewayServer(Server):
             drain.cancel()
 
     async def _wait_tasks_to_complete(self) -> None:
-        if self.config.ssl is not None:
-            # A client in the middle of its TLS handshake is not among the connections yet.
-            await asyncio.sleep(self._options.limits.drain_idle_seconds)
-        await super()._wait_tasks_to_complete()
+        try:
+            if self.config.ssl is not None:
+                # A client in the middle of its TLS handshake is not among the connections yet.
+                await asyncio.sleep(self._options.limits.drain_idle_seconds)
+            await super()._wait_tasks_to_complete()
+        finally:
+            # uvicorn cancels the tasks that are left; a request on the shortcut has none.
+            for connection in tuple(self.server_state.connections):
+                connection.give_up()
 
     async def _watch_drain(self) -> None:
         """Time-outs hold while draining too, and the master must not take a draining worker for a dead one."""

@@ -124,6 +124,13 @@ class Http1Protocol(asyncio.Protocol):
         if self._consume == self._read_head and self._reader.empty:
             self._deadline = self._loop.time() + self._limits.drain_idle_seconds
 
+    def give_up(self) -> None:
+        """The time for draining is over; the process ends."""
+        if self._cycle is not None and not self._cycle.complete:
+            self.fail(self._cycle)
+        elif self.transport.get_write_buffer_size():
+            self._reset()
+
     def expire(self, now: float) -> None:
         """Called a few times a second for every connection: far cheaper than a timer for every request."""
         if now >= self._write_deadline:
@@ -329,13 +336,17 @@ class Http1Protocol(asyncio.Protocol):
     def _cut(self, cycle: Cycle) -> None:
         visible = cycle.visibly_unfinished
         cycle.leave()
-        if not visible:
-            # A body that ends with the connection looks whole after FIN; only RST says that it is not.
-            raw = self.transport.get_extra_info("socket")
+        if visible:
+            self._close()
+        else:
+            self._reset()
+
+    def _reset(self) -> None:
+        """A body that ends with the connection looks whole after FIN; only RST says that it is not."""
+        raw = self.transport.get_extra_info("socket")
+        if raw is not None:  # None: TLS has lost the connection already
             raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
-            self.transport.abort()
-            return
-        self._close()
+        self.transport.abort()
 
     def _close(self) -> None:
         self._consume = self._discard
