@@ -33,8 +33,8 @@ P = ParamSpec("P")
 View = Callable[Concatenate[HttpRequest, P], Coroutine[Any, Any, HttpResponse]]
 
 AUTH = settings.AUTHGATE_AUTH_PREFIX
-# Five per second, ten at once, in the fixed windows that django-ratelimit counts by.
-LOGIN_RATE = "10/2s"
+# So many per second and twice as many at once, in the fixed windows that django-ratelimit counts by.
+LOGIN_RATE = f"{2 * settings.AUTHGATE_SIGN_IN_RATE}/2s"
 _PREFIX = "__Host-" if settings.SECURE else ""
 # Says that a sign-in has just succeeded here: whoever is asked to sign in again at once would go round in circles.
 ARRIVED_COOKIE, _ARRIVED_SECONDS = f"{_PREFIX}authgate_arrived", 20

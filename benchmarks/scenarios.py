@@ -8,10 +8,12 @@ from collections.abc import Callable
 from benchmarks import transfer, wrk
 from benchmarks.bench import Bench, Invalid, Peer, Results, Series, token_of
 from benchmarks.gateway import Gateway
+from benchmarks.hanging import HangingLogins
 from benchmarks.nginx import DOWNLOAD_BYTES
 from benchmarks.processes import CpuWatch, MemoryWatch
 
 MIB = 1 << 20
+HANGING_LOGINS = 50
 PROXIES = ["nginx", "envoy", "apache", "gateway"]
 VERIFIERS = ["envoy", "apache", "gateway"]
 
@@ -121,6 +123,29 @@ def routes(bench: Bench) -> Results:
     return results
 
 
+def sign_ins(bench: Bench) -> Results:
+    """The small GET while 50 people's sign-ins hang at their provider, and while nobody signs in."""
+    gateway = bench.peers.get("gateway")
+    if not isinstance(gateway, Gateway):
+        return {}
+    results: Results = defaultdict(Series)
+    for number in range(bench.options.rounds):
+        _measure_signed_in(bench, results, gateway, "gateway")
+        with HangingLogins(gateway, HANGING_LOGINS) as logins:
+            _measure_signed_in(bench, results, gateway, "hanging")
+            if logins.hanging() < HANGING_LOGINS:
+                raise Invalid(f"round {number}: only {logins.hanging()} of {HANGING_LOGINS} sign-ins still hang")
+    return results
+
+
+def _measure_signed_in(bench: Bench, results: Results, gateway: Gateway, name: str) -> None:
+    watch = CpuWatch(gateway.pids())
+    load = all_good(wrk.run(f"{gateway.url}/small", bench.options.seconds, token=token_of(gateway)))
+    cpu = watch.microseconds_each(load.responses)
+    results[name].add(rate=load.rate, cpu_us=cpu, p50_ms=load.p50_ms, p99_ms=load.p99_ms)
+    bench.say(f"sign_ins: {name} {load.rate:,.0f}/s, p99 {load.p99_ms:.2f} ms")
+
+
 def paced(bench: Bench) -> Results:
     """Latency at half of the gateway's peak, everybody at that same rate."""
     gateway = bench.peers.get("gateway")
@@ -172,4 +197,5 @@ SCENARIOS: dict[str, Callable[[Bench], Results]] = {
     "upload_1g": upload_1g,
     "routes": routes,
     "paced": paced,
+    "sign_ins": sign_ins,
 }

@@ -54,5 +54,6 @@ TARGETS = [
     Target("1 GiB upload / nginx", "upload_1g", "mb_per_s", 0.8, "nginx"),
     Target("1 GiB upload, extra MiB", "upload_1g", "extra_mib", 16, at_most=True),
     Target("10,000 routes / 10", "routes", "rate", 0.95, "gateway_10", subject="gateway_10000"),
+    Target("while 50 sign-ins hang / none", "sign_ins", "rate", 0.9, "gateway", subject="hanging"),
     Target("p99 at half of own peak / Envoy", "paced", "p99_ms", 1.2, "envoy", at_most=True),
 ]

@@ -70,6 +70,15 @@ def seconds(name: str, default: int, environ: Mapping[str, str] = os.environ) ->
     return int(value)
 
 
+def per_second(name: str, default: str, environ: Mapping[str, str] = os.environ) -> int:
+    """`5/s`: 1 to 10000."""
+    value = text(name, default, environ)
+    match = re.fullmatch(r"([0-9]{1,5})/s", value)
+    if match is None or not 1 <= int(match[1]) <= 10_000:
+        raise EnvError(name, f"must look like 5/s, from 1/s to 10000/s, not {value!r}")
+    return int(match[1])
+
+
 def words(name: str, environ: Mapping[str, str] = os.environ) -> tuple[str, ...]:
     """Comma- or space-separated words."""
     return tuple(word for word in re.split(r"[,\s]+", text(name, "", environ)) if word)

@@ -20,6 +20,7 @@ AUTHGATE_REDIS_URL = env.redis_url("AUTHGATE_REDIS_URL")
 AUTHGATE_ACCESS_LOG = env.choice("AUTHGATE_ACCESS_LOG", "json", ("json", "off"))
 AUTHGATE_LOG_LEVEL = env.choice("AUTHGATE_LOG_LEVEL", "info", ("debug", "info", "warning", "error"))
 AUTHGATE_DRAIN_SECONDS = env.seconds("AUTHGATE_DRAIN_SECONDS", 30)
+AUTHGATE_SIGN_IN_RATE = env.per_second("AUTHGATE_SIGN_IN_RATE", "5/s")
 SECRET_KEY = env.secret_key("AUTHGATE_SECRET_KEY", AUTHGATE_DATA_DIR)
 DATABASES = {"default": database.from_url("AUTHGATE_DATABASE_URL", AUTHGATE_DATA_DIR / "authgate.sqlite3")}
 env.refuse_unknown("AUTHGATE_")

@@ -61,6 +61,15 @@ def test_an_unknown_choice_is_refused_with_the_known_ones():
     assert message == "authgate: A: must be one of json, off, not 'JSON'"
 
 
+def test_a_rate_is_a_number_per_second():
+    assert (env.per_second("A", "5/s", {}), env.per_second("A", "5/s", {"A": "200/s"})) == (5, 200)
+
+
+@pytest.mark.parametrize("value", ["5", "0/s", "10001/s", "5/m", "-1/s", "1.5/s", "5/s ", "²/s"])
+def test_a_rate_that_is_none_is_refused(value):
+    assert refusal(env.per_second, "A", "5/s", {"A": value}).startswith("authgate: A: must look like 5/s")
+
+
 def test_words_are_split_at_commas_and_spaces():
     assert env.words("A", {"A": " a.example, b.example  c.example,"}) == ("a.example", "b.example", "c.example")
 

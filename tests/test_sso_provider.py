@@ -215,10 +215,11 @@ def test_signing_out_at_the_provider_ends_the_session_here(visit, key_type):
 
 
 # --- many at once -------------------------------------------------------------------------------------------------
-def test_two_hundred_sign_ins_of_one_browser_all_arrive_where_they_led(visit):
+def test_two_hundred_sign_ins_of_one_browser_all_arrive_where_they_led(start_gateway, start_openid_provider):
     """All begun, each with a page of its own at the provider, before the first is completed."""
-    someone, jar = visit(), CookieJar()
-    tabs = [Agent(jar=jar, source=next(SOURCES)) for _ in range(200)]
+    gateway, jar = start_gateway(workers=2, env={"AUTHGATE_SIGN_IN_RATE": "1000/s"}), CookieJar()
+    someone = Visit(gateway, start_openid_provider(gateway, slug="main"), "main")
+    tabs = [Agent(jar=jar, source=someone.agent.source) for _ in range(200)]
     urls = [f"{PAGE}?number={number}" for number in range(200)]
     with ThreadPoolExecutor(16) as at_once:
         asked = list(at_once.map(lambda tab, url: tab.open(someone.login_url(url)), tabs, urls))
