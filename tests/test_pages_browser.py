@@ -149,7 +149,9 @@ def test_the_page_on_the_way_out_is_accessible_and_fits_its_window(window, gatew
     page.route(f"{openid.issuer}/**", lambda route: route.abort("aborted"))  # so that it stays to be looked at
     page.goto(f"{gateway.url}/auth/logout")
     page.get_by_role("button", name="Sign out").click()
-    expect(page.get_by_role("link", name="Continue")).to_have_attribute("href", re.compile(f"^{openid.issuer}/session/end"))
+    expect(page.get_by_role("link", name="Continue")).to_have_attribute(
+        "href", re.compile(f"^{openid.issuer}/session/end")
+    )
     look_at(page)
 
 
