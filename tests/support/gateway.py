@@ -24,6 +24,7 @@ MANAGE = str(ROOT / "manage.py")
 START_TIMEOUT = 30.0
 # A test run that is killed tears nothing down: the kernel ends its gateways (util-linux).
 DIE_WITH_US = ("setpriv", "--pdeathsig", "TERM", "--") if shutil.which("setpriv") else ()
+_random = random.SystemRandom()  # tests seed the other one, all with the same number
 # Polling interval of the watcher, and time to load a small policy.
 SETTLE = 1.0
 # What each worker logs when it has swapped its table.
@@ -61,9 +62,13 @@ def make_template(directory: Path) -> Path:
 
 
 def free_port() -> int:
-    """Below the ephemeral range, so that no outgoing connection takes it before the gateway does."""
+    """Below the ephemeral range, so that no outgoing connection takes it before the gateway does.
+
+    Tests that run beside each other have each their own part of it.
+    """
+    first = 20_000 + 2_000 * int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
     while True:
-        port = random.randint(20000, 31999)
+        port = first + _random.randrange(2_000)
         with socket.socket() as probe:
             try:
                 probe.bind(("127.0.0.1", port))
