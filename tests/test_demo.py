@@ -15,6 +15,7 @@ import pytest
 from django.core.management.base import CommandError
 
 from gateway_site.demo import openid
+from gateway_site.demo.banner import banner
 from gateway_site.demo.processes import claim_port
 from tests.support import raw
 from tests.support.agent import Agent
@@ -24,9 +25,9 @@ BANNER_END = "Behind each route:"
 
 
 class Demo:
-    def __init__(self, data_dir: Path, port: int | None = None) -> None:
+    def __init__(self, data_dir: Path, port: int | None = None, **values: str) -> None:
         self.port = port or free_port()
-        self.data_dir, self.env = data_dir, environment(data_dir)
+        self.data_dir, self.env = data_dir, environment(data_dir, **values)
         self.output = data_dir.with_name(f"{data_dir.name}.{self.port}.out")
         with self.output.open("wb") as output:
             self.process = subprocess.Popen(
@@ -93,8 +94,9 @@ def demo(tmp_path_factory):
     demo.stop()
 
 
-def run(line: str) -> str:
-    return subprocess.run(["bash", "-c", line], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+def run(line: str, **values: str) -> str:
+    env = {**os.environ, **values}
+    return subprocess.run(["bash", "-c", line], cwd=ROOT, env=env, capture_output=True, text=True, check=True).stdout
 
 
 # --- what the printed lines do ------------------------------------------------------------------------------
@@ -121,6 +123,39 @@ def test_every_printed_url_answers(demo, path):
 def test_the_printed_password_signs_in_to_the_admin(demo):
     code = f"from django.contrib.auth import authenticate as a; print(a(username='admin', password={demo.password!r}))"
     assert manage(demo.env, "shell", "--no-imports", "-c", code).stdout == "admin\n"
+
+
+# --- what was set for it ------------------------------------------------------------------------------------
+def test_the_public_url_may_be_named_by_a_file(data_dir):
+    port, file = free_port(), data_dir.with_name("url")
+    file.write_text(f"http://127.0.0.1:{port}")
+    demo = start(data_dir, port=port, AUTHGATE_PUBLIC_URL_FILE=str(file))
+    assert f"Gateway      http://127.0.0.1:{port}/\n" in demo.text
+    assert json.loads(run(demo.curl_lines()[2]))["identity"]["id"] == "alice"
+    assert demo.stop() == 0
+
+
+def test_a_secret_is_named_and_not_printed(tmp_path):
+    key = {"AUTHGATE_SECRET_KEY": "s3cret" * 6}
+    demo = start(tmp_path / "data", **key)
+    assert "s3cret" not in demo.text
+    assert f"from {ROOT}, with AUTHGATE_SECRET_KEY set as here:\n" in demo.text
+    assert json.loads(run(demo.curl_lines()[2], **key))["identity"]["id"] == "alice"
+    assert demo.stop() == 0
+
+
+def test_no_password_in_a_url_is_printed(monkeypatch, tmp_path):
+    monkeypatch.setenv("AUTHGATE_DATABASE_URL", "postgresql://gate:s3cret@db.example.com/gate")
+    monkeypatch.setenv("AUTHGATE_REDIS_URL", "redis://:s3cret@redis.example.com/0")
+    url = "http://localhost:8000"
+    text = banner(url=url, auth_prefix="/auth", data_dir=tmp_path, root=ROOT, password=None, sign_in="")
+    assert "s3cret" not in text
+    assert ", with AUTHGATE_DATABASE_URL set as here:" in text
+
+
+def test_a_new_password_is_set_in_the_database_of_this_demo(tmp_path):
+    text = banner(url="http://a", auth_prefix="/auth", data_dir=tmp_path, root=ROOT, password=None, sign_in="")
+    assert re.search(rf"to set a new one: AUTHGATE_DATA_DIR={tmp_path} .+ manage.py changepassword admin", text)
 
 
 # --- signing in -------------------------------------------------------------------------------------------

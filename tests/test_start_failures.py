@@ -91,6 +91,19 @@ def test_keys_sealed_with_another_secret_stop_the_demo_with_one_line(data_dir: P
     assert content(data_dir) == before
 
 
+def test_a_demo_whose_gateway_cannot_start_has_not_yet_made_the_account_whose_password_it_would_show(
+    data_dir: Path,
+) -> None:
+    result = run(data_dir, "demo", "--port", str(free_port()), file_bytes=512 * 1024)
+    assert (result.returncode, result.stdout) == (1, "")
+    assert result.stderr == (
+        f"authgate: rate limits: cannot use '{data_dir}/ratelimit.bin': File too large\n"
+        "CommandError: the gateway ended with status 1\n"
+    )
+    with closing(sqlite3.connect(data_dir / "authgate.sqlite3")) as database:
+        assert database.execute("SELECT count(*) FROM auth_user").fetchone() == (0,)
+
+
 def test_before_migrate_a_command_of_django_s_own_is_one_line_too(tmp_path: Path) -> None:
     line = problem(run(tmp_path / "data", "clearsessions"))
     assert line == "database: no such table: django_session; run manage.py migrate first"

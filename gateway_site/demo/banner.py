@@ -1,10 +1,12 @@
 from __future__ import annotations
 
-import os
 import shlex
 import sys
 from pathlib import Path
 
+from gateway_site import env
+
+DEFAULT_URL = "http://localhost:8000"
 BANNER = """
 authgate is running. Ctrl-C stops it; what you change is kept in {data_dir}
 
@@ -19,7 +21,7 @@ authgate is running. Ctrl-C stops it; what you change is kept in {data_dir}
   Admin account: admin
   Password:      {password}
 
-Three things to try in another terminal, from {directory}:
+Three things to try in another terminal, from {directory}{secrets}:
 
   # 1. Anyone may call this: the demo service shows what reached it.
   curl {url}/api/public/hello
@@ -32,19 +34,24 @@ Three things to try in another terminal, from {directory}:
 
 Behind each route: /stream (events), /echo (returns the body), /slow?seconds=2.
 """
+# Without these another shell would use another database, or could not open its keys. They may hold secrets, so they
+# are named and never printed.
+SECRETS = ("AUTHGATE_DATABASE_URL", "AUTHGATE_SECRET_KEY")
 KEPT = "printed at the first start; to set a new one: {manage} changepassword admin"
 
 
 def banner(*, url: str, auth_prefix: str, data_dir: Path, root: Path, password: str | None, sign_in: str) -> str:
-    manage = manage_command(root)
+    manage = f"{manage_environment(url, data_dir, root)}{manage_command(root)}"
+    secrets = " and ".join(name for name in SECRETS if env.text(name, ""))
     text = BANNER.replace("/auth/me", f"{auth_prefix}/me")
     return text.format(
         url=url,
         data_dir=data_dir,
         directory=root,
+        secrets=f", with {secrets} set as here" if secrets else "",
         sign_in=sign_in,
         password=password or KEPT.format(manage=manage),
-        mint=f"{manage_environment(url)}{manage} mint_token",
+        mint=f"{manage} mint_token",
     )
 
 
@@ -55,9 +62,7 @@ def manage_command(root: Path) -> str:
     return f"{shlex.quote(str(shown))} manage.py"
 
 
-def manage_environment(url: str) -> str:
+def manage_environment(url: str, data_dir: Path, root: Path) -> str:
     """The assignments without which another shell would mint for another issuer or another database."""
-    needed = {name: value for name, value in os.environ.items() if name.startswith("AUTHGATE_")}
-    if url != "http://localhost:8000":
-        needed["AUTHGATE_PUBLIC_URL"] = url
-    return "".join(f"{name}={shlex.quote(value)} " for name, value in sorted(needed.items()))
+    needed = {"AUTHGATE_DATA_DIR": (str(data_dir), str(root / "var")), "AUTHGATE_PUBLIC_URL": (url, DEFAULT_URL)}
+    return "".join(f"{name}={shlex.quote(value)} " for name, (value, default) in needed.items() if value != default)

@@ -26,8 +26,8 @@ def socket_path(data_dir: Path) -> Path:
     return path
 
 
-def prepare(data_dir: Path) -> str | None:
-    """Database, keys, policy and account; the account's password when it was just made."""
+def prepare(data_dir: Path) -> None:
+    """Database, keys and policy."""
     call_command("migrate", verbosity=0, interactive=False)
     load_trust()
     with transaction.atomic():
@@ -35,7 +35,6 @@ def prepare(data_dir: Path) -> str | None:
             text = POLICY_FILE.read_text(encoding="utf-8").replace("@TARGET@", f"unix:{socket_path(data_dir)}")
             compiler.apply_document(document.parse_yaml(text))
             revisions.publish("demo", "Demo policy")
-    return create_admin()
 
 
 def create_admin() -> str | None:

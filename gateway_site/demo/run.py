@@ -6,9 +6,10 @@ from pathlib import Path
 
 from django.core.management.base import OutputWrapper
 
+from gateway_site import env
 from gateway_site.demo import openid, sign_in
 from gateway_site.demo.banner import banner
-from gateway_site.demo.data import prepare, socket_path
+from gateway_site.demo.data import create_admin, prepare, socket_path
 from gateway_site.demo.processes import Processes, claim_directory, claim_port
 
 
@@ -17,15 +18,18 @@ def run(*, port: int, root: Path, data_dir: Path, auth_prefix: str, out: OutputW
     claim_port(port)
     lock = claim_directory(data_dir)
     upstream_socket = socket_path(data_dir)
-    url = os.environ.get("AUTHGATE_PUBLIC_URL") or f"http://localhost:{port}"
-    environment = {**os.environ, "AUTHGATE_PUBLIC_URL": url}
+    url = env.public_url("AUTHGATE_PUBLIC_URL", f"http://localhost:{port}")
+    # Wherever the URL came from, all processes get this one.
+    environment = {**os.environ, "AUTHGATE_PUBLIC_URL": url, "AUTHGATE_PUBLIC_URL_FILE": ""}
     try:
         with Processes() as processes:
-            password = prepare(data_dir)
+            prepare(data_dir)
             processes.start("the demo service", _upstream(upstream_socket), cwd=root, env=environment)
             sign_in_line = _start_sign_in(processes, root, data_dir, url, auth_prefix)
             processes.start("the gateway", _gateway(port), cwd=root, env=environment)
             if processes.wait_for_url(f"http://127.0.0.1:{port}/health/ready"):
+                # Last of all: its password is shown once, and only a start that succeeded shows it.
+                password = create_admin()
                 out.write(
                     banner(
                         url=url, auth_prefix=auth_prefix, data_dir=data_dir, root=root, password=password,
