@@ -166,6 +166,7 @@ GRANT_FAULTS = [
     ("no claim", {"operator": "contains", "value": "x"}, "claim", "the name of a claim is needed"),
     ("no value", {"operator": "contains", "claim": "groups"}, "operator", "exactly one of contains and equals"),
     ("blank value", {"operator": "equals", "claim": "groups", "value": '" "'}, "value", "an empty value"),
+    ("half a pair", {"operator": "equals", "claim": "a", "value": r'"\ud800"'}, "value", "Half of a surrogate pair"),
     ("huge number", {"operator": "equals", "claim": "n", "value": "9" * 30}, "value", "too large"),
     ("contains a truth", {"operator": "contains", "claim": "n", "value": "true"}, "value", "must be text or a whole"),
     ("no slug", {"operator": "authenticated", "provider": "o|kta"}, "provider", "not the slug"),

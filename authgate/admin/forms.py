@@ -41,12 +41,18 @@ class ClaimValueField(forms.CharField):
         return self.to_python(data)
 
     def prepare_value(self, value: Any) -> Any:
-        plain = value is None or (isinstance(value, str) and _scalar(value) == value)
+        plain = value is None or (isinstance(value, str) and _scalar(value) == value and _is_encodable(value))
         return value if plain else json.dumps(value)
 
     def to_python(self, value: Any) -> Any:
         text = super().to_python(value)
         return _scalar(text) if text else None
+
+    def validate(self, value: Any) -> None:
+        super().validate(value)
+        # JSON can spell half a surrogate pair, which neither a database nor the page could hold.
+        if isinstance(value, str) and not _is_encodable(value):
+            raise forms.ValidationError("Half of a surrogate pair is no character.")
 
     def has_changed(self, initial: Any, data: Any) -> bool:
         value = self.to_python(data)
@@ -175,6 +181,14 @@ def _scalar(text: str) -> str | int | bool:
     except (ValueError, RecursionError):
         return text
     return value if isinstance(value, str | int) else text
+
+
+def _is_encodable(text: str) -> bool:
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _faults_of_rows() -> list[PolicyError]:
