@@ -188,8 +188,8 @@ def test_a_reader_that_goes_away_is_no_error(env):
 
 def test_a_database_without_tables_is_one_line(tmp_path):
     assert stderr_of_failure(environment(tmp_path), "show") == (
-        "CommandError: database: no such table: authgate_policyrevision; nothing was changed; "
-        "run manage.py migrate first\n"
+        "CommandError: database: no such table: authgate_policyrevision; run manage.py migrate first; "
+        "nothing was changed\n"
     )
 
 

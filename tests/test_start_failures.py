@@ -104,9 +104,13 @@ def test_a_demo_whose_gateway_cannot_start_has_not_yet_made_the_account_whose_pa
         assert database.execute("SELECT count(*) FROM auth_user").fetchone() == (0,)
 
 
-def test_before_migrate_a_command_of_django_s_own_is_one_line_too(tmp_path: Path) -> None:
-    line = problem(run(tmp_path / "data", "clearsessions"))
-    assert line == "database: no such table: django_session; run manage.py migrate first"
+@pytest.mark.parametrize(
+    "args", [("clearsessions",), ("mint_token", "alice"), ("provider", "list")], ids=lambda a: a[0]
+)
+def test_before_migrate_every_command_says_what_to_run(tmp_path: Path, args: tuple[str, ...]) -> None:
+    line = problem(run(tmp_path / "data", *args))
+    assert line.startswith("database: no such table: ")
+    assert line.endswith("; run manage.py migrate first")
 
 
 def test_whoever_asks_for_the_traceback_gets_it(tmp_path: Path) -> None:

@@ -9,7 +9,6 @@ from typing import Any, NoReturn
 
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
-from django.db import DatabaseError
 
 from authgate.authn.keys import KeyUnusable
 from authgate.authn.tokens import MAX_TTL, ClaimRefused, Kind, mint
@@ -66,8 +65,6 @@ class Command(BaseCommand):
 def _load_snapshot() -> snapshot.Snapshot:
     try:
         return snapshot.load()
-    except DatabaseError as error:
-        raise CommandError(f"the database is not ready ({error}); has `manage.py migrate` been run?") from error
     except (KeyUnusable, PolicyInvalid) as error:
         raise CommandError(str(error)) from error
 

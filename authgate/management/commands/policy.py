@@ -13,6 +13,7 @@ from authgate.models import IdentityProvider, PolicyRevision
 from authgate.policy import listing, policy_file, revisions
 from authgate.policy.document import PolicyDocument, PolicyInvalid, to_yaml
 from authgate.policy.policy_file import FileProblem
+from authgate.trouble import trouble_of
 
 
 class Command(BaseCommand):
@@ -45,7 +46,7 @@ class Command(BaseCommand):
         except FileProblem as error:
             raise CommandError(str(error)) from error
         except DatabaseProblem as error:
-            raise CommandError(_database_problem(error)) from error
+            raise CommandError(f"{trouble_of(error).full}; nothing was changed") from error
         except OSError as error:
             raise CommandError(f"standard output: {error.strerror or error}") from error
 
@@ -96,9 +97,3 @@ class Command(BaseCommand):
 def _forget_stdout() -> None:
     """The reader has gone (`| head`): the interpreter would complain when it flushes at exit."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
-def _database_problem(error: DatabaseProblem) -> str:
-    cause = " ".join(str(error).split())
-    unmigrated = "no such table" in cause or "does not exist" in cause
-    return f"database: {cause}; nothing was changed" + ("; run manage.py migrate first" if unmigrated else "")

@@ -6,7 +6,6 @@ from typing import Any
 
 from django.core.exceptions import ValidationError
 from django.core.management.base import BaseCommand, CommandError
-from django.db import Error as DatabaseProblem
 
 from authgate.models import IdentityProvider
 from authgate.oidc.diagnose import diagnose
@@ -46,10 +45,7 @@ class Command(BaseCommand):
             actions.add_parser(action, help=help_).add_argument("slug", metavar="SLUG")
 
     def handle(self, *args: Any, action: str, **options: Any) -> None:
-        try:
-            getattr(self, f"_{action}")(**options)
-        except DatabaseProblem as error:
-            raise CommandError(f"database: {' '.join(str(error).split())}; run manage.py migrate first") from error
+        getattr(self, f"_{action}")(**options)
 
     def _add(self, slug: str, **options: Any) -> None:
         provider = _build(slug, **options)
