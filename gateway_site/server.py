@@ -33,6 +33,7 @@ _EXPIRE_TICKS = 5  # of a tenth of a second
 # After the bound for draining: the worker cancels what is left, and says goodbye to the application.
 _GOODBYE_SECONDS = 5
 _SILENT_WORKER_SECONDS = 30
+_DAY = 86_400.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +125,8 @@ class GatewayServer(Server):
             backlog=BACKLOG,
             ssl=tls,
             ssl_handshake_timeout=seconds,
-            ssl_shutdown_timeout=seconds,
+            # It would cut a client that takes its last answer slowly; the connection knows whether it does.
+            ssl_shutdown_timeout=_DAY if tls is not None else None,
         )
         self.servers.append(server)
 

@@ -22,6 +22,7 @@ from gateway_site.http1.head import CHUNKED, HeadParser, RequestHead
 from gateway_site.http1.limits import HIGH_WATER, LINGER_BYTES, LINGER_SECONDS, Limits
 from gateway_site.http1.reader import HeadReader
 from gateway_site.http1.refusal import Fault, RequestRefused, encode_refusal
+from gateway_site.http1.taking import Taking, bytes_left
 
 logger = logging.getLogger(__name__)
 
@@ -73,7 +74,8 @@ class Http1Protocol(asyncio.Protocol):
         self._pipelined = b""
         self._head_begun = True  # the very first byte is waited for no longer than a whole head
         self._discarded = 0
-        self._deadline = self._write_deadline = _NEVER
+        self._deadline = _NEVER
+        self._taking: Taking | None = None
 
     # -- asyncio.Protocol -----------------------------------------------------------------------------------
 
@@ -88,13 +90,15 @@ class Http1Protocol(asyncio.Protocol):
             # Before it says a word: waiting for a head would let everybody keep one open for as long as that takes.
             transport.write(encode_refusal(Fault.SERVER_FULL, self.server_state.date_line))
             self._close()
+            # It is not among the connections that expire; by TLS it may be waiting for a goodbye.
+            self._loop.call_later(self._limits.head_seconds, transport.abort)
             return
         self._deadline = self._loop.time() + self._limits.head_seconds
         self.server_state.connections.add(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.server_state.connections.discard(self)
-        self._deadline = self._write_deadline = _NEVER
+        self._deadline = _NEVER
         if self._cycle is not None:
             self._cycle.leave()
         self.flow.resume_writing()
@@ -108,13 +112,13 @@ class Http1Protocol(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         self.flow.pause_writing()
-        self._write_deadline = self._loop.time() + self._limits.write_seconds
+        self._taking = Taking(self.transport, self._limits.write_seconds)
         if self._cycle is not None:
             self._cycle.writing_paused()
 
     def resume_writing(self) -> None:
         self.flow.resume_writing()
-        self._write_deadline = _NEVER
+        self._taking = None
         if self._cycle is not None:
             self._cycle.writing_resumed()
 
@@ -133,8 +137,10 @@ class Http1Protocol(asyncio.Protocol):
 
     def expire(self, now: float) -> None:
         """Called a few times a second for every connection: far cheaper than a timer for every request."""
-        if now >= self._write_deadline:
-            self.transport.abort()
+        if self._taking is None and self.transport.is_closing():
+            self._taking = Taking(self.transport, self._limits.write_seconds)
+        if self._taking is not None and self._taking.has_stopped(now):
+            self._reset()
         elif now >= self._deadline:
             self._deadline = _NEVER
             self._expire()
@@ -307,7 +313,10 @@ class Http1Protocol(asyncio.Protocol):
         elif self._consume == self._read_body:
             self._break_off(Fault.BODY_TIMEOUT)
         elif self.transport.is_closing():
-            self.transport.abort()  # the client does not take the rest of what it asked for
+            if any(bytes_left(self.transport)):
+                self._deadline = self._loop.time() + self._limits.head_seconds
+            else:
+                self.transport.abort()  # the client has everything, and says no goodbye (TLS)
         else:
             self._close()
 
@@ -350,5 +359,5 @@ class Http1Protocol(asyncio.Protocol):
 
     def _close(self) -> None:
         self._consume = self._discard
-        self._deadline = self._loop.time() + self._limits.write_seconds
+        self._deadline = self._loop.time() + self._limits.head_seconds
         self.transport.close()
