@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
-from urllib.parse import parse_qs, urlencode, urlsplit
+from urllib.parse import parse_qs, quote_plus, urlencode, urlsplit
 
 import pytest
 
@@ -13,11 +13,13 @@ from authgate.oidc import login_state
 from authgate.oidc.errors import ProviderError
 from tests.support.hostile import (
     CLIENT_ID,
+    CLIENT_SECRET,
     DISCOVERY,
     TOKEN,
     USERINFO,
     HostileProvider,
     Reply,
+    Seen,
     broken,
     signing_key,
     unsigned,
@@ -393,15 +395,36 @@ def test_a_redirecting_userinfo_is_not_followed_with_the_token(hostile: HostileP
     assert hostile.count("/elsewhere") == 0
 
 
-def test_what_a_provider_repeats_of_our_secrets_is_not_passed_on(hostile: HostileProvider) -> None:
+REPEATED: dict[str, Callable[[Seen], str]] = {
+    "code": lambda seen: seen.form["code"],
+    "most of the code": lambda seen: seen.form["code"][1:-1],
+    "code at the end of what is kept": lambda seen: "x" * 285 + seen.form["code"],
+    "verifier": lambda seen: seen.form["code_verifier"],
+    "header": lambda seen: seen.headers["authorization"],
+    "secret": lambda seen: CLIENT_SECRET,
+    "secret as it is sent": lambda seen: quote_plus(CLIENT_SECRET),
+}
+
+
+@pytest.mark.parametrize("repeat", REPEATED.values(), ids=REPEATED)
+def test_what_a_provider_repeats_of_our_secrets_is_not_passed_on(
+    hostile: HostileProvider, repeat: Callable[[Seen], str]
+) -> None:
     hostile.answers[TOKEN] = lambda seen: Reply(
-        400, {"error": "invalid_grant", "error_description": f"bad code {seen.form['code']}"}
+        400, {"error": "invalid_grant", "error_description": f"bad: {repeat(seen)}"}
     )
 
     with pytest.raises(ProviderError) as refused:
         sign_in(hostile, make_provider(hostile))
-    sent = next(seen for seen in hostile.seen if seen.path == TOKEN).form
-    assert sent["code"] not in refused.value.detail and refused.value.__cause__ is None
+    assert refused.value.detail == "the token endpoint refused with invalid_grant" and refused.value.__cause__ is None
+
+
+def test_what_a_provider_says_of_a_refusal_is_passed_on(hostile: HostileProvider) -> None:
+    said = {"error": "invalid_client", "error_description": "No such\nclient"}
+    hostile.answers[TOKEN] = lambda seen: Reply(400, said)
+
+    with pytest.raises(ProviderError, match=r"refused with invalid_client \(No such client\)"):
+        sign_in(hostile, make_provider(hostile))
 
 
 def test_one_state_is_used_up_once(hostile: HostileProvider) -> None:

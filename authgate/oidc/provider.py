@@ -28,8 +28,9 @@ __all__ = ["ProviderClient", "ProviderError", "TokenSet", "client_secret_of", "s
 _OAUTH_ERROR = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 _PRINTABLE = re.compile(r"[^ !#-\[\]-~]")
 _LONGEST_TOKEN = 64 * 1024
-# Of what is cut out of a provider's words: shorter ones are no secrets, and would cut up everything.
-_SECRET_LENGTH = 6
+_DESCRIPTION = 300  # characters of a provider's words that are logged
+# Of a secret; so many of its characters in a row are taken for a piece of it.
+_PIECE = 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +105,7 @@ class ProviderClient:
             with self._session(metadata) as session:
                 answer = session.fetch_token(metadata.token_endpoint, **grant)
         except OAuthError as error:
-            raise _refused(error, [*secrets, client_secret_of(self.provider)]) from None
+            raise _refused(error, [*secrets, *_spellings(self.provider)]) from None
         except ProviderError as error:
             raise ProviderError("token_exchange_failed", error.detail) from None
         except (requests.RequestException, HTTPError, OSError, ValueError, TypeError, RecursionError) as error:
@@ -164,8 +165,19 @@ def _auth_method(metadata: Metadata, secret: str) -> str:
 def _basic(client: Any, method: str, uri: str, headers: Any, body: Any) -> tuple[str, Any, Any]:
     # RFC 6749 2.3.1: encoded as in a form first. Authlib leaves that out, and a ":" or "%" in a secret breaks it.
     pair = f"{quote_plus(client.client_id)}:{quote_plus(client.client_secret)}"
-    headers["Authorization"] = f"Basic {base64.b64encode(pair.encode('ascii')).decode('ascii')}"
+    headers["Authorization"] = f"Basic {_in_base64(pair)}"
     return uri, headers, body
+
+
+def _spellings(provider: IdentityProvider) -> list[str]:
+    """Of the client secret, as it is sent by one method or the other."""
+    secret = client_secret_of(provider)
+    encoded = quote_plus(secret)
+    return [secret, encoded, _in_base64(f"{quote_plus(provider.client_id)}:{encoded}")] if secret else []
+
+
+def _in_base64(text: str) -> str:
+    return base64.b64encode(text.encode("ascii")).decode("ascii")
 
 
 def _check_token_response(response: requests.Response) -> requests.Response:
@@ -201,9 +213,11 @@ def _token(answer: Any, name: str) -> str:
 
 def _refused(error: OAuthError, secrets: list[str]) -> ProviderError:
     word = error.error if isinstance(error.error, str) and _OAUTH_ERROR.fullmatch(error.error) else "an unknown error"
-    said = _PRINTABLE.sub(" ", error.description)[:300] if isinstance(error.description, str) else ""
-    # A provider may repeat what it was sent.
-    if any(len(secret) >= _SECRET_LENGTH and secret in said for secret in secrets):
+    said = error.description[:_DESCRIPTION] if isinstance(error.description, str) else ""
+    # A provider may repeat what it was sent, whole or in part.
+    pieces = {said[start : start + _PIECE] for start in range(len(said) - _PIECE + 1)}
+    if any(piece in secret for piece in pieces for secret in secrets):
         said = ""
+    said = _PRINTABLE.sub(" ", said)
     detail = f"the token endpoint refused with {word}" + (f" ({said})" if said else "")
     return ProviderError("token_exchange_failed", detail, oauth_error=word)
