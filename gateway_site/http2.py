@@ -22,13 +22,15 @@ from authgate.host import HostRefused, parse_authority
 from gateway_site.http1.limits import Limits
 from gateway_site.http1.protocol import Application, Http1Protocol
 from gateway_site.http1.refusal import Fault, RequestRefused, build_refusal
-from gateway_site.listen import BACKLOG, open_socket, raise_file_limit
+from gateway_site.listen import BACKLOG, StartRefused, open_socket, raise_file_limit
 from gateway_site.server import GatewayServer, ServeOptions
+from gateway_site.tls import build_context
 
 logger = logging.getLogger(__name__)
 
 _STREAMS = 100
 _PING_MILLISECONDS = 30_000
+_RESPAWN_SECONDS = 1.0
 _LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
@@ -36,6 +38,31 @@ _LOGGING = {
     "handlers": {},
     "loggers": {"_granian": {"propagate": True, "handlers": []}},
 }
+
+
+class Http2Server(Granian):  # type: ignore[misc]  # untyped
+    """Granian would end altogether when a worker dies soon after any respawn, HUP's too; here it is replaced."""
+
+    def __init__(self, options: ServeOptions, **settings: Any) -> None:
+        super().__init__("gateway_site.asgi:application", options.bind.host, options.bind.port, **settings)
+        self._tls = options.tls
+
+    def _respawn_workers(self, workers: Any, spawn_target: Any, target_loader: Any, delay: float = 0) -> None:
+        # The new one takes over before the old one ends; and a worker that always dies is not tried without a pause.
+        super()._respawn_workers(workers, spawn_target, target_loader, delay or _RESPAWN_SECONDS)
+        self.respawned_wrks.clear()  # what Granian tells a loop of crashes by
+
+    def _reload(self, spawn_target: Any, target_loader: Any) -> None:
+        """Bad TLS files must not cost the gateway that is running."""
+        try:
+            if self._tls is not None:
+                build_context(self._tls)
+        except StartRefused as problem:
+            logger.error("keeping the certificate in use: %s", problem)
+            self.reload_signal = False
+            self.main_loop_interrupt.clear()
+        else:
+            super()._reload(spawn_target, target_loader)
 
 
 def serve(options: ServeOptions) -> None:
@@ -54,10 +81,8 @@ def serve(options: ServeOptions) -> None:
 
 def build_server(options: ServeOptions) -> Any:
     limits, tls = options.limits, options.tls
-    return Granian(
-        "gateway_site.asgi:application",
-        options.bind.host,
-        options.bind.port,
+    return Http2Server(
+        options,
         interface=Interfaces.ASGI,
         workers=options.workers,
         loop=Loops.uvloop,
