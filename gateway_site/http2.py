@@ -48,8 +48,11 @@ class Http2Server(Granian):  # type: ignore[misc]  # untyped
         self._tls = options.tls
 
     def _respawn_workers(self, workers: Any, spawn_target: Any, target_loader: Any, delay: float = 0) -> None:
-        # The new one takes over before the old one ends; and a worker that always dies is not tried without a pause.
-        super()._respawn_workers(workers, spawn_target, target_loader, delay or _RESPAWN_SECONDS)
+        for worker in workers:
+            if self.interrupt_signal:
+                return  # TERM while reloading: no further worker gets its turn
+            # The new one takes over before the old one ends; and one that always dies is not tried without a pause.
+            super()._respawn_workers([worker], spawn_target, target_loader, delay or _RESPAWN_SECONDS)
         self.respawned_wrks.clear()  # what Granian tells a loop of crashes by
 
     def _reload(self, spawn_target: Any, target_loader: Any) -> None:

@@ -77,6 +77,14 @@ def test_hup_lets_requests_in_flight_finish_over_http2_too(gateway, upstream, he
     assert serves(gateway)
 
 
+def test_term_while_reloading_does_not_wait_for_every_worker(start_gateway):
+    gateway = start_gateway(args=("--http2",), workers=2)
+    gateway.process.send_signal(signal.SIGHUP)
+    time.sleep(0.5)
+    gateway.process.send_signal(signal.SIGTERM)
+    assert gateway.process.wait(6) == 0  # one worker's turn takes 3.5 s
+
+
 @pytest.mark.parametrize("after", ["start", "HUP"])
 def test_a_killed_worker_is_replaced(gateway, after):
     if after == "HUP":
