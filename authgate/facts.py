@@ -83,14 +83,14 @@ def _read_sender(headers: RawHeaders, peer: str, scheme: str) -> _Sender:
     hosts = [value for name, value in headers if name == b"host"]
     if len(hosts) != 1:
         raise FactsRefused(Reason.BAD_HOST)
-    authority = _authority(hosts[0])
+    seen, authority = (peer, scheme), _authority(hosts[0])
+    peer = peer.partition("%")[0]  # a zone is of interest to nobody but this machine
     if is_trusted_proxy(peer):
-        return _behind_proxy(headers, peer, scheme, authority)
-    return (peer, scheme), scheme, authority, peer, peer
+        return seen, *_behind_proxy(headers, peer, scheme, authority)
+    return seen, scheme, authority, peer, peer
 
 
-def _behind_proxy(headers: RawHeaders, peer: str, scheme: str, authority: Authority) -> _Sender:
-    seen = (peer, scheme)
+def _behind_proxy(headers: RawHeaders, peer: str, scheme: str, authority: Authority) -> tuple[str, Authority, str, str]:
     hops = [*_forwarded(headers, b"x-forwarded-for"), peer]
     client_at = next((i for i in range(len(hops) - 1, -1, -1) if not is_trusted_proxy(hops[i])), 0)
     route = [_canonical_address(hop) for hop in hops[client_at:]]
@@ -99,7 +99,7 @@ def _behind_proxy(headers: RawHeaders, peer: str, scheme: str, authority: Author
             raise FactsRefused(Reason.BAD_HEADER)
         scheme = _SCHEMES[proto]
     authority = _forwarded_authority(headers, authority, scheme)
-    return seen, scheme, authority, route[0], ", ".join(route)
+    return scheme, authority, route[0], ", ".join(route)
 
 
 def _forwarded_authority(headers: RawHeaders, authority: Authority, scheme: str) -> Authority:

@@ -95,6 +95,14 @@ class DirectCycle(Cycle):
     def refuse(self, decision: Decision) -> None:
         if self.gone:
             return
+        try:
+            self._answer(decision)
+        except Exception:
+            # Called by the loop, which would leave the client without any answer.
+            logger.exception("request %s could not be refused", self._record.request_id)
+            self._connection.fail(self)
+
+    def _answer(self, decision: Decision) -> None:
         record = self._record
         page = is_navigation(self._request.method, self._request.headers)
         sign_in = sign_in_url(record.facts, record.snapshot, decision.reason) if page else ""

@@ -92,7 +92,7 @@ def _upstream_lines(
     listed = connection_options(headers)
     for name, value in headers:
         if not _is_forwarded(name):
-            if name != b"authorization" or not entry.pass_authorization:
+            if name != b"authorization" or not entry.pass_authorization or _is_for_connection(value):
                 continue
         elif name == b"cookie":
             value = without_own_cookies(value)
@@ -103,6 +103,11 @@ def _upstream_lines(
     parts.append(_forwarded_block(scheme, str(authority), authority.effective_port(scheme), _stripped(entry)))
     parts.append(_client_block(client, forwarded_for))
     return b"".join(parts)
+
+
+def _is_for_connection(authorization: bytes) -> bool:
+    """NTLM and Negotiate sign a whole connection in (RFC 4559 6), and the next request on it may be anybody's."""
+    return authorization[:9].lower().startswith((b"ntlm", b"negotiate"))
 
 
 def _stripped(entry: RouteEntry) -> str:
@@ -141,7 +146,7 @@ def connection_options(headers: RawHeaders) -> frozenset[bytes]:
 
 def without_own_cookies(value: bytes) -> bytes:
     """A Cookie header without the gateway's cookies, whatever spaces surround their names."""
-    if b"auth" not in value:
+    if b"auth_token" not in value and b"authgate_" not in value:
         return value
     return b";".join(pair for pair in value.split(b";") if not is_own_cookie(pair)).strip()
 

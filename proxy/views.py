@@ -105,7 +105,11 @@ class _Passage:
 
     async def _begin(self, downstream: AsgiDownstream, *, kept: bool) -> bool:
         connection = await self._connection(kept=kept)
-        head = build_head(self._record, connection.target, self._length)
+        try:
+            head = build_head(self._record, connection.target, self._length)
+        except BaseException:
+            connection.abort()
+            raise
         downstream.restart()
         downstream.exchange.begin(
             connection, head, head_only=self._facts.method == "HEAD", chunked=self._length is None,

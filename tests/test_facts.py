@@ -91,12 +91,12 @@ def test_a_peer_without_an_address_is_a_stranger():
     assert build_facts(scope(*FAMILY, client=None)).client == ""
 
 
-@pytest.mark.parametrize("peer", ["10.0.0.1", "::ffff:10.0.0.1", "fd00::1"])
+@pytest.mark.parametrize("peer", ["10.0.0.1", "::ffff:10.0.0.1", "fd00::1", "fd00::1%eth0"])
 @pytest.mark.usefixtures("trusted")
 def test_a_trusted_proxy_speaks_for_the_visitor(peer):
     facts = build_facts(scope(*FAMILY, peer=peer))
     assert (facts.client, facts.scheme, str(facts.authority)) == ("198.51.100.1", "https", "evil.test:444")
-    assert facts.forwarded_for == f"198.51.100.1, {ipaddress.ip_address(peer)}"
+    assert facts.forwarded_for == f"198.51.100.1, {ipaddress.ip_address(peer.removesuffix('%eth0'))}"
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -34,6 +35,23 @@ def test_a_finished_handshake_is_answered(tls_server: EchoServer, certificates: 
     with tls_server.connect(tls=certificates.client_context()) as client:
         answer = client.send(raw.request()).response()
     assert (answer.status, answer.json()["scheme"]) == (200, "https")
+
+
+def test_a_client_that_shuts_its_side_has_left_although_it_has_not_taken_all(tmp_path: Path) -> None:
+    """So little is left to send that nothing waits for it, and none of it is ever taken."""
+    with EchoServer(tmp_path / "echo", write_seconds=4.0) as server, socket.socket() as client:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
+        client.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, 536)
+        client.connect(server.address)
+        client.sendall(raw.request(target="/much?60000"))
+        time.sleep(0.5)
+        assert "disconnect" not in server.events
+        client.shutdown(socket.SHUT_WR)
+        server.wait_for(lambda: "disconnect" in server.events, timeout=2)
+        time.sleep(5)
+        with pytest.raises(ConnectionResetError):
+            while client.recv(65536):
+                pass
 
 
 def test_one_connection_too_many_is_closed_before_it_says_a_word(tmp_path: Path) -> None:

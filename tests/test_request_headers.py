@@ -160,6 +160,12 @@ def test_authorization_goes_on_only_where_the_route_says_so(passed):
     assert sent.get(b"authorization") == (b"Bearer t" if passed else None)
 
 
+@pytest.mark.parametrize("value", ["NTLM TlRMTVNTUAAB", "Negotiate YII", "negotiate", "ntlm"])
+def test_what_would_sign_in_a_connection_that_serves_everybody_stays_here(value):
+    sent = dict(lines(head(("authorization", value), by=entry(pass_authorization=True))))
+    assert b"authorization" not in sent
+
+
 @pytest.mark.parametrize(
     ("method", "length", "framing"),
     [

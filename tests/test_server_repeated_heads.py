@@ -26,6 +26,17 @@ def test_another_token_on_the_connection_is_another_caller(gateway, upstream):
     assert users == ["alice", "alice", "bob", "bob", "alice"]
 
 
+@pytest.mark.parametrize("value", [b"close", b"keep-alive, Close", b"keep-alive", b"upgrade", b"x"])
+def test_proxy_connection_is_read_as_connection(gateway, upstream, value):
+    """By the parser too: what one caller sends must not fail the next one's request on a connection they share."""
+    with gateway.connect() as client:
+        first = client.send(head("/api/public/a", b"Proxy-Connection: " + value)).response()
+        assert (first.status, first.header("connection")) == (200, "close" if b"close" in value.lower() else None)
+        if first.header("connection") is None:
+            assert client.send(head("/api/public/b")).response().status == 200
+    assert not [request for request in upstream.requests if request.header("proxy-connection")]
+
+
 def test_only_the_request_line_may_differ(gateway, upstream):
     with gateway.connect() as client:
         for method, target in (("GET", "/api/public/a"), ("HEAD", "/api/public/b?c=d"), ("DELETE", "/api/public/%61")):

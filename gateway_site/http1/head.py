@@ -15,7 +15,9 @@ from gateway_site.http1.refusal import Fault, RequestRefused
 
 CHUNKED = -1  # RequestHead.length of a chunked body
 
-_MEANINGFUL = frozenset((b"host", b"content-length", b"transfer-encoding", b"expect", b"connection"))
+# llhttp reads Proxy-Connection as Connection, so we do: its state and ours are the same after each head.
+_CONNECTION = frozenset((b"connection", b"proxy-connection"))
+_MEANINGFUL = _CONNECTION | {b"host", b"content-length", b"transfer-encoding", b"expect"}
 _LENGTH = re.compile(rb"0|[1-9][0-9]{0,17}")
 _ABSOLUTE = re.compile(rb"https?://([^/?]*)(/[^?]*)?(\?.*)?", re.IGNORECASE)
 # What llhttp would take of a request line for the most common methods and a path, and no more. Never a fragment.

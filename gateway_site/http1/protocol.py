@@ -107,8 +107,11 @@ class Http1Protocol(asyncio.Protocol):
         self._consume(data)
 
     def eof_received(self) -> None:
-        # A client that shuts its side counts as gone, as with nginx: nothing else would tell us that it went away.
-        return None
+        # A client that shuts its side counts as gone, as with nginx: nothing else would tell us that it went away. The
+        # transport says so itself only when all is sent, which a client that reads nothing puts off for ever.
+        if self._cycle is not None:
+            self._cycle.leave()
+        self._close()
 
     def pause_writing(self) -> None:
         self.flow.pause_writing()

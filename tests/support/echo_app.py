@@ -143,6 +143,15 @@ async def at_wait(scope: Any, receive: Any, send: Any) -> None:
     events.append("disconnect")
 
 
+async def at_much(scope: Any, receive: Any, send: Any) -> None:
+    """Sends as many bytes as it is asked for, then waits until the client leaves."""
+    await send(OK | {"headers": []})
+    await send({"type": "http.response.body", "body": b"x" * int(scope["query_string"]), "more_body": True})
+    while (await receive())["type"] != "http.disconnect":
+        pass
+    events.append("disconnect")
+
+
 async def at_flood(scope: Any, receive: Any, send: Any) -> None:
     """Sends without end and tells how much it could get rid of."""
     await send(OK | {"headers": []})
