@@ -7,6 +7,7 @@ import re
 import pytest
 from playwright.sync_api import expect
 
+from tests.support import sessions
 from tests.support.browser import CHROMIUM, chromium
 from tests.support.gateway import Gateway
 from tests.support.oidc import OpenIdProvider, ProviderUnavailable
@@ -113,9 +114,11 @@ def test_without_the_group_it_is_refused_and_says_as_whom_and_for_want_of_what(v
 
 
 # --- sessions that end ----------------------------------------------------------------------------------------
-def test_a_post_after_the_session_has_ended_is_401_as_json_and_no_redirect(visitor, gateway):
+def test_a_post_after_the_session_has_expired_is_401_as_json_and_no_redirect(visitor, gateway):
     page = sign_in(visitor.new_page(), f"{gateway.url}/api/protected/form")
-    visitor.clear_cookies(name="auth_token")
+    (cookie,) = [cookie for cookie in visitor.cookies(gateway.url) if cookie["name"] == "auth_token"]
+    expired = sessions.let_time_pass(gateway, sessions.sid_of(cookie["value"]), "expires_at=ago(1)")
+    visitor.add_cookies([{**cookie, "value": expired}])
     answer = page.evaluate(
         """async () => {
             const answer = await fetch('/api/protected/save', {method: 'POST', body: 'a=1'});

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import itertools
 import json
 import re
@@ -22,13 +21,6 @@ PAGE = "/api/protected/page"
 SLUGS = (f"provider-{number}" for number in itertools.count())
 # The gateway counts attempts to sign in by client: each test is another one.
 SOURCES = (f"127.1.{number // 250}.{number % 250 + 1}" for number in itertools.count())
-_MAKE_DUE = """
-session = Session.objects.get(sid=options["sid"])
-Session.objects.filter(sid=session.sid).update(refresh_at=ago(1))
-print(mint(
-    load_trust(), session.person.subject, kind=Kind.SESSION, now=int(time.time()) - 400, ttl=300, session=session.sid,
-))
-"""
 
 
 @pytest.fixture(scope="module")
@@ -62,16 +54,14 @@ class Visit:
 
     @property
     def sid(self):
-        payload = self.agent.cookie("auth_token").split(".")[1]
-        return json.loads(base64.urlsafe_b64decode(payload + "=="))["sid"]
+        return sessions.sid_of(self.agent.cookie("auth_token"))
 
     def row(self):
         return sessions.row(self.gateway, self.sid)
 
     def let_time_pass(self):
         """The cookie is past its minutes, and the provider is to be asked again."""
-        token = sessions.run(self.gateway, _MAKE_DUE, sid=self.sid).strip()
-        self.agent.set_cookie("auth_token", token)
+        self.agent.set_cookie("auth_token", sessions.let_time_pass(self.gateway, self.sid, "refresh_at=ago(1)"))
         return self
 
     def sign_out_at_the_provider(self):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from dataclasses import dataclass
 from typing import Any
@@ -40,6 +41,12 @@ cookie = mint(
     load_trust(), person.subject, kind=Kind.SESSION, now=int(time.time()) - options["cookie_age"], ttl=300, session=sid,
 )
 print(json.dumps([sid, cookie]))
+"""
+_LET_TIME_PASS = """
+session = Session.objects.select_related("person").get(sid=options["sid"])
+Session.objects.filter(sid=session.sid).update({change})
+then = int(time.time()) - 400
+print(mint(load_trust(), session.person.subject, kind=Kind.SESSION, now=then, ttl=300, session=session.sid))
 """
 _ROW = """
 session = Session.objects.select_related("person").get(sid=options["sid"])
@@ -86,6 +93,16 @@ def make_session(
         "refresh_token": refresh_token, "claims": claims or {}, "provider": provider or {}, "fields": fields,
     }  # fmt: skip
     return Made(*json.loads(run(gateway, _MAKE, **options)))
+
+
+def sid_of(cookie: str) -> str:
+    """Of a session cookie's value; nothing is verified."""
+    return json.loads(base64.urlsafe_b64decode(cookie.split(".")[1] + "=="))["sid"]
+
+
+def let_time_pass(gateway: Gateway, sid: str, change: str) -> str:
+    """What of the row is past now (`refresh_at=ago(1)`); and the session's cookie, as it was 400 seconds ago."""
+    return run(gateway, _LET_TIME_PASS.format(change=change), sid=sid).strip()
 
 
 def row(gateway: Gateway, sid: str) -> dict[str, Any]:
