@@ -174,6 +174,9 @@ def check_request(scope: dict[str, Any], limits: Limits) -> None:
         raise RequestRefused(Fault.BAD_METHOD)
     if not scope["raw_path"].startswith(b"/"):
         raise RequestRefused(Fault.BAD_TARGET)
+    if scope["http_version"] == "2" and headers[:1] and headers[0][0] != b"host":
+        # Granian puts :authority there, unless the client has sent a Host as well: which may be another one.
+        raise RequestRefused(Fault.BAD_HOST)
     _check_named(headers)
 
 

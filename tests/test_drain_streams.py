@@ -107,7 +107,7 @@ def test_a_whole_response_that_the_client_has_not_taken_does_not_look_whole_eith
     upstream.reply(reply)
     with gateway.connect(receive_buffer=4096) as client:
         client.send(get(gateway, path))
-        assert gateway.log_lines(wait_for=1, path=path)[0]["bytes"] > untaken(gateway, client)
+        assert gateway.log_lines(wait_for=1, timeout=30, path=path)[0]["bytes"] > untaken(gateway, client)
         gateway.process.send_signal(signal.SIGHUP)
         time.sleep(DRAIN + 1)
         assert ends_with_reset(client)

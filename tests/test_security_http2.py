@@ -131,3 +131,10 @@ def test_many_cookies_in_fields_of_their_own_are_one_header(gateway, upstream):
     cookies = [f"c{number}=1" for number in range(150)]
     exchange(gateway, head("/open/x", "GET", *(("cookie", cookie) for cookie in cookies)))
     assert upstream.only.all("cookie") == ["; ".join(cookies)]
+
+
+def test_a_host_beside_the_authority_is_refused(gateway, upstream):
+    """It may be another one, and a proxy in front may go by the authority (RFC 9113 8.3.1)."""
+    _, body = exchange(gateway, head("/open/x", "GET", ("accept", "*/*"), ("host", "other.test")))
+    assert json.loads(body)["reason"] == "bad_host"
+    assert upstream.requests == []
