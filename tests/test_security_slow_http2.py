@@ -10,7 +10,7 @@ from gateway_site.http1.limits import Limits
 from gateway_site.http2 import guard
 
 SCOPE = {
-    "type": "http", "method": "POST", "raw_path": b"/x", "query_string": b"",
+    "type": "http", "http_version": "2", "method": "POST", "raw_path": b"/x", "query_string": b"",
     "headers": [(b"host", b"localhost")], "client": ("192.0.2.1", 1),
 }  # fmt: skip
 

@@ -26,7 +26,9 @@ def pair(tmp_path) -> Renewable:
 def gateway(request, start_gateway, pair):
     current = pair[0]
     tls = ("--tls-cert", str(current.cert_file), "--tls-key", str(current.key_file))
-    return start_gateway(args=(*tls, *request.param), tls=True)
+    gateway = start_gateway(args=(*tls, *request.param), tls=True)
+    assert wait_until(lambda: is_served_with(gateway, current), 10)
+    return gateway
 
 
 def is_served_with(gateway, certificates: Certificates) -> bool:
@@ -45,7 +47,6 @@ def renew(gateway, current: Certificates, cert: Path) -> None:
 
 def test_hup_serves_new_connections_with_the_new_certificate(gateway, pair):
     current, following = pair
-    assert is_served_with(gateway, current)
     shutil.copy(following.key_file, current.key_file)
     renew(gateway, current, following.cert_file)
     assert wait_until(lambda: is_served_with(gateway, following), 10)

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
-import threading
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -15,6 +13,7 @@ import pytest
 
 from tests.support import raw
 from tests.support.echo_app import EchoServer
+from tests.support.load import Load
 
 
 @pytest.fixture
@@ -23,43 +22,8 @@ def start(tmp_path: Path) -> Iterator[Callable[..., EchoServer]]:
         yield lambda **options: stack.enter_context(EchoServer(tmp_path / "echo", **options))
 
 
-class Load:
-    """Clients that send one request after the other on kept connections and count what becomes of them."""
-
-    def __init__(self, server: EchoServer, clients: int = 8) -> None:
-        self.server = server
-        self.outcomes: Counter[str] = Counter()
-        self._stop = threading.Event()
-        self._threads = [threading.Thread(target=self._run) for _ in range(clients)]
-
-    def __enter__(self) -> Load:
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self._stop.set()
-        for thread in self._threads:
-            thread.join()
-
-    def _run(self) -> None:
-        while not self._stop.is_set():
-            try:
-                with self.server.connect() as client:
-                    self._use(client)
-            except OSError as error:
-                self.outcomes[type(error).__name__] += 1
-
-    def _use(self, client: raw.RawClient) -> None:
-        while not self._stop.is_set():
-            try:
-                response = client.send(raw.request(target="/slow?0.01")).response()
-            except raw.Truncated:
-                self.outcomes["lost"] += 1
-                return
-            self.outcomes[str(response.status)] += 1
-            if response.header("connection") == "close":
-                return
+def clients_of(server: EchoServer) -> Load:
+    return Load(server.connect, raw.request(target="/slow?0.01"), clients=8)
 
 
 def test_term_lets_requests_in_flight_finish_and_ends_with_zero(start: Callable[..., EchoServer]) -> None:
@@ -104,7 +68,7 @@ def test_interrupt_ends_at_once(start: Callable[..., EchoServer]) -> None:
 def test_hup_replaces_the_workers_without_losing_a_request(start: Callable[..., EchoServer]) -> None:
     server = start(workers=2)
     old = set(server.worker_pids())
-    with Load(server) as load:
+    with clients_of(server) as load:
         time.sleep(0.3)
         server.process.send_signal(signal.SIGHUP)
         server.wait_for(lambda: old.isdisjoint(server.worker_pids()), timeout=10)
@@ -116,7 +80,7 @@ def test_hup_replaces_the_workers_without_losing_a_request(start: Callable[..., 
 def test_a_killed_worker_loses_only_its_own_requests_and_is_replaced(start: Callable[..., EchoServer]) -> None:
     server = start(workers=2)
     victim = server.worker_pids()[0]
-    with Load(server) as load:
+    with clients_of(server) as load:
         time.sleep(0.3)
         os.kill(victim, signal.SIGKILL)
         server.wait_for(lambda: len({*server.worker_pids()} - {victim}) == 2)
