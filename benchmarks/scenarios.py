@@ -35,7 +35,7 @@ def fresh(bench: Bench) -> Results:
     files: dict[bool, str] = {}
     for number, peer in bench.in_turns(PROXIES, min(3, bench.options.rounds)):
         if number != written:
-            files, written = _write_tokens(bench, number, 12_000 * seconds), number
+            files, written = _write_tokens(bench, number, 20_000 * seconds), number
         of_gateway = isinstance(peer, Gateway)
         args = (files[of_gateway], str(wrk.THREADS))
         watch = CpuWatch(peer.pids())
