@@ -114,6 +114,48 @@ def test_the_third_curl_line_arrives_as_alice(demo):
     assert identity["assertion"]["sub"] == "alice"
 
 
+# --- what README's first five minutes print -----------------------------------------------------------------
+@pytest.fixture(scope="module")
+def readme(demo, tmp_path_factory):
+    """What each line of it prints, in order, when it is typed beside this demo."""
+    section = (ROOT / "README.md").read_text().partition("## First five minutes")[2].partition("\n## ")[0]
+    lines = re.findall(r"^(?:curl|\.venv/bin/python) .+$", section, re.MULTILINE)
+    url, directory = f"http://localhost:{demo.port}", tmp_path_factory.mktemp("readme")
+    here = {"http://localhost:8000": url, ".venv/bin/python manage.py": f"{sys.executable} {MANAGE}"}
+    printed = []
+    for line in lines:
+        for written, meant in here.items():
+            line = line.replace(written, meant)
+        env = {**demo.env, "AUTHGATE_PUBLIC_URL": url}
+        done = subprocess.run(["bash", "-c", line], cwd=directory, env=env, capture_output=True, text=True)
+        assert done.returncode == 0, (line, done.stderr)
+        printed.append(done.stdout)
+    return printed
+
+
+def test_anyone_reaches_the_service_by_the_first_line_of_the_readme_as_nobody(readme):
+    answer = json.loads(readme[0])
+    assert (answer["path"], answer["identity"]["id"]) == ("/api/public", "")
+
+
+def test_nobody_is_refused_by_the_second(readme):
+    assert readme[1].startswith("HTTP/1.1 401 ")
+    assert '"reason": "no_credential"' in readme[1]
+
+
+def test_alice_is_let_in_where_she_may_and_root_further(readme):
+    alice, refused, root = map(json.loads, readme[2:5])
+    assert (alice["headers"]["x-auth-user-id"], refused["reason"], root["identity"]["id"]) == (
+        "alice", "missing_role", "root",
+    )  # fmt: skip
+
+
+def test_the_policy_goes_out_and_comes_in_again(readme):
+    exported, imported, history = readme[5:]
+    assert "REVISION" in history
+    assert (exported, imported) != ("", "")
+
+
 @pytest.mark.parametrize("path", ["/", "/dashboard", "/auth/me", "/.well-known/jwks.json", "/health", "/admin/"])
 def test_every_printed_url_answers(demo, path):
     assert f"http://localhost:{demo.port}{path}" in demo.text
