@@ -5,6 +5,8 @@ SHELL := /bin/bash
 
 PYTHON ?= python3
 PORT ?= 8000
+# Tests at a time: most of them wait for processes and clocks.
+JOBS ?= 2
 BIN := .venv/bin
 
 # The programs tests and benchmarks use beside Python's packages: Debian package and the command it brings.
@@ -16,7 +18,7 @@ BENCH_PACKAGES := nginx-light:nginx wrk:wrk apache2:apache2 libapache2-mod-auth-
 help:
 	@echo 'make setup            virtualenv with all dependencies in .venv'
 	@echo 'make run [PORT=8000]  the gateway with a demo service behind it, on loopback'
-	@echo 'make test [ARGS=…]    everything the suite needs, then the suite (ARGS go to pytest)'
+	@echo 'make test [ARGS=…]    everything the suite needs, then the suite (ARGS go to pytest; JOBS=0: one test at a time)'
 	@echo 'make check            formatting, lint, types, import arrows, Django checks, missing migrations'
 	@echo 'make bench            the gateway measured beside its peers'
 
@@ -43,7 +45,7 @@ run: .venv/.runtime $(PROVIDER)/node_modules/.package-lock.json
 	@exec $(BIN)/python manage.py demo --port $(PORT)
 
 test: .venv/.dev packages-test $(PROVIDER)/node_modules/.package-lock.json
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest -n $(JOBS) --dist worksteal $(ARGS)
 
 check: .venv/.dev
 	$(BIN)/ruff format --check .
