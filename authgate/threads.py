@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from threading import Semaphore
-from typing import ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 from django.db import close_old_connections
 
@@ -54,13 +54,17 @@ class Lanes:
             raise TooBusy
         self._users[key] += 1
         lane = self._lanes.setdefault(key, asyncio.Semaphore(self._width))
-        try:
-            async with lane:
-                return await self._threads.run(function, *args, **kwargs)
-        finally:
-            self._users[key] -= 1
-            if not self._users[key]:
-                del self._users[key], self._lanes[key]
+
+        async def in_lane() -> T:
+            try:
+                async with lane:
+                    return await self._threads.run(function, *args, **kwargs)
+            finally:
+                self._users[key] -= 1
+                if not self._users[key]:
+                    del self._users[key], self._lanes[key]
+
+        return await _to_its_end(in_lane())
 
 
 class Turns:
@@ -78,11 +82,26 @@ class Turns:
         if not self._places:
             raise TooBusy
         self._places -= 1
-        try:
-            async with self._turns:
-                return await page()
-        finally:
-            self._places += 1
+
+        async def in_turn() -> T:
+            try:
+                async with self._turns:
+                    return await page()
+            finally:
+                self._places += 1
+
+        return await _to_its_end(in_turn())
+
+
+_unfinished: set[asyncio.Task[Any]] = set()
+
+
+async def _to_its_end(work: Coroutine[Any, Any, T]) -> T:
+    """A client that leaves ends the waiting and not the work, whose thread goes on: so does what it holds."""
+    task = asyncio.get_running_loop().create_task(work)
+    _unfinished.add(task)
+    task.add_done_callback(_unfinished.discard)
+    return await asyncio.shield(task)
 
 
 def _with_own_connections(call: Callable[[], T]) -> T:

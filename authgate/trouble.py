@@ -31,4 +31,5 @@ def trouble_of(error: Exception) -> Trouble:
     if isinstance(error, PolicyInvalid):
         more = f" (and {len(error.errors) - 1} more)" if len(error.errors) > 1 else ""
         return Trouble(f"{error.errors[0]}{more}", "the newest revision of the policy is not valid")
-    return Trouble(cause if isinstance(error, OSError) else f"{type(error).__name__}: {cause}", "an unexpected error")
+    named = f"{type(error).__name__}: {cause}"
+    return Trouble(cause if cause and isinstance(error, OSError) else named, "an unexpected error")

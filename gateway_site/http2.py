@@ -66,6 +66,9 @@ class Http2Server(Granian):  # type: ignore[misc]  # untyped
             self.main_loop_interrupt.clear()
         else:
             super()._reload(spawn_target, target_loader)
+        finally:
+            if self.interrupt_signal or self.interrupt_children:
+                self.main_loop_interrupt.set()  # it came meanwhile, and what woke us up was cleared
 
 
 def serve(options: ServeOptions) -> None:

@@ -108,6 +108,26 @@ def test_an_address_that_does_not_answer_leaves_time_for_the_next(monkeypatch: p
         assert fetch.get(f"{hostile.url}/x", "provider").status == 200
 
 
+def test_a_handshake_has_all_the_time_that_is_left_however_many_addresses_there_are(
+    certificates: Certificates, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fetch, "SECONDS", 4.0)
+
+    def answer_late(listener: socket.socket) -> None:
+        connection, _ = listener.accept()
+        time.sleep(1)
+        with certificates.server_context().wrap_socket(connection, server_side=True) as secured:
+            secured.recv(65536)
+            secured.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}")
+
+    with socket.create_server(("127.0.0.1", 0)) as listener, ThreadPoolExecutor(1) as server:
+        served = server.submit(answer_late, listener)
+        resolve_to(monkeypatch, *["127.0.0.1"] * 16)
+        url = f"https://localhost:{listener.getsockname()[1]}/"
+        assert fetch.get(url, "provider", ca_certificates=certificates.ca_file.read_text()).status == 200
+        served.result(5)
+
+
 def test_all_addresses_together_have_the_time_of_one_call(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fetch, "SECONDS", 0.6)
     with raw_server(dribble(b"HTTP/1.1 200 OK\r\nX: ")) as url, deaf_address(url) as deaf:

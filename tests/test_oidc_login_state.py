@@ -64,6 +64,14 @@ def test_a_cookie_from_the_future_is_nobodys() -> None:
     assert "authgate_login_ffffffff_00000000" not in browser.cookies
 
 
+def test_a_cookie_that_is_used_is_not_taken_away_in_the_same_answer() -> None:
+    now = time.time()
+    browser = Browser()
+    _begin(browser, at=now + 120)
+    pending = _begin(browser, at=now)
+    assert pending.cookie in browser.cookies
+
+
 def test_the_oldest_cookies_go_when_there_are_too_many() -> None:
     now = time.time()
     browser, _ = _begin_at_once(login_state.MAX_COOKIES, at=now - 1)

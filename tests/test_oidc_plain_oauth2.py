@@ -91,6 +91,19 @@ def test_a_refresh_asks_again_and_is_about_the_same_person(
     assert (refreshed is not None and refreshed.claims.get("groups")) == (["staff"] if survives else None)
 
 
+@pytest.mark.parametrize("kept", ["no-JWT", None], ids=["opaque", "signed"])
+def test_an_id_token_that_nobody_verifies_is_not_kept_and_says_nothing(
+    hostile: HostileProvider, kept: str | None
+) -> None:
+    hostile.token = {"id_token": kept or hostile.id_token(groups=["platform-admins"], sub="mallory")}
+    session = _session(sign_in(hostile, plain(hostile)))
+    type(session).objects.update(refresh_at=session.created_at)
+    refreshed = refresh(session)
+
+    assert session.sealed_id_token == "" and refreshed is not None
+    assert (refreshed.person.provider_subject, "groups" in refreshed.claims) == ("42", False)
+
+
 @pytest.mark.parametrize("name", ["authorization_endpoint", "token_endpoint", "userinfo_endpoint"])
 def test_each_endpoint_has_to_be_given(hostile: HostileProvider, name: str) -> None:
     with pytest.raises(ValidationError, match="is needed for OAuth"):

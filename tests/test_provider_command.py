@@ -72,6 +72,10 @@ def test_no_output_holds_the_secret():
             ("idp", "--issuer", "https://169.254.169.254", *CLIENT),
             "--issuer: is link-local (cloud metadata), where no provider is",
         ),
+        (
+            ("idp", "--issuer", "https://a.example/.well-known/openid-configuration/", *CLIENT),
+            "--issuer: must be the issuer itself, without /.well-known/openid-configuration/",
+        ),
         (("idp", "--preset", "oauth2", *CLIENT), "--token-endpoint: is needed for OAuth 2.0, which has no discovery"),
     ],
 )

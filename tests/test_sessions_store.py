@@ -193,6 +193,15 @@ def test_the_sessions_of_a_person_are_those_that_live(provider):
     assert [session.sid for session in store.live_sessions(alive.person)] == [alive.sid]
 
 
+def test_a_session_whose_cookie_may_still_be_out_is_not_taken_for_timed_out(provider):
+    session = start(provider)
+    Session.objects.update(last_seen_at=timezone.now() - timedelta(seconds=250))
+    IdentityProvider.objects.update(session_idle=60)
+    purge()
+    assert store.end_all(session.person, "person deactivated") == 1
+    assert RevokedToken.objects.filter(jti=session.sid).exists()
+
+
 def test_rows_that_mean_nothing_any_more_are_removed_and_no_worker_is_told(provider):
     now, sessions = timezone.now(), [start(provider) for _ in range(3)]
     Session.objects.filter(sid=sessions[0].sid).update(ended_at=now - timedelta(days=31))

@@ -31,7 +31,10 @@ class IdentityProvider(models.Model):
     name = models.CharField("display name", max_length=80, help_text="On the sign-in button.")
     kind = models.CharField(max_length=10, choices=Kind.choices, default=Kind.OIDC)
     issuer = models.URLField(
-        "issuer URL", max_length=400, blank=True, help_text="Or the address of its discovery document."
+        "issuer URL",
+        max_length=400,
+        blank=True,
+        help_text="To the letter: a slash at its end counts. Its discovery document will do if it has none.",
     )
     authorization_endpoint = models.URLField(max_length=400, blank=True, help_text="Empty: from discovery.")
     token_endpoint = models.URLField(max_length=400, blank=True, help_text="Empty: from discovery.")

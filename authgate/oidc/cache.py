@@ -72,8 +72,9 @@ class Fetched(Generic[T]):
                 return value
             if now < entry.again_at + every:
                 raise ProviderError("provider_unavailable", f"it was asked less than {every:.0f} seconds ago already")
-            entry.again_at = now
-            return self._fetch(entry, fetch)
+            value = self._fetch(entry, fetch)
+            entry.again_at = now  # a failure has its own, shorter pause
+            return value
 
     def _fresh(self, entry: _Entry[T]) -> T | None:
         return entry.value if time.monotonic() < entry.fetched_at + self._ttl else None

@@ -94,13 +94,9 @@ class _Call:
             share = (self.ends_at - time.monotonic()) / (len(found) - number)
             if share <= 0:
                 raise TimeoutError
-            connecting = socket.socket(family, kind, protocol)
             try:
-                connecting.settimeout(share)
-                connecting.connect(address)
-                return self._watched(connecting)
+                return self._watched(_connected(socket.socket(family, kind, protocol), address, share))
             except OSError as error:
-                connecting.close()
                 failure = error
         raise failure
 
@@ -114,7 +110,9 @@ class _Call:
         self._sockets.append(connected.dup())
         if self.is_over():
             # Nothing is sent whose answer nobody waits for: it might use up a code or a refresh token.
+            connected.close()
             raise TimeoutError
+        connected.settimeout(SECONDS)  # what is left of the call's time is the timer's to end
         connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return connected
 
@@ -122,6 +120,16 @@ class _Call:
         for duplicate in list(self._sockets):
             with suppress(OSError):
                 duplicate.shutdown(socket.SHUT_RDWR)
+
+
+def _connected(connecting: socket.socket, address: Any, seconds: float) -> socket.socket:
+    try:
+        connecting.settimeout(seconds)
+        connecting.connect(address)
+    except OSError:
+        connecting.close()
+        raise
+    return connecting
 
 
 class _Current(threading.local):

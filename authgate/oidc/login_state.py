@@ -102,7 +102,7 @@ def _new_cookie(now: float) -> tuple[str, str]:
 
 def _usable(cookies: Mapping[str, str], now: float) -> tuple[str, str] | None:
     """The latest one that outlives a sign-in begun now."""
-    usable = [name for name in _living(cookies, now + SECONDS) if cookies[name]]
+    usable = [name for name in _living(cookies, now) if cookies[name] and _ends_at(name) > now + SECONDS]
     return (usable[-1], cookies[usable[-1]]) if usable else None
 
 
@@ -112,13 +112,17 @@ def _surplus(cookies: Mapping[str, str], now: float) -> list[str]:
     return [*dead, *living[: max(0, len(living) - MAX_COOKIES)]]
 
 
-def _living(cookies: Mapping[str, str], at: float) -> list[str]:
+def _living(cookies: Mapping[str, str], now: float) -> list[str]:
     """Names of ours, oldest first. One from the future was not set here: it would never end."""
     return sorted(
         name
         for name in cookies
-        if name.startswith(_prefix()) and at - COOKIE_SECONDS < _begun_at(name) <= at + _CLOCKS_DIFFER
+        if name.startswith(_prefix()) and _ends_at(name) > now and _begun_at(name) <= now + _CLOCKS_DIFFER
     )
+
+
+def _ends_at(name: str) -> int:
+    return _begun_at(name) + COOKIE_SECONDS
 
 
 def _begun_at(name: str) -> int:

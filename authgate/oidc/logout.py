@@ -33,12 +33,7 @@ def backchannel(slug: str, body: bytes) -> int:
     """OpenID Connect Back-Channel Logout 1.0: how many sessions have ended. Raises ProviderError: answer 400."""
     provider = _provider(slug)
     raw = _logout_token(body)
-    # Anybody may send anything: for what is no logout token on the face of it no provider is asked.
-    check_form(raw, _TYPES)
-    client = ProviderClient(provider)
-    metadata = client.metadata()
-    claims, _ = verify_signed(raw, metadata, client.keys, _TYPES)
-    _check_claims(claims, metadata.issuer, provider.client_id)
+    claims = _verified(raw, provider)
     expires_at = _check_time(claims, time.time())
     whose = _whose(claims)
     with transaction.atomic():
@@ -72,6 +67,21 @@ def provider_logout_url(session: Session, origin: str = "") -> str | None:
         "state": secrets.token_urlsafe(16),  # the session is over whatever comes back; some providers ask for one
     }
     return f"{endpoint}{'&' if urlsplit(endpoint).query else '?'}{urlencode(parameters)}"
+
+
+def _verified(raw: str, provider: IdentityProvider) -> dict[str, Any]:
+    client = ProviderClient(provider)
+    try:
+        # Anybody may send anything: for what is no logout token on the face of it no provider is asked.
+        check_form(raw, _TYPES)
+        metadata = client.metadata()
+        claims, _ = verify_signed(raw, metadata, client.keys, _TYPES)
+    except ProviderError as error:
+        if error.code != "invalid_id_token":
+            raise
+        raise ProviderError("invalid_logout_token", error.detail.replace("ID token", "logout token")) from None
+    _check_claims(claims, metadata.issuer, provider.client_id)
+    return claims
 
 
 def _provider(slug: str) -> IdentityProvider:

@@ -6,7 +6,7 @@ import base64
 import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 from urllib.parse import quote_plus
 
@@ -111,7 +111,9 @@ class ProviderClient:
         except (requests.RequestException, HTTPError, OSError, ValueError, TypeError, RecursionError) as error:
             detail = unreachable("token endpoint", error).detail
             raise ProviderError("token_exchange_failed", detail) from None
-        return _token_set(answer)
+        tokens = _token_set(answer)
+        # Where nobody verifies one, none is kept.
+        return tokens if self.provider.has_id_token else replace(tokens, id_token="")
 
     @contextmanager
     def _session(self, metadata: Metadata, **options: Any) -> Iterator[Any]:

@@ -51,7 +51,9 @@ def _check_urls(provider: IdentityProvider) -> Problems:
         url = getattr(provider, name)
         if url and (problem := url_problem(url)):
             yield name, problem
-    if "?" in provider.issuer:
+    if provider.issuer.rstrip("/").endswith(WELL_KNOWN):
+        yield "issuer", f"must be the issuer itself, without {WELL_KNOWN}/"
+    elif "?" in provider.issuer:
         yield "issuer", "must have no query"
 
 

@@ -16,7 +16,8 @@ def remove(provider: IdentityProvider) -> int:
     """How many sessions it ended: their cookies would otherwise live on for minutes without a row."""
     with transaction.atomic():
         # As those who sign in do: the provider first, then what belongs to it.
-        IdentityProvider.objects.select_for_update().get(pk=provider.pk)
+        if not IdentityProvider.objects.select_for_update().filter(pk=provider.pk).exists():
+            return 0  # somebody else was faster
         ended = store.end_where("provider removed", person__provider=provider)
         provider.delete()
     return ended

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from datetime import timedelta
 
+from django.db import Error as DatabaseProblem
 from django.db import connection, transaction
 from django.utils import timezone
 
+from authgate import state
 from authgate.models import RevokedToken, Session, UsedOnce
 from authgate.sessions import store
+
+logger = logging.getLogger(__name__)
 
 KEPT_FOR = timedelta(days=30)  # who was signed in, from where: for whoever looks into an incident
 _REVOCATIONS_KEPT_FOR = timedelta(days=1)
@@ -19,15 +24,21 @@ _next_at = 0.0
 
 
 def purge_sometimes() -> None:
+    """Whoever came for something else goes on also when it fails."""
     global _next_at
-    if time.monotonic() >= _next_at:
-        _next_at = time.monotonic() + _EVERY_SECONDS
+    if time.monotonic() < _next_at:
+        return
+    _next_at = time.monotonic() + _EVERY_SECONDS
+    try:
         purge()
+    except DatabaseProblem as error:
+        logger.warning("rows that mean nothing any more stay for another hour: %s", error)
 
 
 def purge() -> None:
     now = timezone.now()
     with transaction.atomic():
+        state.lock("trust")  # as whoever ends sessions does: two that end the same ones wait for each other here
         store.end_timed_out(now)
         Session.objects.filter(ended_at__lt=now - KEPT_FOR).delete()
         UsedOnce.objects.filter(expires_at__lt=now).delete()

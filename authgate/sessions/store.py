@@ -16,7 +16,7 @@ from authgate.authn.claims import is_safe_text
 from authgate.models import IdentityProvider, Person, RevokedToken, Session
 from authgate.oidc.errors import ProviderError
 from authgate.sealing import seal_text
-from authgate.sessions.cookie import clear_cookie, cookie_for
+from authgate.sessions.cookie import SESSION_COOKIE_SECONDS, clear_cookie, cookie_for
 
 if TYPE_CHECKING:
     from authgate.oidc.claims import ProvenPerson
@@ -108,9 +108,10 @@ def end_where(reason: str, **conditions: Any) -> int:
 
 
 def end_timed_out(now: datetime) -> None:
-    """Whose time is over by the row: no cookie of theirs is valid any more, so nothing needs to be revoked."""
+    """Whose time is over by the row, and who can have no cookie any more: so nothing needs to be revoked."""
     for provider in IdentityProvider.objects.all():
-        idle_since = now - timedelta(seconds=provider.session_idle)
+        # A cookie may have been given out while the idle limit was a longer one.
+        idle_since = now - timedelta(seconds=max(provider.session_idle, 2 * SESSION_COOKIE_SECONDS))
         over = Q(expires_at__lte=now) | Q(last_seen_at__lte=idle_since)
         Session.objects.filter(over, person__provider=provider, ended_at=None).update(
             ended_at=now, end_reason="timed out", **_WITHOUT_TOKENS
