@@ -68,6 +68,7 @@ class Reason(StrEnum):
     RATE_LIMITED = "rate_limited"
     NO_POLICY = "no_policy"
     GATE_ERROR = "gate_error"
+    BUSY = "busy"
     # 502, 504: let in, but the service behind failed
     UPSTREAM_UNREACHABLE = "upstream_unreachable"
     UPSTREAM_BROKEN = "upstream_broken"

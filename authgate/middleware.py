@@ -1,19 +1,16 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Any, cast
+from typing import cast
 
 from asgiref.sync import iscoroutinefunction, markcoroutinefunction
 from django.http import HttpRequest, HttpResponseBase
 from django.utils.cache import patch_vary_headers
-from django.utils.decorators import sync_and_async_middleware
 
 from authgate.authn.authenticate import authenticate
 from authgate.decision import Identity, InvalidCredential, RawHeaders, Reason
 from authgate.policy import snapshot
 from authgate.security_headers import OWN_PAGES_CSP, SECURITY_HEADERS
-from authgate.threads import TooBusy, admin_turns
-from authgate.views import busy
 
 Response = HttpResponseBase
 GetResponse = Callable[[HttpRequest], Response | Awaitable[Response]]
@@ -73,21 +70,6 @@ class SecurityHeadersMiddleware(_Middleware):
             response["Cache-Control"] = "no-store"
             patch_vary_headers(response, ("Cookie", "Authorization"))
         return response
-
-
-@sync_and_async_middleware
-def take_turns(get_response: Any) -> Any:
-    """Strangers may ask for the admin's sign-in: not so often that no thread and no connection is left for the rest."""
-
-    async def handle_async(request: HttpRequest) -> Any:
-        if not request.path.startswith("/admin/"):
-            return await get_response(request)
-        try:
-            return await admin_turns.run(lambda: get_response(request))
-        except TooBusy:
-            return busy(request)
-
-    return handle_async if iscoroutinefunction(get_response) else get_response
 
 
 _HEADERS = [

@@ -46,6 +46,7 @@ _REFUSALS = {
     Reason.RATE_LIMITED: Refusal(429, "rate_limited", "Too many requests; try again later."),
     Reason.NO_POLICY: Refusal(503, "unavailable", "The gateway has no policy loaded yet."),
     Reason.GATE_ERROR: Refusal(503, "unavailable", "The gateway could not decide, so the answer is no."),
+    Reason.BUSY: Refusal(503, "unavailable", "Too many people ask for this page right now; try again."),
     Reason.UPSTREAM_UNREACHABLE: Refusal(502, "bad_gateway", "The service behind the gateway cannot be reached."),
     Reason.UPSTREAM_BROKEN: Refusal(502, "bad_gateway", "The service behind the gateway answered nonsense."),
     Reason.UPSTREAM_TIMEOUT: Refusal(504, "gateway_timeout", "The service behind the gateway took too long."),

@@ -70,7 +70,8 @@ class Lanes:
 class Turns:
     """Django runs each of its synchronous pages in a thread of its own, with a connection to the database of its own.
 
-    So only `size` of them at a time, and eight times as many that wait for their turn.
+    So only `size` of them at a time, and eight times as many that wait for their turn. Taken around Django as a whole:
+    inside of it a client that leaves ends a page while its thread and its connection go on.
     """
 
     def __init__(self, size: int) -> None:
@@ -82,15 +83,11 @@ class Turns:
         if not self._places:
             raise TooBusy
         self._places -= 1
-
-        async def in_turn() -> T:
-            try:
-                async with self._turns:
-                    return await page()
-            finally:
-                self._places += 1
-
-        return await _to_its_end(in_turn())
+        try:
+            async with self._turns:
+                return await page()
+        finally:
+            self._places += 1
 
 
 _unfinished: set[asyncio.Task[Any]] = set()

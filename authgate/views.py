@@ -47,10 +47,6 @@ def unavailable(request: HttpRequest) -> HttpResponse:
     return _error(request, 503, "unavailable", "The database is busy or away. Nothing was changed; try again.")
 
 
-def busy(request: HttpRequest) -> HttpResponse:
-    return _error(request, 503, "unavailable", "Too many people ask for this page right now; try again.")
-
-
 def too_many_attempts(request: HttpRequest, retry_after: int) -> HttpResponse:
     response = _error(request, 429, "rate_limited", "Too many attempts; try again later.")
     response["Retry-After"] = str(retry_after)

@@ -15,6 +15,7 @@ from authgate.identity_headers import client_may_send
 from authgate.policy.places import RESERVED
 from authgate.policy.snapshot import Snapshot
 from authgate.responses import send_refusal
+from authgate.threads import TooBusy, admin_turns
 from gateway_site.static_site import ASGIApp, Scope, StaticSite, django_static_roots
 from proxy.downstream import Receive, Send
 
@@ -71,9 +72,38 @@ async def serve(scope: Scope, receive: Receive, send: Send, record: Record) -> N
         await assets(_static_scope(scope, facts), receive, _recording(record, send))
     else:
         try:
-            await django_pages(_django_scope(scope, facts), _bounded(receive), _recording(record, send))
+            await _serve_django(_django_scope(scope, facts), _bounded(receive), _recording(record, send))
         except _BodyTooLarge:
             await send_refusal(record, Decision(False, Reason.BODY_TOO_LARGE), send)
+        except TooBusy:
+            await send_refusal(record, Decision(False, Reason.BUSY), send)
+
+
+async def _serve_django(scope: Scope, receive: Receive, send: Send) -> None:
+    if scope["path"].startswith("/admin/"):
+        # Strangers may ask for the admin's sign-in: not so often that no thread and no connection to the database is
+        # left for the rest. A body comes first, so that nobody keeps a turn by sending it slowly.
+        whole = await _read_ahead(receive)
+        await admin_turns.run(lambda: django_pages(scope, whole, send))
+    else:
+        await django_pages(scope, receive, send)
+
+
+async def _read_ahead(receive: Receive) -> Receive:
+    """The same, with all of the body in its first message."""
+    parts: list[bytes] = []
+    message = await receive()
+    while message["type"] == "http.request" and message.get("more_body", False):
+        parts.append(message.get("body", b""))
+        message = await receive()
+    if message["type"] == "http.request":
+        message = {**message, "body": b"".join([*parts, message.get("body", b"")])}
+    first = [message]
+
+    async def replayed() -> dict[str, Any]:
+        return first.pop() if first else await receive()
+
+    return replayed
 
 
 async def serve_unrouted(scope: Scope, receive: Receive, send: Send, record: Record) -> None:

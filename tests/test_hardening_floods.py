@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -10,6 +11,7 @@ from contextlib import contextmanager
 import psycopg
 import pytest
 
+from tests.support import raw
 from tests.support.hostile import DISCOVERY, Reply
 from tests.support.sessions import make_session, row, run
 from tests.support.token_provider import TokenProvider
@@ -46,6 +48,24 @@ def test_a_flood_of_the_admin_sign_in_leaves_the_database_to_the_rest(start_gate
         statuses = {request.result().status for request in flood}
     assert (renewed, max(counts) <= 16) == ([200] * 4, True), counts
     assert 200 in statuses <= {200, 503}
+
+
+def test_a_flood_of_strangers_who_leave_at_once_is_bounded_too(start_gateway, postgres):
+    url = postgres.create_database()
+    gateway = start_gateway(template=None, env={"AUTHGATE_DATABASE_URL": url, "AUTHGATE_SECRET_KEY": "k" * 60})
+    expired = [make_session(gateway, f"person{number}", cookie_age=400) for number in range(4)]
+
+    def ask_and_go(_: int) -> None:
+        with gateway.connect() as client:
+            client.send(raw.request(target="/admin/login/", host=f"localhost:{gateway.port}"))
+            time.sleep(0.004)
+
+    with most_connections(url) as counts, ThreadPoolExecutor(40) as strangers:
+        flood = strangers.map(ask_and_go, range(3000))
+        renewed = [gateway.get("/api/protected", headers=made.headers).status for made in expired]
+        list(flood)
+    assert (renewed, max(counts) <= 16) == ([200] * 4, True), max(counts)
+    assert gateway.get("/admin/login/").status == 200
 
 
 @pytest.fixture

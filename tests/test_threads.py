@@ -44,17 +44,6 @@ async def leave_at_once(begin, count):
         await asyncio.gather(asking, return_exceptions=True)
 
 
-def test_who_leaves_frees_no_turn_before_the_page_is_done(work):
-    async def scenario() -> None:
-        turns = Turns(2)
-        await leave_at_once(lambda: turns.run(lambda: asyncio.to_thread(work.block)), 12)
-        work.go_on.set()
-        assert await asyncio.wait_for(turns.run(lambda: asyncio.sleep(0, "served")), 5) == "served"
-
-    asyncio.run(scenario())
-    assert work.most == 2
-
-
 def test_who_leaves_frees_no_lane_before_the_call_is_done(work):
     async def scenario() -> None:
         lanes = Lanes(Threads("test", 8), 2)
