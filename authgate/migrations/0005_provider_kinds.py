@@ -13,7 +13,7 @@ class Migration(migrations.Migration):
         migrations.AlterField(
             model_name='identityprovider',
             name='issuer',
-            field=models.URLField(blank=True, help_text='To the letter: a slash at its end counts. Its discovery document will do if it has none.', max_length=400, verbose_name='issuer URL'),
+            field=models.URLField(blank=True, help_text='To the letter: a slash at its end counts. Without one, the address of its discovery will do.', max_length=400, verbose_name='issuer URL'),
         ),
         migrations.AlterField(
             model_name='identityprovider',

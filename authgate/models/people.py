@@ -34,7 +34,7 @@ class IdentityProvider(models.Model):
         "issuer URL",
         max_length=400,
         blank=True,
-        help_text="To the letter: a slash at its end counts. Its discovery document will do if it has none.",
+        help_text="To the letter: a slash at its end counts. Without one, the address of its discovery will do.",
     )
     authorization_endpoint = models.URLField(max_length=400, blank=True, help_text="Empty: from discovery.")
     token_endpoint = models.URLField(max_length=400, blank=True, help_text="Empty: from discovery.")
