@@ -33,7 +33,7 @@ from tests.support.postgres import Postgres, PostgresUnavailable  # noqa: E402
 from tests.support.upstream import RecordingUpstream  # noqa: E402
 from tests.support.valkey import Valkey, ValkeyUnavailable  # noqa: E402
 
-pytest_plugins = ["tests.support.skips"]
+pytest_plugins = ["tests.support.skips", "tests.support.databases"]
 
 
 @pytest.fixture(scope="session")

@@ -52,6 +52,7 @@ def grant(claim, **condition):
 
 def test_a_session_lasts_as_long_as_its_provider_says(provider):
     provider.session_lifetime = 1234
+    provider.save()
     session = start(provider)
     assert session.expires_at - session.created_at == timedelta(seconds=1234)
 

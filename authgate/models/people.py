@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from typing import Any
+
 from django.core.exceptions import ValidationError
 from django.core.validators import MaxValueValidator, MinValueValidator
-from django.db import models
+from django.db import models, transaction
 
-from authgate.oidc.provider_rules import WELL_KNOWN, find_problems
+from authgate.models.policy import RoleGrant
+from authgate.oidc.provider_rules import (
+    WELL_KNOWN,
+    find_changed_addresses,
+    find_changed_subjects,
+    find_problems,
+)
 
 DAY = 24 * 3600
 
@@ -73,19 +82,35 @@ class IdentityProvider(models.Model):
 
     def clean(self) -> None:
         self.issuer = self.issuer.removesuffix(WELL_KNOWN)
-        errors: dict[str, list[str]] = {}
-        for field, problem in find_problems(self):
-            errors.setdefault(field, []).append(problem)
-        before = IdentityProvider.objects.filter(pk=self.pk).first()
-        if before and (before.issuer, before.kind) != (self.issuer, self.kind) and before.people.exists():
-            # The same subject elsewhere may be somebody else, who would become this one.
-            problem = "People are known by it already: add another provider, and remove this one."
-            errors.setdefault("issuer", []).append(problem)
-        if errors:
-            raise ValidationError(errors)
+        _refuse([*find_problems(self), *self._find_changes()])
+
+    def save(self, **options: Any) -> None:
+        """Raises ValidationError: people who are known by a provider do not become other people."""
+        with transaction.atomic():
+            _refuse(self._find_changes())
+            super().save(**options)
+
+    def _find_changes(self) -> list[tuple[str, str]]:
+        with transaction.atomic():
+            # Locked as a sign-in does: a first one either waits for this change, or is seen here.
+            before = IdentityProvider.objects.select_for_update().filter(pk=self.pk).first() if self.pk else None
+            if before is None or not before.people.exists():
+                return []
+            found = list(find_changed_subjects(before, self))
+            if RoleGrant.objects.filter(claim="email", provider__in=("", before.slug)).exists():
+                found += find_changed_addresses(before, self)
+            return found
 
     def __str__(self) -> str:
         return self.name or self.slug
+
+
+def _refuse(problems: Iterable[tuple[str, str]]) -> None:
+    errors: dict[str, list[str]] = {}
+    for field, problem in problems:
+        errors.setdefault(field, []).append(problem)
+    if errors:
+        raise ValidationError(errors)
 
 
 class Person(models.Model):

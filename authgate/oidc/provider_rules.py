@@ -25,6 +25,22 @@ _SCOPE = re.compile(r"[!#-\[\]-~]+")  # RFC 6749 3.3
 _DOMAIN = re.compile(r"(?=.{1,253}\Z)[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)+")
 _TEXT = re.compile(r"[^\x00-\x1f\x7f-\x9f\u2028\u2029]{1,400}")
 
+# What a sign-in rests on: one that was proven by other values of these does not count.
+_PROVING = (
+    "slug",
+    "kind",
+    "issuer",
+    *ENDPOINTS,
+    "client_id",
+    "claim_mapping",
+    "allowed_domains",
+    "require_verified_email",
+)
+_KNOWN = (
+    "cannot change once people are known by this provider, as it decides who they are: add another provider instead"
+)
+_EMAIL_COUNTS = "cannot change while grants of the policy ask for an e-mail address of this provider: remove them first"
+
 Problems = Iterator[tuple[str, str]]  # field of IdentityProvider, message
 
 
@@ -39,6 +55,38 @@ def find_problems(provider: IdentityProvider) -> Problems:
         yield "ca_certificates", problem
     if (provider.session_idle or 0) > (provider.session_lifetime or 0):
         yield "session_idle", "must not be longer than the longest session"
+
+
+def proving(provider: IdentityProvider) -> tuple[object, ...]:
+    """Equal for as long as a sign-in would be proven in the same way."""
+    return tuple(getattr(provider, name) for name in _PROVING)
+
+
+def find_changed_subjects(before: IdentityProvider, after: IdentityProvider) -> Problems:
+    """For a provider that people are known by. The same subject elsewhere may be somebody else, who would become them.
+
+    The ID token of OpenID Connect names its issuer, wherever it and the keys come from; otherwise the endpoints say
+    who somebody is.
+    """
+    endpoints = () if after.has_id_token else _OAUTH2_ENDPOINTS
+    for name in ("slug", "kind", "issuer", *endpoints):
+        if getattr(before, name) != getattr(after, name):
+            yield name, _KNOWN
+    if _where(before, "sub") != _where(after, "sub"):
+        yield "claim_mapping", f"sub {_KNOWN}"
+
+
+def find_changed_addresses(before: IdentityProvider, after: IdentityProvider) -> Problems:
+    """For a provider that people are known by, and whose e-mail addresses give roles."""
+    if _where(before, "email") != _where(after, "email"):
+        yield "claim_mapping", f"email {_EMAIL_COUNTS}"
+    if before.require_verified_email and not after.require_verified_email:
+        yield "require_verified_email", _EMAIL_COUNTS
+
+
+def _where(provider: IdentityProvider, name: str) -> str:
+    mapping: object = provider.claim_mapping
+    return str(mapping.get(name) or name) if isinstance(mapping, dict) else name
 
 
 def _check_urls(provider: IdentityProvider) -> Problems:

@@ -15,6 +15,7 @@ from authgate import state
 from authgate.authn.claims import is_safe_text
 from authgate.models import IdentityProvider, Person, RevokedToken, Session
 from authgate.oidc.errors import ProviderError
+from authgate.oidc.provider_rules import proving
 from authgate.sealing import seal_text
 from authgate.sessions.cookie import SESSION_COOKIE_SECONDS, clear_cookie, cookie_for
 
@@ -47,7 +48,7 @@ def start(
         raise ProviderError("not_allowed", "the provider's subject is too long or holds characters that are not text")
     now = timezone.now()
     with transaction.atomic():
-        person = _person(proven, provider, now)
+        person = _person(proven, _unchanged(provider), now)
         if replaces:
             end(replaces, "signed in again")
         session = Session(
@@ -55,7 +56,7 @@ def start(
             person=person,
             created_at=now,
             last_seen_at=now,
-            expires_at=now + timedelta(seconds=provider.session_lifetime),
+            expires_at=now + timedelta(seconds=person.provider.session_lifetime),
             address=_storable(address, 64),
             user_agent=_storable(user_agent, 400),
         )
@@ -145,10 +146,18 @@ def _end(sessions: QuerySet[Session], reason: str) -> int:
     return len(sids)
 
 
-def _person(proven: ProvenPerson, provider: IdentityProvider, now: datetime) -> Person:
-    # Whoever disables this provider now waits for the session, and then ends it with the others.
-    if not IdentityProvider.objects.select_for_update().filter(pk=provider.pk, enabled=True).exists():
+def _unchanged(provider: IdentityProvider) -> IdentityProvider:
+    """As it is now, locked: whoever disables or changes it meanwhile waits, and then sees the new session."""
+    current = IdentityProvider.objects.select_for_update().filter(pk=provider.pk, enabled=True).first()
+    if current is None:
         raise ProviderError("login_expired", "the provider was removed or disabled since")
+    # What was proven by another issuer, or under looser rules, proves nothing here.
+    if proving(current) != proving(provider):
+        raise ProviderError("login_expired", "the provider was changed since")
+    return current
+
+
+def _person(proven: ProvenPerson, provider: IdentityProvider, now: datetime) -> Person:
     person, _ = Person.objects.get_or_create(provider=provider, provider_subject=proven.subject)
     # Whoever deactivates this person now waits for the session, and then ends it with the others.
     person = Person.objects.select_for_update().get(pk=person.pk)

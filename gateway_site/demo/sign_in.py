@@ -48,12 +48,12 @@ def _read(path: Path) -> dict[str, Any]:
 
 def _register(issuer: str, secret: str, *, is_first: bool) -> None:
     """What an operator has changed or removed since the first start stays so; only the address must be right."""
-    row = IdentityProvider.objects.filter(slug=SLUG).first()
+    # The same provider at another port: its own file says who its people are, so they stay who they are.
+    IdentityProvider.objects.filter(slug=SLUG).update(issuer=issuer)
     if is_first:
-        row = row or IdentityProvider(slug=SLUG, name="Demo", client_id=CLIENT_ID)
+        row = IdentityProvider.objects.filter(slug=SLUG).first()
+        row = row or IdentityProvider(slug=SLUG, name="Demo", client_id=CLIENT_ID, issuer=issuer)
         row.sealed_client_secret = seal_client_secret(row, secret)
-    if row is not None and (is_first or row.issuer != issuer):
-        row.issuer = issuer
         row.save()
 
 

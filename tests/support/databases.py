@@ -1,0 +1,57 @@
+"""Two connections at once, on SQLite and on PostgreSQL: what one does while the other holds what it has locked."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.support.gateway import Gateway
+
+_TWO = """
+import json, threading, time
+from django.db import connection, transaction
+{setup}
+done, names, waited = threading.Event(), ["", ""], [0.0]
+states = [load(), load()]
+def first():
+    try:
+        with transaction.atomic():
+            exec(compile({first!r}, "first", "exec"), states[0])
+            done.set()
+            time.sleep(0.6)
+    except Exception as error:
+        names[0] = type(error).__name__
+    finally:
+        done.set()
+        connection.close()
+def second():
+    done.wait(10)
+    try:
+        with transaction.atomic():
+            exec(compile({second!r}, "second", "exec"), states[1])
+    except Exception as error:
+        names[1] = type(error).__name__
+    finally:
+        connection.close()
+threads = [threading.Thread(target=act) for act in (first, second)]
+[thread.start() for thread in threads]
+[thread.join(20) for thread in threads]
+{result}
+"""
+_NAMES = "print(json.dumps(names))"
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database(request: pytest.FixtureRequest, tmp_path, gateway_template) -> Gateway:  # type: ignore[no-untyped-def]
+    """A gateway that is not started, with an empty database of its own."""
+    if request.param == "sqlite":
+        return Gateway(tmp_path / "data", template=gateway_template)
+    url = request.getfixturevalue("postgres").create_database()
+    return Gateway(tmp_path / "data", env={"AUTHGATE_DATABASE_URL": url})
+
+
+def run_two(gateway: Gateway, setup: str, first: str, second: str, result: str = _NAMES) -> str:
+    """`second` begins once `first` has done its part, and before it commits. `setup` defines `load`: the names that
+    each of them sees. Printed: the name of the exception that each has met.
+    """
+    code = _TWO.format(setup=setup, first=first, second=second, result=result)
+    return gateway.manage("shell", "--no-imports", "-c", code)
