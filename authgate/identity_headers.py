@@ -7,6 +7,7 @@ import re
 from functools import lru_cache
 
 from authgate.decision import Identity, RawHeaders
+from authgate.identity.foreign import is_foreign_identity
 
 USER_ID, USER_EMAIL = b"x-auth-user-id", b"x-auth-user-email"
 USER_NAME, USER_ROLES = b"x-auth-user-name", b"x-auth-user-roles"
@@ -18,7 +19,10 @@ _OURS = frozenset((*IDENTITY_HEADERS, b"x-request-id", b"x-real-ip"))
 _SPOOFABLE = frozenset(
     (
         b"forwarded", b"x-forwarded", b"client-ip", b"true-client-ip", b"x-client-ip", b"x-cluster-client-ip",
-        b"cf-connecting-ip", b"fastly-client-ip", b"x-host", b"x-http-host-override", b"x-rewrite-url",
+        b"cf-connecting-ip", b"cf-connecting-ipv6", b"cf-pseudo-ipv4", b"fastly-client-ip", b"fly-client-ip",
+        b"proxy-client-ip", b"http-client-ip", b"x-azure-clientip", b"x-azure-socketip", b"x-nf-client-connection-ip",
+        b"x-originating-ip", b"front-end-https", b"x-scheme", b"x-url-scheme",
+        b"x-host", b"x-http-host-override", b"x-rewrite-url",
         b"x-http-method-override", b"x-http-method", b"x-method-override", b"proxy",
         b"x-sendfile", b"x-sendfile-type",  # CVE-2025-61780
         b"x-middleware-subrequest",  # CVE-2025-29927
@@ -26,7 +30,8 @@ _SPOOFABLE = frozenset(
 )  # fmt: skip
 # CGI and WSGI read X_Auth_User_ID as X-Auth-User-ID (CVE-2025-64484), some servers X.Auth.User.ID as well.
 _PLAIN_NAME = re.compile(rb"[a-z0-9-]+")
-_SPOOFABLE_FAMILIES = (b"x-forwarded-", b"x-original-", b"x-accel-", b"x-envoy-")
+_OUR_FAMILY = b"x-auth-user-"
+_SPOOFABLE_FAMILIES = (_OUR_FAMILY, b"x-forwarded-", b"x-original-", b"x-accel-", b"x-envoy-", b"wl-proxy-")
 # C0, DEL, C1 and the two Unicode line ends: a reader may take any of them for the end of the header.
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
@@ -36,7 +41,13 @@ def client_may_send(name: bytes) -> bool:
     """Whether a header of this lower-case name may go upstream as the client sent it."""
     if _PLAIN_NAME.fullmatch(name) is None or name in _OURS or name in _SPOOFABLE:
         return False
-    return not name.startswith(_SPOOFABLE_FAMILIES)
+    return not name.startswith(_SPOOFABLE_FAMILIES) and not is_foreign_identity(name)
+
+
+def route_may_pass(name: bytes) -> bool:
+    """Whether a route may let this one through, of those that a client may not send: never what the gateway itself
+    says, nor what would tell a service another address, host or method than the policy has decided on."""
+    return _PLAIN_NAME.fullmatch(name) is not None and is_foreign_identity(name) and not name.startswith(_OUR_FAMILY)
 
 
 def build_identity_headers(identity: Identity | None, assertion: str) -> RawHeaders:

@@ -92,7 +92,7 @@ def _upstream_lines(
     listed = connection_options(headers)
     for name, value in headers:
         if not _is_forwarded(name):
-            if name != b"authorization" or not entry.pass_authorization or _is_for_connection(value):
+            if not _is_passed(name, value, entry):
                 continue
         elif name == b"cookie":
             value = without_own_cookies(value)
@@ -103,6 +103,13 @@ def _upstream_lines(
     parts.append(_forwarded_block(scheme, str(authority), authority.effective_port(scheme), _stripped(entry)))
     parts.append(_client_block(client, forwarded_for))
     return b"".join(parts)
+
+
+def _is_passed(name: bytes, value: bytes, entry: RouteEntry) -> bool:
+    """Whether the route lets through what is otherwise not forwarded."""
+    if name == b"authorization":
+        return entry.pass_authorization and not _is_for_connection(value)
+    return name in entry.pass_headers
 
 
 def _is_for_connection(authorization: bytes) -> bool:

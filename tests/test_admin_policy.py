@@ -110,6 +110,14 @@ def test_targets_are_one_per_line(admin_client):
     )
 
 
+def test_headers_to_let_through_are_one_per_line(admin_client):
+    edit(admin_client, named(Route, "public"), pass_headers="X-Remote-User\r\n Remote-Groups ")
+    assert named(Route, "public").pass_headers == ["X-Remote-User", "Remote-Groups"]
+    assert newest().comment == "changed route public: pass headers"
+    values = form_values(admin_client, change_url(named(Route, "public")))
+    assert values["pass_headers"] == "X-Remote-User\nRemote-Groups"
+
+
 def test_methods_are_ticked_and_others_are_written(admin_client):
     edit(admin_client, named(Route, "public"), methods=["GET", "POST"], other_methods=" PROPFIND  REPORT")
     assert named(Route, "public").methods == ["GET", "POST", "PROPFIND", "REPORT"]

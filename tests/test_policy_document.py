@@ -44,7 +44,7 @@ FULL = PolicyDocument(
         Route(
             name="2", path="/x", access="roles", upstream="bare", host="a.b", match="exact", methods=("GET",),
             roles=("x", "no"), rate_limit="l", strip_prefix=True, preserve_host=True, pass_authorization=True,
-            timeouts=Timeouts(idle=0.5, response=3), enabled=False,
+            pass_headers=("X-Remote-User",), timeouts=Timeouts(idle=0.5, response=3), enabled=False,
         ),
     ),
 )  # fmt: skip

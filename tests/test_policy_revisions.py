@@ -164,6 +164,8 @@ def change(old, **routes):
         ({"public": {"host": "a.test"}}, "route public: host any → a.test"),
         ({"public": {"strip_prefix": True, "match": "exact"}},
          "route public: match prefix → exact, strip_prefix no → yes"),
+        ({"public": {"pass_headers": ("X-Remote-User", "Cf-Access-Jwt-Assertion")}},
+         "route public: pass_headers none → [X-Remote-User, Cf-Access-Jwt-Assertion]"),
     ],
 )  # fmt: skip
 def test_a_changed_route_reads_as_one_line(routes, line):

@@ -70,6 +70,19 @@ def test_a_good_policy_has_no_errors():
         pytest.param({"methods": ("CONNECT",)}, "CONNECT is never served", id="connect"),
         pytest.param({"methods": ("TRACE",)}, "TRACE is never served", id="trace"),
         pytest.param({"methods": ("GET", "GET")}, "named twice", id="method-twice"),
+        pytest.param({"pass_headers": ("X-Remote-User", "x-remote-user")}, "r.pass_headers: a header is named twice",
+                     id="header-twice"),
+        pytest.param({"pass_headers": ("Authorization",)}, "there is pass_authorization", id="pass-authorization"),
+        pytest.param({"pass_headers": ("X-Auth-User-ID",)}, "is always set by the gateway itself", id="pass-ours"),
+        *(
+            pytest.param({"pass_headers": (name,)}, f"{name!r} is not an identity header", id=f"pass-{name}")
+            for name in (
+                "", "X-Custom", "Cookie", "Host", "Connection", "Transfer-Encoding", "X-Request-ID", "X-Real-IP",
+                "X-Auth-User-New", "X-Forwarded-For", "X-Forwarded-User", "Forwarded", "X-HTTP-Method-Override",
+                "X-Original-URL", "CF-Connecting-IP", "X_Remote_User", "Remote-User:", "Remote-User ", "Remote-Usér",
+                "X-Auth-Token", "Remote-" + "x" * 100,
+            )
+        ),
         pytest.param({"timeouts": Timeouts(connect=0)}, "routes.r.timeouts.connect: must be more", id="zero-timeout"),
         pytest.param({"timeouts": Timeouts(idle=float("inf"))}, "timeouts.idle", id="infinite-timeout"),
         pytest.param({"timeouts": Timeouts(idle=float("nan"))}, "timeouts.idle", id="nan-timeout"),
@@ -78,6 +91,11 @@ def test_a_good_policy_has_no_errors():
 )  # fmt: skip
 def test_a_route_is_refused_with_its_place(fields, message):
     assert message in only(route_errors(**fields))
+
+
+@pytest.mark.parametrize("name", ["X-Remote-User", "x-auth-user", "CF-ACCESS-JWT-ASSERTION", "X-Access-Token"])
+def test_identity_headers_of_other_gateways_can_be_let_through(name):
+    assert route_errors(pass_headers=(name,)) == []
 
 
 @pytest.mark.parametrize("host", ["", "example.com", "*.example.com", "localhost", "10.0.0.1", "[::1]", "my_app"])

@@ -70,6 +70,14 @@ def read_stream(stream):
             return kind, answer
 
 
+def test_an_identity_header_of_another_gateway_goes_no_further(gateway, upstream):
+    fields = [
+        (name, "planted") for name in ("remote-user", "x-webauth-user", "cf-access-jwt-assertion", "x_remote_user")
+    ]
+    assert exchange(gateway, head("/open/x", "GET", *fields))[0] == DATA
+    assert b"planted" not in upstream.only.head
+
+
 @pytest.mark.parametrize(
     ("block", "body"),
     [

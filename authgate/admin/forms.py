@@ -152,6 +152,7 @@ class RouteForm(PolicyForm[Route]):
         required=False,
         help_text="None for all. GET includes HEAD.",
     )
+    pass_headers = LinesField(required=False, help_text=Route._meta.get_field("pass_headers").help_text)
     other_methods = forms.CharField(required=False, help_text="Separated by spaces, such as PROPFIND REPORT.")
 
     class Meta:

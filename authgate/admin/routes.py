@@ -71,7 +71,7 @@ class RouteAdmin(PolicyAdmin[Route]):
         (None, {"fields": ["name", "enabled"]}),
         ("Which requests", {"fields": ["host", "path", "match", "methods", "other_methods"]}),
         ("Who may", {"fields": ["access", "roles", "rate_limit"]}),
-        ("Where to", {"fields": ["upstream", "strip_prefix", "preserve_host", "pass_authorization"]}),
+        ("Where to", {"fields": ["upstream", "strip_prefix", "preserve_host", "pass_authorization", "pass_headers"]}),
         TIMEOUT_FIELDSET,
     ]
 

@@ -126,6 +126,12 @@ class Route(models.Model):
         default=False, help_text="Send the caller's Host upstream instead of the target's."
     )
     pass_authorization = models.BooleanField(default=False, help_text="Send the Authorization header upstream.")
+    pass_headers = models.JSONField(
+        default=list,
+        blank=True,
+        help_text="Identity headers of other gateways to send upstream just as the client wrote them, one per line, "
+        "such as X-Remote-User. Any client can then claim to be anybody.",
+    )
     connect_timeout = models.FloatField(null=True, blank=True, help_text="Seconds; default: the upstream's.")
     response_timeout = models.FloatField(null=True, blank=True, help_text="Seconds; default: the upstream's.")
     idle_timeout = models.FloatField(null=True, blank=True, help_text="Seconds; default: the upstream's.")

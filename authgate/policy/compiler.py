@@ -16,7 +16,7 @@ from authgate.policy.pace import Pace, at_once
 _TIMEOUT_COLUMNS = {"connect": "connect_timeout", "response": "response_timeout", "idle": "idle_timeout"}
 _ROUTE_COLUMNS = (
     "name", "path", "access", "host", "match", "methods", "strip_prefix", "preserve_host",
-    "pass_authorization", "enabled",
+    "pass_authorization", "pass_headers", "enabled",
 )  # fmt: skip
 
 
@@ -104,7 +104,8 @@ def _create_routes(document: PolicyDocument, roles: dict[str, Role]) -> None:
     }
     rows = Route.objects.bulk_create(
         Route(
-            **{column: getattr(route, column) for column in _ROUTE_COLUMNS} | {"methods": list(route.methods)},
+            **{column: getattr(route, column) for column in _ROUTE_COLUMNS}
+            | {"methods": list(route.methods), "pass_headers": list(route.pass_headers)},
             upstream=upstreams[route.upstream],
             rate_limit=limits.get(route.rate_limit),
             **_timeout_columns(route.timeouts),

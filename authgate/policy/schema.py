@@ -74,6 +74,7 @@ class Route(Strict, frozen=True):
     strip_prefix: bool = False
     preserve_host: bool = False
     pass_authorization: bool = False
+    pass_headers: tuple[str, ...] = ()  # identity headers of other gateways, as the client sent them
     timeouts: Timeouts = Timeouts()
     enabled: bool = True
 

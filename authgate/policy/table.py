@@ -57,6 +57,7 @@ class RouteEntry(msgspec.Struct, frozen=True, eq=False, gc=False):
     strip_prefix: bool
     preserve_host: bool
     pass_authorization: bool
+    pass_headers: frozenset[bytes]  # lower case
     enabled: bool
     reason: Reason  # what lets its callers in, or why nobody may
     host: str = ""
@@ -288,6 +289,7 @@ class _Parts:
     def __init__(self, document: PolicyDocument) -> None:
         self._upstreams = document.upstreams
         self._role_sets: dict[tuple[str, ...], frozenset[str]] = {}
+        self._header_sets: dict[tuple[str, ...], frozenset[bytes]] = {}
         self._limits = {name: _limit(name, limit) for name, limit in document.rate_limits.items()}
 
     def entry(self, route: Route, problem: str) -> RouteEntry:
@@ -307,12 +309,17 @@ class _Parts:
             strip_prefix=route.strip_prefix,
             preserve_host=route.preserve_host,
             pass_authorization=route.pass_authorization,
+            pass_headers=self._header_sets.setdefault(route.pass_headers, _header_set(route)),
             enabled=route.enabled,
             reason=_reason(route, problem),
             host=route.host,
             match=route.match,
             problem=problem,
         )
+
+
+def _header_set(route: Route) -> frozenset[bytes]:
+    return frozenset(name.lower().encode() for name in route.pass_headers)
 
 
 def _reason(route: Route, problem: str) -> Reason:

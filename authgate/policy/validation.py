@@ -6,6 +6,7 @@ import math
 import re
 from collections.abc import Iterator
 
+from authgate.identity_headers import IDENTITY_HEADERS, route_may_pass
 from authgate.policy.errors import Place, PolicyError
 from authgate.policy.pace import Pace, at_once
 from authgate.policy.places import host_problem, method_problem, path_problem, reserved_problem
@@ -144,6 +145,7 @@ def _check_route(document: PolicyDocument, route: Route) -> Problems:
     if route.rate_limit and route.rate_limit not in document.rate_limits:
         yield "rate_limit", f"unknown rate limit {route.rate_limit!r}"
     yield from _check_access(document, route)
+    yield from _check_pass_headers(route.pass_headers)
     for field, problem in _check_timeouts(route.timeouts):
         yield f"timeouts.{field}", problem
 
@@ -158,6 +160,28 @@ def _check_access(document: PolicyDocument, route: Route) -> Problems:
     for role in route.roles:
         if role not in document.roles:
             yield "roles", f"unknown role {role!r}" if role.strip() else "an empty role is not allowed"
+
+
+def _check_pass_headers(names: tuple[str, ...]) -> Problems:
+    if len({name.lower() for name in names}) != len(names):
+        yield "pass_headers", "a header is named twice"
+    for name in names:
+        if problem := _pass_problem(name):
+            yield "pass_headers", problem
+
+
+def _pass_problem(name: str) -> str | None:
+    plain = name.lower().encode()
+    if len(name) <= 100 and route_may_pass(plain):
+        return None
+    if plain == b"authorization":
+        return "for Authorization there is pass_authorization: true"
+    if plain in IDENTITY_HEADERS:
+        return f"{name} is always set by the gateway itself"
+    return (
+        f"{name!r} is not an identity header of another gateway; only those are removed and can be let through, "
+        "such as X-Remote-User"
+    )
 
 
 def _check_timeouts(timeouts: Timeouts) -> Problems:
