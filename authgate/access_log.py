@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import fcntl
-import os
-import stat
-import sys
 from functools import lru_cache
 from random import getrandbits
 from time import gmtime, monotonic, strftime, time_ns
@@ -15,12 +11,9 @@ import msgspec
 
 from authgate.decision import Decision, Headers, Identity, RequestFacts
 from authgate.host import Authority
+from authgate.observe.line_writer import LineWriter
 from authgate.policy.snapshot import Snapshot
 
-# So many bytes are written whole even when several workers share a pipe (POSIX PIPE_BUF).
-_WHOLE_ON_PIPES = 4096
-# In a file opened for appending each write is whole; this bounds how long one takes.
-_WHOLE_IN_FILES = 65536
 _FLUSH_SECONDS = 0.05
 
 
@@ -67,11 +60,10 @@ _MILLISECONDS = tuple(f"{number:03d}Z" for number in range(1000))
 
 
 class AccessLog:
-    """Collects lines for a moment and writes them together: one system call for many requests."""
+    """Collects lines for a moment and hands them on together: one system call for many requests."""
 
     def __init__(self, descriptor: int) -> None:
-        self._descriptor = descriptor
-        self._whole = _whole_write(descriptor)
+        self._writer = LineWriter(descriptor, "access log", remind=True)
         self._lines: list[bytes] = []
         self._encoder = msgspec.json.Encoder()
 
@@ -81,30 +73,10 @@ class AccessLog:
         self._lines.append(self._encoder.encode(_line(record)))
 
     def flush(self) -> None:
-        # The empty one ends the last line.
-        data = b"\n".join((*self._lines, b""))
-        self._lines = []
-        while data:
-            end = data.rfind(b"\n", 0, self._whole) + 1 or data.find(b"\n") + 1
-            self._put(data[:end])
-            data = data[end:]
-
-    def _put(self, data: bytes) -> None:
-        try:
-            while data:
-                data = data[os.write(self._descriptor, data) :]
-        except OSError as error:
-            # A full disk or a closed pipe must not stop the gateway; the operator sees it once per flush.
-            print(f"authgate: access log: {error.strerror}", file=sys.stderr)  # noqa: T201
-
-
-def _whole_write(descriptor: int) -> int:
-    try:
-        is_file = stat.S_ISREG(os.fstat(descriptor).st_mode)
-        appends = fcntl.fcntl(descriptor, fcntl.F_GETFL) & os.O_APPEND
-    except OSError:  # closed: the first write will say so
-        return _WHOLE_ON_PIPES
-    return _WHOLE_IN_FILES if is_file and appends else _WHOLE_ON_PIPES
+        if self._lines:
+            # The empty one ends the last line.
+            self._writer.put(b"\n".join((*self._lines, b"")))
+            self._lines = []
 
 
 def _line(record: Record) -> _Line:

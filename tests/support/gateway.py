@@ -94,8 +94,12 @@ class Gateway:
         args: tuple[str, ...] = (),
         tls: bool = False,
         env: Mapping[str, str] | None = None,
+        stdout: int | None = None,
+        stderr: int | None = None,
     ) -> None:
+        """`stdout` and `stderr` are descriptors, each else a file that `output` reads."""
         self.data_dir, self.workers, self.args = data_dir, workers, args
+        self.stdout, self.stderr = stdout, stderr
         self.port = free_port()
         self.host = "localhost"
         self.address = ("127.0.0.1", self.port)
@@ -124,7 +128,9 @@ class Gateway:
             self.process = subprocess.Popen(
                 [*DIE_WITH_US, sys.executable, MANAGE, "serve", "--bind", f"127.0.0.1:{self.port}",
                  "--workers", str(self.workers), *self.args],
-                env=self.env, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=output, stderr=output,
+                env=self.env, cwd=ROOT, stdin=subprocess.DEVNULL,
+                stdout=output if self.stdout is None else self.stdout,
+                stderr=output if self.stderr is None else self.stderr,
                 start_new_session=True,
             )  # fmt: skip
         self._wait_until_accepting()

@@ -11,6 +11,7 @@ from django.db.migrations.executor import MigrationExecutor
 
 from authgate import ratelimit
 from authgate.authn.trust import load_trust
+from authgate.observe import standard_error
 from gateway_site.http1.limits import Limits
 from gateway_site.listen import StartRefused, parse_address
 from gateway_site.redirect import build_redirect
@@ -70,6 +71,7 @@ def serve(
     from gateway_site.direct import shortcut
     from gateway_site.server import ServeOptions
 
+    standard_error.keep_going()
     run(
         ServeOptions(
             application,

@@ -1,0 +1,154 @@
+"""Lines on their way to a descriptor. A thread writes them, so that a reader who stops reading holds up nobody else."""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import os
+import select
+import stat
+import time
+from contextlib import suppress
+from queue import SimpleQueue
+from threading import RLock, Thread
+from weakref import WeakSet
+
+logger = logging.getLogger(__name__)
+
+# Waiting for one descriptor in one process: seconds of the busiest traffic. Beyond it lines are dropped and counted.
+HELD_BYTES = 4 * 1024 * 1024
+# So many bytes are written whole even when several workers share a pipe (POSIX PIPE_BUF).
+_WHOLE_ON_PIPES = 4096
+# In a file opened for appending each write is whole; this bounds how long one takes.
+_WHOLE_IN_FILES = 65536
+_REMIND_SECONDS = 60.0  # while lines are being lost
+_TELL_SECONDS = 10.0  # between two reports of what was lost
+_STUCK_SECONDS = 0.5
+_FLUSH_SECONDS = 2.0
+
+_writers: WeakSet[LineWriter] = WeakSet()
+
+
+def flush_all() -> None:
+    """At the end of a process: wait a moment for what is still on its way, but not for a reader who takes nothing."""
+    deadline = time.monotonic() + _FLUSH_SECONDS
+    for writer in tuple(_writers):
+        writer.flush(deadline)
+
+
+class LineWriter:
+    """`put` never waits. O_NONBLOCK is no way to that: whoever shares the open file would get it as well."""
+
+    def __init__(self, descriptor: int, name: str, *, remind: bool = False) -> None:
+        """`remind`: the log says that lines are being lost. Not for the log itself."""
+        self._descriptor = descriptor
+        self._name = name
+        self._remind = remind
+        self._whole = _whole_write(descriptor)
+        self._begin()
+        _writers.add(self)
+
+    def _begin(self) -> None:
+        """In a process of its own: a thread does not survive a fork, and what the parent holds is the parent's."""
+        self._process = os.getpid()
+        self._lock = RLock()
+        self._queue: SimpleQueue[bytes] = SimpleQueue()
+        self._thread: Thread | None = None
+        self._held = 0
+        self._dropped = 0
+        self._reason = ""
+        self._is_cut = False
+        self._remind_at = self._tell_at = 0.0
+
+    def put(self, lines: bytes) -> None:
+        if self._process != os.getpid():
+            self._begin()
+        with self._lock:
+            if self._held + len(lines) <= HELD_BYTES:
+                self._held += len(lines)
+                self._queue.put(lines)
+                if self._thread is None:
+                    self._thread = Thread(target=self._run, name=f"writes {self._name}", daemon=True)
+                    self._thread.start()
+                return
+        self._lose(lines, "its reader is too slow or has stopped")
+
+    def flush(self, deadline: float) -> None:
+        """Until all is written, nothing has moved for a moment, or `deadline` by the monotonic clock has come."""
+        if self._process != os.getpid():
+            return
+        held, stuck_at = self._held, time.monotonic() + _STUCK_SECONDS
+        while self._held and time.monotonic() < min(deadline, stuck_at):
+            time.sleep(0.005)
+            if self._held != held:
+                held, stuck_at = self._held, time.monotonic() + _STUCK_SECONDS
+
+    # -- the thread -----------------------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        while True:
+            lines = self._queue.get()
+            was_written = self._write(lines)
+            if was_written and self._dropped and self._queue.empty():
+                self._tell()
+            with self._lock:
+                self._held -= len(lines)
+
+    def _write(self, lines: bytes) -> bool:
+        while lines:
+            end = lines.rfind(b"\n", 0, self._whole) + 1 or lines.find(b"\n") + 1 or len(lines)
+            try:
+                self._write_whole(lines[:end])
+            except OSError as error:  # a full disk, a closed pipe
+                self._lose(lines, error.strerror or "cannot be written")
+                return False
+            lines = lines[end:]
+        return True
+
+    def _write_whole(self, lines: bytes) -> None:
+        # What an error cut off must not run into the next line.
+        left = b"\n" + lines if self._is_cut else lines
+        self._is_cut = False
+        size = len(left)
+        while left:
+            try:
+                left = left[os.write(self._descriptor, left) :]
+            except BlockingIOError:  # somebody who shares the open file has made it non-blocking
+                self._wait()
+            except OSError:
+                self._is_cut = len(left) < size
+                raise
+
+    def _wait(self) -> None:
+        poll = select.poll()
+        poll.register(self._descriptor, select.POLLOUT)
+        poll.poll()
+
+    # -- what is lost ---------------------------------------------------------------------------------------
+
+    def _lose(self, lines: bytes, reason: str) -> None:
+        now = time.monotonic()
+        with self._lock:
+            self._dropped += lines.count(b"\n")
+            self._reason = reason
+            if not self._remind or now < self._remind_at:
+                return
+            self._remind_at = now + _REMIND_SECONDS
+        logger.warning("%s: %s; lines are dropped, %d so far", self._name, reason, self._dropped)
+
+    def _tell(self) -> None:
+        now = time.monotonic()
+        with self._lock:
+            if now < self._tell_at:
+                return
+            self._tell_at, self._remind_at = now + _TELL_SECONDS, 0.0
+            dropped, self._dropped = self._dropped, 0
+        logger.warning("%s is written again; %d lines were dropped: %s", self._name, dropped, self._reason)
+
+
+def _whole_write(descriptor: int) -> int:
+    with suppress(OSError):  # closed: the first write will say so
+        is_file = stat.S_ISREG(os.fstat(descriptor).st_mode)
+        if is_file and fcntl.fcntl(descriptor, fcntl.F_GETFL) & os.O_APPEND:
+            return _WHOLE_IN_FILES
+    return _WHOLE_ON_PIPES

@@ -1,0 +1,47 @@
+"""Standard error of a server: the log, warnings and tracebacks, none of which waits for whoever reads them."""
+
+from __future__ import annotations
+
+import atexit
+import io
+import logging
+import os
+import sys
+from typing import TYPE_CHECKING
+
+from authgate.observe.line_writer import LineWriter, flush_all
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
+
+_DESCRIPTOR = 2
+
+
+def keep_going() -> None:
+    """For this process and those forked from it."""
+    raw = _Lines(LineWriter(_DESCRIPTOR, "standard error"))
+    stream = io.TextIOWrapper(raw, "utf-8", "backslashreplace", line_buffering=True)
+    sys.stderr = stream
+    for handler in logging.root.handlers:
+        if isinstance(handler, logging.StreamHandler):
+            handler.setStream(stream)
+    atexit.register(flush_all)
+
+
+class _Lines(io.RawIOBase):
+    def __init__(self, writer: LineWriter) -> None:
+        self._writer = writer
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: ReadableBuffer, /) -> int:
+        lines = bytes(data)
+        self._writer.put(lines)
+        return len(lines)
+
+    def fileno(self) -> int:
+        return _DESCRIPTOR
+
+    def isatty(self) -> bool:
+        return os.isatty(_DESCRIPTOR)
