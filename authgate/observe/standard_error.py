@@ -7,7 +7,7 @@ import io
 import logging
 import os
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO, cast
 
 from authgate.observe.line_writer import LineWriter, flush_all
 
@@ -19,7 +19,8 @@ _DESCRIPTOR = 2
 
 def keep_going() -> None:
     """For this process and those forked from it."""
-    raw = _Lines(LineWriter(_DESCRIPTOR, "standard error"))
+    # No buffer between: its lock could be held by another thread at the moment of a fork.
+    raw = cast(BinaryIO, _Lines(LineWriter(_DESCRIPTOR, "standard error")))
     stream = io.TextIOWrapper(raw, "utf-8", "backslashreplace", line_buffering=True)
     sys.stderr = stream
     for handler in logging.root.handlers:
