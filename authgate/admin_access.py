@@ -5,26 +5,22 @@ A local account that has signed in there comes first, so that there is a way in 
 
 from __future__ import annotations
 
-import hashlib
 from typing import Any
 
 from asgiref.sync import iscoroutinefunction
 from django.contrib.auth import get_user
 from django.contrib.auth.models import AnonymousUser, User
-from django.db.models.signals import pre_delete, pre_save
-from django.dispatch import receiver
 from django.http import HttpRequest
 from django.utils.decorators import sync_and_async_middleware
 from django.utils.functional import SimpleLazyObject
 
 from authgate.decision import Identity
-from authgate.models import Person, Session
+from authgate.models import Session
 from authgate.policy import snapshot
 from authgate.sessions.renewal import is_live
+from authgate.sso_accounts import PREFIX, username_of
 
-# Django lets nobody choose a name with ":", so no local account has such a one.
-PREFIX = "sso:"
-_NAME_LENGTH = 150
+_NAME_LENGTH = 150  # of Django's first names
 
 
 @sync_and_async_middleware
@@ -97,24 +93,3 @@ def _row(identity: Identity) -> User:
         User.objects.filter(pk=user.pk).update(**known)
         user.refresh_from_db()
     return user
-
-
-def username_of(subject: str) -> str:
-    name = PREFIX + subject
-    return name if len(name) <= _NAME_LENGTH else PREFIX + hashlib.sha256(subject.encode()).hexdigest()
-
-
-@receiver(pre_save, sender=User)
-def keep_powerless(instance: User, **_: object) -> None:
-    """Whoever saves such an account, even on a page of its own, stores neither power nor a way in past the provider."""
-    if instance.username.startswith(PREFIX):
-        instance.is_staff = instance.is_superuser = False
-        instance.set_unusable_password()
-
-
-@receiver(pre_delete, sender=Person)
-def take_back(instance: Person, **_: object) -> None:
-    """Somebody else may get the subject, at another provider of this slug: not what this one was given."""
-    for account in User.objects.filter(username=username_of(instance.subject)):
-        account.groups.clear()
-        account.user_permissions.clear()

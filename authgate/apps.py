@@ -10,3 +10,4 @@ class AuthgateConfig(AppConfig):
     def ready(self) -> None:
         from authgate import checks  # noqa: F401  (registers them)
         from authgate.authn import trust  # noqa: F401  (its receivers make every worker see changed keys)
+        from authgate.sessions import deletion  # noqa: F401  (and these say what goes with a person)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from django.contrib import admin
@@ -9,7 +10,8 @@ from django.contrib.auth.admin import GroupAdmin, UserAdmin
 from django.contrib.auth.models import Group, User
 from django.http import HttpRequest
 
-from authgate.admin_access import PREFIX
+from authgate.admin.deletion import CarefulDeletion
+from authgate.sso_accounts import PREFIX, find_objection
 
 admin.site.unregister([User, Group])
 
@@ -33,8 +35,11 @@ class AccountGroupAdmin(_SuperusersOnly, GroupAdmin):
 
 
 @admin.register(User)
-class AccountAdmin(_SuperusersOnly, UserAdmin):  # type: ignore[type-arg]
+class AccountAdmin(_SuperusersOnly, CarefulDeletion, UserAdmin):  # type: ignore[type-arg]
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
         # The form would refuse their names; and what they may comes from their roles.
         fixed = ("username", "is_staff", "is_superuser") if obj and obj.username.startswith(PREFIX) else ()
         return [*super().get_readonly_fields(request, obj), *fixed]
+
+    def find_objections(self, objects: Iterable[User]) -> list[str]:
+        return [objection for account in objects if (objection := find_objection(account))]

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from django import forms
@@ -11,6 +12,7 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 
+from authgate.admin.deletion import CarefulDeletion
 from authgate.admin.typed import ModelAdmin, ModelForm
 from authgate.models import IdentityProvider, Person, Session
 from authgate.models.people import default_scopes
@@ -19,6 +21,7 @@ from authgate.oidc.presets import PRESETS
 from authgate.oidc.provider import seal_client_secret
 from authgate.oidc.registration import redirect_uri, remove
 from authgate.sessions import store
+from authgate.sessions.deletion import find_objections
 
 _ENDPOINTS = ["authorization_endpoint", "token_endpoint", "userinfo_endpoint", "jwks_uri", "end_session_endpoint"]
 
@@ -77,7 +80,7 @@ class ProviderForm(ModelForm[IdentityProvider]):
 
 
 @admin.register(IdentityProvider)
-class IdentityProviderAdmin(ModelAdmin[IdentityProvider]):
+class IdentityProviderAdmin(CarefulDeletion, ModelAdmin[IdentityProvider]):
     form = ProviderForm
     list_display = ["name", "slug", "kind", "issuer", "enabled"]
     list_filter = ["enabled", "kind"]
@@ -149,8 +152,9 @@ class IdentityProviderAdmin(ModelAdmin[IdentityProvider]):
         }
         return TemplateResponse(request, "admin/authgate/connection.html", context)
 
-    def get_deleted_objects(self, objs: Any, request: HttpRequest) -> Any:
-        return _with_sessions(super().get_deleted_objects(objs, request))
+    def find_objections(self, objects: Iterable[IdentityProvider]) -> list[str]:
+        people = Person.objects.filter(provider__in=list(objects)).select_related("provider")
+        return find_objections(people.order_by("pk"))
 
     def delete_model(self, request: HttpRequest, obj: IdentityProvider) -> None:
         remove(obj)
@@ -161,7 +165,7 @@ class IdentityProviderAdmin(ModelAdmin[IdentityProvider]):
 
 
 @admin.register(Person)
-class PersonAdmin(ModelAdmin[Person]):
+class PersonAdmin(CarefulDeletion, ModelAdmin[Person]):
     """Made by signing in. Switching one off ends all of their sessions."""
 
     list_display = ["__str__", "name", "provider", "is_active", "last_login_at"]
@@ -185,17 +189,8 @@ class PersonAdmin(ModelAdmin[Person]):
                 ended = store.end_all(obj, "person deactivated")
                 self.message_user(request, f"{ended} session(s) ended.", messages.SUCCESS)
 
-    def get_deleted_objects(self, objs: Any, request: HttpRequest) -> Any:
-        return _with_sessions(super().get_deleted_objects(objs, request))
-
-    def delete_model(self, request: HttpRequest, obj: Person) -> None:
-        self.delete_queryset(request, Person.objects.filter(pk=obj.pk))
-
-    def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Person]) -> None:
-        with transaction.atomic():
-            for person in queryset:
-                store.end_all(person, "person deleted")
-            queryset.delete()
+    def find_objections(self, objects: Iterable[Person]) -> list[str]:
+        return find_objections(objects)
 
 
 class LiveFilter(admin.SimpleListFilter):
@@ -239,9 +234,3 @@ class SessionAdmin(ModelAdmin[Session]):
     def end_selected(self, request: HttpRequest, queryset: QuerySet[Session]) -> None:
         ended = sum(store.end(sid, "ended in admin") for sid in queryset.values_list("sid", flat=True))
         self.message_user(request, f"{ended} session(s) ended: refused everywhere within two seconds.")
-
-
-def _with_sessions(deleted: Any) -> Any:
-    """Sessions are not deleted by themselves, but they go with whom they belong to."""
-    to_delete, counts, forbidden, protected = deleted
-    return to_delete, counts, set(forbidden) - {Session._meta.verbose_name}, protected

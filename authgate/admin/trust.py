@@ -56,6 +56,8 @@ class SigningKeyAdmin(ModelAdmin[SigningKey]):
 
 @admin.register(RevokedToken)
 class RevokedTokenAdmin(ModelAdmin[RevokedToken]):
+    """Only added to: taking one back would make its token good again. Expired ones are removed by themselves."""
+
     list_display = ["jti", "reason", "created_at", "expires_at"]
     search_fields = ["jti", "reason"]
 
@@ -69,3 +71,6 @@ class RevokedTokenAdmin(ModelAdmin[RevokedToken]):
 
     def has_change_permission(self, request: HttpRequest, obj: RevokedToken | None = None) -> bool:
         return obj is None and super().has_change_permission(request, obj)
+
+    def has_delete_permission(self, request: HttpRequest, obj: RevokedToken | None = None) -> bool:
+        return False

@@ -9,8 +9,9 @@ from datetime import timedelta
 from types import MappingProxyType
 
 from django.conf import settings
+from django.core.exceptions import ValidationError
 from django.db import transaction
-from django.db.models.signals import post_delete, post_save
+from django.db.models.signals import post_delete, post_save, pre_delete
 from django.dispatch import receiver
 from django.utils import timezone
 
@@ -18,6 +19,7 @@ from authgate import state
 from authgate.authn.claims import LEEWAY
 from authgate.authn.keys import KeyPair, generate_key_pair, seal, unseal
 from authgate.models import IdentityProvider, RevokedToken, SigningKey
+from authgate.models.trust import STAYS_REVOKED
 
 Purpose = SigningKey.Purpose
 # Clients of other makers verify RS256 everywhere. An assertion is signed for every new token, and ES256 signs
@@ -77,6 +79,14 @@ def create_signing_key(purpose: SigningKey.Purpose, algorithm: SigningKey.Algori
 def announce_change(**_: object) -> None:
     """Whoever changes such a row, every worker reloads: in the same transaction when there is one, as in admin."""
     state.bump("trust")
+
+
+@receiver(pre_delete, sender=RevokedToken)
+def keep_revoked(instance: RevokedToken, **_: object) -> None:
+    """Whoever deletes, and whatever they delete it with: the token would be good again. Raises ValidationError."""
+    live = timezone.now() - timedelta(seconds=LEEWAY)
+    if RevokedToken.objects.filter(pk=instance.pk, expires_at__gt=live).exists():
+        raise ValidationError(STAYS_REVOKED)
 
 
 def _load_keys(purpose: SigningKey.Purpose) -> Mapping[str, KeyPair]:

@@ -1,6 +1,11 @@
 from __future__ import annotations
 
+from typing import Any
+
+from django.core.exceptions import ValidationError
 from django.db import models
+
+STAYS_REVOKED = "A revoked token stays revoked until it has expired; give out a new one instead."
 
 
 class StateVersion(models.Model):
@@ -35,6 +40,13 @@ class SigningKey(models.Model):
     class Meta:
         ordering = ["-created_at"]
 
+    def save(self, **options: Any) -> None:
+        """Raises ValidationError: what a retired key has signed stays refused."""
+        retired = SigningKey.objects.filter(pk=self.pk).exclude(retired_at=None).first() if self.pk else None
+        if retired and self.retired_at is None:
+            raise ValidationError("A retired key stays retired: make a new one.")
+        super().save(**options)
+
     def __str__(self) -> str:
         return f"{self.algorithm} {self.kid}"
 
@@ -49,6 +61,13 @@ class RevokedToken(models.Model):
 
     class Meta:
         ordering = ["-created_at"]
+
+    def save(self, **options: Any) -> None:
+        """Raises ValidationError: a revocation is neither moved to another token nor shortened."""
+        before = RevokedToken.objects.filter(pk=self.pk).first() if self.pk else None
+        if before and (before.jti != self.jti or before.expires_at > self.expires_at):
+            raise ValidationError(STAYS_REVOKED)
+        super().save(**options)
 
     def __str__(self) -> str:
         return self.jti

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
 from django.conf import settings
+from django.core.exceptions import ValidationError
 from django.db import transaction
 
-from authgate.models import IdentityProvider
+from authgate.models import IdentityProvider, Person
 from authgate.sessions import store
+from authgate.sessions.deletion import find_objections
 
 
 def redirect_uri(slug: str) -> str:
@@ -13,11 +15,14 @@ def redirect_uri(slug: str) -> str:
 
 
 def remove(provider: IdentityProvider) -> int:
-    """How many sessions it ended: their cookies would otherwise live on for minutes without a row."""
+    """How many sessions it ended. Raises ValidationError while somebody whom it knows is kept out."""
     with transaction.atomic():
-        # As those who sign in do: the provider first, then what belongs to it.
+        # In the order of those who sign in: the provider, its people, their sessions.
         if not IdentityProvider.objects.select_for_update().filter(pk=provider.pk).exists():
             return 0  # somebody else was faster
+        people = Person.objects.select_for_update(of=("self",)).select_related("provider").filter(provider=provider)
+        if objections := find_objections(people.order_by("pk")):
+            raise ValidationError(objections)
         ended = store.end_where("provider removed", person__provider=provider)
         provider.delete()
     return ended

@@ -73,7 +73,10 @@ class Command(BaseCommand):
 
     def _remove(self, slug: str, **_: Any) -> None:
         provider = _get(slug)
-        ended = remove(provider)
+        try:
+            ended = remove(provider)
+        except ValidationError as error:
+            raise CommandError("\n".join(error.messages)) from error
         self.stdout.write(f"removed {slug}; {ended} session(s) ended")
 
 

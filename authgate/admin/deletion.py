@@ -1,0 +1,51 @@
+"""Pages of deletion that list what stands against it, in the place of their button."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any
+
+from django.contrib import messages
+from django.core.exceptions import ValidationError
+from django.db import transaction
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+
+from authgate.admin.publishing import shorten
+from authgate.models import Session
+
+if TYPE_CHECKING:
+    from django.contrib.admin import ModelAdmin
+
+    _Base = ModelAdmin[Any]
+else:
+    _Base = object
+
+
+class CarefulDeletion(_Base):
+    def find_objections(self, objects: Iterable[Any]) -> list[str]:
+        raise NotImplementedError
+
+    def get_deleted_objects(self, objs: Any, request: HttpRequest) -> Any:
+        to_delete, counts, forbidden, protected = super().get_deleted_objects(objs, request)
+        # Sessions are not deleted by themselves, but they go with their person.
+        forbidden = set(forbidden) - {Session._meta.verbose_name}
+        return to_delete, counts, forbidden, shorten([*map(str, protected), *self.find_objections(objs)])
+
+    def delete_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        return self._refusing(request, lambda: super(CarefulDeletion, self).delete_view(request, *args, **kwargs))
+
+    def changelist_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        return self._refusing(request, lambda: super(CarefulDeletion, self).changelist_view(request, *args, **kwargs))
+
+    def _refusing(self, request: HttpRequest, view: Callable[[], HttpResponse]) -> HttpResponse:
+        """For what came up only since the page was made."""
+        if request.method != "POST":
+            return view()
+        try:
+            with transaction.atomic():
+                return view()
+        except ValidationError as refused:
+            self.message_user(request, "Nothing was deleted.", messages.ERROR)
+            for line in shorten(refused.messages):
+                messages.error(request, line)
+            return HttpResponseRedirect(request.path)
