@@ -21,7 +21,7 @@ from gateway_site.http1.head import RequestHead
 from gateway_site.http1.protocol import Http1Protocol, Shortcut
 from gateway_site.http1.response import BadResponse, read_headers
 from gateway_site.lifespan import log_access
-from proxy.downstream import response_policy
+from proxy.downstream import finish_response, response_policy
 from proxy.exchange import Exchange
 from proxy.headers import BadFraming
 from proxy.outgoing import build_head
@@ -122,7 +122,7 @@ class DirectCycle(Cycle):
         private = decision.route.access != "public" or decision.identity is not None
         block = None if status == 204 else response_policy.ordinary_lines(layout, values, private=private)
         if block is None:
-            headers = response_policy.finish(layout, values, private=private)
+            headers = finish_response(layout, values, record, private=private)
             block, length, has_date = _read_closely(status, headers)
         else:
             length = int(values[layout.length_at]) if layout.length_at >= 0 else None

@@ -10,6 +10,7 @@ from authgate.access_log import Record
 from authgate.decision import RawHeaders, Reason
 from authgate.security_headers import SECURITY_HEADERS
 from proxy.exchange import Exchange
+from proxy.places import rewrite_places
 from proxy.response_headers import Layout, ResponsePolicy, Values
 
 Receive = Callable[[], Awaitable[dict[str, Any]]]
@@ -18,6 +19,15 @@ Send = Callable[[dict[str, Any]], Awaitable[None]]
 HIGH_WATER = 256 * 1024
 PIECE_BYTES = 64  # of memory beside its content: an upstream may send a megabyte in chunks of two bytes
 response_policy = ResponsePolicy(SECURITY_HEADERS)
+
+
+def finish_response(layout: Layout, values: Values, record: Record, *, private: bool) -> RawHeaders:
+    """The headers of a response as the visitor of this request gets them. Raises BadFraming."""
+    headers = response_policy.finish(layout, values, private=private)
+    facts, decision = record.facts, record.decision
+    if layout.has_places and facts is not None and decision is not None and decision.route is not None:
+        return rewrite_places(headers, decision.route, facts)
+    return headers
 
 
 class AsgiDownstream:
@@ -48,7 +58,7 @@ class AsgiDownstream:
     # -- Downstream: called by the exchange -----------------------------------------------------------------
 
     def response_head(self, status: int, layout: Layout, values: Values) -> None:
-        headers = response_policy.finish(layout, values, private=self._private)
+        headers = finish_response(layout, values, self._record, private=self._private)
         if status in (204, 304):
             # It speaks of a body that does not follow; servers would wait for it.
             headers = [pair for pair in headers if pair[0] != b"content-length"]

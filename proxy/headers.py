@@ -63,7 +63,7 @@ def request_head(
     lines: _Lines | None = headers.upstream_lines
     if lines is None or lines[0] != made_from:
         lines = headers.upstream_lines = (made_from, _upstream_lines(headers, *made_from))
-    path = facts.path[len(_stripped(entry)) :] or "/" if entry.strip_prefix else facts.path
+    path = facts.path[len(stripped_prefix(entry)) :] or "/" if entry.strip_prefix else facts.path
     framing = b""
     if body_length is None:
         framing = b"transfer-encoding: chunked\r\n"
@@ -100,7 +100,7 @@ def _upstream_lines(
                 continue
         if name not in listed:
             parts += (name, b": ", value, b"\r\n")
-    parts.append(_forwarded_block(scheme, str(authority), authority.effective_port(scheme), _stripped(entry)))
+    parts.append(_forwarded_block(scheme, str(authority), authority.effective_port(scheme), stripped_prefix(entry)))
     parts.append(_client_block(client, forwarded_for))
     return b"".join(parts)
 
@@ -117,7 +117,7 @@ def _is_for_connection(authorization: bytes) -> bool:
     return authorization[:9].lower().startswith((b"ntlm", b"negotiate"))
 
 
-def _stripped(entry: RouteEntry) -> str:
+def stripped_prefix(entry: RouteEntry) -> str:
     """What the upstream does not see of the path."""
     return entry.path if entry.strip_prefix and entry.path != "/" else ""
 

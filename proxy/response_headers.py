@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
+from functools import lru_cache
 from operator import itemgetter
 from typing import Any, NamedTuple
 
 from authgate.decision import RawHeaders
 from proxy.headers import HOP_BY_HOP, BadFraming, connection_options, header_block, is_own_cookie
 
-# Alt-Svc would lead browsers past the gateway; the request id is the gateway's.
-_NOT_RETURNED = HOP_BY_HOP | {b"alt-svc", b"x-request-id"}
+# Browsers apply these to the whole host, on which the gateway has pages of its own: Alt-Svc would lead past the
+# gateway, Clear-Site-Data sign people out of it, a service worker of a wider scope answer in its place, NEL report the
+# URLs of its sign-in elsewhere, and pinned keys shut its visitors out. The request id is the gateway's.
+_NOT_RETURNED = HOP_BY_HOP | {
+    b"alt-svc", b"clear-site-data", b"service-worker-allowed", b"nel", b"public-key-pins", b"x-request-id",
+}  # fmt: skip
+_HSTS = b"strict-transport-security"
+# So is HSTS: with less than this a service would soon switch it off for the gateway's own pages.
+_SHORTEST_HSTS_SECONDS = 30 * 86400
+_MAX_AGE = re.compile(rb"max-age\s*=\s*\"?([0-9]+)\"?", re.IGNORECASE)
+# What names a place has to be read: from the service's view it may be another one than from the visitor's.
+_PLACES = frozenset((b"location", b"content-location", b"refresh", b"set-cookie"))
 # An upstream's Connection header must not make these vanish on the way out.
 _UNLISTABLE = frozenset(
     (b"set-cookie", b"content-length", b"content-type", b"content-encoding", b"cache-control", b"location",
@@ -26,7 +38,10 @@ class Layout:
     """The names of a response's headers. Services send the same few sets of names, so what follows from names alone
     is worked out once for each; compared by identity."""
 
-    __slots__ = ("bytes", "coding_at", "connection_at", "has_date", "is_framed", "is_ordinary", "length_at", "names")
+    __slots__ = (
+        "bytes", "coding_at", "connection_at", "has_date", "has_places", "hsts_at", "is_framed", "is_ordinary",
+        "length_at", "names",
+    )  # fmt: skip
 
     def __init__(self, names: tuple[bytes, ...]) -> None:
         self.names = names = tuple([name.lower() for name in names])
@@ -34,12 +49,14 @@ class Layout:
         self.connection_at = _place(names, b"connection")
         self.length_at = _place(names, b"content-length")
         self.coding_at = _place(names, b"transfer-encoding")
+        self.hsts_at = _place(names, _HSTS)
         self.has_date = b"date" in names
+        self.has_places = not _PLACES.isdisjoint(names)
         self.is_framed = self.length_at >= 0 or self.coding_at >= 0
-        counts = [names.count(name) for name in (b"connection", b"content-length", b"transfer-encoding")]
+        counts = [names.count(name) for name in (b"connection", b"content-length", b"transfer-encoding", _HSTS)]
         # What is not ordinary is looked at header by header.
-        is_single = max(counts) < 2 and sum(counts[1:]) < 2
-        self.is_ordinary = is_single and b"set-cookie" not in names and self.bytes <= _REMEMBERED_BYTES
+        is_single = max(counts) < 2 and sum(counts[1:3]) < 2
+        self.is_ordinary = is_single and not self.has_places and self.bytes <= _REMEMBERED_BYTES
 
     def pairs(self, values: Values) -> RawHeaders:
         return list(zip(self.names, values, strict=True))
@@ -77,6 +94,7 @@ class ResponsePolicy:
     def __init__(self, defaults: RawHeaders) -> None:
         self._defaults = defaults
         self._unlistable = _UNLISTABLE.union(name for name, _ in defaults)
+        self._sets_hsts = any(name == _HSTS for name, _ in defaults)
         self._plans: dict[tuple[Layout, bool], _Plan] = {}
 
     def finish(self, layout: Layout, values: Values, *, private: bool) -> RawHeaders:
@@ -84,7 +102,8 @@ class ResponsePolicy:
         pairs = layout.pairs(values)
         if layout.coding_at >= 0:
             _check_chunked(pairs)
-        return self._keep(pairs) + self._added(layout.names, private)
+        kept = self._keep(pairs)
+        return kept + self._added(tuple([name for name, _ in kept]), private)
 
     def ordinary_lines(self, layout: Layout, values: Values, *, private: bool) -> bytes | None:
         """The same as lines of a head; None when a closer look is needed.
@@ -96,6 +115,8 @@ class ResponsePolicy:
         if layout.connection_at >= 0 and values[layout.connection_at].lower() not in (b"keep-alive", b"close"):
             return None
         if layout.coding_at >= 0 and values[layout.coding_at] != b"chunked":
+            return None
+        if layout.hsts_at >= 0 and self._sets_hsts and _ends_hsts(values[layout.hsts_at]):
             return None
         plan = self._plans.get((layout, private)) or self._make_plan(layout, private)
         lines: bytes = plan.lines % plan.pick(values)
@@ -109,6 +130,7 @@ class ResponsePolicy:
             if name not in _NOT_RETURNED
             and (name not in listed or name in self._unlistable)
             and not (name == b"set-cookie" and is_own_cookie(value))
+            and not (name == _HSTS and self._sets_hsts and _ends_hsts(value))
         ]
 
     def _added(self, names: tuple[bytes, ...], private: bool) -> RawHeaders:
@@ -127,6 +149,14 @@ class ResponsePolicy:
             self._plans.clear()
         self._plans[layout, private] = plan
         return plan
+
+
+@lru_cache(maxsize=64)
+def _ends_hsts(value: bytes) -> bool:
+    """Also what browsers would not understand: the gateway's own must stand in its place (RFC 6797 6.1)."""
+    ages = [_MAX_AGE.fullmatch(directive.strip()) for directive in value.split(b";")]
+    seconds = [age[1] for age in ages if age is not None]
+    return len(seconds) != 1 or int(seconds[0][:20]) < _SHORTEST_HSTS_SECONDS
 
 
 def _pick_none(_: Values) -> Values:

@@ -8,7 +8,9 @@ import re
 import pytest
 
 from tests.support import raw
-from tests.support.scripted import answer
+from tests.support.gateway import Gateway
+from tests.support.policies import demo_policy
+from tests.support.scripted import answer, keep_connection
 
 SECURITY = {
     "x-content-type-options": "nosniff",
@@ -112,6 +114,72 @@ def test_alt_svc_does_not_lead_past_the_gateway(gateway, upstream):
     assert ask(gateway, upstream, 'Alt-Svc: h3=":443"; ma=86400').all("alt-svc") == []
 
 
+# Browsers apply these to the whole host, where the gateway's own pages are too.
+OF_THE_WHOLE_HOST = {
+    "Clear-Site-Data": '"cookies", "storage"',
+    "Service-Worker-Allowed": "/",
+    "NEL": '{"report_to": "x", "max_age": 86400}',
+    "Public-Key-Pins": 'pin-sha256="x"; max-age=5184000',
+}
+
+
+@pytest.mark.parametrize("name", OF_THE_WHOLE_HOST)
+@pytest.mark.parametrize("spelling", [str, str.lower, str.upper])
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_what_would_act_on_the_gateways_own_pages_stays_here(gateway, upstream, name, spelling, method):
+    upstream.reply(answer(f"{spelling(name)}: {OF_THE_WHOLE_HOST[name]}", "X-After: 1"))
+    response = gateway.request("/api/public/x", method=method, body=b"x" if method == "POST" else None)
+    assert (response.all(name), response.header("x-after")) == ([], "1")
+
+
+@pytest.fixture(scope="module", params=["http/1.1", "http/2"])
+def https(request, gateway_template, session_upstream, tmp_path_factory):
+    """A gateway whose visitors come by https: it sends HSTS of its own."""
+    data_dir = tmp_path_factory.mktemp("https") / "data"
+    with Gateway(
+        data_dir, template=gateway_template, policy=demo_policy(session_upstream.target),
+        args=("--http2",) if request.param == "http/2" else (), env={"AUTHGATE_PUBLIC_URL": "https://gateway.test"},
+    ) as gateway:  # fmt: skip
+        gateway.start()
+        gateway.settle()
+        yield gateway
+
+
+OWN_HSTS = "max-age=31536000"
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["max-age=0", "MAX-AGE=0", 'max-age="0"', "max-age = 00", "includeSubDomains; max-age=0;", "max-age=0, max-age=9",
+     "max-age=31536000; max-age=0", "max-age=60", "max-age=-1", "max-age=", "", "nonsense", "max-age=2591999"],
+)  # fmt: skip
+@pytest.mark.parametrize("kept", [False, True])
+def test_a_service_cannot_switch_hsts_off(https, upstream, value, kept):
+    if kept:
+        keep_connection(https, upstream)
+    upstream.reply(answer(f"Strict-Transport-Security: {value}"))
+    assert https.get("/api/public/x").all("strict-transport-security") == [OWN_HSTS]
+
+
+@pytest.mark.parametrize(
+    "value", ["max-age=63072000; includeSubDomains; preload", "max-age=2592000", 'Max-Age="31536000"']
+)
+def test_a_services_own_hsts_is_kept(https, upstream, value):
+    upstream.reply(answer(f"Strict-Transport-Security: {value}"))
+    assert https.get("/api/public/x").all("strict-transport-security") == [value]
+
+
+def test_of_two_the_one_that_would_switch_it_off_is_removed(https, upstream):
+    upstream.reply(answer("Strict-Transport-Security: max-age=0", "Strict-Transport-Security: max-age=31536000"))
+    assert https.get("/api/public/x").all("strict-transport-security") == [OWN_HSTS]
+
+
+def test_a_gateway_on_http_leaves_hsts_to_what_stands_before_it(gateway, upstream):
+    assert ask(gateway, upstream, "Strict-Transport-Security: max-age=0").all("strict-transport-security") == [
+        "max-age=0"
+    ]
+
+
 OURS = ["auth_token", "__Host-auth_token", "authgate_csrf", "authgate_login_abc", "__Host-authgate_state"]
 SHAPES = [
     pytest.param("{}=eve", id="plain"),
@@ -164,9 +232,9 @@ def test_an_answer_to_a_known_caller_of_a_public_route_is_private(gateway, upstr
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
 def test_redirects_are_passed_and_never_followed(gateway, upstream, status):
-    upstream.reply(answer(f"Location: {upstream.target}/api/public/elsewhere", status=f"{status} Moved"))
+    upstream.reply(answer("Location: /api/public/elsewhere", status=f"{status} Moved"))
     response = gateway.get("/api/public/x")
-    assert (response.status, response.header("location")) == (status, f"{upstream.target}/api/public/elsewhere")
+    assert (response.status, response.header("location")) == (status, "/api/public/elsewhere")
     assert len(upstream.requests) == 1
 
 

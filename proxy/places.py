@@ -1,0 +1,159 @@
+"""Where a response points, from the service's view to the visitor's: redirects and the paths of cookies. Pure.
+
+A service behind `strip_prefix` does not know of the prefix, and no service need know the gateway's address. Sent on as
+it is, `Location: /admin/login/` would lead to the gateway's own sign-in page, for a password meant for the service.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+from typing import NamedTuple
+from urllib.parse import urlsplit
+
+from authgate.decision import RawHeaders, RequestFacts
+from authgate.host import Authority, HostRefused, parse_authority
+from authgate.policy.table import RouteEntry
+from proxy.headers import stripped_prefix
+
+# As browsers read a URL (WHATWG URL): a backslash is a slash, tabs and line ends vanish, %2e is a dot.
+_IGNORED = dict.fromkeys(map(ord, "\t\r\n"))
+_TRIMMED = "".join(map(chr, range(0x21)))
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):")
+_TAIL = re.compile(r"[?#].*", re.DOTALL)
+_DOT = re.compile(r"(?:\.|%2e)(\.|%2e)?", re.IGNORECASE)
+_REFRESH = re.compile(r"([\s0-9.]*[;,]?\s*(?:url\s*=\s*)?)(?:([\"'])([^\"']*).*|(.*))", re.IGNORECASE | re.DOTALL)
+_PORTS = {"http": 80, "https": 443}
+
+
+class _View(NamedTuple):
+    """What one request looks like from both sides."""
+
+    prefix: str  # of the visitor's paths; the service sees them without it
+    path: str  # as the service sees it
+    scheme: str  # as the visitor sees it
+    authority: Authority
+    services: tuple[tuple[str, Authority], ...]  # the addresses under which a service may know itself
+
+
+def rewrite_places(headers: RawHeaders, entry: RouteEntry, facts: RequestFacts) -> RawHeaders:
+    """The headers of a response as they are right for this visitor."""
+    prefix = stripped_prefix(entry)
+    services = _addresses(entry.upstream.targets)
+    if entry.preserve_host:
+        services = (*services, (facts.scheme, facts.authority))
+    view = _View(prefix, facts.path[len(prefix) :] or "/", facts.scheme, facts.authority, services)
+    return [(name, _rewritten(name, value, view)) for name, value in headers]
+
+
+def _rewritten(name: bytes, value: bytes, view: _View) -> bytes:
+    if name in (b"location", b"content-location"):
+        return _visitors_url(value.decode("latin-1"), view).encode("latin-1")
+    if name == b"refresh":
+        return _visitors_refresh(value.decode("latin-1"), view).encode("latin-1")
+    return _visitors_cookie(value, view) if name == b"set-cookie" else value
+
+
+@lru_cache(maxsize=1024)
+def _addresses(targets: tuple[str, ...]) -> tuple[tuple[str, Authority], ...]:
+    """Of the Host headers that are sent to these targets."""
+    parts = [urlsplit("http://localhost" if target.startswith("unix:") else target) for target in targets]
+    return tuple((part.scheme, parse_authority(part.netloc.encode())) for part in parts)
+
+
+def _visitors_url(url: str, view: _View) -> str:
+    text = url.translate(_IGNORED).strip(_TRIMMED)
+    tail = _TAIL.search(text)
+    head, rest = (text[: tail.start()], tail[0]) if tail else (text, "")
+    head = head.replace("\\", "/")
+    scheme = _SCHEME.match(head)
+    if scheme is not None:
+        if scheme[1].lower() not in _PORTS:
+            return url
+        head = head[scheme.end() :]
+        if head.startswith("//") or scheme[1].lower() != view.scheme:
+            return _absolute(scheme[1].lower(), head.lstrip("/"), view, rest) or url
+    elif head.startswith("//"):
+        return _absolute(view.scheme, head.lstrip("/"), view, rest) or url
+    if not head or not view.prefix:
+        return url
+    return (_with_prefix(_resolved(head), view) if head[0] == "/" else view.prefix + _from_here(head, view)) + rest
+
+
+def _absolute(scheme: str, head: str, view: _View, rest: str) -> str | None:
+    """None for an address that is neither the service's nor the visitor's."""
+    netloc, slash, path = head.partition("/")
+    try:
+        authority = parse_authority(netloc.rpartition("@")[2].encode("latin-1"))
+    except HostRefused:
+        return None
+    path = _with_prefix(_resolved(slash + path or "/"), view)
+    if any(_is_same(scheme, authority, *service) for service in view.services):
+        return f"{view.scheme}://{view.authority}{path}{rest}"
+    if view.prefix and _is_same(scheme, authority, view.scheme, view.authority):
+        return f"{scheme}://{authority}{path}{rest}"
+    return None
+
+
+def _is_same(scheme: str, authority: Authority, own_scheme: str, own: Authority) -> bool:
+    # A service may know its own host and yet not whether the visitor came by http or https.
+    return authority == own or (authority.host, authority.effective_port(scheme)) == (
+        own.host, own.effective_port(own_scheme),
+    )  # fmt: skip
+
+
+def _with_prefix(path: str, view: _View) -> str:
+    """Some services know of the prefix, from X-Forwarded-Prefix or their own settings, and have set it already."""
+    return path if f"{path}/".startswith(f"{view.prefix}/") else view.prefix + path
+
+
+def _from_here(relative: str, view: _View) -> str:
+    # A browser at "/app" would look for "login" beside it, and "../../" would climb above the prefix.
+    return _resolved(view.path[: view.path.rfind("/") + 1] + relative)
+
+
+def _resolved(path: str) -> str:
+    """An absolute path without dot segments."""
+    kept: list[str] = []
+    dots = None
+    for segment in path.split("/")[1:]:
+        dots = _DOT.fullmatch(segment)
+        if dots is None:
+            kept.append(segment)
+        elif dots[1]:
+            del kept[-1:]
+    return "/" + "/".join([*kept, ""] if dots else kept)
+
+
+def _visitors_refresh(value: str, view: _View) -> str:
+    match = _REFRESH.fullmatch(value)
+    if match is None:
+        return value
+    start, quote, quoted, plain = match.groups("")
+    url = quoted if quote else plain
+    return f"{start}{quote}{_visitors_url(url, view)}{quote}" if url else value
+
+
+def _visitors_cookie(cookie: bytes, view: _View) -> bytes:
+    pair, *attributes = cookie.split(b";")
+    prefix = view.prefix.encode("ascii")
+    if pair.strip().lower().startswith(b"__host-"):
+        prefix = b""  # browsers take such a cookie for "/" alone
+    kept, has_path = [pair], False
+    for attribute in attributes:
+        name, _, value = (part.strip() for part in attribute.partition(b"="))
+        if name.lower() == b"domain" and _is_of_service(value, view):
+            continue  # a browser that visits the gateway would refuse it
+        if prefix and name.lower() == b"path":
+            has_path = value.startswith(b"/")
+            if has_path and not (value + b"/").startswith(prefix + b"/"):
+                attribute = b" Path=" + prefix + (b"" if value == b"/" else value)
+        kept.append(attribute)
+    if prefix and not has_path and view.path == "/":
+        kept.append(b" Path=" + prefix)  # else "/app" would stand for the directory above it
+    return b";".join(kept)
+
+
+def _is_of_service(domain: bytes, view: _View) -> bool:
+    host = domain.removeprefix(b".").lower().decode("latin-1")
+    return host != view.authority.host and any(host == own.host for _, own in view.services)
