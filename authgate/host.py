@@ -27,11 +27,14 @@ class Authority(NamedTuple):
 
 
 def is_loopback(host: str) -> bool:
-    """Whether a host name or address, without brackets, is this machine's own."""
+    """Whether a host name or address, in lower case, is this machine's own by its form: nothing is resolved."""
     try:
-        return ipaddress.ip_address(host).is_loopback
+        address = ipaddress.ip_address(host.strip("[]"))
     except ValueError:
-        return host == "localhost"
+        # RFC 6761 6.3: localhost and every name below it is this machine.
+        name = host.removesuffix(".")
+        return name == "localhost" or name.endswith(".localhost")
+    return (getattr(address, "ipv4_mapped", None) or address).is_loopback
 
 
 @lru_cache(maxsize=1024)

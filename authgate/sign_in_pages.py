@@ -8,7 +8,7 @@ from collections.abc import Callable, Coroutine, Iterable
 from contextlib import suppress
 from functools import wraps
 from typing import Any, Concatenate, NamedTuple, ParamSpec, cast
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 from django.conf import settings
 from django.db import Error as DatabaseProblem
@@ -21,6 +21,7 @@ from authgate.authn.credentials import find_credential
 from authgate.authn.tokens import MAX_TTL, Kind, verify
 from authgate.decision import Identity, InvalidCredential, RequestFacts
 from authgate.oidc.next_url import safe_next
+from authgate.own_hosts import own_hosts, public_host
 from authgate.policy.snapshot import Snapshot
 from authgate.ratelimit import client_key
 from authgate.responses import is_navigation
@@ -38,7 +39,7 @@ LOGIN_RATE = f"{2 * settings.AUTHGATE_SIGN_IN_RATE}/2s"
 _PREFIX = "__Host-" if settings.SECURE else ""
 # Says that a sign-in has just succeeded here: whoever is asked to sign in again at once would go round in circles.
 ARRIVED_COOKIE, _ARRIVED_SECONDS = f"{_PREFIX}authgate_arrived", 20
-_public_host = urlsplit(settings.AUTHGATE_PUBLIC_URL).hostname
+_public_host, _own_hosts = public_host(), own_hosts()
 
 
 class Failure(NamedTuple):
@@ -142,7 +143,7 @@ def checked_next(request: HttpRequest, unverified_next: str) -> str:
     facts, snapshot = facts_of(request), snapshot_of(request)
     # There the dashboard's path is the service's.
     host = facts.authority.host
-    is_routed = host != _public_host and snapshot is not None and snapshot.table.names_host(host)
+    is_routed = host not in _own_hosts and snapshot is not None and snapshot.table.names_host(host)
     return "/" if is_routed else "/dashboard"
 
 

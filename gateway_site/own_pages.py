@@ -3,33 +3,25 @@
 from __future__ import annotations
 
 from typing import Any, cast
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 from django.conf import settings
 from django.core.handlers.asgi import ASGIHandler
 
 from authgate.access_log import Record
 from authgate.decision import Decision, Reason, RequestFacts
-from authgate.host import parse_authority
 from authgate.identity_headers import client_may_send
-from authgate.policy.places import RESERVED
+from authgate.own_hosts import own_hosts
+from authgate.policy.places import RESERVED, is_below
 from authgate.policy.snapshot import Snapshot
 from authgate.responses import send_refusal
 from authgate.threads import TooBusy, admin_turns
 from gateway_site.static_site import ASGIApp, Scope, StaticSite, django_static_roots
 from proxy.downstream import Receive, Send
 
-_LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
 _HEALTH = ("/health", "/health/ready")
 
-_public_host = parse_authority(urlsplit(settings.AUTHGATE_PUBLIC_URL).netloc.encode()).host
-_known_hosts = frozenset(
-    (
-        _public_host,
-        *(parse_authority(host.encode()).host for host in settings.AUTHGATE_ALLOWED_HOSTS),
-        *(_LOOPBACK if _public_host in _LOOPBACK else ()),
-    )
-)
+_own_hosts = own_hosts()
 _auth = settings.AUTHGATE_AUTH_PREFIX
 _reserved = (_auth, *RESERVED)
 
@@ -46,7 +38,7 @@ def is_reserved(facts: RequestFacts, snapshot: Snapshot | None) -> bool:
     if not facts.path.startswith(_reserved):
         return False
     prefixes = (_auth,) if _is_routed_host(facts, snapshot) else _reserved
-    return any(facts.path == prefix or facts.path.startswith(f"{prefix}/") for prefix in prefixes)
+    return any(is_below(facts.path, prefix) for prefix in prefixes)
 
 
 def has_page(record: Record) -> bool:
@@ -116,12 +108,15 @@ async def serve_unrouted(scope: Scope, receive: Receive, send: Send, record: Rec
 
 
 def _is_routed_host(facts: RequestFacts, snapshot: Snapshot | None) -> bool:
+    """Whether this host is a service's, and only the auth prefix on it is ours. Never one of our own, whatever a route
+    says: its passwords would be the service's.
+    """
     host = facts.authority.host
-    return host != _public_host and snapshot is not None and snapshot.table.names_host(host)
+    return host not in _own_hosts and snapshot is not None and snapshot.table.names_host(host)
 
 
 def _is_known_host(facts: RequestFacts, snapshot: Snapshot | None) -> bool:
-    return facts.authority.host in _known_hosts or _is_routed_host(facts, snapshot)
+    return facts.authority.host in _own_hosts or _is_routed_host(facts, snapshot)
 
 
 def _django_scope(scope: Scope, facts: RequestFacts) -> Scope:

@@ -42,7 +42,7 @@ ROUTES = (
 def snapshot(*routes: Route, limits: dict[str, RateLimit] | None = None, **trust) -> Snapshot:
     roles = {"admin": Role()}
     document = PolicyDocument(upstreams=UP, roles=roles, rate_limits=limits or {}, routes=routes or ROUTES)
-    errors = validate(document, public_host="gateway.test", auth_prefix="/auth")
+    errors = validate(document, own_hosts={"gateway.test"}, auth_prefix="/auth")
     return replace(make_snapshot(make_trust(**trust)), document=document, table=build_table(document, errors))
 
 

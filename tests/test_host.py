@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from authgate.host import HostRefused, parse_authority
+from authgate.host import HostRefused, is_loopback, parse_authority
 
 
 @pytest.mark.parametrize(
@@ -47,3 +47,16 @@ def test_anything_else_is_refused(raw):
 )
 def test_the_effective_port_follows_the_scheme(raw, scheme, port):
     assert parse_authority(raw).effective_port(scheme) == port
+
+
+@pytest.mark.parametrize(
+    ("host", "is_loopback_host"),
+    [
+        ("localhost", True), ("localhost.", True), ("app.localhost", True), ("127.0.0.1", True), ("127.8.8.8", True),
+        ("::1", True), ("[::1]", True), ("::ffff:127.0.0.1", True), ("localhost.evil.test", False),
+        ("xlocalhost", False), ("10.0.0.1", False), ("[2001:db8::1]", False), ("::ffff:10.0.0.1", False), ("", False),
+        ("127.0.0.1.evil.test", False), ("0.0.0.0", False),
+    ],
+)  # fmt: skip
+def test_what_is_this_machine_itself_is_one_thing(host, is_loopback_host):
+    assert is_loopback(host) is is_loopback_host

@@ -239,6 +239,14 @@ def test_https_and_loopback_are_accepted(url: str) -> None:
     assert fetch.check_url(url, "address") == url
 
 
+def test_a_name_of_this_machine_that_is_resolved_to_another_one_is_not_asked_in_the_clear(monkeypatch) -> None:
+    elsewhere = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("192.0.2.1", 80))]
+    monkeypatch.setattr(fetch.socket, "getaddrinfo", lambda *args, **options: elsewhere)
+    with pytest.raises(ProviderError, match="provider_unavailable") as refused:
+        fetch.get("http://idp.localhost/", "provider")
+    assert "NotLoopback" in refused.value.detail or "ConnectionError" in refused.value.detail
+
+
 class _Hello(http.server.BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         self.send_response(200)

@@ -4,6 +4,8 @@ import re
 
 import pytest
 
+from tests.support.gateway import Gateway
+
 ROUTES = """\
 version: 1
 upstreams: {{wiki: {{targets: ["{target}"]}}}}
@@ -45,6 +47,56 @@ def test_the_gateways_pages_answer_only_under_its_own_hosts(gateway, path):
 def test_allowed_hosts_are_its_own_too(start_gateway):
     gateway = start_gateway(env={"AUTHGATE_ALLOWED_HOSTS": "other.test"})
     assert gateway.request("/auth/signed-out", host="other.test").status == 200
+
+
+TAKEN = """\
+version: 1
+upstreams: {{evil: {{targets: ["{target}"]}}}}
+routes:
+  - {{name: exact, host: admin.example.com, path: /, access: public, upstream: evil}}
+  - {{name: wildcard, host: "*.example.com", path: /, access: public, upstream: evil}}
+  - {{name: address, host: "[2001:db8::1]", path: /, access: public, upstream: evil}}
+  - {{name: phishing, host: "{phished}", path: /admin, access: public, upstream: evil}}
+"""
+ALLOWED = "Admin.Example.COM. [2001:DB8:0::1] other.example.com"
+
+
+@pytest.mark.parametrize("phished", ["admin.example.com", "*.example.com", "[2001:db8::1]"])
+def test_no_route_may_take_the_gateways_pages_on_an_allowed_host(start_gateway, upstream, phished):
+    gateway = start_gateway(env={"AUTHGATE_ALLOWED_HOSTS": ALLOWED})
+    refused = gateway.run("policy", "import", "-", stdin=TAKEN.format(target=upstream.target, phished=phished))
+    assert refused.returncode == 1
+    assert "routes.phishing.path: /admin belongs to the gateway itself on " in refused.stderr
+
+
+@pytest.mark.parametrize(
+    "host",
+    ["admin.example.com", "ADMIN.example.com.", "admin.example.com:8443", "[2001:db8:0:0::1]", "other.example.com"],
+)
+def test_a_route_from_before_a_host_was_allowed_takes_nothing_from_the_gateway(taken, upstream, host):
+    assert "<form" in taken.request("/admin/login/", host=host).text
+    assert upstream.requests == []
+
+
+def test_on_a_host_of_a_service_alone_a_route_that_takes_more_than_it_may_now_denies(taken, upstream):
+    assert taken.request("/admin/x", host="wiki.example.com").json()["reason"] == "route_invalid"
+    assert taken.request("/wiki", host="wiki.example.com").status == 200
+
+
+@pytest.fixture(scope="module")
+def taken(gateway_template, session_upstream, tmp_path_factory):
+    """Started with more hosts of its own than when its policy was imported."""
+    policy = TAKEN.format(target=session_upstream.target, phished="*.example.com")
+    data_dir = tmp_path_factory.mktemp("taken") / "data"
+    with Gateway(data_dir, template=gateway_template, policy=policy) as gateway:
+        gateway.env["AUTHGATE_ALLOWED_HOSTS"] = ALLOWED
+        yield gateway.start()
+
+
+def test_an_ipv6_address_of_the_public_url_is_reserved_in_any_spelling(start_gateway, upstream):
+    gateway = start_gateway(env={"AUTHGATE_PUBLIC_URL": "https://[2001:DB8:0::1]"})
+    refused = gateway.run("policy", "import", "-", stdin=TAKEN.format(target=upstream.target, phished="[2001:db8::1]"))
+    assert "/admin belongs to the gateway itself on [2001:db8::1]" in refused.stderr
 
 
 def test_the_auth_prefix_moves(start_gateway):

@@ -29,8 +29,11 @@ def document(*routes, **parts):
     return PolicyDocument(routes=tuple(routes), **parts)
 
 
+OWN_HOSTS = frozenset(("gateway.test", "admin.example.com", "10.0.0.1", "[::1]"))
+
+
 def errors(doc):
-    return validate(doc, public_host="gateway.test", auth_prefix="/auth")
+    return validate(doc, own_hosts=OWN_HOSTS, auth_prefix="/auth")
 
 
 def route_errors(**fields):
@@ -185,7 +188,9 @@ def test_an_exact_path_may_end_in_a_slash():
 @pytest.mark.parametrize(
     "path", ["/auth", "/auth/x", "/admin", "/admin/x", "/dashboard", "/static/a", "/health", "/metrics", "/.well-known"]
 )
-@pytest.mark.parametrize("host", ["", "gateway.test", "*.test"])
+@pytest.mark.parametrize(
+    "host", ["", "gateway.test", "*.test", "admin.example.com", "*.example.com", "*.com", "10.0.0.1", "[::1]"]
+)
 def test_reserved_paths_cannot_be_routed_where_the_gateway_answers_them(path, host):
     assert "belongs to the gateway itself" in only(route_errors(path=path, host=host))
 

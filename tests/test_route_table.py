@@ -165,7 +165,7 @@ def test_a_disabled_route_is_matched_all_the_same():
 )
 def test_a_route_that_no_longer_validates_is_matched_and_marked(fields):
     doc = document(route("open"), route("bad", "/x", **fields))
-    errors = validate(doc, public_host="g", auth_prefix="/auth")
+    errors = validate(doc, own_hosts={"g"}, auth_prefix="/auth")
     found = build_table(doc, errors).match("h", "/x/y", "GET")
     assert found.name == "bad"
     assert found.problem.startswith("routes.bad.")
@@ -173,7 +173,7 @@ def test_a_route_that_no_longer_validates_is_matched_and_marked(fields):
 
 def test_both_routes_of_a_tie_are_marked():
     doc = document(route("one", "/x"), route("two", "/x"))
-    entries = build_table(doc, validate(doc, public_host="g", auth_prefix="/auth")).entries
+    entries = build_table(doc, validate(doc, own_hosts={"g"}, auth_prefix="/auth")).entries
     assert all(entry.problem for entry in entries)
 
 
@@ -248,7 +248,7 @@ def naive_match(all_routes, host, path, method):
 def test_matching_agrees_with_looking_at_every_route(all_routes, host, path, end, method):
     tied = {
         error.place[1]
-        for error in validate(document(*all_routes), public_host="g", auth_prefix="/auth")
+        for error in validate(document(*all_routes), own_hosts={"g"}, auth_prefix="/auth")
         if "neither would win" in error.message
     }
     untied = [r for r in all_routes if r.name not in tied]

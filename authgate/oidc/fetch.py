@@ -44,6 +44,10 @@ class StillSlow(OSError):
     pass
 
 
+class NotLoopback(OSError):
+    """A name of this machine was resolved to an address of another one."""
+
+
 class _Hosts:
     """A host that let a call run out of time gets few at once, so that it does not hold the threads of all others."""
 
@@ -86,9 +90,11 @@ class _Call:
     def is_over(self) -> bool:
         return time.monotonic() >= self.ends_at
 
-    def connect(self, host: str, port: int) -> socket.socket:
+    def connect(self, host: str, port: int, *, only_loopback: bool = False) -> socket.socket:
         """To the first address that answers; of the time each gets its share. Raises OSError."""
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        if only_loopback and not all(is_loopback(str(address[0])) for *_, address in found):
+            raise NotLoopback
         failure: OSError = TimeoutError()
         for number, (family, kind, protocol, _, address) in enumerate(found):
             share = (self.ends_at - time.monotonic()) / (len(found) - number)
@@ -254,7 +260,8 @@ def _read(response: requests.Response, call: _Call) -> bytes:
 
 class _Connection(HTTPConnection):
     def _new_conn(self) -> socket.socket:
-        return _current.call.connect(self._dns_host, self.port)
+        # Plain http is for this machine alone, but not every resolver keeps names below localhost to itself.
+        return _current.call.connect(self._dns_host, self.port, only_loopback=True)
 
 
 class _TlsConnection(HTTPSConnection):

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping
 from typing import Any
-from urllib.parse import urlsplit
 
 from django.conf import settings
 
 from authgate.models import RateLimit, Role, RoleGrant, Route, Upstream
+from authgate.own_hosts import own_hosts
 from authgate.policy.document import PolicyDocument, PolicyError, Timeouts, When, from_plain, validate
 from authgate.policy.pace import Pace, at_once
 
@@ -21,11 +21,8 @@ _ROUTE_COLUMNS = (
 
 
 def check(document: PolicyDocument, *, pace: Pace = at_once) -> list[PolicyError]:
-    """Everything wrong with the document on this gateway, with its public host and sign-in prefix."""
-    public_host = urlsplit(settings.AUTHGATE_PUBLIC_URL).hostname or ""
-    if ":" in public_host:
-        public_host = f"[{public_host}]"
-    return validate(document, public_host=public_host, auth_prefix=settings.AUTHGATE_AUTH_PREFIX, pace=pace)
+    """Everything wrong with the document on this gateway, with its own hosts and sign-in prefix."""
+    return validate(document, own_hosts=own_hosts(), auth_prefix=settings.AUTHGATE_AUTH_PREFIX, pace=pace)
 
 
 def compile_rows() -> PolicyDocument:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from urllib.parse import quote, unquote, unquote_to_bytes
 
 from authgate.host import HostRefused, parse_authority
 from authgate.policy.schema import Route
 
 MAX_PATH = 1000
-# Served by the gateway itself on its public host; elsewhere only the sign-in prefix is.
+# Served by the gateway itself on its own hosts (authgate/own_hosts.py); elsewhere only the sign-in prefix is.
 RESERVED = ("/admin", "/dashboard", "/static", "/health", "/metrics", "/.well-known")
 
 _PATH = re.compile(r"(?:/(?:[A-Za-z0-9._~-]|%[89A-F][0-9A-F])*)+")
@@ -89,19 +90,22 @@ def method_problem(method: str) -> str | None:
     return None
 
 
-def reserved_problem(route: Route, public_host: str, auth_prefix: str) -> str | None:
-    on_public_host = covers(route.host, public_host)
-    reserved = (auth_prefix, *RESERVED) if on_public_host else (auth_prefix,)
-    for prefix in reserved:
-        if route.path == prefix or route.path.startswith(prefix + "/"):
-            where = f"on {public_host}" if on_public_host else "on every host"
-            return f"{prefix} belongs to the gateway itself {where}" + (
-                "; give the route another host" if on_public_host and prefix != auth_prefix else ""
-            )
-    return None
+def reserved_problem(route: Route, own_hosts: Collection[str], auth_prefix: str) -> str | None:
+    """Why the path is the gateway's own on a host that the route covers; `own_hosts` in canonical form."""
+    if is_below(route.path, auth_prefix):
+        return f"{auth_prefix} belongs to the gateway itself on every host"
+    prefix = next((prefix for prefix in RESERVED if is_below(route.path, prefix)), None)
+    if prefix is None:
+        return None
+    taken = min((host for host in own_hosts if _covers(route.host, host)), default=None)
+    return taken and f"{prefix} belongs to the gateway itself on {taken}; give the route another host"
 
 
-def covers(route_host: str, host: str) -> bool:
+def is_below(path: str, prefix: str) -> bool:
+    return path == prefix or path.startswith(f"{prefix}/")
+
+
+def _covers(route_host: str, host: str) -> bool:
     if route_host.startswith("*."):
         return host.endswith(route_host[1:])
     return route_host in ("", host)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 from authgate.identity_headers import IDENTITY_HEADERS, route_may_pass
 from authgate.policy.errors import Place, PolicyError
@@ -24,7 +24,7 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 
 def validate(
-    document: PolicyDocument, *, public_host: str, auth_prefix: str, pace: Pace = at_once
+    document: PolicyDocument, *, own_hosts: Collection[str], auth_prefix: str, pace: Pace = at_once
 ) -> list[PolicyError]:
     """All faults, in the order of the document. `pace` may slow the walk over the routes down."""
     errors = [*_check_upstreams(document), *_check_roles(document), *_check_grants(document)]
@@ -33,7 +33,7 @@ def validate(
         place: Place = ("routes", route.name or index)
         for field, problem in _check_route(document, route):
             errors.append(PolicyError((*place, *field.split(".")), problem))
-        for field, problem in _check_place(route, public_host, auth_prefix):
+        for field, problem in _check_place(route, own_hosts, auth_prefix):
             errors.append(PolicyError((*place, field), problem))
     return errors + _check_ties(document, pace)
 
@@ -191,10 +191,10 @@ def _check_timeouts(timeouts: Timeouts) -> Problems:
             yield field, f"must be more than 0 and at most {MAX_SECONDS} seconds"
 
 
-def _check_place(route: Route, public_host: str, auth_prefix: str) -> Problems:
+def _check_place(route: Route, own_hosts: Collection[str], auth_prefix: str) -> Problems:
     if problem := host_problem(route.host):
         yield "host", problem
-    problem = path_problem(route.path, route.match) or reserved_problem(route, public_host, auth_prefix)
+    problem = path_problem(route.path, route.match) or reserved_problem(route, own_hosts, auth_prefix)
     if problem:
         yield "path", problem
     for method in route.methods:

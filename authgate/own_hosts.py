@@ -1,0 +1,41 @@
+"""The hosts on which the gateway answers for itself. Requests and the validator of policy read the same list."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import suppress
+from functools import lru_cache
+from urllib.parse import urlsplit
+
+from django.conf import settings
+
+from authgate.host import HostRefused, is_loopback, parse_authority
+
+_LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
+
+
+def public_host() -> str:
+    """As requests are reduced to it: lower case, IPv6 compressed and in brackets."""
+    return _host_of(settings.AUTHGATE_PUBLIC_URL)
+
+
+def own_hosts() -> frozenset[str]:
+    """The public host, those of AUTHGATE_ALLOWED_HOSTS, and on this machine alone each of its usual names."""
+    return _own_hosts(settings.AUTHGATE_PUBLIC_URL, tuple(settings.AUTHGATE_ALLOWED_HOSTS))
+
+
+@lru_cache(maxsize=16)
+def _host_of(url: str) -> str:
+    return parse_authority(urlsplit(url).netloc.encode()).host
+
+
+@lru_cache(maxsize=16)
+def _own_hosts(public_url: str, allowed: tuple[str, ...]) -> frozenset[str]:
+    public = _host_of(public_url)
+    return frozenset((public, *_well_formed(allowed), *(_LOOPBACK if is_loopback(public) else ())))
+
+
+def _well_formed(hosts: tuple[str, ...]) -> Iterator[str]:
+    for host in hosts:
+        with suppress(HostRefused):  # authgate.E002 reports it, and no request can carry it
+            yield parse_authority(host.encode()).host
