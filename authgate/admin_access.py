@@ -5,18 +5,27 @@ A local account that has signed in there comes first, so that there is a way in 
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 from asgiref.sync import iscoroutinefunction
 from django.contrib.auth import get_user
 from django.contrib.auth.models import AnonymousUser, User
 from django.http import HttpRequest
+from django.utils import timezone
 from django.utils.decorators import sync_and_async_middleware
 from django.utils.functional import SimpleLazyObject
 
+from authgate.authn.tokens import RESERVED_CLAIMS
 from authgate.decision import Identity
-from authgate.models import Session
-from authgate.policy import snapshot
+from authgate.models import RevokedToken, Session
+from authgate.policy import revisions, snapshot
+from authgate.policy.compiler import check
+from authgate.policy.errors import PolicyInvalid
+from authgate.policy.powers import highest_access
+from authgate.policy.rules import GrantRules
+from authgate.policy.schema import AdminAccess
 from authgate.sessions.renewal import is_live
 from authgate.sso_accounts import PREFIX, username_of
 
@@ -42,21 +51,77 @@ def admin_access(get_response: Any) -> Any:
     return handle_async if iscoroutinefunction(get_response) else handle
 
 
-def access_of(identity: Identity | None) -> str:
-    """ "superuser", "staff" or "none", by the policy in force now. Only a session gives any: never a bearer token."""
+@dataclass(frozen=True)
+class Operator:
+    """Who is behind a request to /admin/: a local account, or a session and the account of its person."""
+
+    name: str
+    account: int
+    session: Identity | None = None
+
+    def access(self) -> AdminAccess:
+        """By the rows as they are now: the account's, the session's and the newest revision's."""
+        user = User.objects.filter(pk=self.account, is_active=True).first()
+        if user is None:
+            return "none"
+        if user.username.startswith(PREFIX):
+            return _access_now(self.session)
+        return "superuser" if user.is_superuser else "staff" if user.is_staff else "none"
+
+
+def operator_of(request: HttpRequest) -> Operator:
+    name = request.user.get_username()
+    session = getattr(request, "identity", None) if name.startswith(PREFIX) else None
+    return Operator(name, request.user.pk or 0, session)
+
+
+def resolve_again(request: HttpRequest) -> None:
+    """Sets request.user by the database as it is now. What the request was let in with may be gone since."""
+    has_session = request.session.exists(request.session.session_key or "")
+    user = (_local_user(request) if has_session else None) or _provider_user(_identity(request), _access_now)
+    request._authgate_user = request.user = user or AnonymousUser()  # type: ignore[attr-defined]
+
+
+def _access_in_force(identity: Identity) -> AdminAccess:
+    """By the policy that this worker runs, and by what the cookie says."""
     current = snapshot.current()
-    if identity is None or current is None or identity.credential != "session":
+    return highest_access(current.document, identity.roles) if current else "none"
+
+
+def _access_now(identity: Identity | None) -> AdminAccess:
+    """By the newest revision there is, and by what both the cookie and the session's row say."""
+    session = _live_session(identity)
+    if identity is None or session is None:
         return "none"
-    given = {role.admin for name, role in current.document.roles.items() if name in identity.roles}
-    return next((access for access in ("superuser", "staff") if access in given), "none")
+    try:
+        policy = revisions.live_powers()
+    except PolicyInvalid:
+        return "none"
+    rules, provider = GrantRules(policy.grants, check(policy)), session.person.provider.slug
+    known = (identity.claims, _claims_of(session, identity))
+    roles = [rules.roles_of(claims, provider) for claims in known]
+    return highest_access(policy, frozenset.intersection(*roles))
+
+
+def _claims_of(session: Session, identity: Identity) -> dict[str, Any]:
+    """What a cookie made now would say. The provider may have taken a group back since this one was made."""
+    own = {name: value for name, value in identity.claims.items() if name in RESERVED_CLAIMS}
+    said = {name: value for name, value in session.claims.items() if name not in RESERVED_CLAIMS}
+    return {**own, "email": session.person.email, "name": session.person.name, **said}
 
 
 def _user(request: HttpRequest) -> User | AnonymousUser:
     user: User | AnonymousUser | None = getattr(request, "_authgate_user", None)
     if user is None:
-        user = _local_user(request) or _provider_user(getattr(request, "identity", None)) or AnonymousUser()
+        user = _local_user(request) or _provider_user(_identity(request), _access_in_force) or AnonymousUser()
         request._authgate_user = user  # type: ignore[attr-defined]
     return user
+
+
+def _identity(request: HttpRequest) -> Identity | None:
+    """Only a session gives access: never a bearer token."""
+    identity: Identity | None = getattr(request, "identity", None)
+    return identity if identity is not None and identity.credential == "session" else None
 
 
 def _local_user(request: HttpRequest) -> User | None:
@@ -64,9 +129,9 @@ def _local_user(request: HttpRequest) -> User | None:
     return user if user.is_authenticated and not user.username.startswith(PREFIX) else None
 
 
-def _provider_user(identity: Identity | None) -> User | None:
-    access = access_of(identity)
-    if identity is None or access == "none" or not _is_live(identity):
+def _provider_user(identity: Identity | None, access_of: Callable[[Identity], AdminAccess]) -> User | None:
+    access = access_of(identity) if identity is not None else "none"
+    if identity is None or access == "none" or _live_session(identity) is None:
         return None
     user = _row(identity)
     if not user.is_active:
@@ -76,13 +141,15 @@ def _provider_user(identity: Identity | None) -> User | None:
     return user
 
 
-def _is_live(identity: Identity) -> bool:
+def _live_session(identity: Identity | None) -> Session | None:
     """An access token in the cookie is a session to the proxy, but here only what has a row is one."""
-    sid = identity.claims.get("sid")
-    if not isinstance(sid, str) or sid != identity.token_id:
-        return False
+    sid = identity.claims.get("sid") if identity is not None else None
+    if identity is None or not isinstance(sid, str) or sid != identity.token_id:
+        return None
     session = Session.objects.select_related("person__provider").filter(sid=sid).first()
-    return session is not None and is_live(session) and session.person.subject == identity.subject
+    if session is None or not is_live(session) or session.person.subject != identity.subject:
+        return None
+    return None if RevokedToken.objects.filter(jti=sid, expires_at__gt=timezone.now()).exists() else session
 
 
 def _row(identity: Identity) -> User:

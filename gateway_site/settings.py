@@ -47,7 +47,7 @@ INSTALLED_APPS = [
     "gateway_site",
     "authgate",
     "proxy",
-    "django.contrib.admin",
+    "authgate.admin_site.AdminConfig",
     "django.contrib.auth",
     "django.contrib.contenttypes",
     "django.contrib.sessions",

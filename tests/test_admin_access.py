@@ -8,6 +8,7 @@ from authgate.models import Role
 from authgate.policy import revisions
 from authgate.policy.compiler import compile_rows
 from authgate.policy.document import PolicyInvalid, parse_yaml, to_json, to_yaml
+from authgate.policy.powers import Machine
 from tests.support.gateway import Gateway
 from tests.support.policies import demo_policy
 
@@ -166,7 +167,7 @@ def test_a_django_session_of_such_an_account_is_nobody(client, django_user_model
 @pytest.mark.django_db
 def test_the_policy_says_which_role_opens_admin_and_rows_give_it_back():
     document = parse_yaml(POLICY)
-    revisions.replace(document, "tests")
+    revisions.replace(document, Machine("tests"))
     assert compile_rows() == document
     assert dict(Role.objects.values_list("name", "admin")) == {"admin": "superuser", "helper": "staff", "user": "none"}
 

@@ -7,6 +7,7 @@ from django.contrib.auth.models import Permission, User
 
 from authgate.models import IdentityProvider, Person, Role, RoleGrant
 from authgate.policy import revisions
+from authgate.policy.powers import Machine
 from tests.support.admin import form_values
 
 
@@ -21,13 +22,14 @@ def staff(client, db):
 @pytest.fixture
 def helper(db):
     role = Role.objects.create(name="helper")
-    revisions.publish("test")
+    revisions.publish(Machine("test"))
     return role
 
 
 def test_staff_opens_admin_to_no_role(staff, helper):
     url = f"/admin/authgate/role/{helper.pk}/change/"
-    assert staff.post(url, {"name": "helper", "description": "", "admin": "superuser"}).status_code == 403
+    refused = staff.post(url, {"name": "helper", "description": "", "admin": "superuser"})
+    assert refused.context["errors"] == [["only a superuser may change what a role opens in /admin/"]]
     helper.refresh_from_db()
     assert helper.admin != "superuser"
     assert staff.post(url, {"name": "helper", "description": "fine", "admin": "none"}).status_code == 302
@@ -35,23 +37,39 @@ def test_staff_opens_admin_to_no_role(staff, helper):
 
 def test_staff_grants_no_role_that_opens_admin(staff, helper):
     Role.objects.filter(pk=helper.pk).update(admin="superuser")
-    revisions.publish("test")
+    revisions.publish(Machine("test"))
     url = "/admin/authgate/rolegrant/add/"
     values = form_values(staff, url) | {"role": helper.pk, "claim": "groups", "operator": "contains", "value": "mine"}
-    assert staff.post(url, values).status_code == 403
+    refused = staff.post(url, values).context["adminform"].form.errors
+    assert refused == {"role": ["only a superuser may change who has a role that opens /admin/"]}
     assert not RoleGrant.objects.exists()
     Role.objects.filter(pk=helper.pk).update(admin="none")
-    revisions.publish("test")
+    revisions.publish(Machine("test"))
     assert staff.post(url, values).status_code == 302
 
 
 def test_staff_rolls_back_to_no_revision_that_opened_admin(staff, helper):
     Role.objects.filter(pk=helper.pk).update(admin="superuser")
-    powerful = revisions.publish("test").number
+    powerful = revisions.publish(Machine("test")).number
     Role.objects.filter(pk=helper.pk).update(admin="none")
-    live = revisions.publish("test").number
-    assert staff.post(f"/admin/authgate/policyrevision/{powerful}/rollback/").status_code == 403
-    assert revisions.publish("test").number == live
+    live = revisions.publish(Machine("test")).number
+    page = staff.post(f"/admin/authgate/policyrevision/{powerful}/rollback/", follow=True)
+    assert [str(message) for message in page.context["messages"]] == [
+        "Nothing was changed: this is not yours to change.",
+        "roles.helper.admin: only a superuser may change what a role opens in /admin/",
+    ]
+    assert revisions.publish(Machine("test")).number == live
+
+
+@pytest.mark.parametrize(("before", "after"), [(True, "1"), (1, "true"), (1, '"1"'), ("\u00e9", "e\u0301")])
+def test_staff_gives_a_grant_that_opens_admin_no_value_that_only_looks_the_same(staff, helper, before, after):
+    Role.objects.filter(pk=helper.pk).update(admin="superuser")
+    grant = RoleGrant.objects.create(role=helper, operator="equals", claim="is_admin", value=before)
+    live = revisions.publish(Machine("test")).number
+    url = f"/admin/authgate/rolegrant/{grant.pk}/change/"
+    staff.post(url, form_values(staff, url) | {"value": after})
+    grant.refresh_from_db()
+    assert (repr(grant.value), revisions.latest().number) == (repr(before), live)
 
 
 def test_staff_points_no_provider_elsewhere(staff):

@@ -9,6 +9,7 @@ from authgate.models import PolicyRevision, RoleGrant, Route, StateVersion, Upst
 from authgate.policy import revisions
 from authgate.policy.compiler import apply_document, compile_rows
 from authgate.policy.document import Grant, PolicyDocument, PolicyInvalid, When, parse_json, parse_yaml
+from authgate.policy.powers import Machine
 from tests.support.policies import demo_policy
 from tests.test_policy_document import FULL
 
@@ -41,7 +42,7 @@ def test_applying_replaces_everything():
 def test_publishing_numbers_stores_and_announces():
     apply_document(DEMO)
     before = counter()
-    revision = revisions.publish("alice", "first")
+    revision = revisions.publish(Machine("alice"), "first")
     assert (revision.number, revision.author, revision.comment) == (1, "alice", "first")
     assert parse_json(revision.document) == DEMO
     assert counter() == before + 1
@@ -49,26 +50,26 @@ def test_publishing_numbers_stores_and_announces():
 
 @pytest.mark.django_db
 def test_publishing_what_is_live_makes_no_revision():
-    first = revisions.replace(DEMO, "alice")
+    first = revisions.replace(DEMO, Machine("alice"))
     announced = counter()
-    assert revisions.publish("bob").number == first.number
+    assert revisions.publish(Machine("bob")).number == first.number
     assert (PolicyRevision.objects.count(), counter()) == (1, announced)
 
 
 @pytest.mark.django_db
 def test_an_edit_makes_the_next_revision():
-    revisions.replace(DEMO, "alice")
+    revisions.replace(DEMO, Machine("alice"))
     Route.objects.filter(name="admin").update(enabled=False)
-    assert revisions.publish("bob").number == 2
+    assert revisions.publish(Machine("bob")).number == 2
 
 
 @pytest.mark.django_db
 def test_an_invalid_edit_is_refused_and_leaves_no_trace():
-    revisions.replace(DEMO, "alice")
+    revisions.replace(DEMO, Machine("alice"))
     announced = counter()
     with pytest.raises(PolicyInvalid) as caught, transaction.atomic():
         Route.objects.filter(name="admin").update(path="/admin")
-        revisions.publish("bob")
+        revisions.publish(Machine("bob"))
     assert [error.place for error in caught.value.errors] == [("routes", "admin", "path")]
     assert (PolicyRevision.objects.count(), counter()) == (1, announced)
     assert compile_rows() == DEMO
@@ -76,57 +77,57 @@ def test_an_invalid_edit_is_refused_and_leaves_no_trace():
 
 @pytest.mark.django_db
 def test_a_row_that_does_not_fit_the_schema_is_named():
-    revisions.replace(DEMO, "alice")
+    revisions.replace(DEMO, Machine("alice"))
     Upstream.objects.filter(name="api").update(targets="http://a")
     with pytest.raises(PolicyInvalid, match=r"upstreams\.api\.targets: must be a list of texts"):
-        revisions.publish("bob")
+        revisions.publish(Machine("bob"))
 
 
 @pytest.mark.django_db
 @pytest.mark.parametrize("value", ["", " ", None, [], {"a": 1}, 1.5])
 def test_a_grant_row_without_a_proper_value_is_refused(value):
-    revisions.replace(DEMO, "alice")
+    revisions.replace(DEMO, Machine("alice"))
     RoleGrant.objects.filter(operator="contains").update(value=value)
     with pytest.raises(PolicyInvalid, match=r"grants\[1\]\.when"):
-        revisions.publish("bob")
+        revisions.publish(Machine("bob"))
 
 
 @pytest.mark.django_db
 def test_replacing_by_an_invalid_document_changes_nothing():
-    revisions.replace(DEMO, "alice")
+    revisions.replace(DEMO, Machine("alice"))
     with pytest.raises(PolicyInvalid):
-        revisions.replace(msgspec.structs.replace(DEMO, roles={}), "bob")
+        revisions.replace(msgspec.structs.replace(DEMO, roles={}), Machine("bob"))
     assert compile_rows() == DEMO
 
 
 @pytest.mark.django_db
 def test_rolling_back_restores_rows_and_makes_a_new_revision():
-    revisions.replace(DEMO, "alice")
-    revisions.replace(PolicyDocument(), "alice")
-    revision = revisions.rollback(1, "bob")
+    revisions.replace(DEMO, Machine("alice"))
+    revisions.replace(PolicyDocument(), Machine("alice"))
+    revision = revisions.rollback(1, Machine("bob"))
     assert (revision.number, revision.author, revision.comment) == (3, "bob", "rollback to 1")
     assert compile_rows() == DEMO == revisions.live_document()
 
 
 @pytest.mark.django_db
 def test_rolling_back_to_a_policy_that_is_refused_today_changes_nothing(settings):
-    revisions.replace(DEMO, "alice")
-    revisions.replace(PolicyDocument(), "alice")
+    revisions.replace(DEMO, Machine("alice"))
+    revisions.replace(PolicyDocument(), Machine("alice"))
     settings.AUTHGATE_AUTH_PREFIX = "/api"
     with pytest.raises(PolicyInvalid, match="belongs to the gateway"):
-        revisions.rollback(1, "bob")
+        revisions.rollback(1, Machine("bob"))
     assert compile_rows() == PolicyDocument()
 
 
 @pytest.mark.django_db
 def test_there_is_no_rolling_back_to_an_unknown_revision():
     with pytest.raises(PolicyRevision.DoesNotExist):
-        revisions.rollback(7, "bob")
+        revisions.rollback(7, Machine("bob"))
 
 
 @pytest.mark.django_db
 def test_what_ends_up_in_a_terminal_is_printable():
-    revision = revisions.replace(DEMO, "a\x1b[31m", "b\nc\udc80")
+    revision = revisions.replace(DEMO, Machine("a\x1b[31m"), "b\nc\udc80")
     assert (revision.author, revision.comment) == ("a?[31m", "b?c?")
 
 
@@ -135,7 +136,7 @@ def test_the_public_host_of_the_settings_is_reserved(settings):
     settings.AUTHGATE_PUBLIC_URL = "https://[::1]:8443"
     routes = (msgspec.structs.replace(DEMO.routes[0], host="[::1]", path="/admin"),)
     with pytest.raises(PolicyInvalid, match="belongs to the gateway"):
-        revisions.replace(msgspec.structs.replace(DEMO, routes=routes), "alice")
+        revisions.replace(msgspec.structs.replace(DEMO, routes=routes), Machine("alice"))
 
 
 @pytest.mark.django_db
@@ -209,11 +210,11 @@ def test_a_number_that_becomes_true_is_a_change():
 
 @pytest.mark.django_db
 def test_a_number_that_becomes_true_is_published():
-    revisions.replace(DEMO, "alice")
+    revisions.replace(DEMO, Machine("alice"))
     RoleGrant.objects.filter(operator="contains").update(operator="equals", value=1)
-    revisions.publish("alice")
+    revisions.publish(Machine("alice"))
     RoleGrant.objects.filter(operator="equals").update(value=True)
-    assert revisions.publish("alice").number == 3
+    assert revisions.publish(Machine("alice")).number == 3
 
 
 @pytest.mark.django_db
@@ -221,5 +222,5 @@ def test_ten_thousand_routes_are_applied_in_seconds():
     from tests.test_route_table import document, route
 
     routes = [route(f"r{i}", f"/s{i % 100}/{i}", access="roles", roles=("admin",)) for i in range(10_000)]
-    assert revisions.replace(document(*routes), "alice").number == 1
+    assert revisions.replace(document(*routes), Machine("alice")).number == 1
     assert Route.objects.count() == Route.roles.through.objects.count() == 10_000

@@ -24,6 +24,7 @@ from authgate.policy import revisions, snapshot
 from authgate.policy.compiler import apply_document
 from authgate.policy.document import PolicyDocument, PolicyInvalid, parse_yaml, to_json
 from authgate.policy.pace import politely
+from authgate.policy.powers import Machine
 from tests.support.gateway import ROOT, environment, manage
 from tests.support.policies import demo_policy
 
@@ -45,8 +46,8 @@ def test_before_the_first_revision_everything_is_denied():
 @pytest.mark.django_db
 @pytest.mark.parametrize("pace", [list, politely], ids=["at-once", "politely"])
 def test_the_latest_revision_is_loaded_whole(pace):
-    revisions.replace(PolicyDocument(), "test")
-    revisions.replace(parse_yaml(DEMO), "test")
+    revisions.replace(PolicyDocument(), Machine("test"))
+    revisions.replace(parse_yaml(DEMO), Machine("test"))
     loaded = snapshot.load(pace=pace)
     assert (loaded.revision, loaded.document) == (2, parse_yaml(DEMO))
     assert loaded.table.match("h", "/api/admin/x", "GET").name == "admin"
@@ -56,7 +57,7 @@ def test_the_latest_revision_is_loaded_whole(pace):
 
 @pytest.mark.django_db
 def test_rows_without_a_revision_count_for_nothing():
-    revisions.replace(PolicyDocument(), "test")
+    revisions.replace(PolicyDocument(), Machine("test"))
     apply_document(parse_yaml(DEMO))
     assert snapshot.load().table.match("h", "/api/public", "GET") is None
 
@@ -68,7 +69,7 @@ def test_every_snapshot_forgets_the_identities_of_the_one_before():
 
 @pytest.mark.django_db
 def test_a_stored_route_that_no_longer_validates_is_kept_and_marked(settings):
-    revisions.replace(parse_yaml(DEMO), "test")
+    revisions.replace(parse_yaml(DEMO), Machine("test"))
     settings.AUTHGATE_AUTH_PREFIX = "/api/admin"
     assert "belongs to the gateway" in snapshot.load().table.match("h", "/api/admin", "GET").problem
 

@@ -10,8 +10,9 @@ from django.db import models, transaction
 from authgate.admin.publishing import shorten
 from authgate.admin.typed import ModelForm
 from authgate.models import IdentityProvider, RateLimit, Role, RoleGrant, Route, Upstream
-from authgate.policy.compiler import check, compile_rows
+from authgate.policy import revisions
 from authgate.policy.errors import Place, PolicyError, PolicyInvalid
+from authgate.policy.powers import Actor
 
 M = TypeVar("M", bound=models.Model)
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
@@ -62,6 +63,7 @@ class ClaimValueField(forms.CharField):
 class PolicyForm(ModelForm[M]):
     """Refuses what the one validator refuses, beside the field that caused it."""
 
+    actor: ClassVar[Actor]  # set for each request, by PolicyAdmin.get_form
     section: ClassVar[str]
     fields_of_places: ClassVar[Mapping[str, str]] = {}
 
@@ -89,7 +91,7 @@ class PolicyForm(ModelForm[M]):
             with transaction.atomic():
                 self.instance.save()
                 self._save_m2m()  # type: ignore[attr-defined]  # the stubs leave it out
-                faults, place = _faults_of_rows(), self.place()
+                faults, place = _faults_of_rows(self.actor), self.place()
                 transaction.set_rollback(True)
         finally:
             self.instance.pk, self.instance._state.adding = pk, adding
@@ -192,8 +194,9 @@ def _is_encodable(text: str) -> bool:
     return True
 
 
-def _faults_of_rows() -> list[PolicyError]:
+def _faults_of_rows(actor: Actor) -> list[PolicyError]:
     try:
-        return check(compile_rows())
+        revisions.compile_for(actor)
     except PolicyInvalid as invalid:
         return list(invalid.errors)
+    return []

@@ -14,6 +14,7 @@ from django.urls import URLPattern, path, reverse
 
 from authgate.admin.deletion import CarefulDeletion
 from authgate.admin.typed import ModelAdmin, ModelForm
+from authgate.admin_site import changes_nothing
 from authgate.models import IdentityProvider, Person, Session
 from authgate.models.people import default_scopes
 from authgate.oidc.diagnose import diagnose
@@ -137,6 +138,7 @@ class IdentityProviderAdmin(CarefulDeletion, ModelAdmin[IdentityProvider]):
         view = self.admin_site.admin_view(self.test_view)
         return [path("<int:pk>/test/", view, name="authgate_identityprovider_test"), *super().get_urls()]
 
+    @changes_nothing
     def test_view(self, request: HttpRequest, pk: int) -> HttpResponse:
         provider = self.get_object(request, str(pk))
         if provider is None or request.method != "POST":

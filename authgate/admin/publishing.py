@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
 from django.contrib import messages
-from django.core.exceptions import PermissionDenied
-from django.db import OperationalError, models, transaction
+from django.db import models, transaction
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 
-from authgate import state
 from authgate.admin.typed import ModelAdmin
+from authgate.admin_access import operator_of
 from authgate.models import PolicyRevision
 from authgate.policy import revisions
-from authgate.policy.document import Grant, PolicyDocument, parse_stored
-from authgate.policy.errors import PolicyError, PolicyInvalid
-from authgate.views import unavailable
-
-logger = logging.getLogger(__name__)
+from authgate.policy.document import PolicyDocument, parse_stored
+from authgate.policy.errors import PolicyInvalid
+from authgate.policy.powers import PowersRefused
 
 M = TypeVar("M", bound=models.Model)
 SHOWN_ERRORS = 10
@@ -37,6 +33,11 @@ class PolicyAdmin(ModelAdmin[M]):
 
     def changelist_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
         return self._publishing(request, lambda: super(PolicyAdmin, self).changelist_view(request, *args, **kwargs))
+
+    def get_form(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
+        form: Any = super().get_form(request, *args, **kwargs)
+        form.actor = operator_of(request)  # of a class that was made for this request
+        return form
 
     def save_related(self, request: HttpRequest, form: Any, formsets: Any, change: bool) -> None:
         super().save_related(request, form, formsets, change)
@@ -55,8 +56,7 @@ class PolicyAdmin(ModelAdmin[M]):
 
     def publish(self, request: HttpRequest, comment: str, detail: str = "") -> None:
         before = live_number()
-        revision = revisions.publish(request.user.get_username(), f"{comment}: {detail}" if detail else comment)
-        check_powers(request, before, revision)
+        revision = revisions.publish(operator_of(request), f"{comment}: {detail}" if detail else comment)
         self.message_user(request, publication_message(revision, before), messages.SUCCESS)
 
     def _named(self, verb: str, objects: Iterable[M]) -> str:
@@ -69,35 +69,14 @@ class PolicyAdmin(ModelAdmin[M]):
             return view()
         try:
             with transaction.atomic():
-                # Whoever edits at the same time waits here, so that what a form has validated stays true
-                # until it is published.
-                state.lock("policy")
                 return view()
         except PolicyInvalid as invalid:
-            self.message_user(request, "Nothing was changed: the policy would not be valid.", messages.ERROR)
-            show_errors(request, invalid.errors)
+            show_refusal(request, invalid, "the policy would not be valid")
             return HttpResponseRedirect(request.path)
-        except OperationalError:
-            logger.exception("an edit of the policy was not made")
-            return unavailable(request)
 
     def get_deleted_objects(self, objs: Any, request: HttpRequest) -> Any:
         to_delete, counts, forbidden, protected = super().get_deleted_objects(objs, request)
         return to_delete, counts, forbidden, shorten(protected)
-
-
-def check_powers(request: HttpRequest, before: int, revision: PolicyRevision) -> None:
-    """Who may be in /admin/, and as what, only a superuser says: otherwise staff could make itself one.
-
-    Raises PermissionDenied, which takes the edit back with its transaction.
-    """
-    if not request.user.is_superuser and _powers(document_of(before)) != _powers(document_of(revision.number)):
-        raise PermissionDenied("only a superuser may change which roles open /admin/, and who has them")
-
-
-def _powers(document: PolicyDocument) -> tuple[Mapping[str, str], list[Grant]]:
-    roles = {name: role.admin for name, role in document.roles.items() if role.admin != "none"}
-    return roles, [grant for grant in document.grants if grant.role in roles]
 
 
 def document_of(number: int) -> PolicyDocument:
@@ -114,8 +93,9 @@ def publication_message(revision: PolicyRevision, before: int) -> str:
     return f"Published revision {revision.number}: live within two seconds."
 
 
-def show_errors(request: HttpRequest, errors: Iterable[PolicyError]) -> None:
-    for line in shorten(map(str, errors)):
+def show_refusal(request: HttpRequest, invalid: PolicyInvalid, why: str) -> None:
+    why = "this is not yours to change" if isinstance(invalid, PowersRefused) else why
+    for line in (f"Nothing was changed: {why}.", *shorten(map(str, invalid.errors))):
         messages.error(request, line)
 
 

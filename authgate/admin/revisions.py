@@ -4,21 +4,14 @@ from typing import Any
 
 from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
-from django.db import transaction
 from django.db.models import Q, Subquery
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 
-from authgate.admin.publishing import (
-    check_powers,
-    document_of,
-    live_number,
-    publication_message,
-    shorten,
-    show_errors,
-)
+from authgate.admin.publishing import document_of, live_number, publication_message, shorten, show_refusal
 from authgate.admin.typed import ModelAdmin
+from authgate.admin_access import operator_of
 from authgate.models import PolicyRevision
 from authgate.policy import revisions
 from authgate.policy.errors import PolicyInvalid
@@ -104,12 +97,9 @@ class PolicyRevisionAdmin(ModelAdmin[PolicyRevision]):
 def _roll_back(request: HttpRequest, number: int) -> HttpResponse:
     before = live_number()
     try:
-        with transaction.atomic():
-            revision = revisions.rollback(number, request.user.get_username())
-            check_powers(request, before, revision)
+        revision = revisions.rollback(number, operator_of(request))
     except PolicyInvalid as invalid:
-        messages.error(request, f"Nothing was changed: revision {number} would not be valid today.")
-        show_errors(request, invalid.errors)
+        show_refusal(request, invalid, f"revision {number} would not be valid today")
         return HttpResponseRedirect(reverse("admin:authgate_policyrevision_change", args=[number]))
     messages.success(request, publication_message(revision, before))
     return HttpResponseRedirect(reverse("admin:authgate_policyrevision_changelist"))

@@ -4,6 +4,7 @@ from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.db import transaction
 
+from authgate import state
 from authgate.models import IdentityProvider, Person
 from authgate.sessions import store
 from authgate.sessions.deletion import find_objections
@@ -17,6 +18,7 @@ def redirect_uri(slug: str) -> str:
 def remove(provider: IdentityProvider) -> int:
     """How many sessions it ended. Raises ValidationError while somebody whom it knows is kept out."""
     with transaction.atomic():
+        state.lock("policy")  # as every change by an operator: one who edits this provider would save it anew
         # In the order of those who sign in: the provider, its people, their sessions.
         if not IdentityProvider.objects.select_for_update().filter(pk=provider.pk).exists():
             return 0  # somebody else was faster

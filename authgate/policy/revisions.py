@@ -9,8 +9,11 @@ from authgate.models import PolicyRevision
 from authgate.policy.changes import describe_changes
 from authgate.policy.compiler import apply_document, check, compile_rows
 from authgate.policy.document import PolicyDocument, PolicyInvalid, parse_json, to_json
+from authgate.policy.powers import Actor, PowersRefused, find_refusals, read_powers
 
-__all__ = ["describe_changes", "latest", "live_document", "publish", "replace", "rollback"]
+__all__ = [
+    "compile_for", "describe_changes", "latest", "live_document", "live_powers", "publish", "replace", "rollback",
+]  # fmt: skip
 
 
 def latest() -> PolicyRevision | None:
@@ -23,7 +26,27 @@ def live_document() -> PolicyDocument:
     return parse_json(revision.document) if revision else PolicyDocument()
 
 
-def publish(author: str, comment: str = "") -> PolicyRevision:
+def live_powers() -> PolicyDocument:
+    """Roles and grants of the newest revision in the database, whatever this process runs. Raises PolicyInvalid."""
+    revision = latest()
+    return read_powers(revision.document) if revision else PolicyDocument()
+
+
+def compile_for(actor: Actor) -> PolicyDocument:
+    """What the rows say. Raises PolicyInvalid if it is not valid, or not this actor's to publish.
+
+    Belongs inside the lock: the actor's rights and the live policy are read here, as they are now.
+    """
+    document = compile_rows()
+    if errors := check(document):
+        raise PolicyInvalid(errors)
+    previous = latest()
+    if refusals := find_refusals(actor, previous.document if previous else None, document):
+        raise PowersRefused(refusals)
+    return document
+
+
+def publish(actor: Actor, comment: str = "") -> PolicyRevision:
     """The rows become the live policy. Raises PolicyInvalid; call it in the transaction that edited the rows.
 
     Rows that say what is live already make no new revision.
@@ -31,17 +54,14 @@ def publish(author: str, comment: str = "") -> PolicyRevision:
     with transaction.atomic():
         # Whoever comes second waits here, and then compiles rows that include the first one's edits.
         state.lock("policy")
-        document = compile_rows()
-        if errors := check(document):
-            raise PolicyInvalid(errors)
+        text = to_json(compile_for(actor))
         previous = latest()
-        text = to_json(document)
         # As text: in Python a grant for true equals one for 1.
         if previous is not None and previous.document == text:
             return previous
         revision = PolicyRevision.objects.create(
             number=previous.number + 1 if previous else 1,
-            author=_printable(author)[:150],
+            author=_printable(actor.name)[:150],
             comment=_printable(comment)[:200],
             document=text,
         )
@@ -49,7 +69,7 @@ def publish(author: str, comment: str = "") -> PolicyRevision:
         return revision
 
 
-def replace(document: PolicyDocument, author: str, comment: str = "") -> PolicyRevision:
+def replace(document: PolicyDocument, actor: Actor, comment: str = "") -> PolicyRevision:
     """All rows give way to the document, which goes live; on PolicyInvalid nothing has changed."""
     if errors := check(document):
         raise PolicyInvalid(errors)
@@ -57,13 +77,13 @@ def replace(document: PolicyDocument, author: str, comment: str = "") -> PolicyR
         # First of all: two imports would otherwise wait for each other's rows.
         state.lock("policy")
         apply_document(document)
-        return publish(author, comment)
+        return publish(actor, comment)
 
 
-def rollback(number: int, author: str) -> PolicyRevision:
+def rollback(number: int, actor: Actor) -> PolicyRevision:
     """Raises PolicyRevision.DoesNotExist, or PolicyInvalid when that policy would not be accepted today."""
     document = parse_json(PolicyRevision.objects.get(number=number).document)
-    return replace(document, author, f"rollback to {number}")
+    return replace(document, actor, f"rollback to {number}")
 
 
 def _printable(text: str) -> str:

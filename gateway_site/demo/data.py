@@ -13,6 +13,7 @@ from django.db import transaction
 from authgate.authn.trust import load_trust
 from authgate.models import PolicyRevision
 from authgate.policy import compiler, document, revisions
+from authgate.policy.powers import Machine
 
 POLICY_FILE = Path(__file__).with_name("policy.yaml")
 LONGEST_SOCKET_PATH = 107  # sun_path of Linux, less its final zero
@@ -34,7 +35,7 @@ def prepare(data_dir: Path) -> None:
         if not PolicyRevision.objects.exists():
             text = POLICY_FILE.read_text(encoding="utf-8").replace("@TARGET@", f"unix:{socket_path(data_dir)}")
             compiler.apply_document(document.parse_yaml(text))
-            revisions.publish("demo", "Demo policy")
+            revisions.publish(Machine("demo"), "Demo policy")
 
 
 def create_admin() -> str | None:

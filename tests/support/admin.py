@@ -9,6 +9,7 @@ from django.test import Client
 
 from authgate.policy import revisions
 from authgate.policy.document import parse_yaml
+from authgate.policy.powers import Machine
 
 POLICY = """\
 version: 1
@@ -34,7 +35,7 @@ routes:
 
 
 def publish(text: str = POLICY) -> None:
-    revisions.replace(parse_yaml(text), "tests", "the beginning")
+    revisions.replace(parse_yaml(text), Machine("tests"), "the beginning")
 
 
 def form_values(client: Client, url: str) -> dict[str, Any]:

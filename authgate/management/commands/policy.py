@@ -13,6 +13,7 @@ from authgate.models import IdentityProvider, PolicyRevision
 from authgate.policy import listing, policy_file, revisions
 from authgate.policy.document import PolicyDocument, PolicyInvalid, to_yaml
 from authgate.policy.policy_file import FileProblem
+from authgate.policy.powers import Machine
 from authgate.trouble import trouble_of
 
 
@@ -60,13 +61,13 @@ class Command(BaseCommand):
     def _import(self, file: str, **_: Any) -> None:
         document = policy_file.read(file, sys.stdin.buffer)
         before = revisions.latest()
-        revision = revisions.replace(document, "policy import", f"import of {Path(file).name}")
+        revision = revisions.replace(document, Machine("policy import"), f"import of {Path(file).name}")
         self._report(before, revision)
         self._warn_of_absent_providers(document)
 
     def _rollback(self, number: int, **_: Any) -> None:
         before = revisions.latest()
-        self._report(before, revisions.rollback(number, "policy rollback"))
+        self._report(before, revisions.rollback(number, Machine("policy rollback")))
 
     def _show(self, **_: Any) -> None:
         revision = revisions.latest()

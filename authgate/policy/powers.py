@@ -1,0 +1,96 @@
+"""Only a superuser changes what opens /admin/: the roles that do, and the grants that give them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Protocol
+
+import msgspec
+
+from authgate.policy.errors import PolicyError, PolicyInvalid
+from authgate.policy.schema import AdminAccess, Grant, PolicyDocument, Role
+
+_ROLE = "only a superuser may change what a role opens in /admin/"
+_GRANT = "only a superuser may change who has a role that opens /admin/"
+
+
+class Actor(Protocol):
+    """Who changes the policy."""
+
+    @property
+    def name(self) -> str:
+        """The author of the revision."""
+
+    def access(self) -> AdminAccess:
+        """What they may do by the database as it is now. Asked after waiting for the lock, never before."""
+
+
+@dataclass(frozen=True)
+class Machine:
+    """A command of this machine. Whoever runs it owns the database, so no rule can bind them."""
+
+    name: str
+
+    def access(self) -> AdminAccess:
+        return "superuser"
+
+
+class PowersRefused(PolicyInvalid):
+    """The policy is valid, but this actor may not publish it."""
+
+
+class _Powers(msgspec.Struct):
+    """The part of a stored policy that decides about /admin/; thousands of routes are skipped unread."""
+
+    roles: dict[str, Role] = {}
+    grants: tuple[Grant, ...] = ()
+
+
+_decoder = msgspec.json.Decoder(_Powers)
+
+
+def read_powers(stored: str) -> PolicyDocument:
+    """Roles and grants alone. Raises PolicyInvalid."""
+    try:
+        powers = _decoder.decode(stored)
+    except msgspec.MsgspecError as error:
+        raise PolicyInvalid([PolicyError((), f"the live policy cannot be read: {error}")]) from error
+    return PolicyDocument(roles=powers.roles, grants=powers.grants)
+
+
+def find_refusals(actor: Actor, live: str | None, new: PolicyDocument) -> list[PolicyError]:
+    """Why this actor may not put `new` in the place of the live policy, as stored. Call it inside the lock."""
+    access = actor.access()
+    if access == "superuser":
+        return []
+    if access == "none":
+        return [PolicyError((), "you may no longer change the policy: sign in again")]
+    return _changes(read_powers(live) if live else PolicyDocument(), new)
+
+
+def highest_access(document: PolicyDocument, roles: Iterable[str]) -> AdminAccess:
+    given = {document.roles[name].admin for name in roles if name in document.roles}
+    return "superuser" if "superuser" in given else "staff" if "staff" in given else "none"
+
+
+def _changes(before: PolicyDocument, after: PolicyDocument) -> list[PolicyError]:
+    old, new = _encoded(before), _encoded(after)
+    added = {new[key] for key in new.keys() - old.keys()}
+    removed = {_without_number(old[key]) for key in old.keys() - new.keys()}
+    return sorted(added | removed, key=str)
+
+
+def _without_number(fault: PolicyError) -> PolicyError:
+    """Of a grant that is gone: in the new policy its number means another one."""
+    return fault._replace(place=fault.place[:1]) if fault.place[0] == "grants" else fault
+
+
+def _encoded(document: PolicyDocument) -> dict[bytes, PolicyError]:
+    """What opens /admin/, as JSON: in Python a grant for true equals one for 1, and names other people."""
+    opening = {name: role.admin for name, role in document.roles.items() if role.admin != "none"}
+    found = {msgspec.json.encode(item): PolicyError(("roles", item[0], "admin"), _ROLE) for item in opening.items()}
+    for index, grant in enumerate(document.grants):
+        if grant.role in opening:
+            found[msgspec.json.encode(grant)] = PolicyError(("grants", index, "role"), _GRANT)
+    return found
