@@ -71,7 +71,7 @@ class Operator:
 
 def operator_of(request: HttpRequest) -> Operator:
     name = request.user.get_username()
-    session = getattr(request, "identity", None) if name.startswith(PREFIX) else None
+    session = _identity(request) if name.startswith(PREFIX) else None
     return Operator(name, request.user.pk or 0, session)
 
 
