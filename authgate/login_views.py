@@ -58,10 +58,18 @@ async def login(request: HttpRequest) -> HttpResponse:
 @require_GET
 @explains_outages
 async def callback(request: HttpRequest, slug: str = "") -> HttpResponse:
-    response = await _callback(request, slug)
-    # The address holds a code: it is told to nobody.
-    response["Referrer-Policy"] = "no-referrer"
-    return response
+    refusal = _refuse_prefetch(request) or await refuse_flood(request, "callback")
+    if refusal is not None:
+        return refusal
+    snapshot = snapshot_of(request)
+    if snapshot is None:
+        return failure_page(request, "provider_unavailable")
+    try:
+        arrival = await provider_threads.run(_arrive, request, slug, snapshot)
+    except ProviderError as error:
+        return _not_arrived(request, slug, error)
+    response = HttpResponseRedirect(checked_next(request, arrival.next_path))
+    return add_cookies(response, [arrival.set_cookie, arrived_cookie()])
 
 
 async def _choose(request: HttpRequest, next_path: str) -> HttpResponse:
@@ -88,21 +96,6 @@ async def _begin(request: HttpRequest, provider: IdentityProvider, next_path: st
         _log(request, provider.slug, error)
         return failure_page(request, error.code, next_path)
     return add_cookies(HttpResponseRedirect(begun.location), begun.set_cookies)
-
-
-async def _callback(request: HttpRequest, slug: str) -> HttpResponse:
-    refusal = _refuse_prefetch(request) or await refuse_flood(request, "callback")
-    if refusal is not None:
-        return refusal
-    snapshot = snapshot_of(request)
-    if snapshot is None:
-        return failure_page(request, "provider_unavailable")
-    try:
-        arrival = await provider_threads.run(_arrive, request, slug, snapshot)
-    except ProviderError as error:
-        return _not_arrived(request, slug, error)
-    response = HttpResponseRedirect(checked_next(request, arrival.next_path))
-    return add_cookies(response, [arrival.set_cookie, arrived_cookie()])
 
 
 def _pending(request: HttpRequest) -> dict[str, str]:

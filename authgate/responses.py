@@ -14,7 +14,7 @@ from django.template.loader import render_to_string
 from authgate.access_log import Record
 from authgate.decision import Decision, Identity, RawHeaders, Reason, RequestFacts
 from authgate.oidc.next_url import MAX_LENGTH
-from authgate.security_headers import OWN_PAGES_CSP, SECURITY_HEADERS
+from authgate.security_headers import OWN_PAGES_CSP, SECURITY_HEADERS, without_referrer
 
 if TYPE_CHECKING:
     from authgate.policy.snapshot import Snapshot
@@ -91,7 +91,9 @@ def refuse(decision: Decision, request_id: str, *, page: bool = False, sign_in: 
         content_type, body = b"text/html; charset=utf-8", _page_body(refusal, decision, request_id)
     else:
         content_type, body = b"application/json", _json_body(refusal, decision.reason, request_id)
-    return _answer(refusal.status, body, request_id, (b"content-type", content_type), *_explain(decision))
+    answer = _answer(refusal.status, body, request_id, (b"content-type", content_type), *_explain(decision))
+    # An address that could not be read may hold anything.
+    return answer._replace(headers=without_referrer(answer.headers)) if decision.reason in _DOUBTFUL else answer
 
 
 def sign_in_url(facts: RequestFacts | None, snapshot: Snapshot | None, reason: Reason) -> str:

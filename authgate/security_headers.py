@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from django.conf import settings
 
+from authgate.decision import RawHeaders
+
 # Only on https. Subdomains are left out: they may belong to others, who still serve plain http.
 _HSTS = [(b"strict-transport-security", b"max-age=31536000")] if settings.SECURE else []
 
@@ -21,6 +23,20 @@ OWN_PAGES_CSP: bytes = (
     b"default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; font-src 'self'; "
     b"connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 )
+
+
+# Their query holds a code and a state, or the address of a page with all that belongs to it.
+_SECRET_ADDRESSES = tuple(f"{settings.AUTHGATE_AUTH_PREFIX}/{page}" for page in ("callback", "login", "signed-out"))
+
+
+def has_secret_address(path: str) -> bool:
+    """Whatever answers there, the page itself or what refuses in its place, must not tell the address to a link."""
+    return path.startswith(_SECRET_ADDRESSES)
+
+
+def without_referrer(headers: RawHeaders) -> RawHeaders:
+    kept = [header for header in headers if header[0].lower() != b"referrer-policy"]
+    return [*kept, (b"referrer-policy", b"no-referrer")]
 
 
 def framed_by(origins: list[str]) -> str:

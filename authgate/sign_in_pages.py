@@ -20,6 +20,7 @@ from authgate.access_log import Record
 from authgate.authn.credentials import find_credential
 from authgate.authn.tokens import MAX_TTL, Kind, verify
 from authgate.decision import Identity, InvalidCredential, RequestFacts
+from authgate.oidc import login_state
 from authgate.oidc.next_url import safe_next
 from authgate.own_hosts import own_hosts, public_host
 from authgate.policy.snapshot import Snapshot
@@ -151,6 +152,21 @@ def login_url(next_path: str) -> str:
     return f"{AUTH}/login?next={quote(next_path, safe='/')}"
 
 
+def _new_sign_in(request: HttpRequest) -> str:
+    """In the place of a callback that did not answer: its state may be used up. Empty for any other page."""
+    is_callback = facts_of(request).path.startswith(f"{AUTH}/callback")
+    return login_url(checked_next(request, _wanted_page(request))) if is_callback else ""
+
+
+def _wanted_page(request: HttpRequest) -> str:
+    """Where this sign-in would have led."""
+    state = request.GET.get("state", "")
+    if not state:
+        return request.GET.get("next", "")
+    pending = login_state.find(state, login_state.read_cookies(facts_of(request).headers), time.time())
+    return pending.next if pending is not None else ""
+
+
 def explains_outages(view: View[P]) -> View[P]:
     """Too much to do, or no database: a page that says so."""
 
@@ -162,7 +178,7 @@ def explains_outages(view: View[P]) -> View[P]:
             return failure_page(request, "busy")
         except DatabaseProblem as error:
             logger.warning("request %s met a database that is busy or away: %s", record_of(request).request_id, error)
-            return unavailable(request)
+            return unavailable(request, _new_sign_in(request))
 
     return answer
 
@@ -171,7 +187,9 @@ async def refuse_flood(request: HttpRequest, group: str) -> HttpResponse | None:
     usage = await database_threads.run(
         get_usage, request, group=f"sign-in-{group}", key=_client, rate=LOGIN_RATE, increment=True
     )
-    return too_many_attempts(request, max(1, usage["time_left"])) if usage["should_limit"] else None
+    if not usage["should_limit"]:
+        return None
+    return too_many_attempts(request, max(1, usage["time_left"]), _new_sign_in(request))
 
 
 def failure_page(request: HttpRequest, code: str, next_path: str = "") -> HttpResponse:
@@ -183,7 +201,8 @@ def failure_page(request: HttpRequest, code: str, next_path: str = "") -> HttpRe
         document = {"error": failure.error, "message": failure.message, "reason": code, "request_id": request_id}
         response: HttpResponse = JsonResponse(document, status=failure.status)
     else:
-        context["again"] = "" if code == "no_provider" else login_url(checked_next(request, next_path))
+        next_path = checked_next(request, next_path or _wanted_page(request))
+        context["again"] = "" if code == "no_provider" else login_url(next_path)
         response = render(request, "sign_in_failed.html", context, status=failure.status)
     return response
 

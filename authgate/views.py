@@ -43,24 +43,26 @@ def server_error(request: HttpRequest) -> HttpResponse:
     return _error(request, 500, "unavailable", "Something went wrong here; it has been logged.")
 
 
-def unavailable(request: HttpRequest) -> HttpResponse:
-    return _error(request, 503, "unavailable", "The database is busy or away. Nothing was changed; try again.")
+def unavailable(request: HttpRequest, again: str = "") -> HttpResponse:
+    """`again`: where another try begins, unless the same page may answer next time."""
+    message = "The database is busy or away. Nothing was changed; try again."
+    return _error(request, 503, "unavailable", message, again)
 
 
-def too_many_attempts(request: HttpRequest, retry_after: int) -> HttpResponse:
-    response = _error(request, 429, "rate_limited", "Too many attempts; try again later.")
+def too_many_attempts(request: HttpRequest, retry_after: int, again: str = "") -> HttpResponse:
+    response = _error(request, 429, "rate_limited", "Too many attempts; try again later.", again)
     response["Retry-After"] = str(retry_after)
     return response
 
 
-def _error(request: HttpRequest, status: int, error: str, message: str) -> HttpResponse:
+def _error(request: HttpRequest, status: int, error: str, message: str, again: str = "") -> HttpResponse:
     """What Django's own pages answer with; what the gate refuses is worded in `responses`."""
     request_id = getattr(request, "scope", {}).get("state", {}).get("request_id", "")
     body = {"error": error, "message": message, "reason": error, "request_id": request_id}
     # A browser says text/html by name; programs that take anything (`*/*`) get JSON.
     if "text/html" in request.headers.get("Accept", ""):
-        # The same page may answer next time: the answer of a sign-in, say, is still good.
-        again = request.get_full_path() if status in (429, 503) and request.method == "GET" else ""
+        if not again and status in (429, 503) and request.method == "GET":
+            again = request.get_full_path()
         page = render_to_string("refusal.html", {"status": status, "again": again, **body})
         response = HttpResponse(page, status=status)
     else:

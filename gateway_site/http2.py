@@ -130,9 +130,27 @@ def guard(application: Application, limits: Limits) -> Application:
             return
         host, port = scope["client"]
         scope["client"] = (host, int(port))
-        await application(scope, _timely(receive, limits.body_seconds), functools.partial(_send_named, send))
+        await _answer(application, scope, _timely(receive, limits.body_seconds), send)
 
     return guarded
+
+
+async def _answer(application: Application, scope: dict[str, Any], receive: Any, send: Any) -> None:
+    """What an application leaves unanswered when it fails Granian would answer, without any of our headers."""
+    has_begun = False
+
+    async def named(message: dict[str, Any]) -> None:
+        nonlocal has_begun
+        has_begun = True
+        await _send_named(send, message)
+
+    try:
+        await application(scope, receive, named)
+    except Exception:
+        if has_begun:
+            raise
+        logger.exception("the application failed")
+        await _refuse(Fault.SERVER_ERROR, send)
 
 
 def _timely(receive: Any, seconds: float) -> Any:

@@ -15,6 +15,7 @@ from authgate.own_hosts import own_hosts
 from authgate.policy.places import RESERVED, is_below
 from authgate.policy.snapshot import Snapshot
 from authgate.responses import send_refusal
+from authgate.security_headers import has_secret_address, without_referrer
 from authgate.threads import TooBusy, admin_turns
 from gateway_site.static_site import ASGIApp, Scope, StaticSite, django_static_roots
 from proxy.downstream import Receive, Send
@@ -56,6 +57,8 @@ async def serve(scope: Scope, receive: Receive, send: Send, record: Record) -> N
     facts = record.facts
     assert facts is not None  # noqa: S101  the front door sets them first
     record.in_log = facts.path != "/health"
+    if has_secret_address(facts.path):
+        send = _without_referrer(send)
     if facts.path not in _HEALTH and not _is_known_host(facts, record.snapshot):
         await send_refusal(record, Decision(False, Reason.BAD_HOST), send)
         return
@@ -153,6 +156,17 @@ def _bounded(receive: Receive) -> Receive:
         return message
 
     return bounded
+
+
+def _without_referrer(send: Send) -> Send:
+    """Outermost: a refusal in the place of a page has it like the page."""
+
+    async def discreet(message: dict[str, Any]) -> None:
+        if message["type"] == "http.response.start":
+            message["headers"] = without_referrer(message["headers"])
+        await send(message)
+
+    return discreet
 
 
 def _recording(record: Record, send: Send) -> Send:

@@ -8,7 +8,10 @@ from http import HTTPStatus
 from typing import NamedTuple
 
 from authgate.access_log import new_request_id
-from authgate.security_headers import SECURITY_HEADERS
+from authgate.security_headers import SECURITY_HEADERS, without_referrer
+
+# Of which page the address would have been is not known here.
+_SECURITY_HEADERS = without_referrer(SECURITY_HEADERS)
 
 
 class Fault(StrEnum):
@@ -84,7 +87,7 @@ def build_refusal(fault: Fault) -> Refusal:
         (b"content-length", str(len(body)).encode()),
         (b"cache-control", b"no-store"),
         (b"x-request-id", request_id.encode()),
-        *SECURITY_HEADERS,
+        *_SECURITY_HEADERS,
         *answer.headers,
     ]
     return Refusal(answer.status, headers, body)
