@@ -6,6 +6,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from threading import Semaphore
 from typing import Any, ParamSpec, TypeVar
 
@@ -31,7 +32,9 @@ class Threads:
         if not self._places.acquire(blocking=False):
             raise TooBusy
         try:
-            future = self._pool.submit(_with_own_connections, lambda: function(*args, **kwargs))
+            # What is logged there is logged for this client.
+            context = copy_context()
+            future = self._pool.submit(_with_own_connections, lambda: context.run(function, *args, **kwargs))
         except BaseException:
             self._places.release()
             raise

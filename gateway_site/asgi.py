@@ -17,6 +17,7 @@ from authgate.access_log import Record, new_request_id
 from authgate.decision import Decision, Reason
 from authgate.facts import FactsRefused, Received, read_facts, received_from
 from authgate.gate import decide, decide_again
+from authgate.observe import strangers
 from authgate.policy import snapshot as policy_snapshot
 from authgate.responses import send_refusal
 from gateway_site import own_pages, session_renewal
@@ -53,6 +54,8 @@ def state_of(record: Record) -> dict[str, Any]:
 
 async def serve(scope: dict[str, Any], receive: Receive, send: Send, record: Record) -> None:
     decision = record.decision or consider(record, received_from(scope))
+    if record.facts is not None:
+        strangers.client.set(record.facts.client)
     if decision is not None and not isinstance(decision, Decision):
         decision = await decision
     if session_renewal.is_wanted(record, decision):
@@ -112,6 +115,11 @@ async def _decided(record: Record, deciding: Awaitable[Decision]) -> Decision:
     return decision
 
 
+def caused_by(record: Record) -> dict[str, str]:
+    """`extra` of a line that is logged outside of a task."""
+    return {"client": record.facts.client} if record.facts is not None else {}
+
+
 def _gate_failed(record: Record) -> Decision:
-    logger.exception("the gate failed on request %s", record.request_id)
+    logger.exception("the gate failed on request %s", record.request_id, extra=caused_by(record))
     return Decision(False, Reason.GATE_ERROR)

@@ -15,7 +15,7 @@ from authgate.decision import Decision, RawHeaders, Reason
 from authgate.responses import is_navigation, refuse, sign_in_url
 from authgate.sessions.renewal import may_be_due
 from gateway_site import own_pages
-from gateway_site.asgi import consider, state_of
+from gateway_site.asgi import caused_by, consider, state_of
 from gateway_site.http1.cycle import Cycle
 from gateway_site.http1.head import RequestHead
 from gateway_site.http1.protocol import Http1Protocol, Shortcut
@@ -86,7 +86,7 @@ class DirectCycle(Cycle):
         try:
             head = build_head(record, upstream.target, 0)
         except Exception:
-            logger.exception("request %s could not be forwarded", record.request_id)
+            logger.exception("request %s could not be forwarded", record.request_id, extra=caused_by(record))
             upstream.abort()
             current_worker().loop.call_soon(self.refuse, record.decision._replace(reason=Reason.GATE_ERROR))
             return
@@ -99,7 +99,7 @@ class DirectCycle(Cycle):
             self._answer(decision)
         except Exception:
             # Called by the loop, which would leave the client without any answer.
-            logger.exception("request %s could not be refused", self._record.request_id)
+            logger.exception("request %s could not be refused", self._record.request_id, extra=caused_by(self._record))
             self._connection.fail(self)
 
     def _answer(self, decision: Decision) -> None:

@@ -8,6 +8,7 @@ from django.conf import settings
 from authgate import ratelimit
 from authgate.access_log import AccessLog, Record
 from authgate.observe.line_writer import flush_all
+from authgate.observe.strangers import client_lines
 from authgate.policy import snapshot
 from proxy.downstream import Receive, Send
 from proxy.worker import current_worker
@@ -44,6 +45,7 @@ async def run_lifespan(receive: Receive, send: Send) -> None:
             await ratelimit.close()
             if _access_log is not None:
                 _access_log.flush()
+            client_lines.tell()
             flush_all()
             await send({"type": "lifespan.shutdown.complete"})
             return

@@ -13,6 +13,8 @@ from queue import SimpleQueue
 from threading import RLock, Thread
 from weakref import WeakSet
 
+from authgate.observe.strangers import NOBODY
+
 logger = logging.getLogger(__name__)
 
 # Waiting for one descriptor in one process: seconds of the busiest traffic. Beyond it lines are dropped and counted.
@@ -134,7 +136,8 @@ class LineWriter:
             if not self._remind or now < self._remind_at:
                 return
             self._remind_at = now + _REMIND_SECONDS
-        logger.warning("%s: %s; lines are dropped, %d so far", self._name, reason, self._dropped)
+        text = "%s: %s; lines are dropped, %d so far"
+        logger.warning(text, self._name, reason, self._dropped, extra=NOBODY)
 
     def _tell(self) -> None:
         now = time.monotonic()
@@ -143,7 +146,9 @@ class LineWriter:
                 return
             self._tell_at, self._remind_at = now + _TELL_SECONDS, 0.0
             dropped, self._dropped = self._dropped, 0
-        logger.warning("%s is written again; %d lines were dropped: %s", self._name, dropped, self._reason)
+        logger.warning(
+            "%s is written again; %d lines were dropped: %s", self._name, dropped, self._reason, extra=NOBODY
+        )
 
 
 def _whole_write(descriptor: int) -> int:

@@ -7,9 +7,11 @@ import io
 import logging
 import os
 import sys
+from collections.abc import Callable
 from typing import TYPE_CHECKING, BinaryIO, cast
 
 from authgate.observe.line_writer import LineWriter, flush_all
+from authgate.observe.strangers import client_lines
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
@@ -17,16 +19,23 @@ if TYPE_CHECKING:
 _DESCRIPTOR = 2
 
 
-def keep_going() -> None:
-    """For this process and those forked from it."""
+def keep_going(client_key: Callable[[str], str]) -> None:
+    """For this process and those forked from it. `client_key` names the client that an address belongs to."""
     # No buffer between: its lock could be held by another thread at the moment of a fork.
     raw = cast(BinaryIO, _Lines(LineWriter(_DESCRIPTOR, "standard error")))
     stream = io.TextIOWrapper(raw, "utf-8", "backslashreplace", line_buffering=True)
     sys.stderr = stream
+    client_lines.key_of = client_key
     for handler in logging.root.handlers:
         if isinstance(handler, logging.StreamHandler):
             handler.setStream(stream)
-    atexit.register(flush_all)
+            handler.addFilter(client_lines)
+    atexit.register(_end)
+
+
+def _end() -> None:
+    client_lines.tell()
+    flush_all()
 
 
 class _Lines(io.RawIOBase):

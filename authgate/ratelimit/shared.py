@@ -16,6 +16,7 @@ from redis.backoff import NoBackoff
 from redis.commands.core import AsyncScript
 from redis.exceptions import RedisError
 
+from authgate.observe.strangers import NOBODY
 from authgate.policy.table import Limit
 from authgate.ratelimit.local import LocalLimits
 
@@ -94,12 +95,12 @@ class SharedLimits:
         self._paused_until = time.monotonic() + PAUSE
         if not self._failed:
             self._failed = True
-            logger.warning("Redis does not answer (%s): each machine counts alone", type(error).__name__)
+            logger.warning("Redis does not answer (%s): each machine counts alone", type(error).__name__, extra=NOBODY)
 
     def _note_success(self) -> None:
         if self._failed:
             self._failed = False
-            logger.info("Redis answers again: limits count across machines")
+            logger.info("Redis answers again: limits count across machines", extra=NOBODY)
 
 
 def _connect(url: str) -> Client:

@@ -12,6 +12,7 @@ from django.utils import timezone
 
 from authgate import state
 from authgate.models import RevokedToken, Session, UsedOnce
+from authgate.observe.strangers import NOBODY
 from authgate.sessions import store
 
 logger = logging.getLogger(__name__)
@@ -32,7 +33,7 @@ def purge_sometimes() -> None:
     try:
         purge()
     except DatabaseProblem as error:
-        logger.warning("rows that mean nothing any more stay for another hour: %s", error)
+        logger.warning("rows that mean nothing any more stay for another hour: %s", error, extra=NOBODY)
 
 
 def purge() -> None:

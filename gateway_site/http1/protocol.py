@@ -325,7 +325,7 @@ class Http1Protocol(asyncio.Protocol):
 
     def _refuse(self, fault: Fault, *, body: bool = True) -> None:
         """The last answer of this connection; whatever follows on it is never a request."""
-        logger.info("refused a request of %s: %s", self._client[0] if self._client else "-", fault)
+        logger.info("refused a request of %s: %s", self.peer or "-", fault, extra={"client": self.peer})
         if self._cycle is not None:
             self._cycle.leave()
         self.transport.write(encode_refusal(fault, self.server_state.date_line, body=body))

@@ -71,7 +71,7 @@ def serve(
     from gateway_site.direct import shortcut
     from gateway_site.server import ServeOptions
 
-    standard_error.keep_going()
+    standard_error.keep_going(ratelimit.client_key)
     run(
         ServeOptions(
             application,
