@@ -26,7 +26,7 @@ from authgate.policy.errors import PolicyInvalid
 from authgate.policy.powers import highest_access
 from authgate.policy.rules import GrantRules
 from authgate.policy.schema import AdminAccess
-from authgate.sessions.renewal import is_live
+from authgate.sessions.renewal import may_go_on
 from authgate.sso_accounts import PREFIX, username_of
 
 _NAME_LENGTH = 150  # of Django's first names
@@ -147,7 +147,7 @@ def _live_session(identity: Identity | None) -> Session | None:
     if identity is None or not isinstance(sid, str) or sid != identity.token_id:
         return None
     session = Session.objects.select_related("person__provider").filter(sid=sid).first()
-    if session is None or not is_live(session) or session.person.subject != identity.subject:
+    if session is None or not may_go_on(session) or session.person.subject != identity.subject:
         return None
     return None if RevokedToken.objects.filter(jti=sid, expires_at__gt=timezone.now()).exists() else session
 

@@ -27,7 +27,9 @@ from authgate.authn.tokens import Kind, sign_payload
 from authgate.authn.trust import load_trust
 from authgate.models import IdentityProvider, Person, Session
 sid, subject, kind, claims = json.loads('''{arguments}''')
-provider, _ = IdentityProvider.objects.get_or_create(slug="idp", defaults={{"issuer": "https://idp.example.com"}})
+provider, _ = IdentityProvider.objects.get_or_create(slug="idp", defaults={{
+    "issuer": "https://idp.example.com", "require_verified_email": False,
+}})
 person, _ = Person.objects.get_or_create(provider=provider, provider_subject=subject)
 now = timezone.now()
 Session.objects.create(

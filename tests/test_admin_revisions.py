@@ -143,3 +143,12 @@ def test_thousands_of_changes_are_cut_with_their_count(admin_client):
     lines = admin_client.get(change(4)).context["changes"]
     assert len(lines) == 501
     assert lines[-1] == "… and 101 more"
+
+
+def test_deletions_work_while_somebody_rolls_back_to_what_is_live_in_a_loop(admin_client):
+    for pk in list(Route.objects.values_list("pk", flat=True)):
+        live = PolicyRevision.objects.order_by("-number").first().number
+        admin_client.get(f"/admin/authgate/route/{pk}/delete/")
+        admin_client.post(reverse("admin:authgate_policyrevision_rollback", args=[live]))
+        admin_client.post(f"/admin/authgate/route/{pk}/delete/", {"post": "yes"})
+    assert not Route.objects.exists()

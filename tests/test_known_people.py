@@ -10,7 +10,7 @@ from django.core.exceptions import ValidationError
 from authgate.models import IdentityProvider, Person, Role, RoleGrant
 from authgate.oidc.errors import ProviderError
 from tests.support.admin import form_values, sign_in
-from tests.support.databases import run_two
+from tests.support.databases import SIGN_IN, run_two
 from tests.test_sessions_store import start
 
 OAUTH2 = {
@@ -125,13 +125,6 @@ def test_a_sign_in_proven_before_a_change_does_not_count_after_it(change):
     assert not Person.objects.exists()
 
 
-SIGN_IN = """
-from types import SimpleNamespace
-from authgate.sessions import store
-proven = SimpleNamespace(subject="7", email="", name="", claims={})
-tokens = SimpleNamespace(access_token="a", id_token="", refresh_token="", expires_in=None)
-store.start(proven, tokens, provider, address="", user_agent="", replaces=None)
-"""
 CHANGE = "provider.issuer = 'https://other.example'; provider.save()"
 CLEAN = "provider.issuer = 'https://other.example'; provider.clean()"
 SETUP = """

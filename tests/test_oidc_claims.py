@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from authgate.models import IdentityProvider
-from authgate.oidc.claims import ProvenPerson, person_claims
+from authgate.oidc.claims import ProvenPerson, is_still_allowed, person_claims
 from authgate.oidc.errors import ProviderError
 
 
@@ -87,3 +87,31 @@ def test_the_id_token_has_the_last_word() -> None:
 @pytest.mark.parametrize("name", ["", "a\nb", 7, None, " x"])
 def test_a_name_that_is_no_text_is_left_out(name: Any) -> None:
     assert _prove({"name": name}).name == ""
+
+
+@pytest.mark.parametrize(
+    ("claims", "rules", "is_allowed"),
+    [
+        ({}, {}, True),
+        ({"email_verified": False}, {"require_verified_email": False}, True),
+        ({"email_verified": False}, {}, False),
+        ({}, {"allowed_domains": ["example.com"]}, True),
+        ({}, {"allowed_domains": ["example.org"]}, False),
+        ({"email": ""}, {"require_verified_email": False}, True),
+        ({"email": None}, {"require_verified_email": False, "allowed_domains": ["example.com"]}, False),
+        ({"email_verified": "true"}, {}, False),
+    ],
+)
+def test_what_was_kept_is_held_against_the_rules_of_today(
+    claims: dict[str, Any], rules: dict[str, Any], is_allowed: bool
+) -> None:
+    kept = {"email": "alice@example.com", "email_verified": True, **claims}
+
+    assert is_still_allowed(IdentityProvider(slug="test", **rules), kept) is is_allowed
+
+
+def test_what_is_kept_says_whether_the_very_address_was_vouched_for() -> None:
+    mapping = {"email": "upn"}
+    proven = _prove({"upn": "ceo@example.com"}, claim_mapping=mapping, require_verified_email=False)
+
+    assert (proven.claims["email"], proven.claims["email_verified"]) == ("ceo@example.com", False)

@@ -224,3 +224,25 @@ def test_ten_thousand_routes_are_applied_in_seconds():
     routes = [route(f"r{i}", f"/s{i % 100}/{i}", access="roles", roles=("admin",)) for i in range(10_000)]
     assert revisions.replace(document(*routes), Machine("alice")).number == 1
     assert Route.objects.count() == Route.roles.through.objects.count() == 10_000
+
+
+def rows():
+    return [sorted(model.objects.values_list("pk", flat=True)) for model in (Upstream, Route, RoleGrant)]
+
+
+@pytest.mark.django_db
+def test_what_is_live_already_is_not_written_again():
+    live = revisions.replace(FULL, "tests")
+    before = rows()
+    assert revisions.replace(parse_json(live.document), "tests") == live
+    assert revisions.rollback(live.number, "tests") == live
+    assert rows() == before
+
+
+@pytest.mark.django_db
+def test_a_number_that_becomes_true_is_written_again():
+    role = next(iter(FULL.roles))
+    for value in (1, True):
+        grant = Grant(role=role, when=When(claim="level", equals=value))
+        apply_document(msgspec.structs.replace(FULL, grants=(grant,)))
+    assert RoleGrant.objects.get().value is True

@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from tests.support.gateway import Gateway
+from tests.support.hostile import Reply
 from tests.support.policies import demo_policy
 from tests.support.sessions import make_session, new_cookie, row, run
 from tests.support.token_provider import TokenProvider
@@ -141,6 +142,34 @@ def test_without_a_new_id_token_what_userinfo_no_longer_says_is_gone(site, idp, 
     tells_userinfo(idp)
     answers_with(idp, id_token=...)
     assert open_admin(site, made).json()["reason"] == "missing_role"
+
+
+def answers_userinfo(idp, status, **claims):
+    tells_userinfo(idp)
+    idp.answers["/userinfo"] = lambda seen: Reply(status, claims)
+
+
+@pytest.mark.parametrize("answer", [(401, {}), (200, {"sub": "mallory"})], ids=["401", "about somebody else"])
+@pytest.mark.parametrize("with_id_token", [True, False])
+def test_a_definite_no_of_userinfo_ends_the_session(site, idp, due, answer, with_id_token):
+    made = due()
+    answers_userinfo(idp, answer[0], **answer[1])
+    answers_with(idp, id_token=idp.id_token() if with_id_token else ...)
+    assert open_protected(site, made).status == 401
+    after = row(site, made.sid)
+    assert (after["ended"], after["reason"], after["revoked"]) == (True, "refused: userinfo_failed", True)
+
+
+@pytest.mark.parametrize(
+    "answer", [(500, {}), (403, {}), (404, {}), (200, {"error": "busy"})], ids=["500", "403", "404", "about nobody"]
+)
+def test_a_userinfo_that_fails_ends_nothing(site, idp, due, answer):
+    made = due()
+    answers_userinfo(idp, answer[0], **answer[1])
+    answers_with(idp, id_token=idp.id_token())
+    assert open_protected(site, made).status == 200
+    after = row(site, made.sid)
+    assert (after["ended"], 40 < after["refresh_in"] <= 60) == (False, True)
 
 
 def test_an_id_token_that_is_refused_is_not_kept(site, idp, due):

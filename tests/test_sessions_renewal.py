@@ -128,6 +128,36 @@ OVER = {
 }
 
 
+STRICTER = {
+    "a shorter longest session": {"session_lifetime": 60, "session_idle": 60},
+    "other allowed domains": {"allowed_domains": ["example.org"]},
+    "a verified address": {"require_verified_email": True},
+}
+
+
+@pytest.mark.parametrize("change", STRICTER.values(), ids=STRICTER)
+@pytest.mark.parametrize("cookie_age", [250, 400], ids=["nearly", "expired"])
+def test_a_provider_made_stricter_renews_no_session_that_it_would_not_begin(site, upstream, change, cookie_age):
+    claims = {"email": "alice@example.com", "email_verified": False}
+    slug = f"stricter-{len(change)}{cookie_age}{next(iter(change))}".replace("_", "-")[:40]
+    options = {"slug": slug, "cookie_age": cookie_age, "claims": claims}
+    made = make_session(site, **options, provider={"allowed_domains": ["example.com"]})
+    run(site, "Session.objects.filter(sid=options['sid']).update(created_at=ago(120))", sid=made.sid)
+    run(site, f"IdentityProvider.objects.filter(slug=options['slug']).update(**{change!r})", slug=slug)
+    answer = site.get("/api/protected", headers=made.headers)
+    assert (answer.status, new_cookie(answer), upstream.requests) == (401, None, [])
+
+
+def test_a_rule_that_is_taken_back_lets_the_session_go_on(site):
+    made = make_session(site, slug="undone", cookie_age=400, claims={"email": "alice@example.com"})
+    allow = "IdentityProvider.objects.filter(slug='undone').update(allowed_domains=[options['domain']])"
+    run(site, allow, domain="example.org")
+    refused = site.get("/api/protected", headers=made.headers).status
+    run(site, allow, domain="example.com")
+    time.sleep(10.5)  # a worker remembers its answer for as long as tabs may send the old cookie
+    assert (refused, site.get("/api/protected", headers=made.headers).status) == (401, 200)
+
+
 @pytest.mark.parametrize("how", OVER.values(), ids=OVER)
 @pytest.mark.parametrize("cookie_age", [250, 400], ids=["nearly", "expired"])
 def test_a_session_that_is_over_is_not_renewed(site, upstream, how, cookie_age):

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import time
 from datetime import timedelta
 from types import SimpleNamespace
@@ -14,6 +15,8 @@ from authgate.policy.schema import Grant, When
 from authgate.sealing import unseal_text
 from authgate.sessions import cookie, store
 from authgate.sessions.purge import purge
+from authgate.sessions.renewal import is_live
+from tests.support.databases import SIGN_IN
 from tests.support.signing import make_snapshot, make_trust
 
 pytestmark = pytest.mark.django_db
@@ -223,3 +226,67 @@ def _values(claims):
     for name, value in claims.items():
         for item in value if isinstance(value, list) else ():
             yield name, item
+
+
+def test_of_more_sessions_than_one_person_may_have_those_unused_for_longest_end(provider):
+    others = start(provider, subject="bob")
+    mine = [start(provider) for _ in range(store.MOST_SESSIONS)]
+    now = timezone.now()
+    for age, session in enumerate(mine):
+        Session.objects.filter(sid=session.sid).update(last_seen_at=now - timedelta(seconds=age))
+    last = start(provider)
+    ended = {session.sid: session.end_reason for session in Session.objects.exclude(ended_at=None)}
+    assert ended == {mine[-1].sid: "more than 50 sessions"}
+    assert RevokedToken.objects.filter(jti=mine[-1].sid).exists()
+    assert len(store.live_sessions(last.person)) == store.MOST_SESSIONS
+    assert len(store.live_sessions(others.person)) == 1
+
+
+def test_a_sign_in_that_replaces_a_session_ends_no_other(provider):
+    mine = [start(provider) for _ in range(store.MOST_SESSIONS)]
+    start(provider, replaces=mine[3].sid)
+    assert {session.sid for session in Session.objects.exclude(ended_at=None)} == {mine[3].sid}
+
+
+MANY_AT_ONCE = """
+from threading import Thread
+def sign_in():
+    try:
+        for _ in range(5):
+            exec(compile({sign_in!r}, "sign in", "exec"), {{"provider": IdentityProvider.objects.get()}})
+    finally:
+        connection.close()
+import json
+from django.db import connection
+from authgate.models import IdentityProvider, Session
+store.MOST_SESSIONS = 4
+IdentityProvider.objects.create(slug="idp", client_id="gateway")
+threads = [Thread(target=sign_in) for _ in range(4)]
+[thread.start() for thread in threads]
+[thread.join() for thread in threads]
+print(json.dumps([Session.objects.filter(ended_at=None).count(), Session.objects.count()]))
+"""
+
+
+def test_sign_ins_at_the_same_time_leave_no_more_sessions_than_may_be(database):
+    script = "from authgate.sessions import store\n" + MANY_AT_ONCE.format(sign_in=SIGN_IN)
+    assert json.loads(database.manage("shell", "--no-imports", "-c", script)) == [4, 20]
+
+
+def test_the_longest_session_of_today_counts_for_those_that_began_before(provider):
+    now, session = timezone.now(), start(provider)
+    Session.objects.filter(sid=session.sid).update(created_at=now - timedelta(hours=2))
+    provider.session_lifetime = 3600
+    provider.save()
+    assert store.live_sessions(session.person) != []
+    session = Session.objects.select_related("person__provider").get(sid=session.sid)
+    assert (store.live_sessions(session.person), is_live(session)) == ([], False)
+    purge()
+    assert Session.objects.get(sid=session.sid).end_reason == "timed out"
+
+
+def test_a_longer_session_of_today_does_not_lengthen_those_that_began_before(provider):
+    session = start(provider)
+    provider.session_lifetime *= 4
+    session.person.provider = provider
+    assert session.ends_at == session.expires_at

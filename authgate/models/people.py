@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from datetime import datetime, timedelta
 from typing import Any
 
 from django.core.exceptions import ValidationError
@@ -160,6 +161,11 @@ class Session(models.Model):
     class Meta:
         ordering = ["-last_seen_at"]
         indexes = [models.Index(fields=["expires_at"])]
+
+    @property
+    def ends_at(self) -> datetime:
+        """Sooner than at sign-in was said, where the provider's longest session is shorter by now."""
+        return min(self.expires_at, self.created_at + timedelta(seconds=self.person.provider.session_lifetime))
 
     def __str__(self) -> str:
         return f"{self.person} since {self.created_at:%Y-%m-%d %H:%M}"

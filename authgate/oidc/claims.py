@@ -26,29 +26,40 @@ class ProvenPerson:
 def person_claims(
     provider: IdentityProvider, id_claims: Mapping[str, Any], userinfo: Mapping[str, Any]
 ) -> ProvenPerson:
-    """`claims` has "email", "name" and "groups" under these names. Raises ProviderError("not_allowed")."""
+    """`claims` has "email", "email_verified", "name" and "groups" under these names.
+
+    Raises ProviderError("not_allowed").
+    """
     claims = {name: value for name, value in {**userinfo, **id_claims}.items() if name not in _DROPPED}
     subject = claims.get("sub")
     if not isinstance(subject, str) or not is_subject(subject):
         raise ProviderError("userinfo_failed", "the provider gave no usable subject")
-    email = _email(provider, id_claims, userinfo)
+    email, is_verified = _find_email(provider, id_claims, userinfo)
+    if refusal := _refusal(provider, email, is_verified):
+        raise ProviderError("not_allowed", refusal)
     name = mapped(provider, "name", claims)
     groups = mapped(provider, "groups", claims)
     claims.pop("groups", None)  # where a mapping points elsewhere, what stands here is not meant
-    claims |= {"email": email, "name": name if isinstance(name, str) and is_safe_text(name) else ""}
+    claims |= {"email": email, "email_verified": is_verified}
+    claims |= {"name": name if isinstance(name, str) and is_safe_text(name) else ""}
     if groups is not None:
         claims["groups"] = groups
     return ProvenPerson(subject, email, claims["name"], claims)
 
 
-def _email(provider: IdentityProvider, id_claims: Mapping[str, Any], userinfo: Mapping[str, Any]) -> str:
-    unverified_email, is_verified = _find_email(provider, id_claims, userinfo)
-    if provider.require_verified_email and not (unverified_email and is_verified):
-        raise ProviderError("not_allowed", "the provider vouches for no e-mail address of this person")
+def is_still_allowed(provider: IdentityProvider, claims: Mapping[str, Any]) -> bool:
+    """Whether `claims` of a ProvenPerson would still do: the provider's rules may be stricter than they were."""
+    email = claims.get("email")
+    return not _refusal(provider, email if isinstance(email, str) else "", claims.get("email_verified") is True)
+
+
+def _refusal(provider: IdentityProvider, email: str, is_verified: bool) -> str:
+    if provider.require_verified_email and not (email and is_verified):
+        return "the provider vouches for no e-mail address of this person"
     domains = {_domain_text(domain) for domain in provider.allowed_domains}
-    if domains and _domain(unverified_email) not in domains:
-        raise ProviderError("not_allowed", "the e-mail address is in none of the allowed domains")
-    return unverified_email
+    if domains and _domain(email) not in domains:
+        return "the e-mail address is in none of the allowed domains"
+    return ""
 
 
 def _find_email(

@@ -203,6 +203,12 @@ def get(url: str, what: str, *, ca_certificates: str = "", headers: Mapping[str,
     return Answer(response.status_code, response.headers, response.content)
 
 
+def check_userinfo_status(what: str, status: int) -> None:
+    """401 says that the access token is worth nothing (RFC 6750 3.1). Whatever else it is may pass."""
+    if status != 200:
+        raise ProviderError("userinfo_failed", f"the {what} answered with status {status}", is_final=status == 401)
+
+
 def get_object(url: str, what: str, *, ca_certificates: str = "") -> dict[str, Any]:
     answer = get(url, what, ca_certificates=ca_certificates)
     if answer.status != 200:

@@ -6,7 +6,7 @@ from typing import Any
 
 from authgate.models import IdentityProvider
 from authgate.oidc.errors import ProviderError
-from authgate.oidc.fetch import get, read_json
+from authgate.oidc.fetch import check_userinfo_status, get, read_json
 
 _PER_PAGE = 100
 _MAX_PAGES = 10
@@ -80,8 +80,7 @@ class _Reader:
             answer = get(
                 self._user_url + path, what, ca_certificates=self._provider.ca_certificates, headers=self._headers
             )
-            if answer.status != 200:
-                raise ProviderError("userinfo_failed", f"the {what} answered with status {answer.status}")
+            check_userinfo_status(what, answer.status)
             return read_json(answer.body, what)
         except ProviderError as error:
-            raise ProviderError("userinfo_failed", error.detail) from None
+            raise ProviderError("userinfo_failed", error.detail, is_final=error.is_final) from None

@@ -18,7 +18,7 @@ from authgate.models import IdentityProvider
 from authgate.oidc import github
 from authgate.oidc.claims import mapped
 from authgate.oidc.errors import ProviderError
-from authgate.oidc.fetch import BoundedSession, get, read_object, unreachable
+from authgate.oidc.fetch import BoundedSession, check_userinfo_status, get, read_object, unreachable
 from authgate.oidc.jwks import ProviderKey, load_keys
 from authgate.oidc.metadata import Metadata, load_metadata
 from authgate.sealing import SealBroken, seal_text, unseal_text
@@ -85,18 +85,21 @@ class ProviderClient:
             claims["sub"] = _subject(mapped(self.provider, "sub", claims))
         # Core 5.3.2: an answer about somebody else must not be used.
         if subject is not None and claims.get("sub") != subject:
-            raise ProviderError("userinfo_failed", "the userinfo endpoint tells of another subject than the ID token")
+            raise ProviderError(
+                "userinfo_failed",
+                "the userinfo endpoint tells of another subject than the ID token",
+                is_final=isinstance(claims.get("sub"), str),  # without any it tells of nobody
+            )
         return claims
 
     def _ask_userinfo(self, endpoint: str, access_token: str) -> dict[str, Any]:
         headers = {"Authorization": f"Bearer {access_token}"}
         try:
             answer = get(endpoint, "userinfo endpoint", ca_certificates=self.provider.ca_certificates, headers=headers)
-            if answer.status != 200:
-                raise ProviderError("userinfo_failed", f"the userinfo endpoint answered with status {answer.status}")
+            check_userinfo_status("userinfo endpoint", answer.status)
             return read_object(answer.body, "userinfo endpoint")
         except ProviderError as error:
-            raise ProviderError("userinfo_failed", error.detail) from None
+            raise ProviderError("userinfo_failed", error.detail, is_final=error.is_final) from None
 
     def _tokens(self, grant: dict[str, str]) -> TokenSet:
         metadata = self.metadata()

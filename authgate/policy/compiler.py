@@ -10,7 +10,16 @@ from django.conf import settings
 
 from authgate.models import RateLimit, Role, RoleGrant, Route, Upstream
 from authgate.own_hosts import own_hosts
-from authgate.policy.document import PolicyDocument, PolicyError, Timeouts, When, from_plain, validate
+from authgate.policy.document import (
+    PolicyDocument,
+    PolicyError,
+    PolicyInvalid,
+    Timeouts,
+    When,
+    from_plain,
+    to_json,
+    validate,
+)
 from authgate.policy.pace import Pace, at_once
 
 _TIMEOUT_COLUMNS = {"connect": "connect_timeout", "response": "response_timeout", "idle": "idle_timeout"}
@@ -49,7 +58,9 @@ def compile_rows() -> PolicyDocument:
 
 
 def apply_document(document: PolicyDocument) -> None:
-    """Replace all rows. The document must be valid; runs in the caller's transaction."""
+    """Replace all rows, unless they say the same. The document must be valid; runs in the caller's transaction."""
+    if _rows_say(document):
+        return  # so that the keys which open pages hold stay good
     for model in (Route.roles.through, Route, RoleGrant, RateLimit, Upstream, Role):
         model._default_manager.all().delete()
     roles = {
@@ -62,6 +73,14 @@ def apply_document(document: PolicyDocument) -> None:
         RoleGrant(role=roles[grant.role], **_grant_columns(grant.when)) for grant in document.grants
     )
     _create_routes(document, roles)
+
+
+def _rows_say(document: PolicyDocument) -> bool:
+    try:
+        # As text: in Python a grant for true equals one for 1.
+        return to_json(compile_rows()) == to_json(document)
+    except PolicyInvalid:
+        return False
 
 
 def _routes() -> list[dict[str, Any]]:

@@ -29,7 +29,7 @@ _TEXT_BYTES = 256
 
 def cookie_for(session: Session, snapshot: Snapshot) -> str:
     """The value of a Set-Cookie header. Raises ClaimRefused for a subject that no token can carry."""
-    left = int(session.expires_at.timestamp() - time.time())
+    left = int(session.ends_at.timestamp() - time.time())
     return set_cookie(mint_cookie(session, snapshot), left)
 
 
@@ -63,7 +63,7 @@ def mint_cookie(session: Session, snapshot: Snapshot) -> str:
 
 def _seconds(session: Session, now: int) -> int:
     # Somebody is seen only when the cookie is renewed: the shorter its life, the less of an idle limit is lost to that.
-    left = int(session.expires_at.timestamp()) - now
+    left = int(session.ends_at.timestamp()) - now
     return max(1, min(SESSION_COOKIE_SECONDS, session.person.provider.session_idle // _LIVES_PER_IDLE, left))
 
 

@@ -74,7 +74,8 @@ def _refresh(session: Session, client: ProviderClient) -> Session | None:
     try:
         proven = _prove(session, client, tokens)
     except ProviderError as error:
-        return _over(session, f"refused: {error.code}") if error.code in _OVER else _later(session, error)
+        is_over = error.is_final or error.code in _OVER
+        return _over(session, f"refused: {error.code}") if is_over else _later(session, error)
     return session if proven is None else _store(session, proven, tokens)
 
 

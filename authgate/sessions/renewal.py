@@ -20,6 +20,7 @@ from authgate.authn.tokens import MAX_TTL, Kind, verify
 from authgate.authn.trust import TrustSnapshot
 from authgate.decision import Decision, Headers, InvalidCredential, Reason
 from authgate.models import Session
+from authgate.oidc.claims import is_still_allowed
 from authgate.policy import snapshot as policy_snapshot
 from authgate.sessions.cookie import mint_cookie, set_cookie
 from authgate.sessions.purge import purge_sometimes
@@ -217,14 +218,21 @@ def seen(sid: str, address: str) -> Session | None:
 def is_live(session: Session) -> bool:
     now, person = timezone.now(), session.person
     idle = (now - session.last_seen_at).total_seconds()
-    in_time = session.expires_at > now and idle < person.provider.session_idle
+    in_time = session.ends_at > now and idle < person.provider.session_idle
     return session.ended_at is None and in_time and person.is_active and person.provider.enabled
 
 
-def _mint(session: Session) -> Renewed:
+def may_go_on(session: Session) -> bool:
+    """By what the provider said last, and by the rules of today."""
+    return is_live(session) and is_still_allowed(session.person.provider, session.claims)
+
+
+def _mint(session: Session) -> Renewed | None:
+    if not may_go_on(session):
+        return None
     snapshot = policy_snapshot.current()
     if snapshot is None:
         raise RenewalFailed("no policy is loaded")
     token = mint_cookie(session, snapshot)
-    left = int(session.expires_at.timestamp() - time.time())
+    left = int(session.ends_at.timestamp() - time.time())
     return Renewed(token.encode("ascii"), set_cookie(token, left).encode("ascii"))

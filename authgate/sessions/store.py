@@ -29,6 +29,8 @@ __all__ = ["clear_cookie", "cookie_for", "end", "end_all", "end_others", "end_ti
 REVOKED_FOR = timedelta(minutes=10)
 # What nobody needs of a session that has ended, and a thief could use.
 _WITHOUT_TOKENS: dict[str, Any] = {"sealed_refresh_token": "", "sealed_id_token": "", "refresh_at": None}
+# Of one person at a time; those unused for longest end first.
+MOST_SESSIONS = 50
 _CLAIM_BYTES = 256 * 1024
 _LEAST_BETWEEN_REFRESHES = 60
 _DEFAULT_BETWEEN_REFRESHES = 3600
@@ -51,6 +53,7 @@ def start(
         person = _person(proven, _unchanged(provider), now)
         if replaces:
             end(replaces, "signed in again")
+        _make_room(person)
         session = Session(
             sid=secrets.token_urlsafe(32),
             person=person,
@@ -113,17 +116,32 @@ def end_timed_out(now: datetime) -> None:
     for provider in IdentityProvider.objects.all():
         # A cookie may have been given out while the idle limit was a longer one.
         idle_since = now - timedelta(seconds=max(provider.session_idle, 2 * SESSION_COOKIE_SECONDS))
-        over = Q(expires_at__lte=now) | Q(last_seen_at__lte=idle_since)
+        begun_since = now - timedelta(seconds=provider.session_lifetime + 2 * SESSION_COOKIE_SECONDS)
+        over = Q(expires_at__lte=now) | Q(last_seen_at__lte=idle_since) | Q(created_at__lte=begun_since)
         Session.objects.filter(over, person__provider=provider, ended_at=None).update(
             ended_at=now, end_reason="timed out", **_WITHOUT_TOKENS
         )
 
 
 def live_sessions(person: Person) -> list[Session]:
-    """The idle limit included; latest first."""
-    now = timezone.now()
-    idle_since = now - timedelta(seconds=person.provider.session_idle)
-    return list(Session.objects.filter(person=person, ended_at=None, expires_at__gt=now, last_seen_at__gt=idle_since))
+    """Within today's limits of their provider; latest first."""
+    now, provider = timezone.now(), person.provider
+    return list(
+        Session.objects.filter(
+            person=person,
+            ended_at=None,
+            expires_at__gt=now,
+            created_at__gt=now - timedelta(seconds=provider.session_lifetime),
+            last_seen_at__gt=now - timedelta(seconds=provider.session_idle),
+        )
+    )
+
+
+def _make_room(person: Person) -> None:
+    """For one more. The caller holds the person's row, so that two sign-ins do not count the same sessions."""
+    live = Session.objects.filter(person=person, ended_at=None).order_by("-last_seen_at", "-created_at")
+    surplus = list(live.values_list("sid", flat=True)[MOST_SESSIONS - 1 :])
+    _end(Session.objects.filter(sid__in=surplus), f"more than {MOST_SESSIONS} sessions")
 
 
 def _end(sessions: QuerySet[Session], reason: str) -> int:

@@ -37,6 +37,14 @@ threads = [threading.Thread(target=act) for act in (first, second)]
 [thread.join(20) for thread in threads]
 {result}
 """
+# With `provider`.
+SIGN_IN = """
+from types import SimpleNamespace
+from authgate.sessions import store
+proven = SimpleNamespace(subject="7", email="", name="", claims={})
+tokens = SimpleNamespace(access_token="a", id_token="", refresh_token="", expires_in=None)
+store.start(proven, tokens, provider, address="", user_agent="", replaces=None)
+"""
 _NAMES = "print(json.dumps(names))"
 
 

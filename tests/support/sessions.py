@@ -25,7 +25,9 @@ def ago(seconds):
     return now - timedelta(seconds=seconds)
 """
 _MAKE = """
-provider, _ = IdentityProvider.objects.get_or_create(slug=options["slug"], defaults={"client_id": "gateway"})
+provider, _ = IdentityProvider.objects.get_or_create(
+    slug=options["slug"], defaults={"client_id": "gateway", "require_verified_email": False}
+)
 IdentityProvider.objects.filter(pk=provider.pk).update(**options["provider"])
 person, _ = Person.objects.get_or_create(provider=provider, provider_subject=options["subject"])
 sid = store.secrets.token_urlsafe(32)
