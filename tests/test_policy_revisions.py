@@ -232,10 +232,10 @@ def rows():
 
 @pytest.mark.django_db
 def test_what_is_live_already_is_not_written_again():
-    live = revisions.replace(FULL, "tests")
+    live = revisions.replace(FULL, Machine("tests"))
     before = rows()
-    assert revisions.replace(parse_json(live.document), "tests") == live
-    assert revisions.rollback(live.number, "tests") == live
+    assert revisions.replace(parse_json(live.document), Machine("tests")) == live
+    assert revisions.rollback(live.number, Machine("tests")) == live
     assert rows() == before
 
 
