@@ -19,9 +19,10 @@ from granian.log import LogLevels
 from uvicorn.config import Config
 
 from authgate.host import HostRefused, parse_authority
+from gateway_site.http1.cookies import cookie_names, refuse_cookies
 from gateway_site.http1.limits import Limits
 from gateway_site.http1.protocol import Application, Http1Protocol
-from gateway_site.http1.refusal import Fault, RequestRefused, build_refusal
+from gateway_site.http1.refusal import Fault, Refusal, RequestRefused, build_refusal
 from gateway_site.listen import BACKLOG, StartRefused, open_socket, raise_file_limit
 from gateway_site.server import GatewayServer, ServeOptions
 from gateway_site.tls import build_context
@@ -126,7 +127,7 @@ def guard(application: Application, limits: Limits) -> Application:
         try:
             check_request(scope, limits)
         except RequestRefused as refused:
-            await _refuse(refused.fault, send)
+            await _refuse(_refusal_of(refused.fault, scope), send)
             return
         host, port = scope["client"]
         scope["client"] = (host, int(port))
@@ -187,8 +188,9 @@ def check_request(scope: dict[str, Any], limits: Limits) -> None:
     headers: list[tuple[bytes, bytes]] = scope["headers"]
     if len(headers) > limits.header_count:
         raise RequestRefused(Fault.TOO_MANY_HEADERS)
-    if any(len(name) + len(value) > limits.header_line_bytes for name, value in headers):
-        raise RequestRefused(Fault.HEADER_TOO_LONG)
+    for name, value in headers:
+        if len(name) + len(value) > limits.header_line_bytes:
+            raise RequestRefused(Fault.COOKIES_TOO_LARGE if name == b"cookie" else Fault.HEADER_TOO_LONG)
     if len(scope["raw_path"]) + len(scope["query_string"]) > limits.target_bytes:
         raise RequestRefused(Fault.TARGET_TOO_LONG)
     if scope["method"] in ("CONNECT", "TRACE"):
@@ -214,8 +216,14 @@ def _check_named(headers: list[tuple[bytes, bytes]]) -> None:
             raise RequestRefused(Fault.UNKNOWN_EXPECTATION)
 
 
-async def _refuse(fault: Fault, send: Any) -> None:
-    refusal = build_refusal(fault)
+def _refusal_of(fault: Fault, scope: dict[str, Any]) -> Refusal:
+    if fault is not Fault.COOKIES_TOO_LARGE:
+        return build_refusal(fault)
+    query = b"?" + scope["query_string"] if scope["query_string"] else b""
+    return refuse_cookies(scope["method"], scope["raw_path"] + query, scope["headers"], cookie_names(scope["headers"]))
+
+
+async def _refuse(refusal: Refusal, send: Any) -> None:
     await _send_named(send, {"type": "http.response.start", "status": refusal.status, "headers": refusal.headers})
     await send({"type": "http.response.body", "body": refusal.body})
 

@@ -17,11 +17,12 @@ from uvicorn.protocols.utils import get_local_addr, get_remote_addr, is_ssl
 from uvicorn.server import ServerState
 
 from gateway_site.http1.body import Body, ChunkedBody, SizedBody
+from gateway_site.http1.cookies import OversizedHead
 from gateway_site.http1.cycle import Cycle
 from gateway_site.http1.head import CHUNKED, HeadParser, RequestHead
 from gateway_site.http1.limits import HIGH_WATER, LINGER_BYTES, LINGER_SECONDS, Limits
 from gateway_site.http1.reader import HeadReader
-from gateway_site.http1.refusal import Fault, RequestRefused, encode_refusal
+from gateway_site.http1.refusal import Fault, Refusal, RequestRefused, build_refusal, encode_refusal
 from gateway_site.http1.taking import Taking, bytes_left
 
 logger = logging.getLogger(__name__)
@@ -88,7 +89,7 @@ class Http1Protocol(asyncio.Protocol):
         self.scheme = "https" if is_ssl(transport) else "http"
         if len(self.server_state.connections) >= self._limits.connections:
             # Before it says a word: waiting for a head would let everybody keep one open for as long as that takes.
-            transport.write(encode_refusal(Fault.SERVER_FULL, self.server_state.date_line))
+            transport.write(encode_refusal(build_refusal(Fault.SERVER_FULL), self.server_state.date_line))
             self._close()
             # It is not among the connections that expire; by TLS it may be waiting for a goodbye.
             self._loop.call_later(self._limits.head_seconds, transport.abort)
@@ -202,9 +203,22 @@ class Http1Protocol(asyncio.Protocol):
             head, rest = found
             request = self._parser.parse(head)
         except RequestRefused as refused:
-            self._refuse(refused.fault, body=not head.startswith(b"HEAD "))
+            if refused.fault is Fault.COOKIES_TOO_LARGE:
+                self._read_on(OversizedHead(*self._reader.take()))
+            else:
+                self._refuse(refused.fault, body=not head.startswith(b"HEAD "))
         else:
             self._begin(request, rest)
+
+    def _read_on(self, head: OversizedHead) -> None:
+        self._deadline = min(self._deadline, self._loop.time() + self._limits.head_seconds)
+
+        def consume(data: bytes) -> None:
+            if head.feed(data):
+                self._end_with(Fault.COOKIES_TOO_LARGE, head.refusal(), body=head.method != b"HEAD")
+
+        self._consume = consume
+        consume(b"")
 
     def _begin(self, request: RequestHead, rest: bytes) -> None:
         if len(self.server_state.tasks) >= self._limits.requests:
@@ -324,11 +338,14 @@ class Http1Protocol(asyncio.Protocol):
             self._close()
 
     def _refuse(self, fault: Fault, *, body: bool = True) -> None:
+        self._end_with(fault, build_refusal(fault), body=body)
+
+    def _end_with(self, fault: Fault, refusal: Refusal, *, body: bool) -> None:
         """The last answer of this connection; whatever follows on it is never a request."""
         logger.info("refused a request of %s: %s", self.peer or "-", fault, extra={"client": self.peer})
         if self._cycle is not None:
             self._cycle.leave()
-        self.transport.write(encode_refusal(fault, self.server_state.date_line, body=body))
+        self.transport.write(encode_refusal(refusal, self.server_state.date_line, body=body))
         self._linger()
 
     def _linger(self) -> None:

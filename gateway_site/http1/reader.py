@@ -26,6 +26,12 @@ class HeadReader:
     def unverified_start(self) -> bytes:
         return bytes(self._buffer[:16])
 
+    def take(self) -> tuple[bytes, bytes]:
+        """What was read before the line that was refused, and from it on. Nothing more is read here after that."""
+        before, rest = bytes(self._buffer[: self._line_at]), bytes(self._buffer[self._line_at :])
+        self._buffer.clear()
+        return before, rest
+
     def feed(self, data: bytes) -> tuple[bytes, bytes] | None:
         """A complete head and what follows it, or None while it is incomplete. Raises RequestRefused."""
         if not self._buffer:
@@ -79,7 +85,8 @@ class HeadReader:
             if size > limits.target_bytes + _REQUEST_LINE_EXTRA:
                 raise RequestRefused(Fault.TARGET_TOO_LONG)
         elif size > limits.header_line_bytes:
-            raise RequestRefused(Fault.HEADER_TOO_LONG)
+            is_cookie = self._buffer[self._line_at :][:7].lower() == b"cookie:"
+            raise RequestRefused(Fault.COOKIES_TOO_LARGE if is_cookie else Fault.HEADER_TOO_LONG)
 
     def _check_all(self, size: int) -> None:
         if self._line_count and size - self._headers_at > self._limits.headers_bytes:

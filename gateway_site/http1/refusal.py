@@ -26,6 +26,7 @@ class Fault(StrEnum):
     TARGET_TOO_LONG = "target_too_long"
     UNKNOWN_EXPECTATION = "unknown_expectation"
     HEADER_TOO_LONG = "header_too_long"
+    COOKIES_TOO_LARGE = "cookies_too_large"
     HEADERS_TOO_LARGE = "headers_too_large"
     TOO_MANY_HEADERS = "too_many_headers"
     HTTP_VERSION = "http_version"
@@ -59,6 +60,9 @@ _ANSWERS = {
     Fault.TARGET_TOO_LONG: _Answer(414, "bad_request", "The request target is too long."),
     Fault.UNKNOWN_EXPECTATION: _Answer(417, "bad_request", "This expectation is not supported."),
     Fault.HEADER_TOO_LONG: _Answer(431, "bad_request", "A request header is too long."),
+    Fault.COOKIES_TOO_LARGE: _Answer(
+        431, "bad_request", "The cookies are too large; this answer expires all but the session's."
+    ),
     Fault.HEADERS_TOO_LARGE: _Answer(431, "bad_request", "The request headers are too large."),
     Fault.TOO_MANY_HEADERS: _Answer(431, "bad_request", "The request has too many headers."),
     Fault.HTTP_VERSION: _Answer(505, "bad_request", "Only HTTP/1.1 and HTTP/1.0 are spoken here."),
@@ -93,9 +97,8 @@ def build_refusal(fault: Fault) -> Refusal:
     return Refusal(answer.status, headers, body)
 
 
-def encode_refusal(fault: Fault, date_line: bytes, *, body: bool = True) -> bytes:
+def encode_refusal(refusal: Refusal, date_line: bytes, *, body: bool = True) -> bytes:
     """The whole message as the last one of its connection."""
-    refusal = build_refusal(fault)
     lines = [f"HTTP/1.1 {refusal.status} {HTTPStatus(refusal.status).phrase}\r\n".encode(), date_line]
     lines += [b"%b: %b\r\n" % header for header in refusal.headers]
     lines.append(b"connection: close\r\n\r\n")

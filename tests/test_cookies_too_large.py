@@ -1,0 +1,272 @@
+"""An application sets more cookies than the gateway accepts: people see why, and get out."""
+
+from __future__ import annotations
+
+import pytest
+from playwright.sync_api import expect
+
+from gateway_site.http1.cookies import MAX_LINES_BYTES, MAX_NAMES_BYTES, MAX_PAIRS, CookieNames, OversizedHead
+from tests.support import raw
+from tests.support.browser import CHROMIUM, chromium
+from tests.support.gateway import Gateway
+from tests.support.policies import demo_policy
+from tests.support.scripted import answer
+from tests.support.sessions import make_session
+
+SERVERS = {"http/1.1": (), "http/2": ("--http2",)}
+PAGE = ("Accept", "text/html")
+DELETE_ALL = "/auth/logout?cookies=all"
+BOMB = "; ".join(f"bomb{number}={'x' * 4000}" for number in range(5))
+
+
+@pytest.fixture(scope="module", params=SERVERS)
+def gateway(request, gateway_template, session_upstream, tmp_path_factory):
+    data_dir = tmp_path_factory.mktemp("cookies") / "data"
+    policy = demo_policy(session_upstream.target)
+    with Gateway(data_dir, template=gateway_template, policy=policy, args=SERVERS[request.param]) as gateway:
+        gateway.start()
+        gateway.settle()
+        yield gateway
+
+
+def expired(response):
+    """(name, path, domain) of every cookie that the answer ends."""
+    found = set()
+    for line in response.all("set-cookie"):
+        pair, *attributes = line.split("; ")
+        named = dict(attribute.partition("=")[::2] for attribute in attributes)
+        assert named["Max-Age"] == "0"
+        found.add((pair.partition("=")[0], named["Path"], named.get("Domain", "")))
+    return found
+
+
+@pytest.mark.parametrize("path", ["/auth/logout", "/api/public/x", "/none"])
+def test_the_answer_names_the_cookies_and_ends_them(gateway, path):
+    response = gateway.get(path, headers=[PAGE, ("Cookie", BOMB)])
+    assert response.status == 431
+    assert "<code>bomb0</code>" in response.text
+    assert f'href="{path}"' in response.text
+    assert {(f"bomb{number}", "/", "") for number in range(5)} <= expired(response)
+    assert response.header("content-security-policy")
+
+
+def test_a_program_gets_json_and_the_same_cookies_ended(gateway):
+    response = gateway.get("/api/public/x", headers=[("Cookie", BOMB)])
+    assert (response.status, response.json()["reason"]) == (431, "cookies_too_large")
+    assert ("bomb4", "/", "") in expired(response)
+
+
+def test_each_path_above_the_request_and_each_domain_above_the_host_is_tried(gateway):
+    response = gateway.request("/a/b/c?q", host="x.gw.test", headers=[("Cookie", BOMB)])
+    places = {(path, domain) for name, path, domain in expired(response) if name == "bomb1"}
+    paths, domains = ("/", "/a", "/a/", "/a/b", "/a/b/", "/a/b/c"), ("", "x.gw.test", "gw.test")
+    assert places == {(path, domain) for path in paths for domain in domains}
+
+
+@pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "[::1]"])
+def test_a_host_with_no_domain_above_it_has_no_other_place(gateway, host):
+    response = gateway.request("/", host=host, headers=[("Cookie", BOMB)])
+    assert {domain for _, _, domain in expired(response)} == {""}
+
+
+def test_the_sessions_own_cookie_is_spared_once(gateway):
+    once = gateway.get("/", headers=[("Cookie", f"auth_token=a.b.c; {BOMB}")])
+    assert not [name for name, _, _ in expired(once) if name == "auth_token"]
+    twice = gateway.get("/", headers=[("Cookie", f"auth_token=a.b.c; {BOMB}; auth_token={'x' * 4000}")])
+    assert ("auth_token", "/", "") in expired(twice)
+
+
+def test_a_cookie_without_a_name_ends_too(gateway):
+    response = gateway.get("/", headers=[("Cookie", f"{'x' * 4000}; {BOMB}")])
+    assert "=x; Max-Age=0; Path=/" in response.all("set-cookie")
+
+
+@pytest.mark.parametrize(
+    ("target", "again"),
+    [
+        ("/a?b=c&d", "/a?b=c&amp;d"),
+        ("//evil.test/", "/"),
+        ("/\\evil.test", "/"),
+        ("/%22%3E", "/%22%3E"),
+        ("/'x", "/&#x27;x"),
+    ],
+)
+def test_the_way_on_is_a_path_of_this_host(gateway, target, again):
+    assert f'class="button" href="{again}"' in gateway.get(target, headers=[PAGE, ("Cookie", BOMB)]).text
+
+
+def test_names_are_text_on_the_page(gateway):
+    response = gateway.get("/", headers=[PAGE, ("Cookie", f"<script>alert(1)</script>={'x' * 5000}; {BOMB}")])
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;" in response.text
+    assert "<script" not in response.text
+
+
+@pytest.mark.parametrize(
+    ("site", "sent"), [("none", True), ("same-origin", True), ("same-site", False), ("cross-site", False)]
+)
+def test_the_last_resort_deletes_everything_unless_another_site_led_there(gateway, site, sent):
+    headers = [PAGE, ("Sec-Fetch-Mode", "navigate"), ("Sec-Fetch-Site", site), ("Cookie", BOMB)]
+    assert gateway.get(DELETE_ALL, headers=headers).all("clear-site-data") == (['"cookies"'] if sent else [])
+    assert gateway.get("/auth/logout", headers=headers).all("clear-site-data") == []
+
+
+def test_without_too_many_cookies_the_last_resort_is_the_sign_out_page(gateway):
+    headers = [PAGE, ("Sec-Fetch-Mode", "navigate"), ("Sec-Fetch-Site", "none")]
+    response = gateway.get(DELETE_ALL, headers=headers)
+    assert (response.status, response.all("clear-site-data")) == (200, [])
+
+
+def test_cookies_below_the_limit_are_none_of_our_business(gateway, upstream):
+    assert gateway.get("/api/public/x", headers=[("Cookie", BOMB[:16_000])]).status == 200
+    assert upstream.only.header("cookie") == BOMB[:16_000]
+
+
+def test_another_header_that_is_too_long_ends_no_cookie(gateway):
+    response = gateway.get("/", headers=[("Cookie", "a=1"), ("X-Long", "x" * 17_000)])
+    assert (response.status, response.all("set-cookie")) == (431, [])
+
+
+def test_nothing_behind_such_a_request_is_a_request(start_gateway, upstream):
+    gateway = start_gateway()
+    with gateway.connect() as client:
+        client.send(raw.request(headers=[("Cookie", BOMB)]) + raw.request(target="/api/public/behind"))
+        assert client.response().status == 431
+        assert client.is_closed()
+    assert upstream.requests == []
+
+
+@pytest.mark.parametrize("size", [1, 1009, 65536])
+def test_a_browsers_greatest_load_of_cookies_is_read_to_its_end(start_gateway, size):
+    gateway = start_gateway()
+    cookies = "; ".join(f"bomb{number}={'x' * 4000}" for number in range(180))
+    data = raw.request(headers=[("Cookie", cookies), PAGE])
+    with gateway.connect() as client:
+        for start in range(0, len(data), max(size, 1009)):
+            client.send(data[start : start + max(size, 1009)])
+        response = client.response()
+    assert response.status == 431
+    assert sum(map(len, response.all("set-cookie"))) <= MAX_LINES_BYTES
+
+
+def test_a_head_without_end_is_given_up(start_gateway):
+    gateway = start_gateway()
+    with gateway.connect() as client:
+        client.send(b"GET / HTTP/1.1\r\nHost: localhost\r\nCookie: " + b"a=" + b"x" * 20_000)
+        for _ in range(20):
+            client.send(b"x" * 65536)
+        assert client.response().status == 431
+
+
+def test_names_are_kept_within_bounds():
+    names = CookieNames()
+    for number in range(5000):
+        names.feed(b"%d%b=1;" % (number, b"n" * 300))
+    assert sum(map(len, names.end())) <= MAX_NAMES_BYTES
+    many = CookieNames()
+    many.feed(b";".join(b"%d=1" % number for number in range(MAX_PAIRS + 500)))
+    assert len(many.end()) == MAX_PAIRS
+
+
+HEAD = (b"GET /x HTTP/1.1\r\nHost: a.test\r\n", b"Cookie: a=1; b\rc=2; d\ne=3; f\0=4;g=5 ;\th\t=\r\nX: y\r\n\r\n")
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 7, 1000])
+def test_no_control_character_of_a_name_is_written_back(size):
+    before, rest = HEAD
+    head = OversizedHead(before, rest[:8])
+    pieces = [rest[start : start + size] for start in range(8, len(rest), size)]
+    assert [head.feed(piece) for piece in pieces] == [False] * (len(pieces) - 1) + [True]
+    lines = [value for name, value in head.refusal().headers if name == b"set-cookie"]
+    assert {line.partition(b"=")[0] for line in lines} == {b"a", b"g", b"h"}
+
+
+# --- in a browser --------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def browser():
+    if CHROMIUM is None:
+        pytest.skip("needs Debian's chromium")
+    with chromium() as browser:
+        yield browser
+
+
+HEADING = "This site has stored more cookies in your browser than the gateway accepts."
+
+
+def lay_cookies(page, gateway, count, path="/"):
+    """As the script of an application on the same host would."""
+    page.goto(f"{gateway.url}/api/public/app")
+    page.evaluate(
+        """([count, path]) => { for (let n = 0; n < count; n++)
+            document.cookie = `bomb${path.replaceAll("/", "_")}${n}=${"x".repeat(4000)}; Path=${path}` }""",
+        [count, path],
+    )
+
+
+@pytest.mark.parametrize("page_shut", ["/auth/logout", "/dashboard", "/api/public/app"])
+def test_a_browser_that_was_locked_out_gets_on_with_its_session(browser, gateway, upstream, page_shut):
+    upstream.reply(answer("Content-Type: text/html", body=b"<h1>app</h1>"))
+    context = browser.new_context()
+    context.add_cookies([{"name": "auth_token", "value": make_session(gateway, "alice").cookie, "url": gateway.url}])
+    page = context.new_page()
+    # Beyond 64 KiB the server of --http2 answers by itself.
+    lay_cookies(page, gateway, 8)
+    lay_cookies(page, gateway, 4, page_shut)
+    page.goto(gateway.url + page_shut)
+    expect(page.get_by_role("heading", name=HEADING)).to_be_visible()
+    page.get_by_role("link", name="Continue").click()
+    expect(page.get_by_role("heading", name=HEADING)).to_have_count(0)
+    assert page.goto(gateway.url + "/auth/me").status == 200
+    assert not [cookie for cookie in context.cookies() if cookie["name"].startswith("bomb")]
+    context.close()
+
+
+def test_a_browser_full_of_cookies_gets_on_after_a_few_steps(browser, start_gateway, upstream):
+    upstream.reply(answer("Content-Type: text/html", body=b"<h1>app</h1>"))
+    gateway = start_gateway()
+    context = browser.new_context()
+    page = context.new_page()
+    for path in ("/", "/auth", "/auth/logout"):
+        lay_cookies(page, gateway, 58, path)
+    page.goto(f"{gateway.url}/auth/logout")
+    for _ in range(3):
+        expect(page.get_by_role("heading", name=HEADING)).to_be_visible()
+        page.get_by_role("link", name="Continue").click()
+        page.wait_for_load_state()
+        if not page.get_by_role("heading", name=HEADING).count():
+            break
+    expect(page.get_by_role("heading", name=HEADING)).to_have_count(0)
+    context.close()
+
+
+@pytest.mark.parametrize(("args", "count"), [((), 150), (("--http2",), 12)], ids=SERVERS)
+def test_a_browser_gets_on_over_https(browser, start_gateway, upstream, certificates, args, count):
+    context, page, url = open_https(browser, start_gateway, upstream, certificates, args, count)
+    page.goto(f"{url}/dashboard")
+    expect(page.get_by_role("heading", name=HEADING)).to_be_visible()
+    page.get_by_role("link", name="Continue").click()
+    expect(page.get_by_role("heading", name=HEADING)).to_have_count(0)
+    assert [cookie["path"] for cookie in context.cookies()] == ["/elsewhere"]
+    context.close()
+
+
+@pytest.mark.parametrize(("args", "count"), [((), 150), (("--http2",), 12)], ids=SERVERS)
+def test_the_last_resort_deletes_everything_over_https(browser, start_gateway, upstream, certificates, args, count):
+    context, page, url = open_https(browser, start_gateway, upstream, certificates, args, count)
+    page.goto(url + DELETE_ALL)
+    expect(page.get_by_text("You will have to sign in again.")).to_be_visible()
+    assert context.cookies() == []
+    context.close()
+
+
+def open_https(browser, start_gateway, upstream, certificates, args, count):
+    """A browser with too many cookies, and one more where no page of the gateway's own would see it."""
+    upstream.reply(answer("Content-Type: text/html", body=b"<h1>app</h1>"))
+    tls = ("--tls-cert", str(certificates.cert_file), "--tls-key", str(certificates.key_file))
+    gateway = start_gateway(args=(*tls, *args), tls=True)
+    context = browser.new_context(ignore_https_errors=True)
+    page = context.new_page()
+    lay_cookies(page, gateway, 1, "/elsewhere")
+    lay_cookies(page, gateway, count)
+    return context, page, gateway.url
