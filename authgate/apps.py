@@ -8,6 +8,6 @@ class AuthgateConfig(AppConfig):
     verbose_name = "Gateway policy"
 
     def ready(self) -> None:
-        from authgate import checks  # noqa: F401  (registers them)
+        from authgate import checks, database_checks, file_checks  # noqa: F401  (registers them)
         from authgate.authn import trust  # noqa: F401  (its receivers make every worker see changed keys)
         from authgate.sessions import deletion  # noqa: F401  (and these say what goes with a person)

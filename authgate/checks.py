@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterator, Sequence
-from pathlib import Path
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
 from django.apps import AppConfig
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, Tags, Warning, register
-from django.db import DatabaseError
 
-from authgate.host import HostRefused, parse_authority
-from authgate.models import IdentityProvider
-from authgate.oidc.errors import ProviderError
-from authgate.oidc.provider import client_secret_of
+from authgate.file_checks import sqlite_file
+from authgate.host import HostRefused, is_loopback, parse_authority
+from authgate.own_hosts import exposed_host, public_host
 from authgate.policy.places import RESERVED
 
 Apps = Sequence[AppConfig] | None
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+# Of the largest networks that are private: 10.0.0.0/8 and fc00::/7.
+_WIDEST_PREFIX = {4: 8, 6: 7}
 
 
 @register(Tags.urls)
@@ -47,58 +48,45 @@ def check_allowed_hosts(app_configs: Apps, **kwargs: Any) -> Iterator[CheckMessa
 
 
 @register(Tags.security)
-def check_static_site(app_configs: Apps, **kwargs: Any) -> Iterator[CheckMessage]:
-    site: Path | None = settings.AUTHGATE_STATIC_SITE
-    if site is None:
-        return
-    private = {"AUTHGATE_DATA_DIR": settings.AUTHGATE_DATA_DIR, "the database": _sqlite_file()}
-    for name, path in private.items():
-        if path is not None and path.resolve().is_relative_to(site.resolve()):
-            yield Error(
-                f"AUTHGATE_STATIC_SITE {str(site)!r} publishes {name}: {str(path)!r} lies in it.",
-                hint="Serve a directory that holds only what everyone may read.",
-                id="authgate.E003",
-            )
-
-
-@register(Tags.security)
 def check_public_url(app_configs: Apps, **kwargs: Any) -> Iterator[CheckMessage]:
-    parts = urlsplit(settings.AUTHGATE_PUBLIC_URL)
-    if parts.scheme == "http" and not _is_loopback(parts.hostname or ""):
+    url = settings.AUTHGATE_PUBLIC_URL
+    if urlsplit(url).scheme == "http" and not is_loopback(public_host()):
         yield Warning(
-            f"AUTHGATE_PUBLIC_URL {settings.AUTHGATE_PUBLIC_URL!r} is plain http: anyone on the way can read "
-            "tokens and sessions.",
+            f"AUTHGATE_PUBLIC_URL {url!r} is plain http: anyone on the way can read tokens and sessions.",
             hint="Use https, here (serve --tls-cert) or in front (AUTHGATE_TRUSTED_PROXIES).",
             id="authgate.W001",
+        )
+    if is_loopback(public_host()) and (settings.AUTHGATE_TRUSTED_PROXIES or exposed_host()):
+        yield Warning(
+            f"AUTHGATE_PUBLIC_URL is {url!r}, but AUTHGATE_TRUSTED_PROXIES or AUTHGATE_ALLOWED_HOSTS let others reach "
+            "the gateway: cookies without Secure, and tokens whose issuer is this machine.",
+            hint="Set AUTHGATE_PUBLIC_URL to the address that people use, such as https://gateway.example.com.",
+            id="authgate.W008",
         )
 
 
 @register(Tags.security)
 def check_trusted_proxies(app_configs: Apps, **kwargs: Any) -> Iterator[CheckMessage]:
-    for network in settings.AUTHGATE_TRUSTED_PROXIES:
-        if network.prefixlen == 0:
+    for network in _collapsed(settings.AUTHGATE_TRUSTED_PROXIES):
+        if network.prefixlen < _WIDEST_PREFIX[network.version]:
             yield Warning(
-                f"AUTHGATE_TRUSTED_PROXIES contains {network}: every client can choose its own address.",
+                f"AUTHGATE_TRUSTED_PROXIES covers all of {network}: strangers in it can choose their own address, and "
+                "the host and scheme that their requests are taken for.",
                 hint="Name only the proxies directly in front of the gateway.",
                 id="authgate.W002",
             )
 
 
-@register(Tags.security)
-def check_data_dir(app_configs: Apps, **kwargs: Any) -> Iterator[CheckMessage]:
-    data, database = settings.AUTHGATE_DATA_DIR, _sqlite_file()
-    for path, mode in ((data, "700"), (data / "secret_key", "600"), (database, "600")):
-        if path is not None and path.exists() and path.stat().st_mode & 0o077:
-            yield Warning(
-                f"{str(path)!r} is open to other users of this machine; it guards every signing key.",
-                hint=f"chmod {mode} {path}",
-                id="authgate.W003",
-            )
+def _collapsed(networks: Iterable[Network]) -> Iterator[Network]:
+    """Put together from the pieces in which they were named."""
+    given = list(networks)
+    yield from ipaddress.collapse_addresses(part for part in given if isinstance(part, ipaddress.IPv4Network))
+    yield from ipaddress.collapse_addresses(part for part in given if isinstance(part, ipaddress.IPv6Network))
 
 
 @register(Tags.database)
 def check_shared_state(app_configs: Apps, **kwargs: Any) -> Iterator[CheckMessage]:
-    if settings.AUTHGATE_REDIS_URL and _sqlite_file() is not None:
+    if settings.AUTHGATE_REDIS_URL and sqlite_file() is not None:
         yield Warning(
             "AUTHGATE_REDIS_URL shares limits between machines, but the policy is in SQLite, on this one only.",
             hint="Set AUTHGATE_DATABASE_URL to PostgreSQL, or leave AUTHGATE_REDIS_URL unset on one machine.",
@@ -109,7 +97,7 @@ def check_shared_state(app_configs: Apps, **kwargs: Any) -> Iterator[CheckMessag
 @register(Tags.database)
 def check_database_encryption(app_configs: Apps, **kwargs: Any) -> Iterator[CheckMessage]:
     database = settings.DATABASES["default"]
-    if _sqlite_file() is not None or _is_local(database["HOST"]):
+    if sqlite_file() is not None or _is_local(database["HOST"]):
         return
     if database["OPTIONS"].get("sslmode", "prefer") in ("disable", "allow", "prefer"):
         yield Warning(
@@ -130,33 +118,6 @@ def check_redis_encryption(app_configs: Apps, **kwargs: Any) -> Iterator[CheckMe
         )
 
 
-@register(Tags.database)
-def check_client_secrets(
-    app_configs: Apps, databases: Sequence[str] | None = None, **kwargs: Any
-) -> list[CheckMessage]:
-    try:
-        providers = list(IdentityProvider.objects.all()) if databases else []
-    except DatabaseError:
-        return []  # before the first migration
-    return [_unreadable(provider.slug) for provider in providers if not _opens(provider)]
-
-
-def _opens(provider: IdentityProvider) -> bool:
-    try:
-        client_secret_of(provider)
-    except ProviderError:
-        return False
-    return True
-
-
-def _unreadable(slug: str) -> Warning:
-    return Warning(
-        f"The client secret of the identity provider {slug!r} cannot be opened: nobody can sign in there.",
-        hint="AUTHGATE_SECRET_KEY has changed. Enter the client secret again in admin.",
-        id="authgate.W007",
-    )
-
-
 def _malformed_host(host: str, problem: str) -> Error:
     return Error(
         f"AUTHGATE_ALLOWED_HOSTS contains {host!r}: {problem}.",
@@ -165,18 +126,5 @@ def _malformed_host(host: str, problem: str) -> Error:
     )
 
 
-def _sqlite_file() -> Path | None:
-    database = settings.DATABASES["default"]
-    return Path(database["NAME"]) if database["ENGINE"].endswith("sqlite3") else None
-
-
 def _is_local(host: str) -> bool:
-    return not host or host.startswith("/") or _is_loopback(host)
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        # RFC 6761 6.3: localhost and every name below it is this machine.
-        return host == "localhost" or host.endswith(".localhost")
+    return not host or host.startswith("/") or is_loopback(host)

@@ -24,6 +24,11 @@ def own_hosts() -> frozenset[str]:
     return _own_hosts(settings.AUTHGATE_PUBLIC_URL, tuple(settings.AUTHGATE_ALLOWED_HOSTS))
 
 
+def exposed_host() -> str | None:
+    """One of the own hosts by which others than this machine reach the gateway; None when it is for this one alone."""
+    return min((host for host in own_hosts() if not is_loopback(host)), default=None)
+
+
 @lru_cache(maxsize=16)
 def _host_of(url: str) -> str:
     return parse_authority(urlsplit(url).netloc.encode()).host

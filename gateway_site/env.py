@@ -45,6 +45,11 @@ def text(name: str, default: str, environ: Mapping[str, str] = os.environ) -> st
     return content
 
 
+def files(*names: str, environ: Mapping[str, str] = os.environ) -> dict[str, Path]:
+    """The files from which these variables come, by name; what has its value in the environment is left out."""
+    return {name: Path(environ[f"{name}_FILE"]).absolute() for name in names if environ.get(f"{name}_FILE")}
+
+
 def refuse_unknown(prefix: str, environ: Mapping[str, str] = os.environ) -> None:
     """Called when every setting has been read: a misspelt one must not silently be its default."""
     names = {name for name in environ if name.startswith(prefix) and name.removesuffix("_FILE") not in _known_names}

@@ -23,6 +23,7 @@ AUTHGATE_DRAIN_SECONDS = env.seconds("AUTHGATE_DRAIN_SECONDS", 30)
 AUTHGATE_SIGN_IN_RATE = env.per_second("AUTHGATE_SIGN_IN_RATE", "5/s")
 SECRET_KEY = env.secret_key("AUTHGATE_SECRET_KEY", AUTHGATE_DATA_DIR)
 DATABASES = {"default": database.from_url("AUTHGATE_DATABASE_URL", AUTHGATE_DATA_DIR / "authgate.sqlite3")}
+AUTHGATE_SECRET_FILES = env.files("AUTHGATE_SECRET_KEY", "AUTHGATE_DATABASE_URL", "AUTHGATE_REDIS_URL")
 env.refuse_unknown("AUTHGATE_")
 database.make_private(DATABASES["default"])
 

@@ -6,6 +6,7 @@ import re
 import shutil
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import time
@@ -19,7 +20,7 @@ from gateway_site.demo.banner import banner
 from gateway_site.demo.processes import claim_port
 from tests.support import raw
 from tests.support.agent import Agent
-from tests.support.gateway import MANAGE, ROOT, environment, free_port, manage
+from tests.support.gateway import MANAGE, ROOT, Gateway, environment, free_port, manage
 
 BANNER_END = "Behind each route:"
 
@@ -198,6 +199,48 @@ def test_no_password_in_a_url_is_printed(monkeypatch, tmp_path):
 def test_a_new_password_is_set_in_the_database_of_this_demo(tmp_path):
     text = banner(url="http://a", auth_prefix="/auth", data_dir=tmp_path, root=ROOT, password=None, sign_in="")
     assert re.search(rf"to set a new one: AUTHGATE_DATA_DIR={tmp_path} .+ manage.py changepassword admin", text)
+
+
+# --- when others are to come ----------------------------------------------------------------------------------
+def test_the_data_of_a_demo_are_refused_for_others_until_they_are_removed(tmp_path):
+    demo = start(tmp_path / "data")
+    assert sign_in(demo, "root").open(f"http://localhost:{demo.port}/admin/").status == 200
+    assert demo.stop() == 0
+    for setting in ({"AUTHGATE_PUBLIC_URL": "https://gateway.example.com"}, {"AUTHGATE_ALLOWED_HOSTS": "10.0.0.1"}):
+        refused = manage({**demo.env, **setting}, "serve", "--bind", f"127.0.0.1:{demo.port}")
+        assert refused.returncode == 1
+        assert re.search(
+            r"^CommandError: the database holds a demo's .+ AUTHGATE_DATA_DIR to a new", refused.stderr, re.M
+        )
+    env = {**demo.env, "AUTHGATE_PUBLIC_URL": "https://gateway.example.com"}
+    assert {"authgate.E004", "authgate.E005"} <= set(re.findall(r"authgate\.E\d+", manage(env, "check").stderr))
+    removed = manage(env, "demo", "--remove").stdout
+    assert re.findall(r"^removed the (.+?)[;,\n]", removed, re.M) == [
+        "account admin", "account sso:demo|root", "identity provider demo", "demo policy",
+    ]  # fmt: skip
+    assert manage(env, "check").stderr.count("authgate.") == 0
+    assert not list(demo.data_dir.glob("demo-*"))
+    here = {"AUTHGATE_PUBLIC_URL": env["AUTHGATE_PUBLIC_URL"]}
+    with Gateway(tmp_path / "copy", env=here, template=demo.data_dir) as gateway:
+        gateway.start()
+        assert gateway.request("/api/public", host="gateway.example.com").json()["reason"] == "no_route"
+
+
+def test_the_data_of_a_demo_from_before_they_were_marked_are_recognised(tmp_path):
+    demo = start(tmp_path / "data")
+    assert demo.stop() == 0
+    with sqlite3.connect(demo.data_dir / "authgate.sqlite3") as database:
+        assert database.execute("DELETE FROM authgate_stateversion WHERE name = 'demo'").rowcount == 1
+    database.close()
+    refused = manage({**demo.env, "AUTHGATE_PUBLIC_URL": "https://gateway.example.com"}, "serve")
+    assert "the database holds a demo's accounts" in refused.stderr
+
+
+def test_a_demo_that_others_could_reach_does_not_start_and_leaves_nothing(tmp_path):
+    env = environment(tmp_path / "data", AUTHGATE_PUBLIC_URL="https://gateway.example.com")
+    refused = manage(env, "demo", "--port", str(free_port()))
+    assert "gateway.example.com: the demo is for this machine alone" in refused.stderr
+    assert (tmp_path / "data" / "authgate.sqlite3").stat().st_size == 0
 
 
 # --- signing in -------------------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from django.core.management import CommandError, call_command
 
-from authgate.checks import check_client_secrets
+from authgate.database_checks import check_providers
 from authgate.models import IdentityProvider
 from authgate.oidc.provider import client_secret_of
 
@@ -122,7 +122,7 @@ def test_an_unknown_provider_is_named(action):
 
 def test_a_secret_that_a_new_key_cannot_open_is_a_warning(settings):
     run("add", "idp", *ISSUER, *CLIENT)
-    before = check_client_secrets(None, databases=["default"])
+    before = check_providers(None, databases=["default"])
     settings.SECRET_KEY = "another key, with which nothing has been sealed so far"
-    after = check_client_secrets(None, databases=["default"])
+    after = check_providers(None, databases=["default"])
     assert (before, [message.id for message in after]) == ([], ["authgate.W007"])

@@ -11,7 +11,7 @@ POLICY_ROWS = {"Upstream", "Route", "Role", "RoleGrant", "RateLimit", "PolicyRev
 TOUCH_POLICY_ROWS = {
     "authgate/policy/compiler.py", "authgate/policy/snapshot.py", "authgate/policy/revisions.py",
     "authgate/policy/listing.py", "authgate/management/commands/policy.py", "authgate/templatetags/authgate_admin.py",
-    "gateway_site/demo/data.py",
+    "gateway_site/demo/data.py", "gateway_site/demo/traces.py",
 }  # fmt: skip
 
 

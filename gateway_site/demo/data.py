@@ -14,6 +14,7 @@ from authgate.authn.trust import load_trust
 from authgate.models import PolicyRevision
 from authgate.policy import compiler, document, revisions
 from authgate.policy.powers import Machine
+from gateway_site.demo import traces
 
 POLICY_FILE = Path(__file__).with_name("policy.yaml")
 LONGEST_SOCKET_PATH = 107  # sun_path of Linux, less its final zero
@@ -32,17 +33,18 @@ def prepare(data_dir: Path) -> None:
     call_command("migrate", verbosity=0, interactive=False)
     load_trust()
     with transaction.atomic():
+        traces.mark()
         if not PolicyRevision.objects.exists():
             text = POLICY_FILE.read_text(encoding="utf-8").replace("@TARGET@", f"unix:{socket_path(data_dir)}")
             compiler.apply_document(document.parse_yaml(text))
-            revisions.publish(Machine("demo"), "Demo policy")
+            revisions.publish(Machine(traces.AUTHOR), "Demo policy")
 
 
 def create_admin() -> str | None:
     """The new account's password; None when there is an account already."""
     users = get_user_model().objects
-    if users.filter(username="admin").exists():
+    if users.filter(username=traces.ADMIN).exists():
         return None
     password = secrets.token_urlsafe(15)
-    users.create_superuser("admin", "admin@localhost", password)
+    users.create_superuser(traces.ADMIN, traces.ADMIN_EMAIL, password)
     return password

@@ -4,8 +4,9 @@ import os
 import sys
 from pathlib import Path
 
-from django.core.management.base import OutputWrapper
+from django.core.management.base import CommandError, OutputWrapper
 
+from authgate.own_hosts import exposed_host
 from gateway_site import env
 from gateway_site.demo import openid, sign_in
 from gateway_site.demo.banner import banner
@@ -15,6 +16,8 @@ from gateway_site.demo.processes import Processes, claim_directory, claim_port
 
 def run(*, port: int, root: Path, data_dir: Path, auth_prefix: str, out: OutputWrapper) -> None:
     """Prepare, start, print where everything is, and stay until told to stop."""
+    if host := exposed_host():
+        raise CommandError(f"AUTHGATE_PUBLIC_URL, AUTHGATE_ALLOWED_HOSTS: {host}: the demo is for this machine alone")
     claim_port(port)
     lock = claim_directory(data_dir)
     upstream_socket = socket_path(data_dir)

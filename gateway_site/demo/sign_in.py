@@ -12,10 +12,9 @@ from urllib.parse import urlsplit
 
 from authgate.models import IdentityProvider
 from authgate.oidc.provider import seal_client_secret
-from gateway_site.demo import openid
+from gateway_site.demo import openid, traces
 
-SLUG, CLIENT_ID = "demo", "authgate"
-CONFIGURATION = "demo-provider.json"
+CONFIGURATION, KEYS = traces.FILES
 
 
 def prepare(data_dir: Path, url: str, auth_prefix: str) -> None:
@@ -25,11 +24,11 @@ def prepare(data_dir: Path, url: str, auth_prefix: str) -> None:
     port = _free_port(kept.get("port"), (urlsplit(url).port or 8000) + 1000)
     secret = kept["clients"][0]["client_secret"] if kept else secrets.token_urlsafe(32)
     issuer = f"http://127.0.0.1:{port}"
-    client = openid.client(CLIENT_ID, secret, _gateway_urls(url), prefix=auth_prefix, slug=SLUG)
+    client = openid.client(traces.CLIENT_ID, secret, _gateway_urls(url), prefix=auth_prefix, slug=traces.PROVIDER)
     configuration = {
         "port": port,
         "issuer": issuer,
-        "keys_file": str(data_dir / "demo-provider-keys.json"),
+        "keys_file": str(data_dir / KEYS),
         "claims_in_id_token": True,
         "clients": [client],
         "accounts": kept.get("accounts", openid.ACCOUNTS),
@@ -49,10 +48,10 @@ def _read(path: Path) -> dict[str, Any]:
 def _register(issuer: str, secret: str, *, is_first: bool) -> None:
     """What an operator has changed or removed since the first start stays so; only the address must be right."""
     # The same provider at another port: its own file says who its people are, so they stay who they are.
-    IdentityProvider.objects.filter(slug=SLUG).update(issuer=issuer)
+    IdentityProvider.objects.filter(slug=traces.PROVIDER).update(issuer=issuer)
     if is_first:
-        row = IdentityProvider.objects.filter(slug=SLUG).first()
-        row = row or IdentityProvider(slug=SLUG, name="Demo", client_id=CLIENT_ID, issuer=issuer)
+        row = IdentityProvider.objects.filter(slug=traces.PROVIDER).first()
+        row = row or IdentityProvider(slug=traces.PROVIDER, name="Demo", client_id=traces.CLIENT_ID, issuer=issuer)
         row.sealed_client_secret = seal_client_secret(row, secret)
         row.save()
 

@@ -6,6 +6,7 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand
 
+from gateway_site.demo import traces
 from gateway_site.demo.run import run
 
 
@@ -14,8 +15,15 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("--port", type=int, default=8000)
+        parser.add_argument(
+            "--remove", action="store_true", help="remove what a demo has left in the database, instead of running one"
+        )
 
     def handle(self, *args: Any, **options: Any) -> None:
+        if options["remove"]:
+            removed = traces.remove(settings.AUTHGATE_DATA_DIR)
+            self.stdout.write("\n".join(f"removed {what}" for what in removed) or "there was nothing of a demo")
+            return
         run(
             port=options["port"],
             root=settings.BASE_DIR,

@@ -1,21 +1,28 @@
 from __future__ import annotations
 
+import logging
 import os
 from argparse import ArgumentParser
 from typing import Any
 
 from django.conf import settings
+from django.core.checks import run_checks
 from django.core.management.base import BaseCommand, CommandError
 from django.db import DatabaseError, connection
 from django.db.migrations.executor import MigrationExecutor
 
 from authgate import ratelimit
 from authgate.authn.trust import load_trust
+from authgate.database_checks import ROWS
 from authgate.observe import standard_error
+from authgate.own_hosts import exposed_host
+from gateway_site.demo import traces
 from gateway_site.http1.limits import Limits
 from gateway_site.listen import StartRefused, parse_address
 from gateway_site.redirect import build_redirect
 from gateway_site.tls import tls_files
+
+logger = logging.getLogger(__name__)
 
 
 class Command(BaseCommand):
@@ -59,6 +66,8 @@ def serve(
         if not settings.SECURE:
             raise StartRefused("--redirect-http: AUTHGATE_PUBLIC_URL is not an https URL")
     _check_database()
+    _refuse_demo()
+    _report_rows()
     # Keys and limits are had before the fork: without them every worker would fail, each in its own words.
     load_trust()
     ratelimit.prepare()
@@ -84,6 +93,21 @@ def serve(
             shortcut,
         )
     )
+
+
+def _refuse_demo() -> None:
+    host = exposed_host()
+    if host is not None and traces.is_marked():
+        raise StartRefused(
+            f"the database holds a demo's accounts and identity provider, which are not for {host}: set "
+            "AUTHGATE_DATA_DIR to a new directory, or run `manage.py demo --remove`"
+        )
+
+
+def _report_rows() -> None:
+    """What is wrong with rows stops nothing here: an edit in /admin/ must not keep the gateway from its next start."""
+    for message in run_checks(tags=[ROWS], databases=["default"]):
+        logger.warning("%s: %s %s", message.id, message.msg, message.hint)
 
 
 def _check_database() -> None:

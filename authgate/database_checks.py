@@ -1,0 +1,116 @@
+"""Checks of what the database holds. They run with `check` and at `serve`, and do not keep other commands from
+mending what they find.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+from urllib.parse import urlsplit
+
+from django.apps import AppConfig
+from django.core.checks import CheckMessage, Error, Warning, register
+from django.db import DatabaseError, connection
+
+from authgate.host import is_loopback
+from authgate.models import IdentityProvider
+from authgate.oidc.errors import ProviderError
+from authgate.oidc.provider import client_secret_of
+from authgate.own_hosts import exposed_host
+from authgate.policy import compiler, revisions
+from authgate.policy.errors import PolicyInvalid
+
+# Tag of the checks that read rows.
+ROWS = "rows"
+
+Apps = Sequence[AppConfig] | None
+Databases = Sequence[str] | None
+
+# Faults of one policy that are shown.
+_MOST = 20
+_URLS = ("issuer", "authorization_endpoint", "token_endpoint", "userinfo_endpoint", "jwks_uri", "end_session_endpoint")
+
+
+@register(ROWS)
+def check_database(app_configs: Apps, databases: Databases = None, **kwargs: Any) -> list[CheckMessage]:
+    try:
+        if databases:
+            connection.ensure_connection()
+    except DatabaseError as error:
+        return [
+            Warning(
+                f"The database does not answer: {' '.join(str(error).split())}. What is in it was not checked.",
+                hint="See that it runs, and AUTHGATE_DATABASE_URL.",
+                id="authgate.W012",
+            )
+        ]
+    return []
+
+
+@register(ROWS)
+def check_providers(app_configs: Apps, databases: Databases = None, **kwargs: Any) -> list[CheckMessage]:
+    return [message for provider in _enabled_providers(databases) for message in _provider_messages(provider)]
+
+
+@register(ROWS)
+def check_policy(app_configs: Apps, databases: Databases = None, **kwargs: Any) -> list[CheckMessage]:
+    """What was published by earlier settings, or an earlier version, may be refused by these."""
+    try:
+        errors = compiler.check(revisions.live_document()) if databases else []
+    except DatabaseError:
+        return []  # before the first migration
+    except PolicyInvalid as error:
+        errors = list(error.errors)
+    return [
+        Warning(
+            f"The live policy is not valid any more: {error}. A route with such a fault denies.",
+            hint="Correct it in /admin/, or in the policy file and import that.",
+            id="authgate.W011",
+        )
+        for error in errors[:_MOST]
+    ]
+
+
+def _enabled_providers(databases: Databases) -> Iterable[IdentityProvider]:
+    try:
+        return list(IdentityProvider.objects.filter(enabled=True)) if databases else []
+    except DatabaseError:
+        return []  # before the first migration
+
+
+def _provider_messages(provider: IdentityProvider) -> list[CheckMessage]:
+    messages: list[CheckMessage] = []
+    if not _opens(provider):
+        messages.append(
+            Warning(
+                f"The client secret of the identity provider {provider.slug!r} cannot be opened: nobody can sign in "
+                "there.",
+                hint="AUTHGATE_SECRET_KEY has changed. Enter the client secret again in admin.",
+                id="authgate.W007",
+            )
+        )
+    host = exposed_host()
+    plain = next((url for url in (getattr(provider, name) for name in _URLS) if _is_plain_loopback(url)), None)
+    if host is not None and plain is not None:
+        messages.append(
+            Error(
+                f"The identity provider {provider.slug!r} is asked at {plain}, while others reach this gateway as "
+                f"{host}: any process of this machine that takes that port signs in as whoever it likes.",
+                hint=f"Disable it, give it an https address, or `manage.py provider remove {provider.slug}`.",
+                id="authgate.E004",
+            )
+        )
+    return messages
+
+
+def _opens(provider: IdentityProvider) -> bool:
+    try:
+        client_secret_of(provider)
+    except ProviderError:
+        return False
+    return True
+
+
+def _is_plain_loopback(url: str) -> bool:
+    parts = urlsplit(url)
+    return parts.scheme == "http" and is_loopback(parts.hostname or "")

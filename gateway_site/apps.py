@@ -1,0 +1,10 @@
+from __future__ import annotations
+
+from django.apps import AppConfig
+
+
+class GatewaySiteConfig(AppConfig):
+    name = "gateway_site"
+
+    def ready(self) -> None:
+        from gateway_site.demo import checks  # noqa: F401  (registers them)

@@ -1,0 +1,96 @@
+"""What the demo leaves in a database, and its removal: everybody knows how to get in by it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from django.contrib.auth.models import User
+from django.db import transaction
+from django.db.models import Q, QuerySet
+
+from authgate.host import is_loopback
+from authgate.models import IdentityProvider, Person, PolicyRevision, StateVersion
+from authgate.oidc import registration
+from authgate.policy import revisions
+from authgate.policy.document import PolicyDocument
+from authgate.policy.powers import Machine
+
+AUTHOR = "demo"
+PROVIDER, CLIENT_ID = "demo", "authgate"
+ADMIN, ADMIN_EMAIL = "admin", "admin@localhost"
+FILES = ("demo-provider.json", "demo-provider-keys.json")
+# A row beside the counters of states: 1 while the demo's data are in this database, 0 after their removal.
+_MARK = "demo"
+
+
+def mark() -> None:
+    StateVersion.objects.update_or_create(name=_MARK, defaults={"value": 1})
+
+
+def is_marked() -> bool:
+    """Whether a demo ran on this database, also one of a version that set no mark. Raises DatabaseError."""
+    value = StateVersion.objects.filter(name=_MARK).values_list("value", flat=True).first()
+    return bool(value) if value is not None else _looks_like_a_demo()
+
+
+def leftovers() -> list[str]:
+    """The accounts and people by which somebody gets in who knows the demo. Raises DatabaseError."""
+    people = Person.objects.filter(provider__in=_providers(), is_active=True).select_related("provider")
+    return [
+        *(f"the account {user.get_username()}" for user in _accounts().filter(is_active=True).order_by("pk")),
+        *(f"the person {person.subject}" for person in people.order_by("pk")),
+    ]
+
+
+def remove(data_dir: Path) -> list[str]:
+    """What was removed, in words. The secret key, signing keys and every other account and provider stay."""
+    with transaction.atomic():
+        removed = _remove_accounts() + _remove_provider() + _remove_policy()
+        StateVersion.objects.update_or_create(name=_MARK, defaults={"value": 0})
+    for name in FILES:
+        (data_dir / name).unlink(missing_ok=True)
+    return removed
+
+
+def _looks_like_a_demo() -> bool:
+    published = PolicyRevision.objects.filter(number=1, author=AUTHOR).exists()
+    return published or bool(_providers()) or _accounts().exists()
+
+
+def _providers() -> list[IdentityProvider]:
+    """None or one; not somebody's own provider of that name."""
+    found = IdentityProvider.objects.filter(slug=PROVIDER, client_id=CLIENT_ID)
+    return [provider for provider in found if is_loopback(urlsplit(provider.issuer).hostname or "")]
+
+
+def _accounts() -> QuerySet[User]:
+    wanted = Q(username=ADMIN, email=ADMIN_EMAIL)
+    if _providers() or not IdentityProvider.objects.filter(slug=PROVIDER).exists():
+        wanted |= Q(username__startswith=f"sso:{PROVIDER}|")
+    return User.objects.filter(wanted)
+
+
+def _remove_accounts() -> list[str]:
+    accounts = _accounts()
+    removed = [f"the account {name}" for name in accounts.values_list("username", flat=True).order_by("pk")]
+    accounts.delete()
+    return removed
+
+
+def _remove_provider() -> list[str]:
+    removed = []
+    for provider in _providers():
+        # Kept out or not: without their provider nobody signs in as them.
+        provider.people.update(is_active=True)
+        registration.remove(provider)
+        removed.append(f"the identity provider {provider.slug}, with its people and their sessions")
+    return removed
+
+
+def _remove_policy() -> list[str]:
+    latest = revisions.latest()
+    if latest is None or latest.author != AUTHOR:
+        return []
+    revisions.replace(PolicyDocument(), Machine(AUTHOR), "Demo removed")
+    return ["the demo policy; without another one everything is denied"]
