@@ -6,7 +6,7 @@ import pytest
 from django.contrib.auth.models import Permission, User
 
 from authgate.models import IdentityProvider, Person, Role, RoleGrant
-from authgate.policy import revisions
+from authgate.policy import revisions, snapshot
 from authgate.policy.powers import Machine
 from tests.support.admin import form_values
 
@@ -118,3 +118,26 @@ def test_a_provider_that_people_are_known_by_does_not_become_another(admin_clien
     Person.objects.create(provider=provider, provider_subject="alice")
     with pytest.raises(Exception, match="add another provider"):
         provider.clean()
+
+
+@pytest.mark.parametrize(
+    ("permissions", "shown"),
+    [
+        ([], {"is away"}),
+        (["auth.view_user"], {"is away"}),
+        (["authgate.view_route"], {"db.internal"}),
+        (["authgate.view_policyrevision"], {"db.internal", "alice@example.com"}),
+    ],
+)
+def test_staff_sees_the_fault_and_the_author_only_as_it_is_permitted(client, helper, monkeypatch, permissions, shown):
+    user = User.objects.create_user("staff", is_staff=True)
+    for name in permissions:
+        label, codename = name.split(".")
+        user.user_permissions.add(Permission.objects.get(content_type__app_label=label, codename=codename))
+    client.force_login(user)
+    Role.objects.create(name="another")
+    revisions.publish(Machine("alice@example.com"))
+    monkeypatch.setattr(snapshot, "fault", lambda: "cannot connect to gate@db.internal")
+    monkeypatch.setattr(snapshot, "not_ready", lambda: "the database is away")
+    page = client.get("/admin/").content.decode()
+    assert {word for word in ("is away", "db.internal", "alice@example.com") if word in page} == shown

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from django import template
@@ -10,12 +11,15 @@ from authgate.policy import snapshot
 register = template.Library()
 
 
-@register.inclusion_tag("admin/authgate/state.html")
-def gateway_state() -> dict[str, Any]:
-    """The newest revision, what this worker runs, and whether it is ready."""
+@register.inclusion_tag("admin/authgate/state.html", takes_context=True)
+def gateway_state(context: Mapping[str, Any]) -> dict[str, Any]:
+    """The newest revision, what this worker runs, and whether it is ready; to staff what their permissions show."""
+    user = context["user"]
     current = snapshot.current()
     return {
         "newest": PolicyRevision.objects.defer("document").first(),
+        "shows_author": user.has_perm("authgate.view_policyrevision"),
         "running": current.revision if current else None,
-        "fault": snapshot.fault(),
+        # In full it names hosts, database users and files.
+        "fault": snapshot.fault() if user.has_module_perms("authgate") else snapshot.not_ready(),
     }
