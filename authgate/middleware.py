@@ -16,7 +16,7 @@ Response = HttpResponseBase
 GetResponse = Callable[[HttpRequest], Response | Awaitable[Response]]
 
 
-class _Middleware:
+class Middleware:
     """Both modes of Django, so that neither costs a thread: `before` the view, `after` it."""
 
     sync_capable = True
@@ -31,36 +31,37 @@ class _Middleware:
     def __call__(self, request: HttpRequest) -> Response | Awaitable[Response]:
         if self.is_async:
             return self._call_async(request)
-        self.before(request)
-        return self.after(request, cast(Response, self.get_response(request)))
+        return self.after(request, self.before(request) or cast(Response, self.get_response(request)))
 
     async def _call_async(self, request: HttpRequest) -> Response:
-        self.before(request)
-        return self.after(request, await cast(Awaitable[Response], self.get_response(request)))
+        early = self.before(request)
+        return self.after(request, early or await cast(Awaitable[Response], self.get_response(request)))
 
-    def before(self, request: HttpRequest) -> None:
-        pass
+    def before(self, request: HttpRequest) -> Response | None:
+        """A response stands for the view's."""
+        return None
 
     def after(self, request: HttpRequest, response: Response) -> Response:
         return response
 
 
-class JWTAuthenticationMiddleware(_Middleware):
+class JWTAuthenticationMiddleware(Middleware):
     """Sets request.identity and request.identity_error by the gate's own `authenticate`; refuses nothing.
 
     Pages go on as nobody, so that a stale cookie does not lock anyone out; `identity_required` refuses.
     """
 
-    def before(self, request: HttpRequest) -> None:
+    def before(self, request: HttpRequest) -> Response | None:
         identity, error = _identify(request)
         request.identity = identity  # type: ignore[attr-defined]
         request.identity_error = error  # type: ignore[attr-defined]
         record = getattr(request, "scope", {}).get("state", {}).get("record")
         if record is not None:
             record.identity = identity
+        return None
 
 
-class SecurityHeadersMiddleware(_Middleware):
+class SecurityHeadersMiddleware(Middleware):
     """The security headers of everything Django serves, and no shared copy of what may be personal."""
 
     def after(self, request: HttpRequest, response: Response) -> Response:

@@ -11,6 +11,7 @@ from typing import Any, Concatenate, NamedTuple, ParamSpec, cast
 from urllib.parse import quote
 
 from django.conf import settings
+from django.db import DataError
 from django.db import Error as DatabaseProblem
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import render
@@ -176,6 +177,8 @@ def explains_outages(view: View[P]) -> View[P]:
             return await view(request, *args, **kwargs)
         except TooBusy:
             return failure_page(request, "busy")
+        except DataError:
+            raise  # a bad value, and no outage
         except DatabaseProblem as error:
             logger.warning("request %s met a database that is busy or away: %s", record_of(request).request_id, error)
             return unavailable(request, _new_sign_in(request))

@@ -23,7 +23,7 @@ async def default_page(request: HttpRequest) -> HttpResponse:
     return render(request, "default_page.html")
 
 
-def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
+def bad_request(request: HttpRequest, exception: Exception | None = None) -> HttpResponse:
     return _error(request, 400, "bad_request", "The request is malformed.")
 
 

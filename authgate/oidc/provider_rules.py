@@ -182,4 +182,4 @@ def _pem_problem(text: str) -> str | None:
         load_pem_x509_certificates(text.encode("utf-8"))
     except ValueError:
         return "must be PEM certificates (-----BEGIN CERTIFICATE-----)"
-    return None
+    return "must have no NUL, which no database can hold" if "\x00" in text else None
