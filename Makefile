@@ -13,7 +13,7 @@ BIN := .venv/bin
 TEST_PACKAGES := chromium:chromium
 BENCH_PACKAGES := nginx-light:nginx wrk:wrk apache2:apache2 libapache2-mod-auth-openidc:
 
-.PHONY: help setup run test check bench packages-%
+.PHONY: help setup run test check bench attack packages-%
 
 help:
 	@echo 'make setup            virtualenv with all dependencies in .venv'
@@ -21,6 +21,7 @@ help:
 	@echo 'make test [ARGS=…]    everything the suite needs, then the suite (ARGS go to pytest; JOBS=0: one test at a time)'
 	@echo 'make check            formatting, lint, types, import arrows, Django checks, missing migrations'
 	@echo 'make bench            the gateway measured beside its peers'
+	@echo 'make attack           what other people see while strangers try to stop the gateway'
 
 # Two stamps: running the gateway does not wait for what only tests need.
 .venv/.runtime: requirements.txt
@@ -57,6 +58,9 @@ check: .venv/.dev
 
 bench: .venv/.dev packages-bench
 	@$(BIN)/python -m benchmarks $(ARGS)
+
+attack: .venv/.dev packages-bench
+	@$(BIN)/python -m benchmarks.attacks $(ARGS)
 
 packages-test: ; @.ci/packages $(TEST_PACKAGES)
 packages-bench: ; @.ci/packages $(BENCH_PACKAGES)

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 from benchmarks.nginx import Upstream
@@ -18,13 +19,24 @@ MANAGE = str(ROOT / "manage.py")
 class Gateway:
     verifies = True
 
-    def __init__(self, directory: Path, upstream: Upstream, *, name: str = "gateway", routes: int = 10) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        upstream: Upstream,
+        *,
+        name: str = "gateway",
+        routes: int = 10,
+        args: tuple[str, ...] = (),
+        env: Mapping[str, str] | None = None,
+        stdout: int | None = None,
+        files: int | None = None,
+    ) -> None:
         self.name = name
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.version = _version()
         self._minted = 0
-        self._env = _environment(directory / "data", self.url)
+        self._env = {**_environment(directory / "data", self.url), **(env or {})}
         self._manage("migrate", "--verbosity=0")
         self._manage("createcachetable")
         policy = directory / "policy.yaml"
@@ -34,8 +46,9 @@ class Gateway:
             "mint_token", "alice", "--email", "alice@example.com", "--name", "Alice Example",
             "--role", "bench", "--ttl", "7200", "--quiet",
         ).strip()  # fmt: skip
-        command = [sys.executable, MANAGE, "serve", "--bind", f"127.0.0.1:{self.port}", "--workers", "2"]
-        self._server = Server(command, self.port, directory / "output.log", env=self._env, wait=60)
+        command = [sys.executable, MANAGE, "serve", "--bind", f"127.0.0.1:{self.port}", "--workers", "2", *args]
+        log = directory / "output.log"
+        self._server = Server(command, self.port, log, env=self._env, wait=60, stdout=stdout, files=files)
 
     def sign_many(self, count: int) -> list[str]:
         """Distinct tokens, never the same twice, made on both cores."""

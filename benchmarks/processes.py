@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import random
+import resource
 import signal
 import socket
 import subprocess
@@ -28,13 +30,23 @@ def free_port() -> int:
 
 class Server:
     def __init__(
-        self, command: list[str], port: int, log: Path, *, env: Mapping[str, str] | None = None, wait: float = 20
+        self,
+        command: list[str],
+        port: int,
+        log: Path,
+        *,
+        env: Mapping[str, str] | None = None,
+        wait: float = 20,
+        stdout: int | None = None,
+        files: int | None = None,
     ) -> None:
+        """`files`: how many it may open, if fewer than this process."""
         self.log = log
         with log.open("ab") as output:
             self.process = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, env=env, start_new_session=True
-            )
+                command, stdin=subprocess.DEVNULL, stdout=output if stdout is None else stdout, stderr=output,
+                env=env, start_new_session=True, preexec_fn=functools.partial(_limit_files, files),
+            )  # fmt: skip
         try:
             self._wait_for(port, wait)
         except BaseException:
@@ -73,6 +85,11 @@ class Server:
             with suppress(OSError):
                 todo += map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split())
         return found
+
+
+def _limit_files(files: int | None) -> None:
+    if files is not None:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (files, files))
 
 
 class CpuWatch:
@@ -118,6 +135,12 @@ class MemoryWatch:
     def growth_mib(self) -> float:
         grown = [_status(pid, "VmHWM") - before for pid, before in self._before.items()]
         return max(grown, default=0) / 1024
+
+
+def resident_kib(pid: int) -> int:
+    with suppress(OSError):  # it has ended
+        return _status(pid, "VmRSS")
+    return 0
 
 
 def _status(pid: int, field: str) -> int:

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from benchmarks import wrk
+from benchmarks import attacks, bystanders, wrk
 from benchmarks.bench import Invalid, Series
 from benchmarks.scenarios import all_good
 from benchmarks.targets import Target
@@ -48,3 +48,24 @@ def test_a_ratio_is_taken_round_by_round():
 def test_a_ratio_to_a_peer_that_is_missing_is_not_told():
     results = {"small": {"gateway": Series({"rate": [200]})}}
     assert Target("", "small", "rate", 1, "nginx").measured(results) is None
+
+
+def test_others_that_were_refused_make_an_attack_a_failure():
+    seen = bystanders.Seen()
+    seen.milliseconds = [float(number) for number in range(1, 101)]
+    report = seen.report()
+    assert (report["served"], report["p50_ms"]) == (100, 50.5)
+    assert attacks.refused({"people": {"proxied": report}}) == 0
+    seen.refused["503"] += 2
+    assert attacks.refused({"people": {"proxied": seen.report(), "admin": report}}) == 2
+
+
+def test_the_table_says_of_each_attack_what_others_saw():
+    seen = {"served": 9, "refused": {"503": 1}, "p50_ms": 3.0, "p95_ms": 70.4}
+    one = {"extra_mib": 12.5, "strangers": {}, "people": dict.fromkeys(attacks.KINDS, seen)}
+    [_, line] = [
+        line
+        for line in attacks.table({"http1": {"slow_readers": one}}).splitlines()
+        if "http1" in line or "slow" in line
+    ]
+    assert line.split() == ["slow_readers", "12.5", *["9/1", "3/70"] * 4]
