@@ -66,3 +66,18 @@ def test_ending_what_has_ended_changes_nothing(two_workers):
     twice = "print(json.dumps([store.end(options['sid'], reason) for reason in ('first', 'second')]))"
     assert json.loads(run(two_workers, twice, sid=made.sid)) == [True, False]
     assert row(two_workers, made.sid)["reason"] == "first"
+
+
+def test_a_session_that_a_restored_backup_revives_is_ended_by_the_command(start_gateway):
+    gateway = start_gateway()
+    made = make_session(gateway)
+    gateway.stop()
+    database = gateway.data_dir / "authgate.sqlite3"
+    backup = database.read_bytes()
+    run(gateway, "store.end(options['sid'], 'signed out')", sid=made.sid)
+    database.write_bytes(backup)
+    gateway.start()
+    revived = gateway.get("/api/protected", headers=made.headers).status
+    gateway.manage("sessions", "end", "--all")
+    gateway.settle()
+    assert (revived, gateway.get("/api/protected", headers=made.headers).status) == (200, 401)

@@ -3,9 +3,13 @@ from __future__ import annotations
 import json
 import time
 from datetime import timedelta
+from io import StringIO
 from types import SimpleNamespace
 
 import pytest
+from django.contrib.auth.models import User
+from django.contrib.sessions.models import Session as AccountSession
+from django.core.management import call_command
 from django.utils import timezone
 
 from authgate.authn.tokens import Kind, verify
@@ -271,6 +275,24 @@ print(json.dumps([Session.objects.filter(ended_at=None).count(), Session.objects
 def test_sign_ins_at_the_same_time_leave_no_more_sessions_than_may_be(database):
     script = "from authgate.sessions import store\n" + MANY_AT_ONCE.format(sign_in=SIGN_IN)
     assert json.loads(database.manage("shell", "--no-imports", "-c", script)) == [4, 20]
+
+
+def test_one_command_ends_every_session_also_those_of_local_accounts(provider, client):
+    start(provider), start(provider, subject="bob")
+    client.force_login(User.objects.create(username="root"))
+    output = StringIO()
+    call_command("sessions", "end", "--all", stdout=output)
+    assert output.getvalue() == "ended 2 sessions of people, 1 session of local accounts\n"
+    assert not Session.objects.filter(ended_at=None).exists()
+    assert RevokedToken.objects.count() == 2
+    assert not AccountSession.objects.exists()
+
+
+def test_many_sessions_end_at_once(provider, monkeypatch):
+    monkeypatch.setattr(store, "_AT_ONCE", 2)
+    sessions = [start(provider) for _ in range(5)]
+    assert store.end_all(sessions[0].person, "test") == RevokedToken.objects.count() == 5
+    assert not Session.objects.filter(ended_at=None).exists()
 
 
 def test_the_longest_session_of_today_counts_for_those_that_began_before(provider):

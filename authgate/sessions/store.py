@@ -7,6 +7,7 @@ import secrets
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+from django.contrib.sessions.models import Session as AccountSession
 from django.db import transaction
 from django.db.models import Q, QuerySet
 from django.utils import timezone
@@ -23,7 +24,10 @@ if TYPE_CHECKING:
     from authgate.oidc.claims import ProvenPerson
     from authgate.oidc.provider import TokenSet
 
-__all__ = ["clear_cookie", "cookie_for", "end", "end_all", "end_others", "end_timed_out", "live_sessions", "start"]
+__all__ = [
+    "clear_cookie", "cookie_for", "end", "end_all", "end_everything", "end_others", "end_timed_out", "live_sessions",
+    "start",
+]  # fmt: skip
 
 # Longer than any cookie lives: afterwards the row alone refuses.
 REVOKED_FOR = timedelta(minutes=10)
@@ -31,6 +35,7 @@ REVOKED_FOR = timedelta(minutes=10)
 _WITHOUT_TOKENS: dict[str, Any] = {"sealed_refresh_token": "", "sealed_id_token": "", "refresh_at": None}
 # Of one person at a time; those unused for longest end first.
 MOST_SESSIONS = 50
+_AT_ONCE = 5000  # databases bound the parameters of a query
 _CLAIM_BYTES = 256 * 1024
 _LEAST_BETWEEN_REFRESHES = 60
 _DEFAULT_BETWEEN_REFRESHES = 3600
@@ -111,6 +116,14 @@ def end_where(reason: str, **conditions: Any) -> int:
     return _end(Session.objects.filter(**conditions), reason)
 
 
+def end_everything(reason: str) -> tuple[int, int]:
+    """How many sessions of people have ended, and how many of accounts that signed in to the admin itself."""
+    with transaction.atomic():
+        ended = end_where(reason)
+        accounts, _ = AccountSession.objects.all().delete()
+    return ended, accounts
+
+
 def end_timed_out(now: datetime) -> None:
     """Whose time is over by the row, and who can have no cookie any more: so nothing needs to be revoked."""
     for provider in IdentityProvider.objects.all():
@@ -155,7 +168,9 @@ def _end(sessions: QuerySet[Session], reason: str) -> int:
         sids = list(sessions.filter(ended_at=None).values_list("sid", flat=True))
         if not sids:
             return 0
-        Session.objects.filter(sid__in=sids).update(ended_at=now, end_reason=reason[:40], **_WITHOUT_TOKENS)
+        for first in range(0, len(sids), _AT_ONCE):
+            ending = Session.objects.filter(sid__in=sids[first : first + _AT_ONCE])
+            ending.update(ended_at=now, end_reason=reason[:40], **_WITHOUT_TOKENS)
         RevokedToken.objects.bulk_create(
             [RevokedToken(jti=sid, expires_at=now + REVOKED_FOR, reason=f"session: {reason}"[:200]) for sid in sids],
             ignore_conflicts=True,
