@@ -10,7 +10,7 @@ JOBS ?= 2
 BIN := .venv/bin
 
 # The programs tests and benchmarks use beside Python's packages: Debian package and the command it brings.
-TEST_PACKAGES := chromium:chromium
+TEST_PACKAGES := chromium:chromium nginx-light:nginx haproxy:haproxy caddy:caddy
 BENCH_PACKAGES := nginx-light:nginx wrk:wrk apache2:apache2 libapache2-mod-auth-openidc:
 
 .PHONY: help setup run test check bench attack packages-%

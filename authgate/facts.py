@@ -5,12 +5,13 @@ from __future__ import annotations
 import ipaddress
 import re
 from functools import lru_cache
-from typing import Any
+from typing import Any, Protocol
 
 from django.conf import settings
 
 from authgate.decision import Headers, RawHeaders, Reason, RequestFacts
-from authgate.host import Authority, HostRefused, parse_authority
+from authgate.host import Authority, HostRefused, is_loopback, parse_authority
+from authgate.own_hosts import own_hosts, public_port
 from authgate.target import TargetRefused, canonical_path, check_query
 
 _METHOD = re.compile(r"[A-Z][A-Z-]{0,31}")
@@ -24,6 +25,12 @@ Received = tuple[str, str, bytes, bytes, str, Headers]
 # Peer and scheme of the connection; then, with what the headers say about them: scheme, authority, client and the list
 # of who forwarded.
 _Sender = tuple[tuple[str, str], str, Authority, str, str]
+
+
+class RoutedHosts(Protocol):
+    """The route table, as far as it is asked here."""
+
+    def names_host(self, host: str) -> bool: ...
 
 
 class FactsRefused(ValueError):
@@ -45,12 +52,18 @@ def received_from(scope: dict[str, Any]) -> Received:
 
 
 def read_facts(
-    method: str, scheme: str, raw_path: bytes, raw_query: bytes, peer: str, headers: Headers
+    method: str,
+    scheme: str,
+    raw_path: bytes,
+    raw_query: bytes,
+    peer: str,
+    headers: Headers,
+    routed: RoutedHosts | None = None,
 ) -> RequestFacts:
     """Raises FactsRefused. Forwarded headers count only when the socket peer is a trusted proxy."""
     sender: _Sender | None = headers.sender
     if sender is None or sender[0] != (peer, scheme):
-        sender = headers.sender = _read_sender(headers, peer, scheme)
+        sender = _read_sender(headers, peer, scheme, routed)
     if method not in _COMMON_METHODS:
         _check_method(method)
     try:
@@ -79,18 +92,24 @@ def _check_method(method: str) -> None:
         raise FactsRefused(Reason.BAD_METHOD)
 
 
-def _read_sender(headers: RawHeaders, peer: str, scheme: str) -> _Sender:
+def _read_sender(headers: Headers, peer: str, scheme: str, routed: RoutedHosts | None) -> _Sender:
+    """Kept with the headers, unless it hangs on the policy, which may be another one when they come again."""
     hosts = [value for name, value in headers if name == b"host"]
     if len(hosts) != 1:
         raise FactsRefused(Reason.BAD_HOST)
     seen, authority = (peer, scheme), _authority(hosts[0])
     peer = peer.partition("%")[0]  # a zone is of interest to nobody but this machine
     if is_trusted_proxy(peer):
-        return seen, *_behind_proxy(headers, peer, scheme, authority)
-    return seen, scheme, authority, peer, peer
+        sender = (seen, *_behind_proxy(headers, peer, scheme, authority, routed))
+        headers.sender = sender if sender[2].host == authority.host else None
+    else:
+        sender = headers.sender = (seen, scheme, authority, peer, peer)
+    return sender
 
 
-def _behind_proxy(headers: RawHeaders, peer: str, scheme: str, authority: Authority) -> tuple[str, Authority, str, str]:
+def _behind_proxy(
+    headers: RawHeaders, peer: str, scheme: str, authority: Authority, routed: RoutedHosts | None
+) -> tuple[str, Authority, str, str]:
     hops = [*_forwarded(headers, b"x-forwarded-for"), peer]
     client_at = next((i for i in range(len(hops) - 1, -1, -1) if not is_trusted_proxy(hops[i])), 0)
     route = [_canonical_address(hop) for hop in hops[client_at:]]
@@ -98,19 +117,53 @@ def _behind_proxy(headers: RawHeaders, peer: str, scheme: str, authority: Author
         if proto not in _SCHEMES:
             raise FactsRefused(Reason.BAD_HEADER)
         scheme = _SCHEMES[proto]
-    authority = _forwarded_authority(headers, authority, scheme)
+    authority = _forwarded_host(headers, authority, scheme, routed)
+    authority = _forwarded_port(headers, authority, scheme)
     return scheme, authority, route[0], ", ".join(route)
 
 
-def _forwarded_authority(headers: RawHeaders, authority: Authority, scheme: str) -> Authority:
-    for host in _forwarded(headers, b"x-forwarded-host")[-1:]:
-        authority = _authority(host.encode("latin-1"))
-    for port in _forwarded(headers, b"x-forwarded-port")[-1:]:
-        if _PORT.fullmatch(port) is None or int(port) > 65535:
+def _forwarded_host(headers: RawHeaders, named: Authority, scheme: str, routed: RoutedHosts | None) -> Authority:
+    """Many proxies pass on what the client wrote there, so it may not say what nobody serves.
+
+    Nor may it lead a request for one served host to another: a cache in front keeps the answer under the first.
+    """
+    for value in _forwarded(headers, b"x-forwarded-host")[-1:]:
+        forwarded = _authority(value.encode("latin-1"))
+        if forwarded.host != named.host and not _may_replace(forwarded.host, named.host, routed):
+            raise FactsRefused(Reason.BAD_HOST)
+        if forwarded.port not in (None, named.port):
+            _check_port(forwarded.effective_port(scheme), scheme)
+        named = forwarded
+    return named
+
+
+def _forwarded_port(headers: RawHeaders, authority: Authority, scheme: str) -> Authority:
+    for value in _forwarded(headers, b"x-forwarded-port")[-1:]:
+        if _PORT.fullmatch(value) is None:
             raise FactsRefused(Reason.BAD_HEADER)
-        if authority.port is None and int(port) != authority.effective_port(scheme):
-            authority = Authority(authority.host, int(port))
+        port = int(value)
+        if authority.port is None and port != authority.effective_port(scheme):
+            _check_port(port, scheme)
+            authority = Authority(authority.host, port)
     return authority
+
+
+def _may_replace(forwarded: str, named: str, routed: RoutedHosts | None) -> bool:
+    if routed is None:
+        return True  # without a policy nothing is let in anyway, and the answer says why
+    # A proxy that leaves Host alone names its target there, often by loopback.
+    named_by_visitor = not is_loopback(named) and _is_served(named, routed)
+    return _is_served(forwarded, routed) and not named_by_visitor
+
+
+def _is_served(host: str, routed: RoutedHosts) -> bool:
+    return host in own_hosts() or routed.names_host(host)
+
+
+def _check_port(port: int, scheme: str) -> None:
+    """It becomes part of absolute URLs: only the scheme's own and the public URL's are known to be ours."""
+    if port not in (public_port(), 443 if scheme == "https" else 80):
+        raise FactsRefused(Reason.BAD_HEADER)
 
 
 def _authority(raw: bytes) -> Authority:
@@ -122,6 +175,8 @@ def _authority(raw: bytes) -> Authority:
 
 def _forwarded(headers: RawHeaders, wanted: bytes) -> list[str]:
     """All values of a list header in order. The nearest proxy's is the last: it alone is vouched for."""
+    if wanted not in settings.AUTHGATE_FORWARDED_HEADERS:
+        return []
     joined = b",".join(value for name, value in headers if name == wanted).decode("latin-1")
     return [item.strip(" \t") for item in joined.split(",")] if joined else []
 

@@ -9,14 +9,18 @@ from urllib.parse import urlsplit
 
 from django.conf import settings
 
-from authgate.host import HostRefused, is_loopback, parse_authority
+from authgate.host import Authority, HostRefused, is_loopback, parse_authority
 
 _LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
 
 
 def public_host() -> str:
     """As requests are reduced to it: lower case, IPv6 compressed and in brackets."""
-    return _host_of(settings.AUTHGATE_PUBLIC_URL)
+    return _authority_of(settings.AUTHGATE_PUBLIC_URL).host
+
+
+def public_port() -> int:
+    return _authority_of(settings.AUTHGATE_PUBLIC_URL).effective_port(urlsplit(settings.AUTHGATE_PUBLIC_URL).scheme)
 
 
 def own_hosts() -> frozenset[str]:
@@ -30,13 +34,13 @@ def exposed_host() -> str | None:
 
 
 @lru_cache(maxsize=16)
-def _host_of(url: str) -> str:
-    return parse_authority(urlsplit(url).netloc.encode()).host
+def _authority_of(url: str) -> Authority:
+    return parse_authority(urlsplit(url).netloc.encode())
 
 
 @lru_cache(maxsize=16)
 def _own_hosts(public_url: str, allowed: tuple[str, ...]) -> frozenset[str]:
-    public = _host_of(public_url)
+    public = _authority_of(public_url).host
     return frozenset((public, *_well_formed(allowed), *(_LOOPBACK if is_loopback(public) else ())))
 
 

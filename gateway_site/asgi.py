@@ -75,12 +75,13 @@ async def serve(scope: dict[str, Any], receive: Receive, send: Send, record: Rec
 
 def consider(record: Record, received: Received) -> Decision | Awaitable[Decision] | None:
     """Write facts and decision into the record. None: the path is the gateway's own. Awaitable where the gate's is."""
+    snapshot = policy_snapshot.current()
     try:
-        record.facts = facts = read_facts(*received)
+        record.facts = facts = read_facts(*received, snapshot.table if snapshot is not None else None)
     except FactsRefused as refused:
         record.decision = Decision(False, refused.reason)
         return record.decision
-    record.snapshot = snapshot = policy_snapshot.current()
+    record.snapshot = snapshot
     if own_pages.is_reserved(facts, snapshot):
         return None
     try:

@@ -16,6 +16,7 @@ LABEL = r"[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?"
 _OF_KUBERNETES = re.compile(
     r"\w+_(?:SERVICE_HOST|SERVICE_PORT\w*|PORT|PORT_[0-9]+_(?:TCP|UDP|SCTP)(?:_(?:PROTO|PORT|ADDR))?)"
 )
+_FORWARDED = ("for", "proto", "host", "port")
 _known_names: set[str] = set()
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -87,6 +88,14 @@ def per_second(name: str, default: str, environ: Mapping[str, str] = os.environ)
 def words(name: str, environ: Mapping[str, str] = os.environ) -> tuple[str, ...]:
     """Comma- or space-separated words."""
     return tuple(word for word in re.split(r"[,\s]+", text(name, "", environ)) if word)
+
+
+def forwarded_headers(name: str, environ: Mapping[str, str] = os.environ) -> frozenset[bytes]:
+    """Of `for, proto, host, port` those that are named, all by default; as names of headers."""
+    named = words(name, environ) or _FORWARDED
+    if unknown := set(named) - set(_FORWARDED):
+        raise EnvError(name, f"must name some of {', '.join(_FORWARDED)}, not {min(unknown)!r}")
+    return frozenset(f"x-forwarded-{word}".encode("ascii") for word in named)
 
 
 def networks(name: str, environ: Mapping[str, str] = os.environ) -> tuple[Network, ...]:

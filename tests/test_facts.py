@@ -9,14 +9,29 @@ from authgate.decision import Headers, Reason, RequestFacts
 from authgate.facts import FactsRefused, is_trusted_proxy, read_facts, received_from
 
 
-def scope(*headers: tuple[str, str], peer: str = "203.0.113.9", **changes: Any) -> dict[str, Any]:
-    pairs = [(name.encode(), value.encode("latin-1")) for name, value in (("host", "gateway.test"), *headers)]
+def scope(
+    *headers: tuple[str, str], peer: str = "203.0.113.9", host: str = "gateway.test", **changes: Any
+) -> dict[str, Any]:
+    pairs = [(name.encode(), value.encode("latin-1")) for name, value in (("host", host), *headers)]
     values = {"method": "GET", "scheme": "http", "raw_path": b"/a", "query_string": b"", "client": (peer, 5)}
     return {**values, "headers": pairs, **changes}
 
 
-def build_facts(of: dict[str, Any]) -> RequestFacts:
-    return read_facts(*received_from(of))
+class Routed:
+    """A route table that names these hosts."""
+
+    def __init__(self, *hosts: str) -> None:
+        self.hosts = hosts
+
+    def names_host(self, host: str) -> bool:
+        return host in self.hosts
+
+
+WIKI = Routed("wiki.test", "blog.test")
+
+
+def build_facts(of: dict[str, Any], routed: Routed | None = WIKI) -> RequestFacts:
+    return read_facts(*received_from(of), routed)
 
 
 def refusal(of: dict[str, Any]) -> Reason:
@@ -73,8 +88,8 @@ def test_other_methods_are_left_to_the_policy(method):
 
 
 FAMILY = (
-    ("x-forwarded-for", "198.51.100.1"), ("x-forwarded-proto", "https"), ("x-forwarded-host", "evil.test"),
-    ("x-forwarded-port", "444"), ("x-real-ip", "198.51.100.1"), ("forwarded", "for=198.51.100.1;proto=https"),
+    ("x-forwarded-for", "198.51.100.1"), ("x-forwarded-proto", "https"), ("x-forwarded-host", "wiki.test"),
+    ("x-forwarded-port", "80"), ("x-real-ip", "198.51.100.1"), ("forwarded", "for=198.51.100.1;proto=https"),
 )  # fmt: skip
 
 
@@ -94,8 +109,8 @@ def test_a_peer_without_an_address_is_a_stranger():
 @pytest.mark.parametrize("peer", ["10.0.0.1", "::ffff:10.0.0.1", "fd00::1", "fd00::1%eth0"])
 @pytest.mark.usefixtures("trusted")
 def test_a_trusted_proxy_speaks_for_the_visitor(peer):
-    facts = build_facts(scope(*FAMILY, peer=peer))
-    assert (facts.client, facts.scheme, str(facts.authority)) == ("198.51.100.1", "https", "evil.test:444")
+    facts = build_facts(scope(*FAMILY, peer=peer, host="10.0.0.7:8000"))
+    assert (facts.client, facts.scheme, str(facts.authority)) == ("198.51.100.1", "https", "wiki.test:80")
     assert facts.forwarded_for == f"198.51.100.1, {ipaddress.ip_address(peer.removesuffix('%eth0'))}"
 
 
@@ -144,26 +159,83 @@ def test_nonsense_from_a_trusted_proxy_is_refused(name, value, reason):
 @pytest.mark.parametrize(
     ("headers", "scheme", "authority"),
     [
-        pytest.param([("x-forwarded-proto", "wss")], "https", "gateway.test", id="wss"),
-        pytest.param([("x-forwarded-proto", "http, https")], "https", "gateway.test", id="nearest scheme"),
-        pytest.param([("x-forwarded-host", "evil.test, B.test.")], "http", "b.test", id="nearest host"),
-        pytest.param([("x-forwarded-port", "80")], "http", "gateway.test", id="usual port"),
-        pytest.param([("x-forwarded-port", "81, 8080")], "http", "gateway.test:8080", id="nearest port"),
+        pytest.param([("x-forwarded-proto", "wss")], "https", "inner.test:8000", id="wss"),
+        pytest.param([("x-forwarded-proto", "http, https")], "https", "inner.test:8000", id="nearest scheme"),
+        pytest.param([("x-forwarded-host", "evil.test, Wiki.test.")], "http", "wiki.test", id="nearest host"),
+        pytest.param([("x-forwarded-host", "gateway.test")], "http", "gateway.test", id="the gateway's own host"),
+        pytest.param([("x-forwarded-host", "INNER.test.")], "http", "inner.test", id="the same host again"),
+        pytest.param([("x-forwarded-host", "inner.test:8000")], "http", "inner.test:8000", id="the same port again"),
+        pytest.param([("x-forwarded-port", "80")], "http", "inner.test:8000", id="usual port"),
         pytest.param(
-            [("x-forwarded-proto", "https"), ("x-forwarded-port", "443")], "https", "gateway.test", id="usual TLS port"
+            [("x-forwarded-host", "wiki.test"), ("x-forwarded-port", "81, 8443")],
+            "http",
+            "wiki.test:8443",
+            id="nearest port",
         ),
         pytest.param(
-            [("x-forwarded-host", "a.test:81"), ("x-forwarded-port", "82")],
+            [("x-forwarded-host", "wiki.test"), ("x-forwarded-proto", "https"), ("x-forwarded-port", "443")],
+            "https",
+            "wiki.test",
+            id="usual TLS port",
+        ),
+        pytest.param(
+            [("x-forwarded-host", "wiki.test:8443"), ("x-forwarded-port", "82")],
             "http",
-            "a.test:81",
+            "wiki.test:8443",
             id="the host's own port",
         ),
     ],
 )
 @pytest.mark.usefixtures("trusted")
-def test_the_address_the_visitor_used_is_the_nearest_proxys_word(headers, scheme, authority):
-    facts = build_facts(scope(*headers, peer="10.0.0.1"))
+def test_the_address_the_visitor_used_is_the_nearest_proxys_word(settings, headers, scheme, authority):
+    settings.AUTHGATE_PUBLIC_URL = "https://gateway.test:8443"
+    facts = build_facts(scope(*headers, peer="10.0.0.1", host="inner.test:8000"))
     assert (facts.scheme, str(facts.authority)) == (scheme, authority)
+
+
+@pytest.mark.parametrize(
+    ("host", "forwarded", "reason"),
+    [
+        pytest.param("inner.test", ("x-forwarded-host", "evil.test"), Reason.BAD_HOST, id="a host that nobody serves"),
+        pytest.param("wiki.test", ("x-forwarded-host", "evil.test"), Reason.BAD_HOST, id="for a service's host"),
+        pytest.param("wiki.test", ("x-forwarded-host", "blog.test"), Reason.BAD_HOST, id="one service's for another's"),
+        pytest.param("wiki.test", ("x-forwarded-host", "gateway.test"), Reason.BAD_HOST, id="the gateway's for it"),
+        pytest.param("gateway.test", ("x-forwarded-host", "wiki.test"), Reason.BAD_HOST, id="a service's for ours"),
+        pytest.param("wiki.test", ("x-forwarded-host", "wiki.test:444"), Reason.BAD_HEADER, id="port of the host"),
+        pytest.param("wiki.test:444", ("x-forwarded-host", "wiki.test:445"), Reason.BAD_HEADER, id="another port"),
+        pytest.param("wiki.test", ("x-forwarded-port", "444"), Reason.BAD_HEADER, id="port"),
+        pytest.param("gateway.test", ("x-forwarded-port", "444"), Reason.BAD_HEADER, id="port of the gateway"),
+    ],
+)
+@pytest.mark.usefixtures("trusted")
+def test_what_a_trusted_proxy_has_not_set_is_the_clients_and_leads_nowhere(settings, host, forwarded, reason):
+    settings.AUTHGATE_PUBLIC_URL = "https://gateway.test:8443"
+    assert refusal(scope(forwarded, peer="10.0.0.1", host=host)) is reason
+
+
+@pytest.mark.parametrize(
+    ("believed", "client", "scheme", "authority"),
+    [
+        ({"for"}, "198.51.100.1", "http", "inner.test"),
+        ({"for", "proto"}, "198.51.100.1", "https", "inner.test"),
+        ({"host"}, "10.0.0.1", "http", "wiki.test"),
+        ({"port"}, "10.0.0.1", "http", "inner.test"),
+    ],
+    ids=str,
+)
+@pytest.mark.usefixtures("trusted")
+def test_a_setting_narrows_what_is_believed_of_a_trusted_proxy(settings, believed, client, scheme, authority):
+    settings.AUTHGATE_FORWARDED_HEADERS = frozenset(f"x-forwarded-{name}".encode() for name in believed)
+    facts = build_facts(scope(*FAMILY, peer="10.0.0.1", host="inner.test"))
+    assert (facts.client, facts.scheme, str(facts.authority)) == (client, scheme, authority)
+
+
+def test_a_forwarded_host_counts_no_longer_than_a_route_names_it(trusted):
+    forwarded = scope(("x-forwarded-host", "wiki.test"), peer="10.0.0.1", host="inner.test")
+    forwarded["headers"] = Headers(forwarded["headers"])
+    assert build_facts(forwarded).authority.host == "wiki.test"
+    with pytest.raises(FactsRefused):
+        build_facts(forwarded, Routed())
 
 
 def test_headers_that_come_again_speak_for_their_own_connection(trusted):

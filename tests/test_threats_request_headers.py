@@ -205,7 +205,7 @@ def behind(gateway_template: Path, session_upstream: RecordingUpstream, tmp_path
     """A gateway whose peers on loopback are trusted proxies."""
     data = tmp_path_factory.mktemp("trusted") / "data"
     policy = threat_policy(session_upstream.target)
-    env = {"AUTHGATE_TRUSTED_PROXIES": "127.0.0.1"}
+    env = {"AUTHGATE_TRUSTED_PROXIES": "127.0.0.1", "AUTHGATE_ALLOWED_HOSTS": "shop.test"}
     with Gateway(data, template=gateway_template, policy=policy, env=env) as gateway:
         yield gateway.start()
 
@@ -223,6 +223,17 @@ def test_a_trusted_proxy_is_believed(behind, upstream):
     (line,) = behind.log_lines(wait_for=1, request_id=response.header("x-request-id"))
     assert (line["client"], line["host"]) == ("8.8.8.8", "shop.test")
     assert_ours_once(request)
+
+
+@pytest.mark.parametrize("header", [("X-Forwarded-Host", "evil.test"), ("X-Forwarded-Port", "444")])
+def test_a_host_or_port_that_nobody_serves_is_not_believed_of_it(behind, upstream, header):
+    assert behind.request("/open/x", host="shop.test", headers=[header]).status == 400
+    assert upstream.requests == []
+
+
+def test_one_served_host_is_not_turned_into_another(behind, upstream):
+    response = behind.request("/open/x", host="shop.test", headers=[("X-Forwarded-Host", "a.tenant.test")])
+    assert (response.status, response.json()["reason"]) == (400, "bad_host")
 
 
 def test_the_policy_follows_the_host_the_trusted_proxy_names(behind, upstream):

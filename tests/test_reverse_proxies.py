@@ -1,0 +1,110 @@
+"""nginx, HAProxy and Caddy as documented, in front of a gateway, with hostile clients in front of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import NamedTuple
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+
+from tests.support import raw
+from tests.support.certificates import Certificates, make_certificates
+from tests.support.front import Front, FrontMissing, documented
+from tests.support.gateway import Gateway, free_port
+from tests.support.upstream import RecordingUpstream
+
+POLICY = """\
+version: 1
+upstreams: {{api: {{targets: ["{target}"]}}}}
+routes:
+  - {{name: wiki, host: wiki.example.com, path: /, access: public, upstream: api}}
+  - {{name: private, host: wiki.example.com, path: /private, access: authenticated, upstream: api}}
+  - {{name: any, path: /any, access: public, upstream: api}}
+"""
+# As many have it: neither sets nor clears the host and port that a client writes.
+USUAL = """\
+server {
+    listen 443 ssl;
+    ssl_certificate /etc/ssl/gateway.pem;
+    ssl_certificate_key /etc/ssl/gateway.key;
+    location / {
+        proxy_pass http://127.0.0.1:8000;
+        proxy_set_header Host $host;
+        proxy_set_header X-Forwarded-Proto $scheme;
+        proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;
+    }
+}
+"""
+HOSTILE = [
+    ("X-Forwarded-For", "6.6.6.6"), ("X-Forwarded-Proto", "http"), ("X-Forwarded-Host", "evil.example"),
+    ("X-Forwarded-Port", "444"), ("X-Forwarded-Prefix", "/evil"), ("X-Real-IP", "6.6.6.6"),
+    ("Forwarded", "for=6.6.6.6;host=evil.example;proto=http"), ("X-Forwarded-Server", "evil.example"),
+]  # fmt: skip
+
+
+class Site(NamedTuple):
+    gateway: Gateway
+    port: int
+    certificates: Certificates
+
+    def request(self, target: str, *headers: tuple[str, str], host: str = "wiki.example.com") -> raw.Response:
+        options = {"tls": self.certificates.client_context(), "server_hostname": host}
+        data = raw.request(target=target, headers=headers, host=f"{host}:{self.port}")
+        return raw.exchange(("127.0.0.1", self.port), data, **options)
+
+
+@pytest.fixture(scope="module")
+def behind(gateway_template: Path, session_upstream: RecordingUpstream, tmp_path_factory) -> Iterator[Site]:
+    """The gateway that all of them stand in front of, in turn on one port: it is part of the public URL."""
+    directory, port = tmp_path_factory.mktemp("behind"), free_port()
+    env = {"AUTHGATE_TRUSTED_PROXIES": "127.0.0.1", "AUTHGATE_PUBLIC_URL": f"https://gateway.example.com:{port}"}
+    policy = POLICY.format(target=session_upstream.target)
+    names = make_certificates(directory, "gateway.example.com", "wiki.example.com")
+    with Gateway(directory / "data", template=gateway_template, policy=policy, env=env) as gateway:
+        github = ("--preset", "github", "--client-id", "id", "--client-secret", "s")
+        gateway.manage("provider", "add", "github", *github)
+        yield Site(gateway.start(), port, names)
+
+
+def start(program: str, text: str, site: Site, directory: Path) -> Front:
+    try:
+        return Front(program, text, site.port, site.gateway.port, site.certificates, directory)
+    except FrontMissing as missing:
+        pytest.skip(str(missing))
+
+
+@pytest.fixture(params=["nginx", "haproxy", "caddy"])
+def site(request, behind: Site, tmp_path: Path) -> Iterator[Site]:
+    program = request.param
+    front = start(program, documented({"caddy": "caddyfile"}.get(program, program)), behind, tmp_path)
+    with closing(front):
+        yield behind
+
+
+def test_a_hostile_client_says_nothing_of_itself_through_a_documented_proxy(site, upstream):
+    assert site.request("/page", *HOSTILE).status == 200
+    seen = {name: upstream.only.header(f"x-forwarded-{name}") for name in ("for", "proto", "host", "port")}
+    assert seen.pop("host") in ("wiki.example.com", f"wiki.example.com:{site.port}")
+    assert seen == {"for": "127.0.0.1, 127.0.0.1", "proto": "https", "port": str(site.port)}
+    assert "evil" not in str(upstream.only.headers)
+    assert "6.6.6.6" not in str(upstream.only.headers)
+
+
+@pytest.mark.parametrize("host", ["wiki.example.com", "gateway.example.com"])
+def test_sign_in_comes_back_to_the_host_that_was_visited(site, host):
+    answer = site.request("/auth/login?provider=github&next=/private", *HOSTILE, host=host)
+    assert (answer.status, urlsplit(answer.header("location")).netloc) == (302, "github.com")
+    (back,) = parse_qs(urlsplit(answer.header("location")).query)["redirect_uri"]
+    assert back == f"https://{host}:{site.port}/auth/callback/github"
+
+
+def test_behind_the_usual_lines_a_forwarded_host_or_port_of_the_client_leads_nowhere(behind, upstream, tmp_path):
+    with closing(start("nginx", USUAL, behind, tmp_path)):
+        for header in (("X-Forwarded-Host", "evil.example"), ("X-Forwarded-Port", "444")):
+            for host in ("wiki.example.com", "gateway.example.com"):
+                assert behind.request("/any", header, host=host).status == 400
+        assert upstream.requests == []
+        assert behind.request("/any").status == 200
