@@ -151,7 +151,7 @@ async def _answer(application: Application, scope: dict[str, Any], receive: Any,
         if has_begun:
             raise
         logger.exception("the application failed")
-        await _refuse(Fault.SERVER_ERROR, send)
+        await _refuse(build_refusal(Fault.SERVER_ERROR), send)
 
 
 def _timely(receive: Any, seconds: float) -> Any:
