@@ -66,7 +66,7 @@ class LineWriter:
         if self._process != os.getpid():
             self._begin()
         with self._lock:
-            if self._held + len(lines) <= HELD_BYTES:
+            if not self._held or self._held + len(lines) <= HELD_BYTES:
                 self._held += len(lines)
                 self._queue.put(lines)
                 if self._thread is None:
