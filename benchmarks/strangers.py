@@ -174,6 +174,8 @@ async def _connected(target: Target, source: str, *, window: int = 0) -> AsyncIt
         stranger.setsockopt(socket.IPPROTO_IP, 24, 1)  # IP_BIND_ADDRESS_NO_PORT
         if window:
             stranger.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, window)
+            # With the segments of loopback, 64 KiB each, the kernel would hold 2 MiB for the gateway.
+            stranger.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, 536)
         stranger.bind((source, 0))
         await asyncio.get_running_loop().sock_connect(stranger, ("127.0.0.1", target.port))
         yield stranger
