@@ -38,6 +38,7 @@ OUTSIDE: dict[str, Callable[[Gateway, str], raw.Response]] = {
     "an ambiguous path": lambda gateway, path: ask(gateway, f"{path}/..%2f"),
     "no HTTP": lambda gateway, path: ask(gateway, path, headers=[*PAGE, ("Transfer-Encoding", "gzip")]),
     "a header too long": lambda gateway, path: ask(gateway, path, headers=[*PAGE, ("X-Long", "x" * 20_000)]),
+    "too many cookies": lambda gateway, path: ask(gateway, path, headers=[*PAGE, ("Cookie", "a=" + "x" * 20_000)]),
     "a body too large": lambda gateway, path: ask(gateway, path, method="POST", body=b"x" * 3_000_000),
     "another method": lambda gateway, path: ask(gateway, path, method="DELETE"),
     "a malformed credential": lambda gateway, path: ask(gateway, path, headers=[*PAGE, ("Authorization", "Bearer")]),
