@@ -16,6 +16,7 @@ from granian import Granian
 from granian.constants import HTTPModes, Interfaces, Loops, SSLProtocols
 from granian.http import HTTP1Settings, HTTP2Settings
 from granian.log import LogLevels
+from granian.net import SocketHolder
 from uvicorn.config import Config
 
 from authgate.host import HostRefused, parse_authority
@@ -23,7 +24,7 @@ from gateway_site.http1.cookies import cookie_names, refuse_cookies
 from gateway_site.http1.limits import Limits
 from gateway_site.http1.protocol import Application, Http1Protocol
 from gateway_site.http1.refusal import Fault, Refusal, RequestRefused, build_refusal
-from gateway_site.listen import BACKLOG, StartRefused, open_socket, raise_file_limit
+from gateway_site.listen import BACKLOG, StartRefused, open_listeners, raise_file_limit
 from gateway_site.server import GatewayServer, ServeOptions
 from gateway_site.tls import build_context
 
@@ -47,6 +48,17 @@ class Http2Server(Granian):  # type: ignore[misc]  # untyped
     def __init__(self, options: ServeOptions, **settings: Any) -> None:
         super().__init__("gateway_site.asgi:application", options.bind.host, options.bind.port, **settings)
         self._tls = options.tls
+        self._had_as_root = options.had_as_root
+
+    def _init_shared_socket(self) -> None:
+        """Granian's workers would each bind the port, which they may not when root was given up."""
+        if self._had_as_root is None:
+            super()._init_shared_socket()
+            return
+        listener = self._had_as_root.listeners[0]
+        listener.set_inheritable(True)
+        self._ssp, self._sso, self._sfd = None, None, listener.fileno()
+        self._shd = SocketHolder(listener.fileno(), False, BACKLOG)
 
     def _respawn_workers(self, workers: Any, spawn_target: Any, target_loader: Any, delay: float = 0) -> None:
         for worker in workers:
@@ -75,15 +87,28 @@ class Http2Server(Granian):  # type: ignore[misc]  # untyped
 def serve(options: ServeOptions) -> None:
     """Returns when the server was told to stop. Raises StartRefused before anything is started."""
     raise_file_limit()
-    # Granian would share a busy port with whoever has it.
-    open_socket("--bind", options.bind).close()
+    if options.had_as_root is None:
+        listeners = open_listeners(options.bind, options.redirect_bind)
+        # Granian binds the port itself, and would share a busy one with whoever has it.
+        listeners[0].close()
+    else:
+        listeners = options.had_as_root.listeners
+        _check_key(options)
     connections.close_all()
     server = build_server(options)
-    if options.redirect_bind is not None:
-        _attach_redirect(server, options, open_socket("--redirect-http", options.redirect_bind))
+    for redirect in listeners[1:]:
+        _attach_redirect(server, options, redirect)
     scheme = "https" if options.tls else "http"
     logger.info("serving on %s://%s, workers: %d", scheme, options.bind, options.workers)
     server.serve(target_loader=functools.partial(guard, options.application, options.limits), wrap_loader=False)
+
+
+def _check_key(options: ServeOptions) -> None:
+    try:
+        if options.tls is not None:
+            build_context(options.tls)
+    except StartRefused as problem:
+        raise StartRefused(f"{problem}; with --http2 each worker reads it, and root was given up") from problem
 
 
 def build_server(options: ServeOptions) -> Any:

@@ -45,6 +45,12 @@ def open_socket(option: str, address: Address) -> socket.socket:
     return listener
 
 
+def open_listeners(bind: Address, redirect: Address | None) -> tuple[socket.socket, ...]:
+    """The redirecting one last."""
+    main = open_socket("--bind", bind)
+    return (main,) if redirect is None else (main, open_socket("--redirect-http", redirect))
+
+
 def raise_file_limit() -> None:
     """Every client and every upstream connection is an open file; the soft limit is often only 1024."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)

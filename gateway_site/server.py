@@ -24,7 +24,8 @@ from uvicorn_worker import UvicornWorker
 
 from gateway_site.http1.limits import Limits
 from gateway_site.http1.protocol import Application, GatewayState, Http1Protocol, Shortcut
-from gateway_site.listen import BACKLOG, Address, StartRefused, open_socket, raise_file_limit
+from gateway_site.listen import BACKLOG, Address, StartRefused, open_listeners, raise_file_limit
+from gateway_site.privileges import HadAsRoot
 from gateway_site.tls import TlsFiles, build_context
 
 logger = logging.getLogger(__name__)
@@ -46,6 +47,7 @@ class ServeOptions:
     redirect: Application | None = None
     limits: Limits = field(default_factory=Limits)
     shortcut: Shortcut | None = None
+    had_as_root: HadAsRoot | None = None
 
 
 def serve(options: ServeOptions) -> None:
@@ -191,7 +193,7 @@ class GatewayWorker(UvicornWorker):  # type: ignore[misc]  # untyped
 class GatewayApplication(BaseApplication):  # type: ignore[misc]  # untyped
     def __init__(self, options: ServeOptions) -> None:
         self.options = options
-        self.tls_context: ssl.SSLContext | None = build_context(options.tls) if options.tls else None
+        self.tls_context: ssl.SSLContext | None = self._first_tls_context()
         self._binds = self._open_sockets()
         super().__init__()
 
@@ -233,10 +235,14 @@ class GatewayApplication(BaseApplication):  # type: ignore[misc]  # untyped
         """As descriptors, the redirecting one last: gunicorn itself would try a busy port for five seconds."""
         if "GUNICORN_FD" in os.environ:  # started by USR2 of a running master, which hands its sockets over
             return ["127.0.0.1:0"]
-        wanted = [("--bind", self.options.bind)]
-        if self.options.redirect_bind is not None:
-            wanted.append(("--redirect-http", self.options.redirect_bind))
-        return [f"fd://{open_socket(option, address).detach()}" for option, address in wanted]
+        had, options = self.options.had_as_root, self.options
+        listeners = had.listeners if had else open_listeners(options.bind, options.redirect_bind)
+        return [f"fd://{listener.detach()}" for listener in listeners]
+
+    def _first_tls_context(self) -> ssl.SSLContext | None:
+        if self.options.had_as_root is not None:
+            return self.options.had_as_root.tls_context
+        return build_context(self.options.tls) if self.options.tls else None
 
     def _announce(self, arbiter: Arbiter) -> None:
         listener = arbiter.LISTENERS[0]

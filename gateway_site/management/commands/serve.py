@@ -3,6 +3,7 @@ from __future__ import annotations
 import logging
 import os
 from argparse import ArgumentParser
+from pathlib import Path
 from typing import Any
 
 from django.conf import settings
@@ -19,6 +20,7 @@ from authgate.own_hosts import exposed_host
 from gateway_site.demo import traces
 from gateway_site.http1.limits import Limits
 from gateway_site.listen import StartRefused, parse_address
+from gateway_site.privileges import account_to_become, give_up_root
 from gateway_site.redirect import build_redirect
 from gateway_site.tls import tls_files
 
@@ -34,6 +36,9 @@ class Command(BaseCommand):
         parser.add_argument("--tls-cert", metavar="FILE", help="certificate chain, PEM")
         parser.add_argument("--tls-key", metavar="FILE", help="its private key, PEM, unencrypted")
         parser.add_argument("--http2", action="store_true", help="HTTP/2 and HTTP/1.1, served by Granian")
+        parser.add_argument(
+            "--user", metavar="NAME", help="whom root becomes once it has its ports; else the data directory's owner"
+        )
         parser.add_argument(
             "--redirect-http", metavar="HOST:PORT", help="send plain http on this address to the public https URL"
         )
@@ -53,6 +58,7 @@ def serve(
     tls_key: str | None,
     http2: bool,
     redirect_http: str | None,
+    user: str | None = None,
     **_: Any,
 ) -> None:
     """Raises StartRefused, KeyUnusable or StorageError before anything is started."""
@@ -65,6 +71,15 @@ def serve(
         redirect_bind = parse_address("--redirect-http", redirect_http)
         if not settings.SECURE:
             raise StartRefused("--redirect-http: AUTHGATE_PUBLIC_URL is not an https URL")
+    account = account_to_become(user, settings.AUTHGATE_DATA_DIR)
+    had_as_root = None
+    # Before anything is opened in the data directory: it would be root's.
+    if account is not None:
+        had_as_root = give_up_root(
+            account, address, redirect_bind, tls, settings.AUTHGATE_DATA_DIR, Path(settings.BASE_DIR)
+        )
+    elif os.geteuid() == 0 and user is None and exposed_host() is not None:
+        logger.warning("serving as root: name another user by --user, or let one own %s", settings.AUTHGATE_DATA_DIR)
     _check_database()
     _refuse_demo()
     _report_rows()
@@ -91,6 +106,7 @@ def serve(
             build_redirect(settings.AUTHGATE_PUBLIC_URL),
             Limits(drain_seconds=settings.AUTHGATE_DRAIN_SECONDS),
             shortcut,
+            had_as_root,
         )
     )
 
