@@ -13,7 +13,7 @@ BIN := .venv/bin
 TEST_PACKAGES := chromium:chromium nginx-light:nginx haproxy:haproxy caddy:caddy
 BENCH_PACKAGES := nginx-light:nginx wrk:wrk apache2:apache2 libapache2-mod-auth-openidc:
 
-.PHONY: help setup run test check bench attack packages-%
+.PHONY: help setup run test check bench attack lock packages-%
 
 help:
 	@echo 'make setup            virtualenv with all dependencies in .venv'
@@ -21,17 +21,18 @@ help:
 	@echo 'make test [ARGS=…]    everything the suite needs, then the suite (ARGS go to pytest; JOBS=0: one test at a time)'
 	@echo 'make check            formatting, lint, types, import arrows, Django checks, missing migrations'
 	@echo 'make bench            the gateway measured beside its peers'
+	@echo 'make lock             requirements*.txt, with hashes, from requirements*.in'
 	@echo 'make attack           what other people see while strangers try to stop the gateway'
 
 # Two stamps: running the gateway does not wait for what only tests need.
 .venv/.runtime: requirements.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "authgate needs Python 3.11 or later")'
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --disable-pip-version-check -qq -r requirements.txt
+	$(BIN)/python -m pip install --disable-pip-version-check -qq --require-hashes -r requirements.txt
 	touch $@
 
 .venv/.dev: requirements-dev.txt .venv/.runtime
-	$(BIN)/python -m pip install --disable-pip-version-check -qq -r requirements-dev.txt
+	$(BIN)/python -m pip install --disable-pip-version-check -qq --require-hashes -r requirements-dev.txt
 	touch $@
 
 # npm writes this file last.
@@ -55,6 +56,15 @@ check: .venv/.dev
 	$(BIN)/lint-imports --no-logo
 	$(BIN)/python manage.py check --fail-level WARNING
 	$(BIN)/python manage.py makemigrations --check --dry-run
+
+# A version that a .txt has and the .in allows stays. Its tool has an environment of its own.
+lock:
+	test -x .venv/lock/bin/python || $(PYTHON) -m venv .venv/lock
+	.venv/lock/bin/python -m pip install --disable-pip-version-check -qq uv==0.13.9
+	for name in requirements requirements-dev requirements-node; do \
+	  .venv/lock/bin/uv pip compile --quiet --no-config --universal --python-version 3.11 --generate-hashes \
+	    --no-annotate --custom-compile-command 'make lock' $$name.in -o $$name.txt; \
+	done
 
 bench: .venv/.dev packages-bench
 	@$(BIN)/python -m benchmarks $(ARGS)
