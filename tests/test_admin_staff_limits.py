@@ -141,3 +141,20 @@ def test_staff_sees_the_fault_and_the_author_only_as_it_is_permitted(client, hel
     monkeypatch.setattr(snapshot, "not_ready", lambda: "the database is away")
     page = client.get("/admin/").content.decode()
     assert {word for word in ("is away", "db.internal", "alice@example.com") if word in page} == shown
+
+
+def test_staff_deactivates_a_person_and_cannot_activate_them_again(staff):
+    provider = IdentityProvider.objects.create(slug="idp", name="IdP", issuer="https://idp.example.com", client_id="c")
+    person = Person.objects.create(provider=provider, provider_subject="alice")
+    url = f"/admin/authgate/person/{person.pk}/change/"
+    staff.post(url, {})
+    after_one = Person.objects.get().is_active
+    staff.post(url, {"is_active": "on"})
+    assert (after_one, Person.objects.get().is_active) == (False, False)
+
+
+def test_a_superuser_activates_a_person_again(admin_client):
+    provider = IdentityProvider.objects.create(slug="idp", name="IdP", issuer="https://idp.example.com", client_id="c")
+    person = Person.objects.create(provider=provider, provider_subject="alice", is_active=False)
+    admin_client.post(f"/admin/authgate/person/{person.pk}/change/", {"is_active": "on"})
+    assert Person.objects.get().is_active

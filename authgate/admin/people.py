@@ -184,6 +184,11 @@ class PersonAdmin(CarefulDeletion, ModelAdmin[Person]):
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False
 
+    def get_readonly_fields(self, request: HttpRequest, obj: Person | None = None) -> Any:
+        # Whoever was kept out may be a superuser by their roles: staff can shut the door, not open it again.
+        kept_out = obj is not None and not obj.is_active and not request.user.is_superuser
+        return [*self.readonly_fields, *(["is_active"] if kept_out else [])]
+
     def save_model(self, request: HttpRequest, obj: Person, form: Any, change: bool) -> None:
         with transaction.atomic():
             super().save_model(request, obj, form, change)

@@ -1,0 +1,105 @@
+"""What gives power over the gateway, row by row: what nobody but a superuser may change, take back or add."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+from django.apps import apps
+from django.contrib.auth.models import Group, User
+
+from authgate.models import IdentityProvider, Person, PolicyRevision, RevokedToken, Session, SigningKey, UsedOnce
+from authgate.policy import revisions
+from authgate.policy.compiler import compile_rows
+from authgate.policy.document import to_plain
+
+Facts = set[Any]
+
+
+def digest() -> dict[str, list[Any]]:
+    """All rows, but for logs and the browser sessions of Django."""
+    skipped = ("admin.LogEntry", "sessions.Session", "contenttypes.ContentType", "auth.Permission")
+    every = (model for model in apps.get_models(include_auto_created=True) if model._meta.label not in skipped)
+    return {model._meta.label: [*map(repr, model._default_manager.order_by("pk").values_list())] for model in every}
+
+
+def _opening(*_: Any) -> Facts:
+    """By the live revision and by the rows, each in words of JSON: true is another value than 1."""
+    found = set()
+    for of, document in (("live", revisions.live_document()), ("rows", compile_rows())):
+        plain = to_plain(document)
+        opening = {name for name, role in plain["roles"].items() if role.get("admin", "none") != "none"}
+        found |= {json.dumps([of, name, plain["roles"][name]["admin"]]) for name in opening}
+        found |= {json.dumps([of, grant]) for grant in plain["grants"] if grant["role"] in opening}
+    return found
+
+
+def _columns(model: Any, **conditions: Any) -> Callable[[], Facts]:
+    return lambda: {repr(row) for row in model.objects.filter(**conditions).values_list()}
+
+
+def _accounts(*, local: bool, **conditions: Any) -> Facts:
+    accounts = User.objects.filter(**conditions)
+    of = accounts.exclude(username__startswith="sso:") if local else accounts.filter(username__startswith="sso:")
+    return {repr(row) for row in of.values_list(*_ACCOUNT)}
+
+
+def _values(model: Any, *names: str, **conditions: Any) -> Callable[[], Facts]:
+    return lambda: {repr((model._meta.label, *row)) for row in model.objects.filter(**conditions).values_list(*names)}
+
+
+_ACCOUNT = ("pk", "username", "password", "is_active", "is_staff", "is_superuser", "groups", "user_permissions")
+_KEY = ("kid", "purpose", "algorithm", "public_jwk", "private_key")
+# By model: what may neither come nor go, what may not go, and what may not come.
+Watch = dict[str, Callable[[], Facts]]
+FIXED: Watch = {
+    "authgate.Role": _opening,
+    "authgate.RoleGrant": _opening,
+    "authgate.IdentityProvider": _columns(IdentityProvider),
+    "auth.User": lambda: _accounts(local=True),
+    "auth.Group": _values(Group, "pk", "name", "permissions"),
+}
+KEPT: Watch = {
+    "authgate.PolicyRevision": _columns(PolicyRevision),
+    "authgate.Person": _values(Person, "pk", "provider", "provider_subject", is_active=False),
+    "authgate.Session": _values(Session, "sid", "person", "ended_at", ended_at__isnull=False),
+    "authgate.RevokedToken": _values(RevokedToken, "jti", "expires_at"),
+    "authgate.SigningKey": _values(SigningKey, *_KEY, "retired_at", retired_at__isnull=False),
+    "authgate.UsedOnce": _columns(UsedOnce),
+    "auth.User": lambda: _accounts(local=False, is_active=False),
+}
+NOT_ADDED: Watch = {
+    "authgate.Person": _values(Person, "pk", "provider", "provider_subject", is_active=True),
+    "authgate.Session": _values(Session, "sid", "person", "expires_at", "claims", ended_at=None),
+    "auth.User": lambda: _accounts(local=False, is_active=True),
+}
+# Routes and what they lead to are the staff's to edit, who are permitted to: they open services, never the admin.
+POWERLESS = {"authgate.Upstream", "authgate.RateLimit", "authgate.Route"}
+# Nobody can post to these; links between accounts, groups and permissions are watched with the accounts.
+UNREGISTERED = {
+    "authgate.StateVersion", "authgate.Route_roles", "authgate.UsedOnce", "auth.Permission", "auth.Group_permissions",
+    "auth.User_groups", "auth.User_user_permissions",
+}  # fmt: skip
+
+
+def facts() -> dict[str, tuple[Facts, Facts, Facts]]:
+    labels = FIXED.keys() | KEPT.keys() | NOT_ADDED.keys()
+    nothing: Callable[[], Facts] = set
+    return {
+        label: (FIXED.get(label, nothing)(), KEPT.get(label, nothing)(), NOT_ADDED.get(label, nothing)())
+        for label in sorted(labels)
+    }
+
+
+def gains(before: dict[str, Any], after: dict[str, Any]) -> list[str]:
+    """What was gained or undone between the two, in words; nothing where all is well."""
+    found = []
+    for label, (fixed, kept, added) in before.items():
+        now_fixed, now_kept, now_added = after[label]
+        found += [f"{label}: {fact!r} changed" for fact in fixed ^ now_fixed]
+        found += [f"{label}: {fact!r} is gone" for fact in kept - now_kept]
+        found += [f"{label}: {fact!r} was added" for fact in now_added - added]
+    keys = SigningKey.objects.values_list("public_jwk", flat=True)
+    found += [f"authgate.SigningKey: {key}" for key in keys if "hostile" in str(key)]
+    return found
