@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import ssl
 from pathlib import Path
 from typing import NamedTuple
 
 from gateway_site.listen import StartRefused
+
+logger = logging.getLogger(__name__)
 
 
 class TlsFiles(NamedTuple):
@@ -22,6 +25,8 @@ def tls_files(cert: str | None, key: str | None) -> TlsFiles | None:
         raise StartRefused("--tls-cert and --tls-key belong together")
     files = TlsFiles(Path(cert), Path(key))
     build_context(files)
+    if files.key.stat().st_mode & 0o007:
+        logger.warning("--tls-key: %s is open to other users of this machine: chmod o= it", files.key)
     return files
 
 

@@ -24,6 +24,7 @@ from cryptography.hazmat.primitives.serialization import (
 
 from gateway_site.listen import StartRefused
 from gateway_site.management.commands import serve
+from gateway_site.tls import tls_files
 from tests.support import raw
 from tests.support.certificates import Certificates
 from tests.support.gateway import Gateway, environment, free_port, manage
@@ -254,3 +255,13 @@ def test_a_request_over_cleartext_http2_is_served(start: Callable[..., Gateway])
 def test_the_default_number_of_workers_is_the_number_of_processors() -> None:
     arguments = serve.Command().create_parser("manage.py", "serve").parse_args([])
     assert arguments.workers == len(os.sched_getaffinity(0))
+
+
+@pytest.mark.parametrize(("mode", "warned"), [(0o600, False), (0o640, False), (0o644, True)])
+def test_a_tls_key_open_to_others_is_said(
+    certificates: Certificates, tmp_path: Path, caplog: pytest.LogCaptureFixture, mode: int, warned: bool
+) -> None:
+    key = Path(shutil.copy(certificates.key_file, tmp_path / "key.pem"))
+    key.chmod(mode)
+    tls_files(str(certificates.cert_file), str(key))
+    assert ("is open to other users of this machine" in caplog.text) is warned
