@@ -6,22 +6,19 @@ What is new here fails until somebody has said what it may do: a model, a page, 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from typing import Any
 
 import pytest
-from django import forms
 from django.apps import apps
-from django.conf import settings as django_settings
 from django.contrib import admin
 from django.contrib.auth.models import Permission, User
-from django.db import transaction
 from django.test import Client
 
 from authgate.admin_site import AdminSite
 from tests.support import powers
-from tests.support.operators import PAGES, SITE_PAGES, Post, choices_of, every_post, make_world, own_pages
+from tests.support.attempts import effective, hostile, send, taken_back
+from tests.support.operators import PAGES, SITE_PAGES, Post, every_post, make_world, own_pages
 
 pytestmark = pytest.mark.django_db
 OURS = ("authgate", "auth", "proxy", "gateway_site")
@@ -49,7 +46,6 @@ SUPERUSERS_ALSO_MAY = {
     "authgate.IdentityProvider": CHANGES,
 }
 GRANT_OF_BOSS = ("authgate.RoleGrant", "change", "true")
-CLAIM_VALUES = ("hostile", "1", '"1"', "true", "[]")
 
 
 @pytest.fixture(autouse=True)
@@ -74,60 +70,12 @@ def staff_with(permissions: Any, name: str = "staff") -> Client:
     return client
 
 
-@contextmanager
-def taken_back() -> Iterator[None]:
-    with transaction.atomic():
-        yield
-        transaction.set_rollback(True)
-
-
-def send(client: Client, post: Post) -> int:
-    signed_in = client.cookies[django_settings.SESSION_COOKIE_NAME].value
-    status = client.post(post.path, post.data).status_code
-    # A change of the own password makes a new session, which is taken back with the rest.
-    client.cookies[django_settings.SESSION_COOKIE_NAME] = signed_in
-    assert status < 500, post
-    return status
-
-
 def done_by(client: Client, posts: list[Post]) -> dict[str, set[str]]:
     """What of all there is to do changes anything."""
     done: dict[str, set[str]] = {label: set() for label in STAFF_MAY}
-    before = powers.digest()
-    for post in posts:
-        for variant in (post, *hostile(post)):
-            if post.kind in done[post.model]:
-                break
-            with taken_back():
-                status = send(client, variant)
-                if status == 302 and powers.digest() != before:
-                    done[post.model].add(post.kind)
-            if status == 403:
-                break
+    for post in effective(client, posts):
+        done[post.model].add(post.kind)
     return done
-
-
-def hostile(post: Post) -> Iterator[Post]:
-    """The form with each field set to each thing it offers and to what it does not, and with what it does not ask."""
-    if post.kind not in ("add", "change"):
-        return
-    model = apps.get_model(post.model)
-    shown = post.form.fields if post.form is not None else {}
-    unasked = {field.name: "hostile" for field in model._meta.get_fields() if field.name not in shown}
-    flags = {"is_superuser": "on", "is_staff": "on", "is_active": "on", "admin": "superuser", "enabled": "on"}
-    yield post.changed(**unasked | {name: value for name, value in flags.items() if name not in shown})
-    for name, form_field in shown.items():
-        for value in _values_of(name, form_field):
-            yield post.changed(**{name: value})
-
-
-def _values_of(name: str, form_field: Any) -> list[Any]:
-    if isinstance(form_field, forms.BooleanField):
-        return ["on", ""]
-    choices = choices_of(form_field)
-    if isinstance(form_field, forms.MultipleChoiceField | forms.ModelMultipleChoiceField):
-        return [choices, []]
-    return choices or list(CLAIM_VALUES if name == "value" else CLAIM_VALUES[:1])
 
 
 def try_all(client: Client, posts: Iterable[Post], *, every_value: bool = False) -> None:
