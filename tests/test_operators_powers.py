@@ -16,6 +16,10 @@ from django.contrib.auth.models import Permission, User
 from django.test import Client
 
 from authgate.admin_site import AdminSite
+from authgate.models import Session
+from authgate.policy import snapshot
+from authgate.sessions.cookie import mint_cookie
+from authgate.sso_accounts import username_of
 from tests.support import powers
 from tests.support.attempts import effective, hostile, send, taken_back
 from tests.support.operators import PAGES, SITE_PAGES, Post, every_post, make_world, own_pages
@@ -70,6 +74,17 @@ def staff_with(permissions: Any, name: str = "staff") -> Client:
     return client
 
 
+def staff_by_role(monkeypatch: pytest.MonkeyPatch) -> Client:
+    """bob, whose group gives a role that opens /admin/ as staff."""
+    loaded, session = snapshot.load(), Session.objects.get(sid="sid-bob")
+    monkeypatch.setattr(snapshot, "_current", loaded)
+    user = User.objects.create(username=username_of(session.person.subject))
+    user.user_permissions.set(Permission.objects.all())
+    client = Client()
+    client.cookies["auth_token"] = mint_cookie(session, loaded)
+    return client
+
+
 def done_by(client: Client, posts: list[Post]) -> dict[str, set[str]]:
     """What of all there is to do changes anything."""
     done: dict[str, set[str]] = {label: set() for label in STAFF_MAY}
@@ -103,6 +118,12 @@ def permissions_for(label: str) -> Any:
 
 def test_with_every_permission_and_every_value_the_power_of_staff_never_rises(posts):
     try_all(staff_with(Permission.objects.all()), posts, every_value=True)
+
+
+def test_with_a_role_that_opens_admin_the_power_of_staff_never_rises(posts, monkeypatch):
+    staff = staff_by_role(monkeypatch)
+    assert done_by(staff, posts) == STAFF_MAY
+    try_all(staff, posts)
 
 
 def test_with_every_permission_for_one_model_the_power_of_staff_never_rises(posts):

@@ -15,6 +15,7 @@ from tests.support.gateway import Gateway
 from tests.support.holder import Holder
 
 SETUP = """
+from django.conf import settings
 from django.contrib.auth.models import Permission, User
 from django.contrib.sessions.models import Session as BrowserSession
 from django.test import Client
@@ -44,6 +45,7 @@ def by_role(name):
     RoleGrant.objects.create(role=role, operator="equals", claim="op", value=name)
     return make_session(person, f"sid-{name}", {"op": name})
 
+settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 make_world()
 cookies = {name: local(name) for name in LOCAL}
 cookies["permission"] = local("permission", is_superuser=False)

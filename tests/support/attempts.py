@@ -8,7 +8,6 @@ from typing import Any
 
 from django import forms
 from django.apps import apps
-from django.conf import settings
 from django.db import transaction
 from django.test import Client
 
@@ -26,10 +25,10 @@ def taken_back() -> Iterator[None]:
 
 
 def send(client: Client, post: Post) -> int:
-    signed_in = client.cookies[settings.SESSION_COOKIE_NAME].value
+    signed_in = {name: morsel.value for name, morsel in client.cookies.items()}
     status = client.post(post.path, post.data).status_code
     # A change of the own password makes a new session, which is taken back with the rest.
-    client.cookies[settings.SESSION_COOKIE_NAME] = signed_in
+    client.cookies.load(signed_in)
     assert status < 500, post
     return status
 
@@ -60,7 +59,7 @@ def hostile(post: Post) -> Iterator[Post]:
     unasked = {field.name: "hostile" for field in model._meta.get_fields() if field.name not in shown}
     flags = {"is_superuser": "on", "is_staff": "on", "is_active": "on", "admin": "superuser", "enabled": "on"}
     yield post.changed(**unasked | {name: value for name, value in flags.items() if name not in shown})
-    for name, form_field in shown.items():
+    for name, form_field in list(shown.items())[: 1 if post.model in powers.POWERLESS else None]:
         for value in _values_of(name, form_field):
             yield post.changed(**{name: value})
 

@@ -54,7 +54,12 @@ def make_world() -> None:
         revisions.replace(parse_yaml(text), Machine("test"))
     main, off = (
         IdentityProvider.objects.create(
-            slug=slug, name=slug, issuer=f"https://{slug}.example.com", client_id="c", enabled=enabled
+            slug=slug,
+            name=slug,
+            issuer=f"https://{slug}.example.com",
+            client_id="c",
+            enabled=enabled,
+            require_verified_email=False,
         )
         for slug, enabled in (("main", True), ("off", False))
     )
