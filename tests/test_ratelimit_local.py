@@ -18,30 +18,30 @@ from hypothesis import strategies as st
 from authgate.policy.table import Limit
 from authgate.ratelimit import local as local_module
 from authgate.ratelimit.local import LocalLimits
-from authgate.ratelimit.storage import SLOTS, StorageError, open_storage
+from authgate.ratelimit.storage import SLOTS, TABLE_BYTES, create_storage, map_storage
 
 SECOND = 1_000_000_000
 HOUR = 3600.0
 
-# Opens the table like a worker, says so, waits for the start signal, runs BODY, prints what it counted.
+# Counts in the table as a worker does, says so, waits for the start signal, runs BODY, prints what it counted.
 WORKER = """
 import os, sys, time
-from pathlib import Path
 from authgate.policy.table import Limit
 from authgate.ratelimit.local import LocalLimits
-from authgate.ratelimit.storage import open_storage
-limits = LocalLimits(open_storage(Path(sys.argv[1])))
+from authgate.ratelimit.storage import map_storage
+limits = LocalLimits(map_storage(int(sys.argv[1])))
 print("ready", flush=True)
 sys.stdin.readline()
 """
 
 
 class Worker:
-    def __init__(self, path: Path, body: str) -> None:
-        command = [sys.executable, "-c", WORKER + body, str(path)]
+    def __init__(self, table: int, body: str) -> None:
+        command = [sys.executable, "-c", WORKER + body, str(table)]
         self.process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parent.parent
-        )
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parent.parent,
+            pass_fds=[table],
+        )  # fmt: skip
 
     def wait_until_ready(self) -> None:
         assert self.process.stdout.readline() == "ready\n"
@@ -56,8 +56,8 @@ class Worker:
         return output.split()
 
 
-def run_workers(path: Path, bodies: list[str]) -> list[list[str]]:
-    workers = [Worker(path, body) for body in bodies]
+def run_workers(table: int, bodies: list[str]) -> list[list[str]]:
+    workers = [Worker(table, body) for body in bodies]
     for worker in workers:
         worker.wait_until_ready()
     for worker in workers:
@@ -66,13 +66,13 @@ def run_workers(path: Path, bodies: list[str]) -> list[list[str]]:
 
 
 @pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "ratelimit.bin"
+def table() -> int:
+    return create_storage().descriptor
 
 
 @pytest.fixture
-def limits(path: Path) -> LocalLimits:
-    return LocalLimits(open_storage(path))
+def limits(table: int) -> LocalLimits:
+    return LocalLimits(map_storage(table))
 
 
 class Clock:
@@ -128,8 +128,8 @@ def test_after_a_limit_is_loosened_nobody_owes_more_than_one_burst_of_it(limits,
     burst=st.integers(1, 8),
     steps=st.lists(st.tuples(st.integers(0, 2 * SECOND), st.sampled_from("abc")), max_size=60),
 )
-def test_it_agrees_with_a_bucket_that_drips_credit(tmp_path_factory, interval, burst, steps):
-    limits, clock = shared_table(tmp_path_factory)
+def test_it_agrees_with_a_bucket_that_drips_credit(interval, burst, steps):
+    limits, clock = shared_table()
     limit = Limit(f"{time.monotonic_ns()}", interval / SECOND, burst, "client")
     exact = int(limit.interval * SECOND)  # as near as a float holds the drawn one
     credit, seen = defaultdict(lambda: exact * burst), defaultdict(lambda: clock.now)
@@ -147,24 +147,23 @@ def test_it_agrees_with_a_bucket_that_drips_credit(tmp_path_factory, interval, b
 _shared: list[tuple[LocalLimits, Clock]] = []
 
 
-def shared_table(tmp_path_factory) -> tuple[LocalLimits, Clock]:
+def shared_table() -> tuple[LocalLimits, Clock]:
     if not _shared:
-        path = tmp_path_factory.mktemp("limits") / "ratelimit.bin"
-        _shared.append((LocalLimits(open_storage(path)), Clock()))
+        _shared.append((LocalLimits(create_storage()), Clock()))
     return _shared[0]
 
 
-def test_workers_that_start_on_nothing_together_allow_exactly_the_burst(path):
+def test_workers_that_start_on_nothing_together_allow_exactly_the_burst(table):
     hammer = f"""
 limit = Limit("api", {HOUR}, 1000, "client")
 for key in "ab":
     print(sum(limits.take(limit, key) == 0.0 for _ in range(3000)))
 """
-    counts = run_workers(path, [hammer] * 4)
+    counts = run_workers(table, [hammer] * 4)
     assert [sum(int(count[key]) for count in counts) for key in (0, 1)] == [1000, 1000]
 
 
-def test_over_time_workers_allow_exactly_the_burst_and_the_rate(path):
+def test_over_time_workers_allow_exactly_the_burst_and_the_rate(table):
     # Each asks for a second and until it is refused. The burst outlasts any pause of the machine, so that no
     # credit is lost while nobody asks.
     hammer = """
@@ -179,13 +178,13 @@ while True:
         break
 print(int(allowed), begin, first, last, time.monotonic_ns())
 """
-    results = [[int(number) for number in line] for line in run_workers(path, [hammer] * 3)]
+    results = [[int(number) for number in line] for line in run_workers(table, [hammer] * 3)]
     allowed, begins, firsts, lasts, ends = zip(*results, strict=True)
     at_least, at_most = max(lasts) - min(firsts), max(ends) - min(begins)
     assert 150 + at_least // 10_000_000 <= sum(allowed) <= 150 + at_most // 10_000_000
 
 
-def test_workers_forked_after_the_file_was_opened_allow_exactly_the_burst(path):
+def test_workers_forked_after_the_table_was_made_allow_exactly_the_burst(table):
     hammer = f"""
 limit = Limit("api", {HOUR}, 1000, "client")
 children = []
@@ -198,10 +197,10 @@ for _ in range(4):
 for child in children:
     os.waitpid(child, 0)
 """
-    assert sum(int(count) for count in run_workers(path, [hammer])[0]) == 1000
+    assert sum(int(count) for count in run_workers(table, [hammer])[0]) == 1000
 
 
-def test_workers_of_several_threads_allow_exactly_the_burst(path):
+def test_workers_of_several_threads_allow_exactly_the_burst(table):
     # A thread that ended the turn of another would let a second process in beside it.
     hammer = f"""
 import threading
@@ -216,16 +215,16 @@ for thread in threads:
     thread.join()
 print(sum(allowed))
 """
-    assert sum(int(count) for (count,) in run_workers(path, [hammer] * 2)) == 40000
+    assert sum(int(count) for (count,) in run_workers(table, [hammer] * 2)) == 40000
 
 
 HOLD = 'limits._lock(limits._place("api", "a")[0]); print("locked", flush=True); time.sleep(60)'
 
 
 @pytest.fixture
-def holder(path: Path):
+def holder(table: int):
     """A process that stopped in the middle of its turn on the key `a`."""
-    worker = Worker(path, HOLD)
+    worker = Worker(table, HOLD)
     worker.wait_until_ready()
     worker.go()
     assert worker.process.stdout.readline() == "locked\n"
@@ -250,14 +249,14 @@ def test_a_worker_killed_inside_its_turn_leaves_no_lock(holder, limits):
     assert limits.take(Limit("api", 0.5, 5, "client"), "a") == 0.0
 
 
-def test_workers_killed_under_load_neither_wedge_nor_loosen_the_limit(path, limits):
+def test_workers_killed_under_load_neither_wedge_nor_loosen_the_limit(table, limits):
     limit = f'Limit("api", {HOUR}, 100000, "client")'
     hammer = f"""
 limit = {limit}
 while limits.take(limit, "a") == 0.0:
     os.write(1, b".")
 """
-    workers = [Worker(path, hammer) for _ in range(3)]
+    workers = [Worker(table, hammer) for _ in range(3)]
     for worker in workers:
         worker.wait_until_ready()
         worker.go()
@@ -305,80 +304,36 @@ def test_a_key_whose_credit_is_full_again_makes_room_first(limits, clock):
     assert [limits.take(limit, key) for key in [*keys[1:], newcomer]] == [0.5] * (SLOTS - 1) + [1.0]
 
 
-def damage(path: Path, how: str) -> None:
-    content = path.read_bytes()
-    if how == "short":
-        path.write_bytes(content[:-1])
-    elif how == "empty":
-        path.write_bytes(b"")
-    elif how == "another version":
-        path.write_bytes(b"authgate limits0" + content[16:])
-    elif how == "from before a reboot":
-        path.write_bytes(content[:32] + b"a" * 36 + content[68:])
-    elif how == "readable by others":
-        path.chmod(0o644)
-    elif how == "a link":
-        elsewhere = path.with_name("elsewhere")
-        path.rename(elsewhere)
-        path.symlink_to(elsewhere)
+def test_nobody_can_cut_or_replace_the_table(limits, table):
+    with pytest.raises(PermissionError):
+        os.truncate(f"/proc/self/fd/{table}", 0)
+    with pytest.raises(PermissionError):
+        os.ftruncate(table, 2 * TABLE_BYTES)
+    with pytest.raises(PermissionError):
+        fcntl.fcntl(table, fcntl.F_ADD_SEALS, fcntl.F_SEAL_WRITE)
+    assert limits.take(Limit("api", HOUR, 1, "client"), "a") == 0.0
 
 
-DAMAGES = ["short", "empty", "another version", "from before a reboot", "readable by others", "a link"]
+@pytest.mark.parametrize("content", [b"\0", b"\xff", b"\x5a"], ids=["nothing", "ones", "noise"])
+def test_whatever_stands_in_the_table_costs_nobody_more_than_one_burst(limits, table, content):
+    limit = Limit("api", 0.05, 2, "client")
+    os.pwrite(table, content * (TABLE_BYTES - 4096), 4096)
+    assert limits.take(limit, "a") <= limit.interval
+    time.sleep(0.06)
+    assert limits.take(limit, "a") == 0.0
 
 
-@pytest.mark.parametrize("how", DAMAGES)
-def test_a_file_that_cannot_be_trusted_is_made_anew(path, how):
-    limit = Limit("api", HOUR, 1, "client")
-    LocalLimits(open_storage(path)).take(limit, "a")
-    damage(path, how)
-    assert LocalLimits(open_storage(path)).take(limit, "a") == 0.0
-    assert not path.is_symlink()
-    assert path.stat().st_mode & 0o777 == 0o600
-
-
-def test_a_sound_file_is_kept(path):
-    limit = Limit("api", HOUR, 1, "client")
-    LocalLimits(open_storage(path)).take(limit, "a")
-    assert LocalLimits(open_storage(path)).take(limit, "a") > 0
-
-
-def test_the_file_is_made_by_one_process_while_the_others_wait(path):
-    with open(path.with_suffix(".lock"), "w") as turn:
-        fcntl.flock(turn, fcntl.LOCK_EX)
-        other = threading.Thread(target=open_storage, args=(path,))
-        other.start()
-        other.join(0.2)
-        assert other.is_alive()
-        assert not path.exists()
-    other.join(10)
-    assert path.exists()
-
-
-def test_the_file_is_private_and_wholly_on_disk(limits, path):
-    status = path.stat()
-    assert status.st_mode & 0o777 == 0o600
-    assert status.st_blocks * 512 >= status.st_size
-
-
-def test_a_directory_that_is_not_there_is_one_line_naming_the_file(tmp_path):
-    with pytest.raises(StorageError, match=r"rate limits: cannot use '.*absent/ratelimit.bin': No such file"):
-        open_storage(tmp_path / "absent" / "ratelimit.bin")
-
-
-def test_a_disk_without_room_is_one_line_and_leaves_nothing_behind(tmp_path):
-    # The limit of a process on the size of its files stands for the disk: the same call fails the same way.
+def test_memory_that_is_not_there_is_one_line():
+    # The limit of a process on the size of its files stands for the memory: the same call fails the same way.
     script = """
-import resource, sys
-from pathlib import Path
-from authgate.ratelimit.storage import StorageError, open_storage
+import resource
+from authgate.ratelimit.storage import StorageError, create_storage
 resource.setrlimit(resource.RLIMIT_FSIZE, (65536, 65536))
 try:
-    open_storage(Path(sys.argv[1]))
+    create_storage()
 except StorageError as error:
     print(error)
 """
-    path = tmp_path / "ratelimit.bin"
-    command = [sys.executable, "-c", script, str(path)]
+    command = [sys.executable, "-c", script]
     output = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parent.parent).stdout
-    assert output == f"rate limits: cannot use '{path}': File too large\n"
-    assert os.listdir(tmp_path) == ["ratelimit.lock"]
+    assert output == "rate limits: cannot get 4 MiB of memory: File too large\n"

@@ -6,7 +6,6 @@ import socket
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
-from pathlib import Path
 
 import pytest
 
@@ -15,16 +14,15 @@ from authgate.policy.table import Limit
 from authgate.ratelimit import shared
 from authgate.ratelimit.local import LocalLimits
 from authgate.ratelimit.shared import TIMEOUT, SharedLimits
-from authgate.ratelimit.storage import open_storage
+from authgate.ratelimit.storage import create_storage
 
 HOUR = 3600.0
 
 
 @asynccontextmanager
-async def machine(url: str, data_dir: Path) -> AsyncIterator[Callable]:
-    """`take` of one machine: its own file, its own connections."""
-    data_dir.mkdir(exist_ok=True)
-    limits = SharedLimits(url, LocalLimits(open_storage(data_dir / "ratelimit.bin")))
+async def machine(url: str) -> AsyncIterator[Callable]:
+    """`take` of one machine: its own table, its own connections."""
+    limits = SharedLimits(url, LocalLimits(create_storage()))
 
     async def take(limit: Limit, key: str) -> float:
         wait = limits.take(limit, key)
@@ -44,21 +42,21 @@ def valkey_url(valkey, monkeypatch) -> str:
     return valkey.url
 
 
-def test_machines_together_allow_exactly_the_burst(valkey_url, tmp_path):
+def test_machines_together_allow_exactly_the_burst(valkey_url):
     limit = Limit("api", HOUR, 100, "client")
 
     async def hammer() -> list[float]:
-        async with machine(valkey_url, tmp_path / "a") as one, machine(valkey_url, tmp_path / "b") as other:
+        async with machine(valkey_url) as one, machine(valkey_url) as other:
             return await asyncio.gather(*(take(limit, "a") for _ in range(100) for take in (one, other)))
 
     assert asyncio.run(hammer()).count(0.0) == 100
 
 
-def test_a_refusal_names_the_wait_and_takes_nothing(valkey_url, tmp_path):
+def test_a_refusal_names_the_wait_and_takes_nothing(valkey_url):
     limit = Limit("api", 60.0, 2, "client")
 
     async def waits() -> list[float]:
-        async with machine(valkey_url, tmp_path) as take:
+        async with machine(valkey_url) as take:
             return [await take(limit, "a") for _ in range(5)]
 
     allowed, refused = (answers := asyncio.run(waits()))[:2], answers[2:]
@@ -66,12 +64,12 @@ def test_a_refusal_names_the_wait_and_takes_nothing(valkey_url, tmp_path):
     assert all(59 < wait <= 60 for wait in refused)
 
 
-def test_over_time_exactly_the_burst_and_the_rate_are_allowed(valkey_url, tmp_path):
+def test_over_time_exactly_the_burst_and_the_rate_are_allowed(valkey_url):
     # The burst outlasts any pause of the machine, so that no credit is lost while nobody asks.
     limit = Limit("api", 0.02, 100, "client")
 
     async def count() -> tuple[int, float, float]:
-        async with machine(valkey_url, tmp_path) as take:
+        async with machine(valkey_url) as take:
             begin = time.monotonic()
             allowed = await take(limit, "a") == 0.0
             first = time.monotonic()
@@ -86,9 +84,9 @@ def test_over_time_exactly_the_burst_and_the_rate_are_allowed(valkey_url, tmp_pa
     assert 100 + int(at_least / 0.02) <= allowed <= 100 + int(at_most / 0.02)
 
 
-def test_a_key_leaves_redis_when_it_says_nothing_any_more(valkey, valkey_url, tmp_path):
+def test_a_key_leaves_redis_when_it_says_nothing_any_more(valkey, valkey_url):
     async def once() -> None:
-        async with machine(valkey_url, tmp_path) as take:
+        async with machine(valkey_url) as take:
             await take(Limit("api", 0.05, 5, "client"), "a")
 
     asyncio.run(once())
@@ -96,19 +94,17 @@ def test_a_key_leaves_redis_when_it_says_nothing_any_more(valkey, valkey_url, tm
     assert valkey.client.dbsize() == 0
 
 
-def test_redis_learns_no_subject(valkey, valkey_url, tmp_path):
+def test_redis_learns_no_subject(valkey, valkey_url):
     async def once() -> None:
-        async with machine(valkey_url, tmp_path) as take:
+        async with machine(valkey_url) as take:
             await take(Limit("api", 60.0, 5, "client"), "subject alice@example.com")
 
     asyncio.run(once())
     assert not [key for key in valkey.client.scan_iter() if b"alice" in key]
 
 
-def test_take_asks_redis_when_there_is_a_url_and_each_loop_has_its_own_connection(
-    valkey, valkey_url, settings, tmp_path
-):
-    settings.AUTHGATE_DATA_DIR, settings.AUTHGATE_REDIS_URL = tmp_path, valkey_url
+def test_take_asks_redis_when_there_is_a_url_and_each_loop_has_its_own_connection(valkey, valkey_url, settings):
+    settings.AUTHGATE_REDIS_URL = valkey_url
     limit = Limit("api", HOUR, 2, "client")
 
     async def once() -> float:
@@ -121,17 +117,17 @@ def test_take_asks_redis_when_there_is_a_url_and_each_loop_has_its_own_connectio
     assert valkey.client.dbsize() == 1
 
 
-def test_take_answers_at_once_when_there_is_no_url(settings, tmp_path):
-    settings.AUTHGATE_DATA_DIR, settings.AUTHGATE_REDIS_URL = tmp_path, ""
+def test_take_answers_at_once_when_there_is_no_url(settings):
+    settings.AUTHGATE_REDIS_URL = ""
     assert ratelimit.take(Limit("api", HOUR, 2, "client"), "a") == 0.0
 
 
-def test_while_redis_is_stopped_the_machine_counts_alone_and_then_together_again(valkey, valkey_url, tmp_path, caplog):
+def test_while_redis_is_stopped_the_machine_counts_alone_and_then_together_again(valkey, valkey_url, caplog):
     limit = Limit("api", HOUR, 3, "client")
     caplog.set_level(logging.INFO, "authgate.ratelimit.shared")
 
     async def outage() -> list[bool]:
-        async with machine(valkey_url, tmp_path) as take:
+        async with machine(valkey_url) as take:
             answers = [await take(limit, "before") == 0.0]
             valkey.stop()
             answers += [await take(limit, "during") == 0.0 for _ in range(4)]
@@ -152,11 +148,11 @@ def mute_url() -> Iterator[str]:
         yield f"redis://127.0.0.1:{server.getsockname()[1]}/0"
 
 
-def test_only_the_first_request_waits_for_a_redis_that_hangs(mute_url, tmp_path):
+def test_only_the_first_request_waits_for_a_redis_that_hangs(mute_url):
     limit = Limit("api", HOUR, 100, "client")
 
     async def timed() -> list[float]:
-        async with machine(mute_url, tmp_path) as take:
+        async with machine(mute_url) as take:
             marks = [time.monotonic()]
             for _ in range(20):
                 assert await take(limit, "a") == 0.0

@@ -97,7 +97,7 @@ def test_a_demo_whose_gateway_cannot_start_has_not_yet_made_the_account_whose_pa
     result = run(data_dir, "demo", "--port", str(free_port()), file_bytes=512 * 1024)
     assert (result.returncode, result.stdout) == (1, "")
     assert result.stderr == (
-        f"authgate: rate limits: cannot use '{data_dir}/ratelimit.bin': File too large\n"
+        "authgate: rate limits: cannot get 4 MiB of memory: File too large\n"
         "CommandError: the gateway ended with status 1\n"
     )
     with closing(sqlite3.connect(data_dir / "authgate.sqlite3")) as database:
@@ -130,4 +130,4 @@ def test_keys_sealed_with_another_secret_stop_the_server_with_one_line(data_dir:
 
 def test_no_room_for_the_rate_limits_stops_the_server_with_one_line(data_dir: Path, serve: tuple[str, ...]) -> None:
     line = problem(run(data_dir, *serve, file_bytes=512 * 1024))
-    assert line == f"rate limits: cannot use '{data_dir}/ratelimit.bin': File too large"
+    assert line == "rate limits: cannot get 4 MiB of memory: File too large"

@@ -11,7 +11,7 @@ from authgate.policy.table import Limit
 from authgate.ratelimit.clients import client_key
 from authgate.ratelimit.local import LocalLimits
 from authgate.ratelimit.shared import SharedLimits
-from authgate.ratelimit.storage import StorageError, open_storage
+from authgate.ratelimit.storage import StorageError, create_storage
 
 __all__ = ["StorageError", "client_key", "close", "prepare", "take"]
 
@@ -24,10 +24,13 @@ def take(limit: Limit, key: str) -> float | Awaitable[float]:
 
 
 def prepare() -> LocalLimits | SharedLimits:
-    """Opens what limits need. Called at start-up, so that StorageError stops it with one clear line."""
+    """Makes what limits need. Called before workers are forked: they count together in what they inherit.
+
+    Raises StorageError, one clear line.
+    """
     global _limits
     if _limits is None:
-        local = LocalLimits(open_storage(settings.AUTHGATE_DATA_DIR / "ratelimit.bin"))
+        local = LocalLimits(create_storage())
         url = settings.AUTHGATE_REDIS_URL
         _limits = SharedLimits(url, local) if url else local
     return _limits
@@ -41,7 +44,7 @@ async def close() -> None:
 
 def _forget(*, setting: str, **_: object) -> None:
     global _limits
-    if setting in ("AUTHGATE_DATA_DIR", "AUTHGATE_REDIS_URL"):
+    if setting == "AUTHGATE_REDIS_URL":
         _limits = None
 
 
