@@ -123,6 +123,44 @@ def test_after_a_limit_is_loosened_nobody_owes_more_than_one_burst_of_it(limits,
     assert limits.take(fast, "a") == 1.0
 
 
+def test_whoever_had_used_up_a_limit_that_is_raised_is_served_again_at_once(limits, clock):
+    slow, fast = Limit("api", 60.0, 5, "client"), Limit("api", 0.01, 200, "client")
+    for _ in range(6):
+        limits.take(slow, "a")
+    assert limits.take(fast, "a") == 0.01
+    clock.now += SECOND // 100
+    assert limits.take(fast, "a") == 0.0
+
+
+def test_whoever_had_used_up_a_limit_that_is_lowered_gets_no_more_than_the_new_one(limits, clock):
+    fast, slow = Limit("api", 0.01, 200, "client"), Limit("api", 60.0, 5, "client")
+    for _ in range(201):
+        limits.take(fast, "a")
+    assert [limits.take(slow, "a") for _ in range(20)].count(0.0) <= 5
+
+
+@given(
+    limits_in_turn=st.lists(st.tuples(st.integers(1, 60 * SECOND), st.integers(1, 8)), min_size=2, max_size=5),
+    steps=st.lists(st.tuples(st.integers(0, 4), st.integers(0, 60 * SECOND)), max_size=60),
+)
+def test_a_changed_limit_counts_at_once(limits_in_turn, steps):
+    """Whoever asks waits for one interval of the limit in force at most, and gets no more than it allows."""
+    limits, clock = shared_table()
+    changing = [Limit("changing", nanoseconds / SECOND, burst, "client") for nanoseconds, burst in limits_in_turn]
+    key, current, since, allowed = f"{time.monotonic_ns()}", 0, clock.now, 0
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(local_module, "monotonic_ns", clock)
+        for which, pause in steps:
+            clock.now += pause
+            if which < len(changing) and which != current:
+                current, since, allowed = which, clock.now, 0
+            limit = changing[current]
+            wait = limits.take(limit, key)
+            allowed += wait == 0.0
+            assert wait <= limit.interval
+            assert allowed <= limit.burst + (clock.now - since) // limit.interval_ns
+
+
 @given(
     interval=st.integers(1, 3 * SECOND),
     burst=st.integers(1, 8),

@@ -8,6 +8,8 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from authgate import ratelimit
 from authgate.policy.table import Limit
@@ -20,9 +22,11 @@ HOUR = 3600.0
 
 
 @asynccontextmanager
-async def machine(url: str) -> AsyncIterator[Callable]:
+async def machine(
+    url: str, *, gateway: str = "https://gateway.example", secret: str = "s" * 50
+) -> AsyncIterator[Callable]:
     """`take` of one machine: its own table, its own connections."""
-    limits = SharedLimits(url, LocalLimits(create_storage()))
+    limits = SharedLimits(url, LocalLimits(create_storage()), gateway=gateway, secret=secret)
 
     async def take(limit: Limit, key: str) -> float:
         wait = limits.take(limit, key)
@@ -40,6 +44,14 @@ def valkey_url(valkey, monkeypatch) -> str:
     monkeypatch.setattr(shared, "TIMEOUT", 20.0)
     valkey.client.flushall()
     return valkey.url
+
+
+@pytest.fixture(scope="module")
+def shared_valkey(valkey) -> Iterator[str]:
+    """For many examples of one property, each with a key of its own."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(shared, "TIMEOUT", 20.0)
+        yield valkey.url
 
 
 def test_machines_together_allow_exactly_the_burst(valkey_url):
@@ -101,6 +113,80 @@ def test_redis_learns_no_subject(valkey, valkey_url):
 
     asyncio.run(once())
     assert not [key for key in valkey.client.scan_iter() if b"alice" in key]
+
+
+@pytest.mark.parametrize(
+    "other",
+    [{"gateway": "https://staging.example"}, {"gateway": "http://gateway.example"}, {"secret": "t" * 50}],
+    ids=["another host", "another scheme", "another secret"],
+)
+def test_gateways_that_share_a_redis_do_not_refuse_each_others_callers(valkey_url, other):
+    limit = Limit("api", HOUR, 2, "client")
+
+    async def waits() -> list[bool]:
+        async with machine(valkey_url) as production, machine(valkey_url, **other) as staging:
+            return [await take(limit, "a") == 0.0 for take in (staging,) * 5 + (production,) * 3]
+
+    assert asyncio.run(waits()) == [True, True, False, False, False, True, True, False]
+
+
+def test_an_operator_sees_in_redis_which_gateway_a_key_is_of(valkey, valkey_url):
+    async def once() -> None:
+        async with machine(valkey_url, gateway="https://gateway.example:8443") as take:
+            await take(Limit("api", 60.0, 5, "client"), "a")
+
+    asyncio.run(once())
+    assert [key.startswith(b"authgate:gateway.example:8443:limit:") for key in valkey.client.keys()] == [True]
+
+
+def test_nobody_finds_an_address_in_redis_by_trying_them_all(valkey, valkey_url):
+    """There are only so many addresses: a digest without a key names them."""
+
+    async def once() -> None:
+        for secret in ("s" * 50, "t" * 50):
+            async with machine(valkey_url, secret=secret) as take:
+                await take(Limit("api", 60.0, 5, "client"), "client 192.0.2.1")
+
+    asyncio.run(once())
+    assert len({key.rpartition(b":")[2] for key in valkey.client.keys()}) == 2
+
+
+@given(
+    before=st.tuples(st.integers(1, 60), st.integers(1, 50)),
+    after=st.tuples(st.integers(1, 60), st.integers(1, 50)),
+    taken=st.integers(0, 100),
+)
+@settings(max_examples=60, deadline=None)
+def test_a_changed_limit_counts_at_once(shared_valkey, before, after, taken):
+    """Whoever had used the old one up waits for one interval of the new one at most."""
+    old, new = (Limit("api", 60.0 * seconds, burst, "client") for seconds, burst in (before, after))
+
+    async def waits() -> list[float]:
+        async with machine(shared_valkey) as take:
+            key = str(time.monotonic_ns())
+            for _ in range(taken):
+                await take(old, key)
+            return [await take(new, key) for _ in range(new.burst + 1)]
+
+    answers = asyncio.run(waits())
+    assert max(answers) <= new.interval
+    assert answers.count(0.0) <= new.burst
+
+
+def test_whoever_had_used_up_a_limit_that_is_raised_is_served_again_at_once(valkey_url):
+    slow, fast = Limit("api", 60.0, 5, "client"), Limit("api", 0.01, 200, "client")
+
+    async def allowed() -> int:
+        async with machine(valkey_url) as take:
+            for _ in range(6):
+                await take(slow, "a")
+            answers = []
+            for _ in range(20):
+                answers.append(await take(fast, "a"))
+                await asyncio.sleep(0.02)
+            return answers.count(0.0)
+
+    assert asyncio.run(allowed()) >= 15
 
 
 def test_take_asks_redis_when_there_is_a_url_and_each_loop_has_its_own_connection(valkey, valkey_url, settings):

@@ -13,8 +13,9 @@ from authgate.ratelimit.local import LocalLimits
 from authgate.ratelimit.shared import SharedLimits
 from authgate.ratelimit.storage import StorageError, create_storage
 
-__all__ = ["StorageError", "client_key", "close", "prepare", "take"]
+__all__ = ["StorageError", "client_key", "close", "prepare", "take", "take_here"]
 
+_local: LocalLimits | None = None
 _limits: LocalLimits | SharedLimits | None = None
 
 
@@ -23,17 +24,28 @@ def take(limit: Limit, key: str) -> float | Awaitable[float]:
     return (_limits or prepare()).take(limit, key)
 
 
+def take_here(limit: Limit, key: str) -> float:
+    """The same, counted on this machine alone: in memory, so that an answer never waits for anything."""
+    return (_local or _prepare_local()).take(limit, key)
+
+
 def prepare() -> LocalLimits | SharedLimits:
     """Makes what limits need. Called before workers are forked: they count together in what they inherit.
 
     Raises StorageError, one clear line.
     """
     global _limits
+    local = _local or _prepare_local()
     if _limits is None:
-        local = LocalLimits(create_storage())
-        url = settings.AUTHGATE_REDIS_URL
-        _limits = SharedLimits(url, local) if url else local
+        url, gateway = settings.AUTHGATE_REDIS_URL, settings.AUTHGATE_PUBLIC_URL
+        _limits = SharedLimits(url, local, gateway=gateway, secret=settings.SECRET_KEY) if url else local
     return _limits
+
+
+def _prepare_local() -> LocalLimits:
+    global _local
+    _local = LocalLimits(create_storage())
+    return _local
 
 
 async def close() -> None:

@@ -61,7 +61,9 @@ class LocalLimits:
         if full_again < now:
             full_again = now
         elif full_again > latest:
-            full_again = latest  # the limit was changed: what is owed never exceeds one burst
+            # The limit was raised. What was owed to the old one is cut down for good, or the caller would have to pay
+            # all of it before the new limit counts.
+            full_again = words[slot + SLOTS] = latest
         full_again += limit.interval_ns
         if full_again > latest:
             return (full_again - latest) / _SECOND

@@ -26,18 +26,25 @@ CONNECTIONS = 16
 TIMEOUT = 0.25  # a request waits this long once; then Redis is left alone for a while
 PAUSE = 1.0
 
-# GCRA as in local.py, in microseconds. Counting time from 2020 keeps fractions of one in a double. A refusal
-# writes nothing. The answer is text because Redis cuts numbers to integers.
+# GCRA as in local.py, in microseconds. Counting time from 2020 keeps fractions of one in a double. A refusal writes
+# nothing, unless the limit was raised: then the old debt is cut down. The answer is text because Redis cuts numbers to
+# integers.
 SCRIPT = """
 local time = redis.call('TIME')
 local now = (time[1] - 1577836800) * 1000000 + time[2]
 local interval, burst = tonumber(ARGV[1]), tonumber(ARGV[2])
-local credit = interval * burst
+local latest = now + interval * burst
+local function keep(time)
+  redis.call('SET', KEYS[1], string.format('%.17g', time), 'PX', math.ceil((time - now) / 1000) + 1)
+end
 local full_again = tonumber(redis.call('GET', KEYS[1]) or 0)
-full_again = math.min(math.max(full_again, now) + interval, now + credit + interval)
-local wait = full_again - (now + credit)
-if wait > 0 then return string.format('%.17g', wait) end
-redis.call('SET', KEYS[1], string.format('%.17g', full_again), 'PX', math.ceil((full_again - now) / 1000) + 1)
+if full_again > latest then
+  full_again = latest
+  keep(latest)
+end
+full_again = math.max(full_again, now) + interval
+if full_again > latest then return string.format('%.17g', full_again - latest) end
+keep(full_again)
 return '0'
 """
 
@@ -48,9 +55,12 @@ class Client(NamedTuple):
 
 
 class SharedLimits:
-    def __init__(self, url: str, local: LocalLimits) -> None:
+    def __init__(self, url: str, local: LocalLimits, *, gateway: str, secret: str) -> None:
+        """`gateway`: its public URL. Gateways that share a Redis count apart, the machines of one gateway together."""
         self._url = url
         self._local = local
+        self._prefix = f"authgate:{gateway.partition('://')[2]}:limit:"
+        self._hash_key = blake2b(f"{gateway} {secret}".encode(), digest_size=32, person=b"authgate limits").digest()
         self._clients: WeakKeyDictionary[asyncio.AbstractEventLoop, Client] = WeakKeyDictionary()
         self._failed = False
         self._paused_until = 0.0
@@ -69,7 +79,7 @@ class SharedLimits:
         try:
             async with asyncio.timeout(TIMEOUT):
                 answer = await self._client().script(
-                    keys=[_key(limit.name, key)], args=[limit.interval * 1e6, max(limit.burst, 1)]
+                    keys=[self._key(limit.name, key)], args=[limit.interval * 1e6, max(limit.burst, 1)]
                 )
             wait = float(answer) / 1e6
         except (RedisError, OSError, TimeoutError, ValueError) as error:
@@ -90,6 +100,11 @@ class SharedLimits:
         if client is None:
             client = self._clients[loop] = _connect(self._url)
         return client
+
+    def _key(self, name: str, key: str) -> str:
+        """A keyed digest: of one length whatever the subject, and nobody finds an address in it by trying them all."""
+        digest = blake2b(f"{name}\0{key}".encode(), digest_size=16, key=self._hash_key)
+        return f"{self._prefix}{digest.hexdigest()}"
 
     def _note_failure(self, error: Exception) -> None:
         self._paused_until = time.monotonic() + PAUSE
@@ -114,9 +129,3 @@ def _connect(url: str) -> Client:
     )
     redis = Redis.from_pool(pool)
     return Client(redis, redis.register_script(SCRIPT))
-
-
-def _key(name: str, key: str) -> str:
-    """A digest: of one length whatever the subject, and no personal data in Redis."""
-    digest = blake2b(f"{name}\0{key}".encode(), digest_size=16)
-    return f"authgate:limit:{digest.hexdigest()}"
