@@ -29,7 +29,6 @@ from authgate.sign_in_pages import (
     next_of,
     origin_of,
     record_of,
-    refuse_flood,
     session_id,
     snapshot_of,
 )
@@ -46,7 +45,7 @@ class Arrival(NamedTuple):
 @require_safe
 @explains_outages
 async def login(request: HttpRequest) -> HttpResponse:
-    refusal = _refuse_bystander(request) or await refuse_flood(request, "login")
+    refusal = _refuse_bystander(request)
     if refusal is not None:
         return refusal
     next_path = next_of(request)
@@ -58,7 +57,7 @@ async def login(request: HttpRequest) -> HttpResponse:
 @require_GET
 @explains_outages
 async def callback(request: HttpRequest, slug: str = "") -> HttpResponse:
-    refusal = _refuse_prefetch(request) or await refuse_flood(request, "callback")
+    refusal = _refuse_prefetch(request)
     if refusal is not None:
         return refusal
     snapshot = snapshot_of(request)

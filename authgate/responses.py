@@ -19,6 +19,8 @@ from authgate.security_headers import OWN_PAGES_CSP, SECURITY_HEADERS, without_r
 if TYPE_CHECKING:
     from authgate.policy.snapshot import Snapshot
 
+Send = Callable[[dict[str, Any]], Awaitable[None]]
+
 
 class Refusal(NamedTuple):
     status: int
@@ -82,13 +84,16 @@ def refusal_of(reason: Reason) -> Refusal:
     return _REFUSALS.get(reason, _INVALID)
 
 
-def refuse(decision: Decision, request_id: str, *, page: bool = False, sign_in: str = "") -> Answer:
-    """JSON for programs; for somebody who looks at it (`page`, of `is_navigation`) a page, or the way to `sign_in`."""
+def refuse(decision: Decision, request_id: str, *, page: bool = False, sign_in: str = "", again: str = "") -> Answer:
+    """JSON for programs; for somebody who looks at it (`page`, of `is_navigation`) a page, or the way to `sign_in`.
+
+    `again`: where another try begins.
+    """
     refusal = refusal_of(decision.reason)
     if page and sign_in:
         return _redirect(sign_in, request_id)
     if page:
-        content_type, body = b"text/html; charset=utf-8", _page_body(refusal, decision, request_id)
+        content_type, body = b"text/html; charset=utf-8", _page_body(refusal, decision, request_id, again)
     else:
         content_type, body = b"application/json", _json_body(refusal, decision.reason, request_id)
     answer = _answer(refusal.status, body, request_id, (b"content-type", content_type), *_explain(decision))
@@ -107,13 +112,24 @@ def sign_in_url(facts: RequestFacts | None, snapshot: Snapshot | None, reason: R
     return _LOGIN if len(target) > MAX_LENGTH else f"{_LOGIN}?next={quote(target, safe='/')}"
 
 
-async def send_refusal(record: Record, decision: Decision, send: Callable[[dict[str, Any]], Awaitable[None]]) -> None:
+async def send_refusal(record: Record, decision: Decision, send: Send) -> None:
     """Refuse over ASGI, and write down that this is what was answered."""
     facts = record.facts
     page = facts is not None and is_navigation(facts.method, facts.headers)
     sign_in = sign_in_url(facts, record.snapshot, decision.reason) if page else ""
-    answer = refuse(decision, record.request_id, page=page, sign_in=sign_in)
-    body = b"" if facts is not None and facts.method == "HEAD" else answer.body
+    await _send(record, decision, refuse(decision, record.request_id, page=page, sign_in=sign_in), send)
+
+
+async def send_page_refusal(record: Record, decision: Decision, send: Send, *, again: str) -> None:
+    """In the place of a page of the gateway's own, which may be what a form was sent to."""
+    assert record.facts is not None  # noqa: S101  it was found by its path
+    accepted = b",".join(value for name, value in record.facts.headers if name == b"accept")
+    page = b"text/html" in accepted
+    await _send(record, decision, refuse(decision, record.request_id, page=page, again=again), send)
+
+
+async def _send(record: Record, decision: Decision, answer: Answer, send: Send) -> None:
+    body = b"" if record.facts is not None and record.facts.method == "HEAD" else answer.body
     record.decision, record.status, record.bytes_sent = decision, answer.status, len(body)
     await send({"type": "http.response.start", "status": answer.status, "headers": answer.headers})
     await send({"type": "http.response.body", "body": body})
@@ -170,13 +186,14 @@ def _json_body(refusal: Refusal, reason: Reason, request_id: str) -> bytes:
     return json.dumps(document).encode() + b"\n"
 
 
-def _page_body(refusal: Refusal, decision: Decision, request_id: str) -> bytes:
+def _page_body(refusal: Refusal, decision: Decision, request_id: str, again: str) -> bytes:
     identity = decision.identity
     context = {
         "status": refusal.status,
         "message": refusal.message,
         "reason": decision.reason.value,
         "request_id": request_id,
+        "again": again,
         # Which role would do is told only to somebody who has proven who they are.
         "missing_roles": decision.missing_roles if identity is not None else (),
         "who": _known_as(identity) if identity is not None else "",

@@ -1,4 +1,4 @@
-"""What the pages of sign-in share: who asks, from where, how often, and how they are answered."""
+"""What the pages of sign-in share: who asks, from where, and how they are answered."""
 
 from __future__ import annotations
 
@@ -13,9 +13,8 @@ from urllib.parse import quote
 from django.conf import settings
 from django.db import DataError
 from django.db import Error as DatabaseProblem
-from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.http import HttpRequest, HttpResponse, JsonResponse, QueryDict
 from django.shortcuts import render
-from django_ratelimit.core import get_usage
 
 from authgate.access_log import Record
 from authgate.authn.credentials import find_credential
@@ -24,11 +23,11 @@ from authgate.decision import Identity, InvalidCredential, RequestFacts
 from authgate.oidc import login_state
 from authgate.oidc.next_url import safe_next
 from authgate.own_hosts import own_hosts, public_host
+from authgate.policy.places import is_below
 from authgate.policy.snapshot import Snapshot
-from authgate.ratelimit import client_key
 from authgate.responses import is_navigation
-from authgate.threads import TooBusy, database_threads
-from authgate.views import too_many_attempts, unavailable
+from authgate.threads import TooBusy
+from authgate.views import unavailable
 
 logger = logging.getLogger(__name__)
 
@@ -36,8 +35,6 @@ P = ParamSpec("P")
 View = Callable[Concatenate[HttpRequest, P], Coroutine[Any, Any, HttpResponse]]
 
 AUTH = settings.AUTHGATE_AUTH_PREFIX
-# So many per second and twice as many at once, in the fixed windows that django-ratelimit counts by.
-LOGIN_RATE = f"{2 * settings.AUTHGATE_SIGN_IN_RATE}/2s"
 _PREFIX = "__Host-" if settings.SECURE else ""
 # Says that a sign-in has just succeeded here: whoever is asked to sign in again at once would go round in circles.
 ARRIVED_COOKIE, _ARRIVED_SECONDS = f"{_PREFIX}authgate_arrived", 20
@@ -100,7 +97,11 @@ def record_of(request: HttpRequest) -> Record:
 
 
 def facts_of(request: HttpRequest) -> RequestFacts:
-    facts = record_of(request).facts
+    return _facts(record_of(request))
+
+
+def _facts(record: Record) -> RequestFacts:
+    facts = record.facts
     assert facts is not None  # noqa: S101  the front door sets them first
     return facts
 
@@ -140,9 +141,13 @@ def next_of(request: HttpRequest) -> str:
 
 
 def checked_next(request: HttpRequest, unverified_next: str) -> str:
+    return _checked_next(record_of(request), unverified_next)
+
+
+def _checked_next(record: Record, unverified_next: str) -> str:
     if unverified_next and safe_next(unverified_next) == unverified_next:
         return unverified_next
-    facts, snapshot = facts_of(request), snapshot_of(request)
+    facts, snapshot = _facts(record), record.snapshot
     # There the dashboard's path is the service's.
     host = facts.authority.host
     is_routed = host not in _own_hosts and snapshot is not None and snapshot.table.names_host(host)
@@ -153,18 +158,19 @@ def login_url(next_path: str) -> str:
     return f"{AUTH}/login?next={quote(next_path, safe='/')}"
 
 
-def _new_sign_in(request: HttpRequest) -> str:
+def new_sign_in(record: Record) -> str:
     """In the place of a callback that did not answer: its state may be used up. Empty for any other page."""
-    is_callback = facts_of(request).path.startswith(f"{AUTH}/callback")
-    return login_url(checked_next(request, _wanted_page(request))) if is_callback else ""
+    is_callback = is_below(_facts(record).path, f"{AUTH}/callback")
+    return login_url(_checked_next(record, _wanted_page(record))) if is_callback else ""
 
 
-def _wanted_page(request: HttpRequest) -> str:
+def _wanted_page(record: Record) -> str:
     """Where this sign-in would have led."""
-    state = request.GET.get("state", "")
-    if not state:
-        return request.GET.get("next", "")
-    pending = login_state.find(state, login_state.read_cookies(facts_of(request).headers), time.time())
+    facts = _facts(record)
+    query = QueryDict(facts.query)
+    if not (state := query.get("state", "")):
+        return query.get("next", "")
+    pending = login_state.find(state, login_state.read_cookies(facts.headers), time.time())
     return pending.next if pending is not None else ""
 
 
@@ -181,18 +187,9 @@ def explains_outages(view: View[P]) -> View[P]:
             raise  # a bad value, and no outage
         except DatabaseProblem as error:
             logger.warning("request %s met a database that is busy or away: %s", record_of(request).request_id, error)
-            return unavailable(request, _new_sign_in(request))
+            return unavailable(request, new_sign_in(record_of(request)))
 
     return answer
-
-
-async def refuse_flood(request: HttpRequest, group: str) -> HttpResponse | None:
-    usage = await database_threads.run(
-        get_usage, request, group=f"sign-in-{group}", key=_client, rate=LOGIN_RATE, increment=True
-    )
-    if not usage["should_limit"]:
-        return None
-    return too_many_attempts(request, max(1, usage["time_left"]), _new_sign_in(request))
 
 
 def failure_page(request: HttpRequest, code: str, next_path: str = "") -> HttpResponse:
@@ -204,7 +201,7 @@ def failure_page(request: HttpRequest, code: str, next_path: str = "") -> HttpRe
         document = {"error": failure.error, "message": failure.message, "reason": code, "request_id": request_id}
         response: HttpResponse = JsonResponse(document, status=failure.status)
     else:
-        next_path = checked_next(request, next_path or _wanted_page(request))
+        next_path = checked_next(request, next_path or _wanted_page(record_of(request)))
         context["again"] = "" if code == "no_provider" else login_url(next_path)
         response = render(request, "sign_in_failed.html", context, status=failure.status)
     return response
@@ -220,7 +217,3 @@ def add_cookies(response: HttpResponse, lines: Iterable[str]) -> HttpResponse:
 def arrived_cookie(*, seconds: int = _ARRIVED_SECONDS) -> str:
     secure = "; Secure" if settings.SECURE else ""
     return f"{ARRIVED_COOKIE}=1; Max-Age={seconds}; Path=/; HttpOnly; SameSite=Lax{secure}"
-
-
-def _client(group: str, request: HttpRequest) -> str:
-    return client_key(request.META["REMOTE_ADDR"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, cast
 from urllib.parse import unquote
 
@@ -14,8 +15,10 @@ from authgate.identity_headers import client_may_send
 from authgate.own_hosts import own_hosts
 from authgate.policy.places import RESERVED, is_below
 from authgate.policy.snapshot import Snapshot
-from authgate.responses import send_refusal
+from authgate.ratelimit.sign_in import seconds_to_wait
+from authgate.responses import send_page_refusal, send_refusal
 from authgate.security_headers import has_secret_address, without_referrer
+from authgate.sign_in_pages import new_sign_in
 from authgate.threads import TooBusy, admin_turns
 from gateway_site.static_site import ASGIApp, Scope, StaticSite, django_static_roots
 from proxy.downstream import Receive, Send
@@ -62,6 +65,9 @@ async def serve(scope: Scope, receive: Receive, send: Send, record: Record) -> N
     if facts.path not in _HEALTH and not _is_known_host(facts, record.snapshot):
         await send_refusal(record, Decision(False, Reason.BAD_HOST), send)
         return
+    if seconds := seconds_to_wait(facts):
+        await _refuse_flood(record, facts, seconds, send)
+        return
     assets = next((site for prefix, site in _assets.items() if facts.path.startswith(prefix)), None)
     if assets is not None:
         await assets(_static_scope(scope, facts), receive, _recording(record, send))
@@ -72,6 +78,13 @@ async def serve(scope: Scope, receive: Receive, send: Send, record: Record) -> N
             await send_refusal(record, Decision(False, Reason.BODY_TOO_LARGE), send)
         except TooBusy:
             await send_refusal(record, Decision(False, Reason.BUSY), send)
+
+
+async def _refuse_flood(record: Record, facts: RequestFacts, seconds: float, send: Send) -> None:
+    here = f"{facts.path}?{facts.query.decode('ascii')}" if facts.query else facts.path
+    again = new_sign_in(record) or (here if facts.method == "GET" else "")
+    decision = Decision(False, Reason.RATE_LIMITED, retry_after=math.ceil(seconds))
+    await send_page_refusal(record, decision, send, again=again)
 
 
 async def _serve_django(scope: Scope, receive: Receive, send: Send) -> None:

@@ -105,16 +105,6 @@ LOGIN_REDIRECT_URL = "/admin/"
 # Below the one prefix that is the gateway's on every host, so that its pages are dressed on all of them.
 STATIC_URL = f"{AUTHGATE_AUTH_PREFIX}/static/"
 
-# Attempts at the admin sign-in, counted by all workers of this machine. Not in Redis: while that is away an
-# operator must still get in.
-CACHES = {
-    "default": {
-        "BACKEND": "authgate.attempts.AttemptsCache",
-        "LOCATION": AUTHGATE_DATA_DIR / "attempts",
-        "OPTIONS": {"MAX_ENTRIES": 10_000},
-    }
-}
-
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,

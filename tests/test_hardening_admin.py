@@ -49,8 +49,7 @@ def test_a_revocation_outlasts_every_token_whatever_the_form_says(client):
 
 
 @pytest.mark.parametrize("place", ["https://evil.example/", "//evil.example", "javascript:alert(1)", ""])
-def test_whoever_signs_in_with_a_bad_next_lands_in_the_admin(client, settings, tmp_path, place):
-    settings.CACHES = {"default": {"BACKEND": "authgate.attempts.AttemptsCache", "LOCATION": tmp_path}}
+def test_whoever_signs_in_with_a_bad_next_lands_in_the_admin(client, settings, place):
     settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
     User.objects.create_superuser("root", password="right")
     answer = client.post("/admin/login/", {"username": "root", "password": "right", "next": place})

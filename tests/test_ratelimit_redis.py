@@ -136,7 +136,7 @@ def test_an_operator_sees_in_redis_which_gateway_a_key_is_of(valkey, valkey_url)
             await take(Limit("api", 60.0, 5, "client"), "a")
 
     asyncio.run(once())
-    assert [key.startswith(b"authgate:gateway.example:8443:limit:") for key in valkey.client.keys()] == [True]
+    assert [key.startswith(b"authgate:gateway.example:8443:limit:") for key in valkey.client.scan_iter()] == [True]
 
 
 def test_nobody_finds_an_address_in_redis_by_trying_them_all(valkey, valkey_url):
@@ -148,7 +148,7 @@ def test_nobody_finds_an_address_in_redis_by_trying_them_all(valkey, valkey_url)
                 await take(Limit("api", 60.0, 5, "client"), "client 192.0.2.1")
 
     asyncio.run(once())
-    assert len({key.rpartition(b":")[2] for key in valkey.client.keys()}) == 2
+    assert len({key.rpartition(b":")[2] for key in valkey.client.scan_iter()}) == 2
 
 
 @given(
