@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import sys
 from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
+from functools import lru_cache
 from threading import Semaphore
 from typing import Any, ParamSpec, TypeVar
 
@@ -14,6 +17,9 @@ from django.db import close_old_connections
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+
+_NICE = 10
 
 
 class TooBusy(Exception):
@@ -70,16 +76,46 @@ class Lanes:
         return await _to_its_end(in_lane())
 
 
+class Shared:
+    """Calls whose answer is the same for all who ask meanwhile: they wait for the one under way, and take no thread."""
+
+    def __init__(self, threads: Threads, most_waiting: int) -> None:
+        self._threads = threads
+        self._most_waiting = most_waiting
+        self._under_way: dict[str, asyncio.Task[Any]] = {}
+        self._waiting: Counter[str] = Counter()
+
+    async def run(self, key: str, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> None:
+        """Raises TooBusy, also when many wait for this key, and what `function` raises."""
+        if self._waiting[key] >= self._most_waiting:
+            raise TooBusy
+        self._waiting[key] += 1
+        try:
+            task = self._under_way.get(key) or self._begin(key, self._threads.run(function, *args, **kwargs))
+            await asyncio.shield(task)
+        finally:
+            self._waiting[key] -= 1
+            if not self._waiting[key]:
+                del self._waiting[key]
+
+    def _begin(self, key: str, call: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+        task = self._under_way[key] = asyncio.get_running_loop().create_task(call)
+        task.add_done_callback(lambda _: self._under_way.pop(key))
+        # Nobody may be left who waits for it.
+        task.add_done_callback(lambda done: done.cancelled() or done.exception())
+        return task
+
+
 class Turns:
     """Django runs each of its synchronous pages in a thread of its own, with a connection to the database of its own.
 
-    So only `size` of them at a time, and eight times as many that wait for their turn. Taken around Django as a whole:
+    So only `size` of them at a time, and `waiting` more that wait for their turn. Taken around Django as a whole:
     inside of it a client that leaves ends a page while its thread and its connection go on.
     """
 
-    def __init__(self, size: int) -> None:
+    def __init__(self, size: int, *, waiting: int) -> None:
         self._turns = asyncio.Semaphore(size)
-        self._places = 9 * size
+        self._places = size + waiting
 
     async def run(self, page: Callable[[], Awaitable[T]]) -> T:
         """Raises TooBusy."""
@@ -91,6 +127,24 @@ class Turns:
                 return await page()
         finally:
             self._places += 1
+
+
+def quietly(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """For what keeps a processor busy by itself, a password's hash or a new key: one at a time in a process, and the
+    kernel lets everything else go first. The caller waits.
+    """
+    return _quiet_thread(os.getpid()).submit(function, *args, **kwargs).result()
+
+
+@lru_cache(maxsize=1)
+def _quiet_thread(process: int) -> ThreadPoolExecutor:
+    """Of this process: no thread survives a fork."""
+    return ThreadPoolExecutor(1, "quiet", _step_back)
+
+
+def _step_back() -> None:
+    if sys.platform == "linux":  # where a thread has a priority of its own
+        os.nice(_NICE)
 
 
 _unfinished: set[asyncio.Task[Any]] = set()
@@ -118,4 +172,4 @@ database_threads = Threads("database", 8)
 # Anybody may send a logout token: never the threads of those who sign in, and of these not all for one provider.
 logout_threads = Threads("logout", 8)
 logout_lanes = Lanes(logout_threads, 2)
-admin_turns = Turns(8)
+admin_turns = Turns(8, waiting=64)

@@ -76,6 +76,18 @@ class Fetched(Generic[T]):
             entry.again_at = now  # a failure has its own, shorter pause
             return value
 
+    def kept(self, key: tuple[str, ...]) -> T | None:
+        """What `get` would give without fetching it. Waits for nobody."""
+        entry = self._entries.get(key)
+        return None if entry is None else self._fresh(entry)
+
+    def may_ask(self, key: tuple[str, ...], every: float) -> bool:
+        """Whether `again` would fetch now."""
+        entry, now = self._entries.get(key), time.monotonic()
+        if entry is None:
+            return True
+        return now >= entry.again_at + every and not (entry.failure and now < entry.failed_at + FAILURE_SECONDS)
+
     def _fresh(self, entry: _Entry[T]) -> T | None:
         return entry.value if time.monotonic() < entry.fetched_at + self._ttl else None
 

@@ -56,6 +56,16 @@ def load_keys(jwks_uri: str, ca_certificates: str, is_meant: Callable[[ProviderK
     )
 
 
+def cached_keys(jwks_uri: str, ca_certificates: str) -> Sequence[ProviderKey] | None:
+    """None: they would have to be fetched."""
+    return _key_sets.kept((jwks_uri, ca_certificates))
+
+
+def may_ask_again(jwks_uri: str, ca_certificates: str) -> bool:
+    """Whether the provider would be asked for a key that is not among them."""
+    return _key_sets.may_ask((jwks_uri, ca_certificates), REFETCH_SECONDS)
+
+
 def fetch_keys(jwks_uri: str, ca_certificates: str) -> Sequence[ProviderKey]:
     return read_keys(get_object(jwks_uri, "JWKS", ca_certificates=ca_certificates))
 

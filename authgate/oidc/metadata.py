@@ -51,6 +51,11 @@ def load_metadata(provider: IdentityProvider) -> Metadata:
     return _discovered.get(identity_of(provider), lambda: fetch_metadata(provider))
 
 
+def cached_metadata(provider: IdentityProvider) -> Metadata | None:
+    """Of an OpenID provider. None: it would have to be discovered."""
+    return _discovered.kept(identity_of(provider))
+
+
 def fetch_metadata(provider: IdentityProvider) -> Metadata:
     return read_metadata(provider, _discover(provider) if needs_discovery(provider) else {})
 

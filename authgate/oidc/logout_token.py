@@ -1,0 +1,115 @@
+"""Logout tokens, verified to the letter (OpenID Connect Back-Channel Logout 1.0, 2.4 and 2.6)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+from urllib.parse import parse_qs
+
+from authgate.authn.claims import LATEST, is_safe_text
+from authgate.oidc.errors import ProviderError
+from authgate.oidc.id_token import LEEWAY, FindKeys, check_form, is_subject, verify_signed
+from authgate.oidc.metadata import Metadata
+
+_EVENT = "http://schemas.openid.net/event/backchannel-logout"
+# Old providers name none of their own, or the one of every JWT; `events` is what no other token has (section 2.4).
+_TYPES = frozenset(("logout+jwt", "jwt"))
+_MAX_BODY = 64 * 1024
+_MAX_AGE = 600
+
+
+class LogoutToken(NamedTuple):
+    jti: str
+    expires_at: float  # until when it could be sent again
+    whose: dict[str, str]  # conditions on sessions
+
+
+def read_form(body: bytes) -> str:
+    """The token, which has the form of one. Raises ProviderError, as does all that follows."""
+    if len(body) > _MAX_BODY:
+        raise refusal("the request is too large")
+    try:
+        form = parse_qs(body.decode("ascii"), keep_blank_values=True, max_num_fields=100)
+    except ValueError:
+        raise refusal("the request is no form") from None
+    # Anything else in the form is to be ignored (2.5); which of two tokens counts is not for us to choose.
+    tokens = form.get("logout_token", [])
+    if len(tokens) != 1:
+        raise refusal("the form has no logout_token, or several")
+    try:
+        check_form(tokens[0], _TYPES)
+    except ProviderError as error:
+        raise _reworded(error) from None
+    return tokens[0]
+
+
+def verify(raw: str, metadata: Metadata, keys: FindKeys, client_id: str, now: float) -> LogoutToken:
+    try:
+        claims, _ = verify_signed(raw, metadata, keys, _TYPES)
+    except ProviderError as error:
+        raise _reworded(error) from None
+    _check_claims(claims, metadata.issuer, client_id)
+    return LogoutToken(claims["jti"], _check_time(claims, now), _whose(claims))
+
+
+def refusal(why: str) -> ProviderError:
+    return ProviderError("invalid_logout_token", f"the logout token is refused: {why}")
+
+
+def _reworded(error: ProviderError) -> ProviderError:
+    if error.code != "invalid_id_token":
+        return error
+    return ProviderError("invalid_logout_token", error.detail.replace("ID token", "logout token"))
+
+
+def _check_claims(claims: Mapping[str, Any], issuer: str, client_id: str) -> None:
+    audience = claims.get("aud")
+    for_whom = audience if isinstance(audience, list) else [audience]
+    events, jti = claims.get("events"), claims.get("jti")
+    if not issuer or claims.get("iss") != issuer:
+        raise refusal("it is of another issuer")
+    if client_id not in for_whom or not all(isinstance(item, str) for item in for_whom):
+        raise refusal("it is for another audience")
+    if not isinstance(events, dict) or not isinstance(events.get(_EVENT), dict):
+        raise refusal("its events are not those of a logout")
+    # An ID token has one: this is how none passes for a logout token.
+    if "nonce" in claims:
+        raise refusal("it has a nonce")
+    if not is_safe_text(jti):
+        raise refusal("its jti is missing or no text")
+
+
+def _check_time(claims: Mapping[str, Any], now: float) -> float:
+    """Until when it could be sent again."""
+    issued_at = _time(claims, "iat")
+    if issued_at > now + LEEWAY:
+        raise refusal("it is from the future: compare the clocks")
+    # The final specification asks for exp, the drafts that older providers follow did not.
+    expires_at = _time(claims, "exp") if "exp" in claims else issued_at + _MAX_AGE
+    expires_at = min(expires_at, issued_at + _MAX_AGE) + LEEWAY
+    if expires_at <= now:
+        raise refusal("it has expired")
+    return expires_at
+
+
+def _time(claims: Mapping[str, Any], name: str) -> float:
+    value = claims.get(name)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= LATEST:
+        raise refusal(f"its {name} is missing or no time")
+    return float(value)
+
+
+def _whose(claims: Mapping[str, Any]) -> dict[str, str]:
+    """The sessions meant: by sid the one, by sub alone all of theirs; with both the one, if it is theirs."""
+    whose: dict[str, str] = {}
+    for name, field, is_good in (
+        ("sid", "provider_sid", is_safe_text),
+        ("sub", "person__provider_subject", is_subject),
+    ):
+        if name in claims:
+            if not isinstance(claims[name], str) or not is_good(claims[name]):
+                raise refusal(f"its {name} is not usable text")
+            whose[field] = claims[name]
+    if not whose:
+        raise refusal("it names neither a session nor a subject")
+    return whose

@@ -1,0 +1,149 @@
+"""Worthless logout tokens in their hundreds, and what the provider's own meet meanwhile: nothing."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+
+import pytest
+
+from authgate.decision import RequestFacts
+from authgate.host import Authority
+from authgate.ratelimit.sign_in import seconds_to_wait
+from tests.support.gateway import Gateway
+from tests.support.hostile import JWKS, signing_key
+from tests.support.oidc import add_provider
+from tests.support.sessions import make_session, row, run
+from tests.support.token_provider import CLIENT_ID, TokenProvider
+
+Worthless = Callable[[TokenProvider, int], tuple[str, str]]  # the provider's name, and a token
+PER_SECOND = 192
+
+
+@pytest.fixture
+def idp() -> Iterator[TokenProvider]:
+    with TokenProvider() as provider:
+        yield provider
+
+
+@pytest.fixture
+def gateway(start_gateway: Callable[..., Gateway], idp: TokenProvider) -> Gateway:
+    gateway = start_gateway(env={"AUTHGATE_TRUSTED_PROXIES": "127.0.0.1"})
+    add_provider(gateway, "idp", idp.issuer, CLIENT_ID)
+    return gateway
+
+
+def send(gateway: Gateway, token: str, *, slug: str = "idp", client: str = "192.0.2.1") -> int:
+    headers = [("Content-Type", "application/x-www-form-urlencoded"), ("X-Forwarded-For", client)]
+    body = f"logout_token={token}".encode()
+    return gateway.request(f"/auth/backchannel-logout/{slug}", method="POST", headers=headers, body=body).status
+
+
+def claims(idp: TokenProvider, number: int) -> dict[str, object]:
+    now = int(time.time())
+    events = {"http://schemas.openid.net/event/backchannel-logout": {}}
+    return {
+        "iss": idp.issuer, "aud": CLIENT_ID, "iat": now, "exp": now + 120, "jti": f"worthless-{number}", "sid": "x",
+        "events": events,
+    }  # fmt: skip
+
+
+WORTHLESS: dict[str, Worthless] = {
+    "wrongly signed": lambda idp, n: ("idp", idp.sign(claims(idp, n), signer="stranger", typ="logout+jwt")),
+    "by an unknown key": lambda idp, n: ("idp", idp.sign(claims(idp, n), typ="logout+jwt", kid=f"unknown-{n}")),
+    "by no named key": lambda idp, n: ("idp", idp.sign(claims(idp, n), signer="stranger", typ="logout+jwt", kid=...)),
+    "for another client": lambda idp, n: ("idp", idp.sign({**claims(idp, n), "aud": "other"}, typ="logout+jwt")),
+    "for a made-up provider": lambda idp, n: (f"made-up-{n}", idp.sign(claims(idp, n), typ="logout+jwt")),
+    "of no form": lambda idp, n: ("idp", "a.b.c"),
+}
+
+
+@contextmanager
+def flood(gateway: Gateway, tokens: list[tuple[str, str]], clients: Iterator[str]) -> Iterator[Counter[int]]:
+    statuses: Counter[int] = Counter()
+    done, worthless = threading.Event(), itertools.cycle(tokens)
+
+    def stranger(_: int) -> None:
+        while not done.is_set():
+            began = time.monotonic()
+            slug, token = next(worthless)
+            statuses[send(gateway, token, slug=slug, client=next(clients))] += 1
+            time.sleep(max(0, began + 40 / PER_SECOND - time.monotonic()))
+
+    with ThreadPoolExecutor(40) as pool:
+        strangers = [pool.submit(stranger, number) for number in range(40)]
+        try:
+            time.sleep(0.5)
+            yield statuses
+        finally:
+            done.set()
+    for one in strangers:
+        one.result()
+
+
+@pytest.mark.parametrize("worthless", WORTHLESS.values(), ids=WORTHLESS)
+def test_worthless_logout_tokens_cost_the_provider_none_of_its_own(gateway, idp, worthless):
+    tokens = [worthless(idp, number) for number in range(50)]
+    with flood(gateway, tokens, itertools.cycle(["198.51.100.1"])) as statuses:
+        genuine = [send(gateway, idp.logout_token(sid=f"s-{number}")) for number in range(40)]
+    assert genuine == [200] * 40, statuses
+    assert 200 not in statuses
+    assert gateway.output.count("a logout of") < 120
+
+
+def test_not_even_when_they_come_from_the_providers_own_address(gateway, idp):
+    tokens = [WORTHLESS["wrongly signed"](idp, number) for number in range(50)]
+    with flood(gateway, tokens, itertools.cycle(["192.0.2.1"])) as statuses:
+        genuine = [send(gateway, idp.logout_token(sid=f"s-{number}")) for number in range(40)]
+    assert (genuine, statuses[200]) == ([200] * 40, 0)
+
+
+def test_nor_when_each_comes_from_an_address_of_its_own(gateway, idp):
+    tokens = [WORTHLESS["wrongly signed"](idp, number) for number in range(50)]
+    addresses = (f"2001:db8:{number:x}::1" for number in itertools.count(1))
+    with flood(gateway, tokens, addresses) as statuses:
+        genuine = [send(gateway, idp.logout_token(sid=f"s-{number}")) for number in range(40)]
+    assert (genuine, statuses[200]) == ([200] * 40, 0)
+
+
+def test_one_client_may_send_only_so_many():
+    """Each costs a signature. The provider has one address for all its people."""
+    facts = RequestFacts(
+        "POST", "http", Authority("x", None), "/auth/backchannel-logout/idp", b"", "2001:db8::1", "", []
+    )
+    waits = [seconds_to_wait(facts) for _ in range(2000)]
+    assert 500 <= waits.count(0.0) < 1000
+    assert seconds_to_wait(facts._replace(client="2001:db8:0:1::1")) == 0.0
+
+
+def test_a_key_that_is_new_is_asked_for_once_and_counts(gateway, idp):
+    made = make_session(gateway, slug="idp", provider={"issuer": idp.issuer}, provider_sid="s-1")
+    assert send(gateway, idp.logout_token(sid="s-0")) == 200
+    idp.key = signing_key(kid="rotated")
+    idp.published = [idp.key.jwk]
+    with ThreadPoolExecutor(8) as pool:
+        statuses = list(pool.map(lambda sid: send(gateway, idp.logout_token(sid=sid)), [f"s-{n}" for n in range(1, 9)]))
+    assert (statuses, idp.count(JWKS)) == ([200] * 8, 2)
+    assert row(gateway, made.sid)["ended"]
+
+
+def test_unknown_keys_have_the_provider_asked_once_a_minute(gateway, idp):
+    tokens = [WORTHLESS["by an unknown key"](idp, number)[1] for number in range(30)]
+    assert send(gateway, idp.logout_token(sid="s-0")) == 200
+    assert Counter(send(gateway, token) for token in tokens) == {400: 1, 503: 29}
+    assert idp.count(JWKS) == 2
+
+
+def test_a_provider_that_is_switched_off_or_changed_is_heeded(gateway, idp):
+    assert send(gateway, idp.logout_token(sid="s-0")) == 200
+    run(gateway, "p = IdentityProvider.objects.get(slug='idp'); p.client_id = 'other'; p.save()")
+    time.sleep(1)
+    assert send(gateway, idp.logout_token(sid="s-1")) == 400
+    assert send(gateway, idp.logout_token(sid="s-2", aud="other")) == 200
+    run(gateway, "p = IdentityProvider.objects.get(slug='idp'); p.enabled = False; p.save()")
+    assert send(gateway, idp.logout_token(sid="s-3", aud="other")) == 400
