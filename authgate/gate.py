@@ -10,9 +10,13 @@ from authgate.decision import LETTING_IN, Decision, Identity, InvalidCredential,
 from authgate.policy.rules import evaluate_access
 from authgate.policy.snapshot import REMEMBERED_LENGTH, Snapshot
 from authgate.policy.table import Limit, RouteEntry
-from authgate.ratelimit import client_key, take
+from authgate.ratelimit import client_key, guesses, take
 
 _MISSING_ROLE = Reason.MISSING_ROLE
+# Of a credential: not even that the gateway has ever made it.
+_PROVES_NOTHING = frozenset(
+    (Reason.MALFORMED_CREDENTIAL, Reason.INVALID_TOKEN, Reason.BAD_SIGNATURE, Reason.UNKNOWN_KEY)
+)
 
 
 def decide(facts: RequestFacts, snapshot: Snapshot | None) -> Decision | Awaitable[Decision]:
@@ -60,8 +64,13 @@ def _admit(facts: RequestFacts, snapshot: Snapshot, entry: RouteEntry) -> Decisi
 def _admit_limited(
     facts: RequestFacts, snapshot: Snapshot, entry: RouteEntry, limit: Limit
 ) -> Decision | Awaitable[Decision]:
+    # A client that guesses is refused before its next credential is looked at: it may be the right one.
+    if left := guesses.seconds_left(limit, facts.client):
+        return _limited(left, snapshot.revision, entry, None)
     who = _identify(facts, snapshot, entry)
     if isinstance(who, Reason):
+        if who in _PROVES_NOTHING and (left := guesses.count(limit, facts.client)):
+            return _limited(left, snapshot.revision, entry, None)
         return Decision(False, who, snapshot.revision, entry)
     wait = take(limit, _subject_key(facts, who))
     if wait:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import gc
+import time
 import uuid
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 
@@ -15,6 +17,7 @@ from authgate.policy.document import PolicyDocument, RateLimit, Role, Route, Ups
 from authgate.policy.snapshot import Snapshot
 from authgate.policy.table import RouteTable, build_table
 from authgate.policy.validation import validate
+from authgate.ratelimit import guesses
 from tests.support.signing import make_snapshot, make_trust, sign_token
 
 UP = {"api": Upstream(targets=("http://127.0.0.1:1",))}
@@ -217,11 +220,11 @@ def test_another_site_may_read_and_may_use_a_bearer_token():
 # --- limits ----------------------------------------------------------------------------------------------
 
 
-def limited(per: str, *names: str) -> Snapshot:
+def limited(per: str, *names: str, **trust) -> Snapshot:
     """Two requests at once for each; the name of the limit is new, since counts outlive a test."""
     limit = f"l{uuid.uuid4().hex}"
     routes = [route(name, access="authenticated", rate_limit=limit) for name in names or ("a",)]
-    return snapshot(*routes, limits={limit: RateLimit(rate="1/h", burst=2, per=per)})
+    return snapshot(*routes, limits={limit: RateLimit(rate="1/h", burst=2, per=per)}, **trust)
 
 
 def reasons(by: Snapshot, *asked: dict) -> list[str]:
@@ -262,6 +265,56 @@ def test_subjects_are_counted_apart_whatever_their_address():
 def test_strangers_at_a_limit_per_subject_are_counted_by_address():
     other = {"client": "192.0.2.7"}
     assert reasons(limited("subject"), {}, {}, {}, other) == ["no_credential"] * 2 + ["rate_limited", "no_credential"]
+
+
+GUESSES = {
+    "malformed": (b"authorization", b"Bearer"),
+    "no token": bearer(b"x.y.z"),
+    "wrongly signed": bearer(ALICE[:-8] + b"AAAAAAAA"),
+    "by an unknown key": bearer(sign_token(header={"kid": "unknown"})),
+    "a cookie that is none": session(b"x.y.z"),
+}
+
+
+@pytest.mark.parametrize("guess", GUESSES.values(), ids=GUESSES)
+def test_guessing_tokens_is_limited_where_subjects_are_counted(guess):
+    """And a right guess is no use then. Others, and whoever has guessed elsewhere, notice nothing."""
+    asked = {"headers": (guess,)}
+    by = limited("subject")
+    assert "rate_limited" not in reasons(by, asked, asked)
+    assert reasons(by, asked, {"headers": (bearer(ALICE),)}) == ["rate_limited"] * 2
+    assert reasons(by, {"headers": (bearer(ALICE),), "client": "192.0.2.7"}) == ["authenticated"]
+    assert reasons(limited("subject"), {"headers": (bearer(ADMIN),)}) == ["authenticated"]
+
+
+def test_a_client_that_guesses_may_try_again_when_its_time_has_come(monkeypatch):
+    asked, known = {"headers": (bearer(b"x.y.z"),)}, {"headers": (bearer(ALICE),)}
+    by = limited("subject")
+    assert reasons(by, asked, asked, asked, known)[-1] == "rate_limited"
+    now = time.monotonic()
+    monkeypatch.setattr("authgate.ratelimit.guesses.time", SimpleNamespace(monotonic=lambda: now + 3601))
+    assert reasons(by, known) == ["authenticated"]
+
+
+def test_credentials_that_were_good_once_are_no_guesses():
+    """One forgotten script does not shut out those who share its address."""
+    revoked = sign_token(claims={"jti": "gone"})
+    asked = [{"headers": (bearer(token),)} for token in (EXPIRED, revoked) for _ in range(5)]
+    seen = reasons(limited("subject", revoked=("gone",)), *asked, {"headers": (bearer(ALICE),)})
+    assert seen == ["token_expired"] * 5 + ["token_revoked"] * 5 + ["authenticated"]
+
+
+def test_a_good_credential_is_one_to_the_subject_and_none_to_guesses():
+    known, guess = {"headers": (bearer(ALICE),)}, {"headers": (bearer(b"x.y.z"),)}
+    assert reasons(limited("subject"), known, known, guess, guess) == ["authenticated"] * 2 + ["invalid_token"] * 2
+
+
+def test_clients_that_guess_are_remembered_up_to_a_number(monkeypatch):
+    monkeypatch.setattr(guesses, "MOST_REMEMBERED", 5)
+    by = limited("subject")
+    for number in range(20):
+        reasons(by, *[{"headers": (bearer(b"x.y.z"),), "client": f"192.0.2.{number}"}] * 3)
+    assert len(guesses._over) <= 5
 
 
 def test_a_route_is_counted_for_all_its_callers():
