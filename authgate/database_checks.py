@@ -9,6 +9,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from django.apps import AppConfig
+from django.conf import settings
 from django.core.checks import CheckMessage, Error, Warning, register
 from django.db import DatabaseError, connection
 
@@ -68,6 +69,27 @@ def check_policy(app_configs: Apps, databases: Databases = None, **kwargs: Any) 
             id="authgate.W011",
         )
         for error in errors[:_MOST]
+    ]
+
+
+@register(ROWS)
+def check_way_into_the_admin(app_configs: Apps, databases: Databases = None, **kwargs: Any) -> list[CheckMessage]:
+    """Without local accounts, only a role opens /admin/, and only at a provider does anybody get one."""
+    if settings.AUTHGATE_ADMIN_LOCAL_SIGN_IN != () or not databases:
+        return []
+    try:
+        opens = any(role.admin != "none" for role in revisions.live_document().roles.values())
+    except (DatabaseError, PolicyInvalid):
+        return []  # said by the checks above
+    missing = "no identity provider is enabled" if not _enabled_providers(databases) else "no role opens /admin/"
+    if opens and _enabled_providers(databases):
+        return []
+    return [
+        Warning(
+            f"AUTHGATE_ADMIN_LOCAL_SIGN_IN is off, and {missing}: nobody can get into /admin/.",
+            hint="Set a provider up and give a role `admin: superuser`, or name the networks that may sign in locally.",
+            id="authgate.W040",
+        )
     ]
 
 

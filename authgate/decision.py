@@ -61,6 +61,7 @@ class Reason(StrEnum):
     MISSING_ROLE = "missing_role"
     CROSS_SITE = "cross_site"
     ROUTE_INVALID = "route_invalid"
+    LOCAL_SIGN_IN_CLOSED = "local_sign_in_closed"
     # 404
     NO_ROUTE = "no_route"
     ROUTE_DISABLED = "route_disabled"

@@ -43,6 +43,9 @@ _REFUSALS = {
     Reason.MISSING_ROLE: Refusal(403, "forbidden", "Your roles do not allow this."),
     Reason.CROSS_SITE: Refusal(403, "forbidden", "The request came from another site."),
     Reason.ROUTE_INVALID: Refusal(403, "forbidden", "The policy of this route is not valid, so it is closed."),
+    Reason.LOCAL_SIGN_IN_CLOSED: Refusal(
+        403, "forbidden", "Passwords are not accepted from here. Sign in with your identity provider."
+    ),
     Reason.NO_ROUTE: Refusal(404, "not_found", "No route serves this."),
     Reason.ROUTE_DISABLED: Refusal(404, "not_found", "This route is switched off."),
     Reason.RATE_LIMITED: Refusal(429, "rate_limited", "Too many requests; try again later."),

@@ -103,6 +103,14 @@ def networks(name: str, environ: Mapping[str, str] = os.environ) -> tuple[Networ
     return tuple(_network(name, word) for word in words(name, environ))
 
 
+def open_to(name: str, default: str, environ: Mapping[str, str] = os.environ) -> tuple[Network, ...] | None:
+    """`on`: everybody, which is None. `off`: nobody. Or CIDR blocks and addresses."""
+    value = text(name, default, environ)
+    if value in ("on", "off"):
+        return None if value == "on" else ()
+    return tuple(_network(name, word, "on, off") for word in re.split(r"[,\s]+", value) if word)
+
+
 def public_url(name: str, default: str, environ: Mapping[str, str] = os.environ) -> str:
     """An http(s) origin without path: `https://gateway.example.com`."""
     value = text(name, default, environ)
@@ -201,11 +209,12 @@ def _is_host(host: str) -> bool:
     return len(host) <= 253 and re.fullmatch(rf"{LABEL}(\.{LABEL})*", host) is not None
 
 
-def _network(name: str, word: str) -> Network:
+def _network(name: str, word: str, otherwise: str = "") -> Network:
     try:
         return ipaddress.ip_network(word)
     except ValueError as error:
-        raise EnvError(name, f"{word!r} is not an address or CIDR block: {error}") from error
+        kinds = f"{otherwise}, an address or" if otherwise else "an address or"
+        raise EnvError(name, f"{word!r} is not {kinds} CIDR block: {error}") from error
 
 
 def _cause(error: Exception) -> str:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Awaitable, Callable
 from typing import Any, cast
 from urllib.parse import unquote
 
 from django.conf import settings
 from django.core.handlers.asgi import ASGIHandler
 
+from authgate import local_sign_in
 from authgate.access_log import Record
 from authgate.decision import Decision, Reason, RequestFacts
 from authgate.identity_headers import client_may_send
@@ -65,36 +67,50 @@ async def serve(scope: Scope, receive: Receive, send: Send, record: Record) -> N
     if facts.path not in _HEALTH and not _is_known_host(facts, record.snapshot):
         await send_refusal(record, Decision(False, Reason.BAD_HOST), send)
         return
-    if seconds := seconds_to_wait(facts):
-        await _refuse_flood(record, facts, seconds, send)
+    if (objection := _find_objection(facts)) is not None:
+        await _refuse_early(record, facts, objection, send)
         return
     assets = next((site for prefix, site in _assets.items() if facts.path.startswith(prefix)), None)
     if assets is not None:
         await assets(_static_scope(scope, facts), receive, _recording(record, send))
     else:
         try:
-            await _serve_django(_django_scope(scope, facts), _bounded(receive), _recording(record, send))
+            await _serve_django(facts, _django_scope(scope, facts), _bounded(receive), _recording(record, send))
         except _BodyTooLarge:
             await send_refusal(record, Decision(False, Reason.BODY_TOO_LARGE), send)
         except TooBusy:
             await send_refusal(record, Decision(False, Reason.BUSY), send)
 
 
-async def _refuse_flood(record: Record, facts: RequestFacts, seconds: float, send: Send) -> None:
+def _find_objection(facts: RequestFacts) -> Decision | None:
+    """What can be said of a request without any work for it."""
+    if seconds := seconds_to_wait(facts):
+        return Decision(False, Reason.RATE_LIMITED, retry_after=math.ceil(seconds))
+    return local_sign_in.find_objection(facts) if local_sign_in.is_attempt(facts) else None
+
+
+async def _refuse_early(record: Record, facts: RequestFacts, objection: Decision, send: Send) -> None:
     here = f"{facts.path}?{facts.query.decode('ascii')}" if facts.query else facts.path
     again = new_sign_in(record) or (here if facts.method == "GET" else "")
-    decision = Decision(False, Reason.RATE_LIMITED, retry_after=math.ceil(seconds))
-    await send_page_refusal(record, decision, send, again=again)
+    await send_page_refusal(record, objection, send, again=again)
 
 
-async def _serve_django(scope: Scope, receive: Receive, send: Send) -> None:
+async def _serve_django(facts: RequestFacts, scope: Scope, receive: Receive, send: Send) -> None:
     if scope["path"].startswith("/admin/"):
         # Strangers may ask for the admin's sign-in: not so often that no thread and no connection to the database is
         # left for the rest. A body comes first, so that nobody keeps a turn by sending it slowly.
         whole = await _read_ahead(receive)
-        await admin_turns.run(lambda: django_pages(scope, whole, send))
+        await _in_turn(facts, lambda: django_pages(scope, whole, send))
     else:
         await django_pages(scope, receive, send)
+
+
+async def _in_turn(facts: RequestFacts, page: Callable[[], Awaitable[None]]) -> None:
+    if local_sign_in.is_attempt(facts):
+        # This turn first: of all the admin's at most two are ever used for passwords.
+        await local_sign_in.in_turn(facts, lambda: admin_turns.run(page))
+    else:
+        await admin_turns.run(page)
 
 
 async def _read_ahead(receive: Receive) -> Receive:

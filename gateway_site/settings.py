@@ -21,6 +21,7 @@ AUTHGATE_REDIS_URL = env.redis_url("AUTHGATE_REDIS_URL")
 AUTHGATE_ACCESS_LOG = env.choice("AUTHGATE_ACCESS_LOG", "json", ("json", "off"))
 AUTHGATE_LOG_LEVEL = env.choice("AUTHGATE_LOG_LEVEL", "info", ("debug", "info", "warning", "error"))
 AUTHGATE_DRAIN_SECONDS = env.seconds("AUTHGATE_DRAIN_SECONDS", 30)
+AUTHGATE_ADMIN_LOCAL_SIGN_IN = env.open_to("AUTHGATE_ADMIN_LOCAL_SIGN_IN", "on")
 AUTHGATE_SIGN_IN_RATE = env.per_second("AUTHGATE_SIGN_IN_RATE", "5/s")
 SECRET_KEY = env.secret_key("AUTHGATE_SECRET_KEY", AUTHGATE_DATA_DIR)
 DATABASES = {"default": database.from_url("AUTHGATE_DATABASE_URL", AUTHGATE_DATA_DIR / "authgate.sqlite3")}
@@ -84,6 +85,14 @@ TEMPLATES = [
     }
 ]
 
+PASSWORD_HASHERS = [
+    "authgate.password_hashing.QuietPasswordHasher",
+    # Of accounts that come from elsewhere: their next sign-in gives them one of the above.
+    "django.contrib.auth.hashers.PBKDF2SHA1PasswordHasher",
+    "django.contrib.auth.hashers.Argon2PasswordHasher",
+    "django.contrib.auth.hashers.BCryptSHA256PasswordHasher",
+    "django.contrib.auth.hashers.ScryptPasswordHasher",
+]
 AUTH_PASSWORD_VALIDATORS = [
     {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator", "OPTIONS": {"min_length": 12}},
     {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},

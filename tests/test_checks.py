@@ -233,6 +233,26 @@ def test_a_live_policy_that_the_settings_no_longer_allow_is_reported(settings):
     assert in_database() == ["authgate.W011"]
 
 
+@pytest.mark.django_db
+@pytest.mark.parametrize(
+    ("networks", "has_provider", "access", "expected"),
+    [
+        ((), True, "superuser", []),
+        ((), True, "staff", []),
+        ((), False, "superuser", ["authgate.W040"]),
+        ((), True, "none", ["authgate.W040"]),
+        (None, False, "none", []),
+        (networks("10.0.0.0/8"), False, "none", []),
+    ],
+)
+def test_a_gateway_whose_admin_nobody_can_enter_is_reported(settings, networks, has_provider, access, expected):
+    settings.AUTHGATE_ADMIN_LOCAL_SIGN_IN = networks
+    if has_provider:
+        provider()
+    revisions.replace(from_plain({"version": 1, "roles": {"r": {"admin": access}}}), Machine("test"))
+    assert in_database() == expected
+
+
 def test_a_command_that_could_mend_them_is_not_stopped_by_errors_in_the_database(tmp_path: Path):
     env = environment(tmp_path / "data")
     manage(env, "migrate", "--verbosity=0")

@@ -81,6 +81,16 @@ def test_networks_are_addresses_and_blocks():
     )
 
 
+def test_what_may_be_opened_to_some_networks_is_on_off_or_named():
+    assert [env.open_to("A", "on", {"A": value} if value else {}) for value in ("", "on", "off")] == [None, None, ()]
+    assert env.open_to("A", "on", {"A": "10.0.0.0/8, ::1"}) == env.networks("A", {"A": "10.0.0.0/8, ::1"})
+
+
+@pytest.mark.parametrize("value", ["yes", "On", "on, 10.0.0.0/8", "10.0.0.1/8", "off ", "localhost"])
+def test_what_is_neither_is_refused_and_the_choice_named(value):
+    assert "on, off, an address or CIDR block" in refusal(env.open_to, "A", "on", {"A": value})
+
+
 @pytest.mark.parametrize("word", ["10.0.0.1/8", "10.0.0.0/33", "proxy.example.com", "10.0.0", "*"])
 def test_a_network_that_is_none_is_named(word):
     assert refusal(env.networks, "A", {"A": f"127.0.0.1 {word}"}).startswith(f"authgate: A: {word!r} is not")

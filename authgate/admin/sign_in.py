@@ -9,6 +9,7 @@ from django.conf import settings
 from django.contrib import admin
 from django.http import HttpRequest, HttpResponse
 
+from authgate.local_sign_in import is_open_to, remember_device
 from authgate.models import IdentityProvider
 from authgate.policy.table import Limit
 from authgate.ratelimit import client_key, take_here
@@ -22,7 +23,11 @@ PER_ACCOUNT = Limit("/admin/login account", 12.0, 5, "client")
 def sign_in(request: HttpRequest) -> HttpResponse:
     if request.method == "POST" and (seconds := take_here(PER_ACCOUNT, _client_and_account(request))):
         return too_many_attempts(request, math.ceil(seconds))
-    return admin.site.login(request, {"provider_login": _provider_login()})
+    is_open = is_open_to(request.META["REMOTE_ADDR"])
+    response = admin.site.login(request, {"provider_login": _provider_login(), "takes_passwords": is_open})
+    if request.method == "POST" and response.status_code == 302:
+        remember_device(response)
+    return response
 
 
 def _provider_login() -> str:

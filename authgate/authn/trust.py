@@ -20,6 +20,7 @@ from authgate.authn.claims import LEEWAY
 from authgate.authn.keys import KeyPair, generate_key_pair, seal, unseal
 from authgate.models import IdentityProvider, RevokedToken, SigningKey
 from authgate.models.trust import STAYS_REVOKED
+from authgate.threads import quietly
 
 Purpose = SigningKey.Purpose
 # Clients of other makers verify RS256 everywhere. An assertion is signed for every new token, and ES256 signs
@@ -62,7 +63,7 @@ def load_trust() -> TrustSnapshot:
 
 def create_signing_key(purpose: SigningKey.Purpose, algorithm: SigningKey.Algorithm) -> SigningKey:
     """From the next reload on it signs for its purpose; the keys before it go on verifying until retired."""
-    pair = generate_key_pair(algorithm)
+    pair = quietly(generate_key_pair, algorithm)
     with transaction.atomic():
         return SigningKey.objects.create(
             kid=pair.kid,
