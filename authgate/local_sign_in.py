@@ -19,7 +19,7 @@ from django.http import HttpResponse
 from authgate.decision import Decision, RawHeaders, Reason, RequestFacts
 from authgate.policy.places import is_below
 from authgate.policy.table import Limit
-from authgate.ratelimit import take_here
+from authgate.ratelimit import client_key, take_here
 from authgate.ratelimit.sign_in import ADMIN_SIGN_IN
 from authgate.threads import Turns
 
@@ -28,7 +28,7 @@ T = TypeVar("T")
 STRANGERS = Limit("/admin/login strangers", 2.0, 10, "client")
 KNOWN_DEVICE = Limit("/admin/login device", 6.0, 10, "client")
 # One check at a time, and so many that wait. A device that is known waits for devices that are known alone.
-_turns_of_strangers, _turns_of_known = Turns(1, waiting=3), Turns(1, waiting=8)
+_turns_of_strangers, _turns_of_known = Turns(1, waiting=3, share=2), Turns(1, waiting=8, share=4)
 
 COOKIE = "__Secure-authgate_device" if settings.SECURE else "authgate_device"
 _COOKIE_SECONDS = 180 * 24 * 3600
@@ -63,7 +63,9 @@ def find_objection(facts: RequestFacts) -> Decision | None:
 
 async def in_turn(facts: RequestFacts, page: Callable[[], Awaitable[T]]) -> T:
     """Raises TooBusy."""
-    return await (_turns_of_known if _device(facts.headers) else _turns_of_strangers).run(page)
+    return await (_turns_of_known if _device(facts.headers) else _turns_of_strangers).run(
+        client_key(facts.client), page
+    )
 
 
 def remember_device(response: HttpResponse) -> None:

@@ -113,20 +113,27 @@ class Turns:
     inside of it a client that leaves ends a page while its thread and its connection go on.
     """
 
-    def __init__(self, size: int, *, waiting: int) -> None:
+    def __init__(self, size: int, *, waiting: int, share: int) -> None:
+        """`share`: of all places, those that one client may have."""
         self._turns = asyncio.Semaphore(size)
         self._places = size + waiting
+        self._share = share
+        self._held: Counter[str] = Counter()
 
-    async def run(self, page: Callable[[], Awaitable[T]]) -> T:
+    async def run(self, client: str, page: Callable[[], Awaitable[T]]) -> T:
         """Raises TooBusy."""
-        if not self._places:
+        if not self._places or self._held[client] >= self._share:
             raise TooBusy
         self._places -= 1
+        self._held[client] += 1
         try:
             async with self._turns:
                 return await page()
         finally:
             self._places += 1
+            self._held[client] -= 1
+            if not self._held[client]:
+                del self._held[client]
 
 
 def quietly(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
@@ -172,4 +179,4 @@ database_threads = Threads("database", 8)
 # Anybody may send a logout token: never the threads of those who sign in, and of these not all for one provider.
 logout_threads = Threads("logout", 8)
 logout_lanes = Lanes(logout_threads, 2)
-admin_turns = Turns(8, waiting=64)
+admin_turns = Turns(8, waiting=64, share=18)

@@ -17,6 +17,7 @@ from authgate.identity_headers import client_may_send
 from authgate.own_hosts import own_hosts
 from authgate.policy.places import RESERVED, is_below
 from authgate.policy.snapshot import Snapshot
+from authgate.ratelimit import client_key
 from authgate.ratelimit.sign_in import seconds_to_wait
 from authgate.responses import send_page_refusal, send_refusal
 from authgate.security_headers import has_secret_address, without_referrer
@@ -106,11 +107,12 @@ async def _serve_django(facts: RequestFacts, scope: Scope, receive: Receive, sen
 
 
 async def _in_turn(facts: RequestFacts, page: Callable[[], Awaitable[None]]) -> None:
+    client = client_key(facts.client)
     if local_sign_in.is_attempt(facts):
         # This turn first: of all the admin's at most two are ever used for passwords.
-        await local_sign_in.in_turn(facts, lambda: admin_turns.run(page))
+        await local_sign_in.in_turn(facts, lambda: admin_turns.run(client, page))
     else:
-        await admin_turns.run(page)
+        await admin_turns.run(client, page)
 
 
 async def _read_ahead(receive: Receive) -> Receive:
