@@ -46,7 +46,7 @@ def test_a_worker_that_starts_while_the_database_is_away_says_so_and_waits_for_i
     away = gateway.data_dir.rename(gateway.data_dir.with_name("away"))
     for pid in gateway.worker_pids():
         os.kill(pid, signal.SIGKILL)
-    wait_for(gateway, not_ready("no policy is loaded: the database cannot be used"))
+    wait_for(gateway, not_ready("the database cannot be used"))
     assert "policy: database: unable to open database file" in gateway.output
     away.rename(gateway.data_dir)
     wait_for(gateway, {"ready": True})

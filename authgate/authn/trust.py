@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from types import MappingProxyType
 
+import msgspec
 from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.db import transaction
@@ -44,9 +45,40 @@ class TrustSnapshot:
     has_providers: bool = False  # whether people can sign in anywhere
 
 
+class KeyRow(msgspec.Struct, frozen=True):
+    kid: str
+    purpose: str
+    algorithm: str
+    sealed: str
+
+
+class TrustRows(msgspec.Struct, frozen=True):
+    """As the database holds it; of each purpose the newest key first."""
+
+    token_keys: list[KeyRow]
+    assertion_keys: list[KeyRow]
+    revoked: list[str]
+    has_providers: bool
+
+
 def load_trust() -> TrustSnapshot:
     """Makes the keys that are missing. Raises KeyUnusable or DatabaseError; then there is nothing to trust."""
-    token_keys, assertion_keys = _load_keys(Purpose.TOKENS), _load_keys(Purpose.ASSERTIONS)
+    return build_trust(read_trust())
+
+
+def read_trust() -> TrustRows:
+    """Makes the keys that are missing. Raises DatabaseError."""
+    return TrustRows(
+        token_keys=_load_keys(Purpose.TOKENS),
+        assertion_keys=_load_keys(Purpose.ASSERTIONS),
+        revoked=_load_revoked(),
+        has_providers=IdentityProvider.objects.filter(enabled=True).exists(),
+    )
+
+
+def build_trust(rows: TrustRows) -> TrustSnapshot:
+    """Raises KeyUnusable."""
+    token_keys, assertion_keys = _unseal_all(rows.token_keys), _unseal_all(rows.assertion_keys)
     return TrustSnapshot(
         issuer=settings.AUTHGATE_PUBLIC_URL,
         audience=settings.AUTHGATE_PUBLIC_URL,
@@ -55,9 +87,9 @@ def load_trust() -> TrustSnapshot:
         assertion_keys=assertion_keys,
         token_signer=next(iter(token_keys.values())),
         assertion_signer=next(iter(assertion_keys.values())),
-        revoked=_load_revoked(),
+        revoked=frozenset(rows.revoked),
         jwks=_build_jwks([*token_keys.values(), *assertion_keys.values()]),
-        has_providers=IdentityProvider.objects.filter(enabled=True).exists(),
+        has_providers=rows.has_providers,
     )
 
 
@@ -90,9 +122,13 @@ def keep_revoked(instance: RevokedToken, **_: object) -> None:
         raise ValidationError(STAYS_REVOKED)
 
 
-def _load_keys(purpose: SigningKey.Purpose) -> Mapping[str, KeyPair]:
+def _load_keys(purpose: SigningKey.Purpose) -> list[KeyRow]:
     rows = _rows(purpose) or _create_first(purpose)
-    pairs = (unseal(row.private_key, row.kid, row.purpose, row.algorithm, settings.SECRET_KEY) for row in rows)
+    return [KeyRow(row.kid, row.purpose, row.algorithm, row.private_key) for row in rows]
+
+
+def _unseal_all(rows: list[KeyRow]) -> Mapping[str, KeyPair]:
+    pairs = (unseal(row.sealed, row.kid, row.purpose, row.algorithm, settings.SECRET_KEY) for row in rows)
     return MappingProxyType({pair.kid: pair for pair in pairs})
 
 
@@ -108,10 +144,10 @@ def _create_first(purpose: SigningKey.Purpose) -> list[SigningKey]:
         return _rows(purpose) or [create_signing_key(purpose, _ALGORITHMS[purpose])]
 
 
-def _load_revoked() -> frozenset[str]:
+def _load_revoked() -> list[str]:
     # Kept a little past expiry: the clocks of two machines differ.
     live = timezone.now() - timedelta(seconds=LEEWAY)
-    return frozenset(RevokedToken.objects.filter(expires_at__gt=live).values_list("jti", flat=True))
+    return list(RevokedToken.objects.filter(expires_at__gt=live).values_list("jti", flat=True))
 
 
 def _build_jwks(pairs: list[KeyPair]) -> bytes:

@@ -9,14 +9,16 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
+from functools import lru_cache, partial
 
 from django.db import Error as DatabaseProblem
 from django.db import connection
 
 from authgate.authn.cache import IdentityCache
-from authgate.authn.trust import TrustSnapshot, load_trust
+from authgate.authn.claims import LEEWAY
+from authgate.authn.trust import TrustRows, TrustSnapshot, build_trust, read_trust
 from authgate.models import PolicyRevision, StateVersion
+from authgate.policy import kept
 from authgate.policy.compiler import check
 from authgate.policy.document import PolicyDocument, parse_stored
 from authgate.policy.pace import Pace, at_once, politely
@@ -28,6 +30,8 @@ logger = logging.getLogger(__name__)
 
 POLL_SECONDS = 0.5
 FIRST_LOAD_SECONDS = 15.0
+# A worker that begins with what the others decide by need not wait so long for a database that hangs.
+NEXT_LOAD_SECONDS = 2.0
 # A poll that hangs, on a lock or a dead network, is a fault too although nothing was raised.
 SILENCE_SECONDS = 15.0
 MAX_BACKOFF_SECONDS = 10.0
@@ -66,12 +70,25 @@ def install(snapshot: Snapshot) -> None:
 
 def load(*, pace: Pace = at_once) -> Snapshot:
     """From the database: the latest revision, never rows. Raises; before the first revision all is denied."""
+    return _build(*_read_policy(), read_trust(), pace)
+
+
+def _read_policy() -> tuple[int, str]:
     latest = PolicyRevision.objects.order_by("-number").values_list("number", "document").first()
-    number, text = latest or (0, "")
+    return latest or (0, "")
+
+
+def _build(number: int, text: str, rows: TrustRows, pace: Pace) -> Snapshot:
     document = parse_stored(text, pace=pace) if text else PolicyDocument()
     errors = check(document, pace=pace)
     table, grants = build_table(document, errors, pace=pace), GrantRules(document.grants, errors)
-    return Snapshot(number, document, table, grants, load_trust(), IdentityCache())
+    return Snapshot(number, document, table, grants, build_trust(rows), IdentityCache())
+
+
+def prepare() -> None:
+    """Before workers are forked: each new one begins with what the others decide by."""
+    kept.policy.prepare()
+    kept.trust.prepare()
 
 
 def start_watching() -> None:
@@ -120,6 +137,8 @@ class _Watcher:
         self._first_done = threading.Event()
         self._loaded: dict[str, int] | None = None
         self._tried: dict[str, int] | None = None
+        self._unsaved: list[Callable[[], bool]] = []
+        self._clock_ahead = _clock_ahead()
         self._file: tuple[int, int] | None = None
         self._trouble: Trouble | None = None
         self._failures = 0
@@ -127,9 +146,17 @@ class _Watcher:
         self._polled_at = time.monotonic()
 
     def start(self) -> None:
+        self._begin_with_kept()
         self._thread.start()
-        if not self._first_done.wait(FIRST_LOAD_SECONDS):
-            logger.error("policy: the database has not answered yet")
+        if not self._first_done.wait(FIRST_LOAD_SECONDS if current() is None else NEXT_LOAD_SECONDS):
+            logger.error("policy: the database has not answered yet; %s", _what_is_served())
+
+    def _begin_with_kept(self) -> None:
+        policy, trust = kept.policy.load(), kept.trust.load()
+        if policy is None or trust is None or policy.file != trust.file:
+            return
+        install(_build(policy.revision, policy.text, trust.rows, at_once))
+        self._loaded, self._file = {"policy": policy.version, "trust": trust.version}, policy.file
 
     def stop(self) -> None:
         self._stopping.set()
@@ -154,7 +181,10 @@ class _Watcher:
     def _poll(self) -> None:
         try:
             self._leave_replaced_file()
-            self._refresh(_read_versions())
+            self._leave_old_clock()
+            read_at = time.monotonic_ns()
+            self._refresh(_read_versions(), read_at)
+            self._unsaved = [save for save in self._unsaved if not save()]
         # Whatever goes wrong, this thread must live to try again; the last good snapshot goes on.
         except Exception as error:
             connection.close()
@@ -169,24 +199,35 @@ class _Watcher:
             connection.close()
             self._file, self._loaded = file, None
 
-    def _refresh(self, versions: dict[str, int]) -> None:
+    def _leave_old_clock(self) -> None:
+        # What had expired by a clock that was set back since may be in force again: revocations are read anew.
+        if _clock_ahead() < self._clock_ahead - LEEWAY:
+            self._loaded = None
+
+    def _refresh(self, versions: dict[str, int], read_at: int) -> None:
         # The counters were read before the state: whatever changes meanwhile is seen by the next poll.
         if versions != self._loaded:
             if versions == self._tried and time.monotonic() < self._retry_at:
                 return
             self._tried = versions
-            self._reload(versions)
+            self._clock_ahead = _clock_ahead()
+            self._reload(versions, read_at)
             self._loaded = versions
         self._recovered()
 
-    def _reload(self, versions: dict[str, int]) -> None:
-        before = current()
+    def _reload(self, versions: dict[str, int], read_at: int) -> None:
+        before, rows = current(), read_trust()
         if before and self._loaded and versions.get("policy") == self._loaded.get("policy"):
-            install(replace(before, trust=load_trust(), identities=IdentityCache()))
-            return
-        snapshot = load(pace=politely if before else at_once)
-        install(snapshot)
-        logger.info("policy revision %d is live: %d routes", snapshot.revision, len(snapshot.table.entries))
+            install(replace(before, trust=build_trust(rows), identities=IdentityCache()))
+        else:
+            number, text = _read_policy()
+            snapshot = _build(number, text, rows, politely if self._first_done.is_set() else at_once)
+            install(snapshot)
+            logger.info("policy revision %d is live: %d routes", snapshot.revision, len(snapshot.table.entries))
+            policy = kept.PolicyState(versions.get("policy", 0), self._file, number, text)
+            self._unsaved.append(partial(kept.policy.save, policy, read_at))
+        trust = kept.TrustState(versions.get("trust", 0), self._file, rows)
+        self._unsaved.append(partial(kept.trust.save, trust, read_at))
 
     def _failed(self, trouble: Trouble) -> None:
         if trouble != self._trouble:
@@ -209,6 +250,11 @@ def _read_versions() -> dict[str, int]:
         # The server restarted, or closed an idle connection: a new one may do.
         connection.close()
         return dict(query.all())
+
+
+def _clock_ahead() -> float:
+    """Of the clock that nobody sets: it falls when the other one is set back."""
+    return time.time() - time.monotonic()
 
 
 def _database_file() -> tuple[int, int] | None:

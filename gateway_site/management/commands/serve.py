@@ -17,6 +17,7 @@ from authgate.authn.trust import load_trust
 from authgate.database_checks import ROWS
 from authgate.observe import standard_error
 from authgate.own_hosts import exposed_host
+from authgate.policy import snapshot
 from gateway_site.demo import traces
 from gateway_site.http1.limits import Limits
 from gateway_site.listen import StartRefused, parse_address
@@ -86,6 +87,7 @@ def serve(
     # Keys and limits are had before the fork: without them every worker would fail, each in its own words.
     load_trust()
     ratelimit.prepare()
+    snapshot.prepare()
     # Imported late: they load the whole gateway, which a wrong option does not need.
     if http2:
         from gateway_site.http2 import serve as run
