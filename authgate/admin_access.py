@@ -78,11 +78,11 @@ def operator_of(request: HttpRequest) -> Operator:
 def resolve_again(request: HttpRequest) -> None:
     """Sets request.user by the database as it is now. What the request was let in with may be gone since."""
     has_session = request.session.exists(request.session.session_key or "")
-    user = (_local_user(request) if has_session else None) or _provider_user(_identity(request), _access_now)
+    user = (local_user(request) if has_session else None) or _provider_user(_identity(request), _access_now)
     request._authgate_user = request.user = user or AnonymousUser()  # type: ignore[attr-defined]
 
 
-def _access_in_force(identity: Identity) -> AdminAccess:
+def access_in_force(identity: Identity) -> AdminAccess:
     """By the policy that this worker runs, and by what the cookie says."""
     current = snapshot.current()
     return highest_access(current.document, identity.roles) if current else "none"
@@ -113,7 +113,7 @@ def _claims_of(session: Session, identity: Identity) -> dict[str, Any]:
 def _user(request: HttpRequest) -> User | AnonymousUser:
     user: User | AnonymousUser | None = getattr(request, "_authgate_user", None)
     if user is None:
-        user = _local_user(request) or _provider_user(_identity(request), _access_in_force) or AnonymousUser()
+        user = local_user(request) or _provider_user(_identity(request), access_in_force) or AnonymousUser()
         request._authgate_user = user  # type: ignore[attr-defined]
     return user
 
@@ -124,7 +124,7 @@ def _identity(request: HttpRequest) -> Identity | None:
     return identity if identity is not None and identity.credential == "session" else None
 
 
-def _local_user(request: HttpRequest) -> User | None:
+def local_user(request: HttpRequest) -> User | None:
     user: Any = get_user(request)
     return user if user.is_authenticated and not user.username.startswith(PREFIX) else None
 

@@ -45,8 +45,9 @@ class Reason(StrEnum):
     BAD_METHOD = "bad_method"
     BAD_FRAMING = "bad_framing"
     MALFORMED_CREDENTIAL = "malformed_credential"
-    # 413: more than a page of the gateway's own reads
+    # 413, 408: more than a page of the gateway's own reads, or in more time
     BODY_TOO_LARGE = "body_too_large"
+    BODY_TIMEOUT = "body_timeout"
     # 401: nobody, or a credential that proves nothing
     NO_CREDENTIAL = "no_credential"
     INVALID_TOKEN = "invalid_token"

@@ -38,6 +38,7 @@ _REFUSALS = {
     Reason.BAD_METHOD: Refusal(405, "bad_request", "This method is not served."),
     Reason.BAD_FRAMING: Refusal(400, "bad_request", "The length of the request body is in doubt."),
     Reason.BODY_TOO_LARGE: Refusal(413, "bad_request", "The request body is too large."),
+    Reason.BODY_TIMEOUT: Refusal(408, "bad_request", "The request body took too long to arrive."),
     Reason.MALFORMED_CREDENTIAL: Refusal(400, "bad_request", "The Authorization header is malformed."),
     Reason.NO_CREDENTIAL: Refusal(401, "unauthorized", "Sign in or send a bearer token."),
     Reason.MISSING_ROLE: Refusal(403, "forbidden", "Your roles do not allow this."),
@@ -66,6 +67,8 @@ _CREDENTIAL_REASONS = frozenset(
 
 
 _DOUBTFUL = frozenset((Reason.BAD_TARGET, Reason.BAD_HOST, Reason.BAD_HEADER, Reason.BAD_METHOD, Reason.BAD_FRAMING))
+# Nothing behind these is a request: what was announced may still come.
+_LAST = _DOUBTFUL | {Reason.BODY_TOO_LARGE, Reason.BODY_TIMEOUT}
 _METHODS = b"GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"
 
 
@@ -214,7 +217,7 @@ def _known_as(identity: Identity) -> str:
 def _explain(decision: Decision) -> RawHeaders:
     """Retry-After, or the challenge of RFC 6750 section 3. Constants only: nothing of the request is echoed."""
     reason = decision.reason
-    if reason in _DOUBTFUL:
+    if reason in _LAST:
         # Whoever sent it and whoever carried it may differ on where it ends: nothing behind it is a request.
         close = [(b"connection", b"close")]
         return [*close, (b"allow", _METHODS)] if reason is Reason.BAD_METHOD else close

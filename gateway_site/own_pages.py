@@ -24,6 +24,10 @@ from authgate.responses import send_page_refusal, send_refusal
 from authgate.security_headers import has_secret_address, without_referrer
 from authgate.sign_in_pages import new_sign_in
 from authgate.threads import TooBusy, admin_turns
+from gateway_site import page_answers, page_bodies
+from gateway_site.budget import BudgetSpent, Loan
+from gateway_site.page_answers import Answer
+from gateway_site.page_bodies import BodyRefused, ClientGone, announced_length, read_body, replay
 from gateway_site.static_site import ASGIApp, Scope, StaticSite, django_static_roots
 from proxy.downstream import Receive, Send
 
@@ -75,15 +79,8 @@ async def serve(scope: Scope, receive: Receive, send: Send, record: Record) -> N
         await _refuse_early(record, facts, objection, send)
         return
     assets = next((site for prefix, site in _assets.items() if facts.path.startswith(prefix)), None)
-    if assets is not None:
-        await assets(_static_scope(scope, facts), receive, _recording(record, send))
-    else:
-        try:
-            await _serve_django(facts, _django_scope(scope, facts), _bounded(receive), _recording(record, send))
-        except _BodyTooLarge:
-            await send_refusal(record, Decision(False, Reason.BODY_TOO_LARGE), send)
-        except TooBusy:
-            await send_refusal(record, Decision(False, Reason.BUSY), send)
+    serve_it = _serve_django if assets is None else _serve_files(assets)
+    await _refusing(serve_it, scope, receive, send, record)
 
 
 def _find_objection(facts: RequestFacts) -> Decision | None:
@@ -103,12 +100,44 @@ async def _refuse_early(record: Record, facts: RequestFacts, objection: Decision
     await send_page_refusal(record, objection, send, again=again)
 
 
-async def _serve_django(facts: RequestFacts, scope: Scope, receive: Receive, send: Send) -> None:
+Page = Callable[[Scope, Receive, Send, Record, RequestFacts], Awaitable[None]]
+
+
+async def _refusing(page: Page, scope: Scope, receive: Receive, send: Send, record: Record) -> None:
+    assert record.facts is not None  # noqa: S101
+    try:
+        await page(scope, receive, send, record, record.facts)
+    except BodyRefused as refused:
+        await send_refusal(record, Decision(False, refused.reason), send)
+    except (TooBusy, BudgetSpent):
+        await send_refusal(record, Decision(False, Reason.BUSY), send)
+    except ClientGone:
+        pass
+
+
+def _serve_files(site: StaticSite) -> Page:
+    async def serve_file(scope: Scope, receive: Receive, send: Send, record: Record, facts: RequestFacts) -> None:
+        announced_length(facts)
+        await site({**scope, "path": facts.path}, receive, _recording(record, send))
+
+    return serve_file
+
+
+async def _serve_django(scope: Scope, receive: Receive, send: Send, record: Record, facts: RequestFacts) -> None:
+    with Loan(page_answers.budget, facts.client) as loan:
+        answer = Answer(loan)
+        with Loan(page_bodies.budget, facts.client) as body_loan:
+            whole = replay(await read_body(facts, record.snapshot, receive, body_loan), receive)
+            await _ask_django(facts, _django_scope(scope, facts), whole, answer.take)
+        await answer.give(_recording(record, send))
+
+
+async def _ask_django(facts: RequestFacts, scope: Scope, receive: Receive, send: Send) -> None:
+    """With all of the body there, and an answer that waits for nobody: a client never holds up what many share."""
     if scope["path"].startswith("/admin/"):
         # Strangers may ask for the admin's sign-in: not so often that no thread and no connection to the database is
-        # left for the rest. A body comes first, so that nobody keeps a turn by sending it slowly.
-        whole = await _read_ahead(receive)
-        await _in_turn(facts, lambda: django_pages(scope, whole, send))
+        # left for the rest.
+        await _in_turn(facts, lambda: django_pages(scope, receive, send))
     else:
         await django_pages(scope, receive, send)
 
@@ -122,30 +151,13 @@ async def _in_turn(facts: RequestFacts, page: Callable[[], Awaitable[None]]) -> 
         await admin_turns.run(client, page)
 
 
-async def _read_ahead(receive: Receive) -> Receive:
-    """The same, with all of the body in its first message."""
-    parts: list[bytes] = []
-    message = await receive()
-    while message["type"] == "http.request" and message.get("more_body", False):
-        parts.append(message.get("body", b""))
-        message = await receive()
-    if message["type"] == "http.request":
-        message = {**message, "body": b"".join([*parts, message.get("body", b"")])}
-    first = [message]
-
-    async def replayed() -> dict[str, Any]:
-        return first.pop() if first else await receive()
-
-    return replayed
-
-
 async def serve_unrouted(scope: Scope, receive: Receive, send: Send, record: Record) -> None:
     """Where no route is. The gate's "no route" is not what became of the request, so it is not what is logged."""
     record.decision = None
     if static_site is None:
         await serve(scope, receive, send, record)
-    elif record.facts is not None:
-        await static_site(_static_scope(scope, record.facts), receive, _recording(record, send))
+    else:
+        await _refusing(_serve_files(static_site), scope, receive, send, record)
 
 
 def _is_routed_host(facts: RequestFacts, snapshot: Snapshot | None) -> bool:
@@ -171,29 +183,6 @@ def _django_scope(scope: Scope, facts: RequestFacts) -> Scope:
         "raw_path": facts.path.encode("ascii"),
         "headers": [(b"host", str(facts.authority).encode("ascii")), *headers],
     }
-
-
-def _static_scope(scope: Scope, facts: RequestFacts) -> Scope:
-    return {**scope, "path": facts.path}
-
-
-class _BodyTooLarge(Exception):
-    pass
-
-
-def _bounded(receive: Receive) -> Receive:
-    """Django keeps a whole body, on disk, before any of it looks at the request; no form is larger than this."""
-    left: int = settings.DATA_UPLOAD_MAX_MEMORY_SIZE
-
-    async def bounded() -> dict[str, Any]:
-        nonlocal left
-        message = await receive()
-        left -= len(message.get("body", b""))
-        if left < 0:
-            raise _BodyTooLarge
-        return message
-
-    return bounded
 
 
 def _without_referrer(send: Send) -> Send:

@@ -12,7 +12,8 @@ LET_IN = {Reason.PUBLIC, Reason.AUTHENTICATED, Reason.ROLE}
 REFUSALS = [reason for reason in Reason if reason not in LET_IN]
 ERRORS = {
     400: {"bad_request"}, 401: {"unauthorized"}, 403: {"forbidden"}, 404: {"not_found"}, 405: {"bad_request"},
-    413: {"bad_request"}, 429: {"rate_limited"}, 502: {"bad_gateway"}, 503: {"unavailable"}, 504: {"gateway_timeout"},
+    408: {"bad_request"}, 413: {"bad_request"}, 429: {"rate_limited"}, 502: {"bad_gateway"}, 503: {"unavailable"},
+    504: {"gateway_timeout"},
 }  # fmt: skip
 ALICE = Identity(subject="alice", issuer="i", credential="bearer", expires_at=1)
 
@@ -98,7 +99,7 @@ def test_a_method_that_is_not_served_names_those_that_are():
 
 @pytest.mark.parametrize("reason", REFUSALS)
 def test_a_request_in_doubt_is_the_last_of_its_connection(reason):
-    doubtful = reason.value.startswith("bad_") and reason is not Reason.BAD_SIGNATURE
+    doubtful = reason.value.startswith(("bad_", "body_")) and reason is not Reason.BAD_SIGNATURE
     assert (headers(denied(reason)).get(b"connection") == b"close") is doubtful
 
 

@@ -125,6 +125,8 @@ class Http1Protocol(asyncio.Protocol):
         self._taking = None
         if self._cycle is not None:
             self._cycle.writing_resumed()
+        elif self._consume == self._keep_pipelined:
+            self._next_request()
 
     # -- called by the server -------------------------------------------------------------------------------
 
@@ -161,10 +163,13 @@ class Http1Protocol(asyncio.Protocol):
             return
         if self._body is not None:
             self._linger()
-        elif keep_alive:
-            self._next_request()
-        else:
+        elif not keep_alive:
             self._close()
+        elif self.flow.write_paused:
+            # No work is begun for a client that does not take what there is already.
+            self._cycle = None
+        else:
+            self._next_request()
 
     def fail(self, cycle: Cycle) -> None:
         """The application gave up: a clear answer if none has begun, else a response that is visibly cut."""
@@ -224,7 +229,7 @@ class Http1Protocol(asyncio.Protocol):
         if len(self.server_state.tasks) >= self._limits.requests:
             self._refuse(Fault.SERVER_FULL, body=request.method != "HEAD")
             return
-        if self._shortcut is not None and not request.length and not self.flow.write_paused:
+        if self._shortcut is not None and not request.length:
             self._cycle = self._shortcut(self, request)
             self._await_response(rest)
             return

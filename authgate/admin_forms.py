@@ -1,0 +1,50 @@
+"""Who may send the admin a form larger than a stranger's. Told before its body is read, from the cookies alone."""
+
+from __future__ import annotations
+
+from django.conf import settings
+from django.contrib.sessions.backends.db import SessionStore
+from django.db import DatabaseError
+from django.http import HttpRequest, parse_cookie
+
+from authgate.admin_access import access_in_force, local_user
+from authgate.authn.authenticate import authenticate
+from authgate.decision import InvalidCredential, RawHeaders, RequestFacts
+from authgate.policy.snapshot import Snapshot
+from authgate.ratelimit import client_key
+from authgate.threads import Lanes, Threads, TooBusy
+
+# Anybody may send a made-up cookie: apart from all other threads, and never more than one of them for one client.
+_lookups = Lanes(Threads("admin_forms", 2), 1)
+
+
+async def may_send_large_forms(facts: RequestFacts, snapshot: Snapshot | None) -> bool:
+    """Raises TooBusy. A session of single sign-on is told without the database."""
+    if snapshot is not None and _has_role(facts.headers, snapshot):
+        return True
+    key = _session_key(facts.headers)
+    return bool(key) and await _lookups.run(client_key(facts.client), _is_local_staff, key)
+
+
+def _has_role(headers: RawHeaders, snapshot: Snapshot) -> bool:
+    try:
+        identity = authenticate(headers, snapshot)
+    except InvalidCredential:
+        return False
+    return identity is not None and identity.credential == "session" and access_in_force(identity) != "none"
+
+
+def _session_key(headers: RawHeaders) -> str:
+    """Django's."""
+    cookies = "; ".join(value.decode("latin-1") for name, value in headers if name == b"cookie")
+    return parse_cookie(cookies).get(settings.SESSION_COOKIE_NAME, "")
+
+
+def _is_local_staff(session_key: str) -> bool:
+    request = HttpRequest()
+    request.session = SessionStore(session_key)
+    try:
+        user = local_user(request)
+    except DatabaseError as error:
+        raise TooBusy from error
+    return user is not None and user.is_active and user.is_staff

@@ -1,0 +1,67 @@
+"""Clients that take their answers slowly hold nothing that others need."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+
+import pytest
+
+from tests.support import raw
+from tests.support.streams import Memory
+
+READERS = 24
+# Each apostrophe comes back as six characters.
+PAGES = ("/admin/login/?next=/" + "'" * 7000, "/auth/signed-out?next=/" + "'" * 1900)
+
+
+@contextmanager
+def slow_readers(gateway, path):
+    """They ask for a hundred answers each, and take 4 KiB every 3 s."""
+    asked = raw.request(target=path, host=f"localhost:{gateway.port}") * 100
+    clients = [socket.socket() for _ in range(READERS)]
+    done = threading.Event()
+    try:
+        for client in clients:
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            client.setsockopt(
+                socket.IPPROTO_TCP, socket.TCP_MAXSEG, 1460
+            )  # as on a real network: the kernel takes less
+            client.connect(gateway.address)
+            client.setblocking(False)
+        threads = [threading.Thread(target=read_slowly, args=(client, asked, done)) for client in clients]
+        for thread in threads:
+            thread.start()
+        yield
+    finally:
+        done.set()
+        for client in clients:
+            client.close()
+
+
+def read_slowly(client, left, done):
+    while not done.wait(0.1):
+        try:
+            left = left[client.send(left) :] if left else left
+            if int(time.monotonic() * 10) % 30 == 0:
+                client.recv(4096)
+        except BlockingIOError:
+            pass
+        except OSError:
+            return
+
+
+@pytest.mark.parametrize("server", ["http1", "http2"])
+@pytest.mark.parametrize("path", PAGES, ids=["admin", "auth"])
+def test_slow_readers_of_a_page_keep_nobody_from_it(start_gateway, server, path):
+    gateway = start_gateway(args=("--http2",) if server == "http2" else ())
+    memory = Memory(gateway)
+    with slow_readers(gateway, path), ThreadPoolExecutor(9) as others:
+        time.sleep(4)
+        began = time.monotonic()
+        statuses = [answer.status for answer in others.map(gateway.get, ["/admin/login/"] * 9)]
+        assert (statuses, time.monotonic() - began < 5) == ([200] * 9, True)
+        assert memory.grown() < 24
