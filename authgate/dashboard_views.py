@@ -14,9 +14,10 @@ from authgate.models import Session
 from authgate.policy.rules import evaluate_access
 from authgate.policy.snapshot import Snapshot
 from authgate.policy.table import RouteEntry
+from authgate.ratelimit import client_key
 from authgate.sessions import store
 from authgate.sign_in_pages import AUTH, explains_outages, facts_of, identity_of, session_id, snapshot_of
-from authgate.threads import database_threads
+from authgate.threads import database_lanes
 
 MOST_ROUTES = 200
 _BROWSERS = (
@@ -53,7 +54,8 @@ async def dashboard(request: HttpRequest) -> HttpResponse:
     if identity is None or snapshot is None:
         return responses.refuse_django(request, error or Reason.NO_CREDENTIAL)
     sid = session_id(request)
-    sessions = await database_threads.run(_sessions_with, sid) if sid else []
+    client = client_key(facts_of(request).client)
+    sessions = await database_lanes.run(client, _sessions_with, sid) if sid else []
     doors = _doors(request, identity, snapshot)
     context = {
         "identity": identity,

@@ -176,6 +176,8 @@ def _with_own_connections(call: Callable[[], T]) -> T:
 # A provider that hangs must not keep anybody from a page that asks only the database.
 provider_threads = Threads("provider", 32)
 database_threads = Threads("database", 8)
+# For pages that are asked for as often as anybody likes: so many of one client that others still sign in.
+database_lanes = Lanes(database_threads, 2)
 # Anybody may send a logout token: never the threads of those who sign in, and of these not all for one provider.
 logout_threads = Threads("logout", 8)
 logout_lanes = Lanes(logout_threads, 2)

@@ -23,6 +23,7 @@ from tests.support import raw
 from tests.support.agent import Agent
 from tests.support.gateway import Gateway
 from tests.support.oidc import add_provider
+from tests.support.sessions import make_session
 from tests.support.token_provider import TokenProvider
 
 StartGateway = Callable[..., Gateway]
@@ -148,11 +149,13 @@ def test_workers_count_together_and_without_redis(start_gateway, http2):
 
 
 @contextmanager
-def hammering(gateway: Gateway, connections: int, target: str, method: str = "GET") -> Iterator[Counter[int]]:
+def hammering(
+    gateway: Gateway, connections: int, target: str, method: str = "GET", headers: raw.Headers = ()
+) -> Iterator[Counter[int]]:
     """One client asks on so many connections, each as fast as it is answered."""
     statuses: Counter[int] = Counter()
     done = threading.Event()
-    body, headers = (b"", [("Cookie", f"authgate_admin={'x' * 32}")]) if method == "POST" else (None, [])
+    body = b"" if method == "POST" else None
     asked = raw.request(method, target, headers, body, host=f"localhost:{gateway.port}")
 
     def hammer(_: int) -> None:
@@ -191,6 +194,20 @@ def test_a_client_over_its_limit_keeps_nobody_from_signing_in(start_gateway):
     assert {path.name for path in gateway.data_dir.iterdir()} <= before | {"authgate.sqlite3-journal"}
 
 
+def test_a_client_whose_pages_wait_for_the_database_keeps_nobody_from_signing_in(start_gateway, postgres):
+    url = postgres.create_database()
+    env = {"AUTHGATE_DATABASE_URL": url, "AUTHGATE_SECRET_KEY": "k" * 60}
+    with TokenProvider() as provider, psycopg.connect(url) as database:
+        gateway = start_gateway(template=None, env=env)
+        made = make_session(gateway, slug="main", provider={"issuer": provider.issuer})
+        gateway.settle()
+        database.execute("lock table authgate_session in access exclusive mode")
+        with hammering(gateway, 80, "/dashboard", headers=made.headers), ThreadPoolExecutor(25) as people:
+            begun = [*people.map(lambda number: sign_in_begins(gateway, number), range(25))]
+            database.rollback()
+    assert Counter(begun) == {302: 25}
+
+
 def number_of_threads(pid: int) -> int:
     return len(list(Path(f"/proc/{pid}/task").iterdir()))
 
@@ -200,6 +217,7 @@ def test_made_up_sessions_of_the_admin_take_no_connection_each(start_gateway, po
     env = {"AUTHGATE_DATABASE_URL": url, "AUTHGATE_SECRET_KEY": "k" * 60, "AUTHGATE_SIGN_IN_RATE": "10000/s"}
     gateway = start_gateway(template=None, env=env)
     count = "select count(*) from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid()"
-    with hammering(gateway, 60, "/auth/logout", "POST"), psycopg.connect(url, autocommit=True) as connection:
+    made_up = [("Cookie", f"authgate_admin={'x' * 32}")]
+    with hammering(gateway, 60, "/auth/logout", "POST", made_up), psycopg.connect(url, autocommit=True) as connection:
         most = max(connection.execute(count).fetchone()[0] for _ in range(100))
     assert most <= 16
