@@ -91,13 +91,17 @@ def _find_objection(facts: RequestFacts) -> Decision | None:
 
 
 async def _refuse_early(record: Record, facts: RequestFacts, objection: Decision, send: Send) -> None:
-    here = f"{facts.path}?{facts.query.decode('ascii')}" if facts.query else facts.path
     if objection.reason is Reason.RATE_LIMITED:
         # Nothing that others need is held meanwhile. Answered at once, a client that asks again at once on hundreds of
         # connections would have all of the event loop (measured).
         await asyncio.sleep(REFUSED_AFTER)
-    again = new_sign_in(record) or (here if facts.method == "GET" else "")
-    await send_page_refusal(record, objection, send, again=again)
+    await send_page_refusal(record, objection, send, again=new_sign_in(record) or _same_again(facts))
+
+
+def _same_again(facts: RequestFacts) -> str:
+    """The address asked for; empty for a form, which no link sends again."""
+    here = f"{facts.path}?{facts.query.decode('ascii')}" if facts.query else facts.path
+    return here if facts.method == "GET" else ""
 
 
 Page = Callable[[Scope, Receive, Send, Record, RequestFacts], Awaitable[None]]
@@ -110,7 +114,7 @@ async def _refusing(page: Page, scope: Scope, receive: Receive, send: Send, reco
     except BodyRefused as refused:
         await send_refusal(record, Decision(False, refused.reason), send)
     except (TooBusy, BudgetSpent):
-        await send_refusal(record, Decision(False, Reason.BUSY), send)
+        await send_page_refusal(record, Decision(False, Reason.BUSY), send, again=_same_again(record.facts))
     except ClientGone:
         pass
 
