@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 from django.apps import AppConfig
 from django.conf import settings
-from django.core.checks import CheckMessage, Error, Warning, register
+from django.core.checks import CheckMessage, Error, Info, Warning, register
 from django.db import DatabaseError, connection
 
 from authgate.host import is_loopback
@@ -20,6 +20,7 @@ from authgate.oidc.provider import client_secret_of
 from authgate.own_hosts import exposed_host
 from authgate.policy import compiler, revisions
 from authgate.policy.errors import PolicyInvalid
+from authgate.trouble import missing_file
 
 # Tag of the checks that read rows.
 ROWS = "rows"
@@ -38,6 +39,8 @@ def check_database(app_configs: Apps, databases: Databases = None, **kwargs: Any
         if databases:
             connection.ensure_connection()
     except DatabaseError as error:
+        if missing := missing_file():  # as on every new machine
+            return [Info(f"The database was not checked{missing}.", id="authgate.I030")]
         return [
             Warning(
                 f"The database does not answer: {' '.join(str(error).split())}. What is in it was not checked.",

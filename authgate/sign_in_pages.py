@@ -11,7 +11,6 @@ from typing import Any, Concatenate, NamedTuple, ParamSpec, cast
 from urllib.parse import quote
 
 from django.conf import settings
-from django.db import DataError
 from django.db import Error as DatabaseProblem
 from django.http import HttpRequest, HttpResponse, JsonResponse, QueryDict
 from django.shortcuts import render
@@ -22,11 +21,13 @@ from authgate.authn.tokens import MAX_TTL, Kind, verify
 from authgate.decision import Identity, InvalidCredential, RequestFacts
 from authgate.oidc import login_state
 from authgate.oidc.next_url import safe_next
+from authgate.outages import say_outage
 from authgate.own_hosts import own_hosts, public_host
 from authgate.policy.places import is_below
 from authgate.policy.snapshot import Snapshot
 from authgate.responses import is_navigation
 from authgate.threads import TooBusy
+from authgate.trouble import is_outage
 from authgate.views import unavailable
 
 logger = logging.getLogger(__name__)
@@ -183,10 +184,10 @@ def explains_outages(view: View[P]) -> View[P]:
             return await view(request, *args, **kwargs)
         except TooBusy:
             return failure_page(request, "busy")
-        except DataError:
-            raise  # a bad value, and no outage
-        except DatabaseProblem as error:
-            logger.warning("request %s met a database that is busy or away: %s", record_of(request).request_id, error)
+        except (DatabaseProblem, OSError) as error:
+            if not is_outage(error):
+                raise
+            say_outage(error, record_of(request).request_id)
             return unavailable(request, new_sign_in(record_of(request)))
 
     return answer

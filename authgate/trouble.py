@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import re
 from typing import NamedTuple
 
+from django.db import DatabaseError, InterfaceError, InternalError, OperationalError, ProgrammingError, connection
 from django.db import Error as DatabaseProblem
 
 from authgate.authn.keys import KeyUnusable
@@ -13,6 +16,11 @@ from authgate.policy.errors import PolicyInvalid
 # No traceback helps with these: the operator has to mend something, a file system or a database perhaps.
 OPERATORS_TROUBLE = (DatabaseProblem, KeyUnusable, OSError)
 
+# Of what databases and the operating system raise, what neither a request nor a mistake here brings about.
+_AWAY = (OperationalError, InterfaceError, InternalError)
+_EXHAUSTED = frozenset(
+    (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EFBIG)
+)
 _UNMIGRATED = re.compile(r"no such (table|column)|(relation|column) .+ does not exist")
 
 
@@ -24,7 +32,7 @@ class Trouble(NamedTuple):
 def trouble_of(error: Exception) -> Trouble:
     cause = " ".join(str(error).split())
     if isinstance(error, DatabaseProblem):
-        hint = "; run manage.py migrate first" if _UNMIGRATED.search(cause) else ""
+        hint = "; run manage.py migrate first" if _UNMIGRATED.search(cause) else missing_file()
         return Trouble(f"database: {cause}{hint}", "the database cannot be used")
     if isinstance(error, KeyUnusable):
         return Trouble(cause, "a signing key cannot be used")
@@ -33,3 +41,20 @@ def trouble_of(error: Exception) -> Trouble:
         return Trouble(f"{error.errors[0]}{more}", "the newest revision of the policy is not valid")
     named = f"{type(error).__name__}: {cause}"
     return Trouble(cause if cause and isinstance(error, OSError) else named, "an unexpected error")
+
+
+def is_outage(error: BaseException) -> bool:
+    """Whether something around the gateway is broken, and the request may be sent again when it is mended."""
+    if isinstance(error, ProgrammingError):
+        return _UNMIGRATED.search(str(error)) is not None
+    if isinstance(error, DatabaseProblem):
+        # A file that is damaged or no database is a DatabaseError of no closer kind.
+        return isinstance(error, _AWAY) or type(error) is DatabaseError
+    return isinstance(error, OSError) and error.errno in _EXHAUSTED
+
+
+def missing_file() -> str:
+    """What to do about it; empty while there is one, or a server."""
+    if connection.vendor != "sqlite" or os.path.exists(name := connection.settings_dict["NAME"]):
+        return ""
+    return f": {str(name)!r} is not there; put it back, or run manage.py migrate for a new one"

@@ -1,10 +1,14 @@
 from __future__ import annotations
 
+import sys
+
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import render
 from django.template.loader import render_to_string
 
+from authgate.outages import say_outage
 from authgate.policy import snapshot
+from authgate.trouble import is_outage
 
 
 async def health(request: HttpRequest) -> HttpResponse:
@@ -40,6 +44,10 @@ def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
 
 
 def server_error(request: HttpRequest) -> HttpResponse:
+    error = sys.exc_info()[1]
+    if isinstance(error, Exception) and is_outage(error):
+        say_outage(error, _request_id(request))
+        return unavailable(request)
     return _error(request, 500, "unavailable", "Something went wrong here; it has been logged.")
 
 
@@ -57,7 +65,7 @@ def too_many_attempts(request: HttpRequest, retry_after: int, again: str = "") -
 
 def _error(request: HttpRequest, status: int, error: str, message: str, again: str = "") -> HttpResponse:
     """What Django's own pages answer with; what the gate refuses is worded in `responses`."""
-    request_id = getattr(request, "scope", {}).get("state", {}).get("request_id", "")
+    request_id = _request_id(request)
     body = {"error": error, "message": message, "reason": error, "request_id": request_id}
     # A browser says text/html by name; programs that take anything (`*/*`) get JSON.
     if "text/html" in request.headers.get("Accept", ""):
@@ -69,3 +77,7 @@ def _error(request: HttpRequest, status: int, error: str, message: str, again: s
         response = JsonResponse(body, status=status)
     response["Cache-Control"] = "no-store"
     return response
+
+
+def _request_id(request: HttpRequest) -> str:
+    return str(getattr(request, "scope", {}).get("state", {}).get("request_id", ""))

@@ -32,11 +32,17 @@ def from_url(name: str, default_file: Path, environ: Mapping[str, str] = os.envi
     raise EnvError(name, "must begin with sqlite:/// or postgresql://")
 
 
-def make_private(database: dict[str, Any]) -> None:
-    """Of SQLite: for this user alone, as its "-wal" and "-shm" then are too; signing keys lie in it."""
-    if database["ENGINE"].endswith("sqlite3"):
+def make_file(database: Mapping[str, Any]) -> None:
+    """Of SQLite, empty, unless there is one: for this user alone, as its "-wal" and "-shm" then are too."""
+    if (file := file_of(database)) is not None:
         with suppress(OSError):  # connecting will say why
-            os.close(os.open(database["NAME"], os.O_RDONLY | os.O_CREAT, 0o600))
+            os.close(os.open(file, os.O_RDONLY | os.O_CREAT, 0o600))
+
+
+def file_of(database: Mapping[str, Any]) -> Path | None:
+    """None for a server, and for one in memory, as tests have."""
+    is_file = database["ENGINE"].endswith("sqlite3") and not str(database["NAME"]).startswith("file:")
+    return Path(database["NAME"]) if is_file else None
 
 
 def _sqlite_file(name: str, parts: SplitResult) -> str:
@@ -50,7 +56,7 @@ def _sqlite_file(name: str, parts: SplitResult) -> str:
 
 def _sqlite(path: str) -> dict[str, Any]:
     return {
-        "ENGINE": "django.db.backends.sqlite3",
+        "ENGINE": "gateway_site.sqlite3",
         "NAME": path,
         "OPTIONS": {
             # Readers never wait for the writer; a writer takes its lock at once instead of failing half-way.

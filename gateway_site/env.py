@@ -169,30 +169,46 @@ def redis_url(name: str, environ: Mapping[str, str] = os.environ) -> str:
     return value
 
 
-def secret_key(name: str, data_dir: Path, environ: Mapping[str, str] = os.environ) -> str:
-    """At least 32 characters; made once in the data directory when nothing sets it."""
-    value = text(name, "", environ) or _kept_secret(name, data_dir / "secret_key")
+def secret_key(
+    name: str, data_dir: Path, environ: Mapping[str, str] = os.environ, *, sealed_in: Path | None = None
+) -> str:
+    """At least 32 characters; made once in the data directory when nothing sets it.
+
+    But not beside `sealed_in`, a database with content: what is sealed in that opens with the lost one alone.
+    """
+    value, source = text(name, "", environ), ""
+    if not value:
+        path = data_dir / "secret_key"
+        value, source = _kept_secret(name, path, sealed_in), f"{str(path)!r} "
     if len(value) < 32:
-        raise EnvError(name, f"must have at least 32 characters, has {len(value)}")
+        raise EnvError(name, f"{source}must have at least 32 characters, has {len(value)}")
     return value
 
 
-def _kept_secret(name: str, path: Path) -> str:
+def _kept_secret(name: str, path: Path, sealed_in: Path | None) -> str:
     try:
         if not path.exists():
+            if sealed_in is not None and sealed_in.exists() and sealed_in.stat().st_size:
+                raise EnvError(name, f"not set, and {str(path)!r}, which opens {str(sealed_in)!r}, is gone: restore it")
             _write_secret(path)
-        return path.read_text(encoding="ascii").strip()
+        value = path.read_text(encoding="ascii").strip()
+        # A file that was being written when the machine lost its power holds NULs: a key that everybody knows.
+        if not value.isprintable():
+            raise EnvError(name, f"not set, and {str(path)!r} is damaged: restore it")
+        return value
     except (OSError, UnicodeDecodeError) as error:
         raise EnvError(name, f"not set, and {str(path)!r} cannot be used: {_cause(error)}") from error
 
 
 def _write_secret(path: Path) -> None:
     # Linking a finished file is atomic: of several processes started at once exactly one key wins, and no
-    # process ever reads a half-written one.
+    # process ever reads a half-written one. Nor does a machine that loses its power keep an empty one.
     draft = path.with_name(f"{path.name}.{secrets.token_hex(8)}")
     try:
-        draft.touch(mode=0o600)
-        draft.write_text(secrets.token_urlsafe(48), encoding="ascii")
+        with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="ascii") as file:
+            file.write(secrets.token_urlsafe(48))
+            file.flush()
+            os.fsync(file.fileno())
         with suppress(FileExistsError):
             os.link(draft, path)
     finally:

@@ -23,11 +23,10 @@ AUTHGATE_LOG_LEVEL = env.choice("AUTHGATE_LOG_LEVEL", "info", ("debug", "info", 
 AUTHGATE_DRAIN_SECONDS = env.seconds("AUTHGATE_DRAIN_SECONDS", 30)
 AUTHGATE_ADMIN_LOCAL_SIGN_IN = env.open_to("AUTHGATE_ADMIN_LOCAL_SIGN_IN", "on")
 AUTHGATE_SIGN_IN_RATE = env.per_second("AUTHGATE_SIGN_IN_RATE", "5/s")
-SECRET_KEY = env.secret_key("AUTHGATE_SECRET_KEY", AUTHGATE_DATA_DIR)
 DATABASES = {"default": database.from_url("AUTHGATE_DATABASE_URL", AUTHGATE_DATA_DIR / "authgate.sqlite3")}
+SECRET_KEY = env.secret_key("AUTHGATE_SECRET_KEY", AUTHGATE_DATA_DIR, sealed_in=database.file_of(DATABASES["default"]))
 AUTHGATE_SECRET_FILES = env.files("AUTHGATE_SECRET_KEY", "AUTHGATE_DATABASE_URL", "AUTHGATE_REDIS_URL")
 env.refuse_unknown("AUTHGATE_")
-database.make_private(DATABASES["default"])
 
 # --- what follows from it -----------------------------------------------------------------------------------
 SECURE = urlsplit(AUTHGATE_PUBLIC_URL).scheme == "https"
@@ -119,5 +118,7 @@ LOGGING = {
     "disable_existing_loggers": False,
     "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(name)s %(message)s"}},
     "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "filters": {"unexpected": {"()": "authgate.outages.Unexpected"}},
     "root": {"handlers": ["stderr"], "level": AUTHGATE_LOG_LEVEL.upper()},
+    "loggers": {"django.request": {"filters": ["unexpected"]}},
 }

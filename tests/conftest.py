@@ -24,6 +24,8 @@ os.environ["DJANGO_SETTINGS_MODULE"] = "gateway_site.settings"
 from django.conf import settings  # noqa: E402  (after the environment)
 
 settings.INSTALLED_APPS  # noqa: B018  loads them, which is what makes pytest-django set Django up
+# pytest-django knows only Django's own SQLite to be in memory.
+settings.DATABASES["default"].setdefault("TEST", {})["NAME"] = ":memory:"
 
 from tests.support.certificates import Certificates, make_certificates  # noqa: E402
 from tests.support.gateway import Gateway, make_template  # noqa: E402

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import ipaddress
+import os
 import stat
 import subprocess
 import sys
@@ -206,11 +207,24 @@ def test_a_kept_secret_key_that_was_cut_short_is_refused(tmp_path):
     assert refusal(env.secret_key, "A", tmp_path, {}).endswith("has 0")
 
 
+@pytest.mark.parametrize("content", [bytes(64), b"x" * 40 + bytes(24)], ids=["NULs", "NULs at the end"])
+def test_a_kept_secret_key_of_nuls_is_refused_by_name(tmp_path, content):
+    (tmp_path / "secret_key").write_bytes(content)
+    assert refusal(env.secret_key, "A", tmp_path, {}).endswith("secret_key' is damaged: restore it")
+
+
+def test_a_lost_secret_key_is_not_made_anew_beside_what_it_sealed(tmp_path):
+    (tmp_path / "a.sqlite3").write_bytes(b"content")
+    message = refusal(env.secret_key, "A", tmp_path, {}, sealed_in=tmp_path / "a.sqlite3")
+    assert message.endswith(f"secret_key', which opens '{tmp_path}/a.sqlite3', is gone: restore it")
+    assert not (tmp_path / "secret_key").exists()
+
+
 def test_a_full_disk_leaves_no_half_written_secret_key(tmp_path, monkeypatch):
     def fail(*args, **kwargs):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(Path, "write_text", fail)
+    monkeypatch.setattr(os, "fsync", fail)
     assert refusal(env.secret_key, "A", tmp_path, {}).endswith("No space left on device")
     assert list(tmp_path.iterdir()) == []
 

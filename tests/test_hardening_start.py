@@ -21,7 +21,7 @@ def modes(directory: Path) -> dict[str, int]:
 
 
 def test_a_new_database_and_what_lies_beside_it_are_for_this_user_alone(tmp_path: Path) -> None:
-    database.make_private({**PLAIN, "NAME": str(tmp_path / "a.db")})
+    database.make_file({**PLAIN, "NAME": str(tmp_path / "a.db")})
     with sqlite3.connect(tmp_path / "a.db") as connection:
         connection.execute("PRAGMA journal_mode=WAL")
         connection.execute("CREATE TABLE t (x)")
@@ -40,13 +40,13 @@ def test_an_existing_database_keeps_its_content_and_mode(tmp_path: Path) -> None
     file = tmp_path / "a.db"
     file.write_bytes(b"content")
     file.chmod(0o640)
-    database.make_private({**PLAIN, "NAME": str(file)})
+    database.make_file({**PLAIN, "NAME": str(file)})
     assert (file.read_bytes(), modes(tmp_path)) == (b"content", {"a.db": 0o640})
 
 
 @pytest.mark.parametrize("engine", ["django.db.backends.postgresql", "django.db.backends.sqlite3"])
 def test_a_database_that_cannot_be_made_is_left_to_the_connection(tmp_path: Path, engine: str) -> None:
-    database.make_private({"ENGINE": engine, "NAME": str(tmp_path / "missing" / "a.db")})
+    database.make_file({"ENGINE": engine, "NAME": str(tmp_path / "missing" / "a.db")})
     assert list(tmp_path.iterdir()) == []
 
 

@@ -187,6 +187,7 @@ def test_a_reader_that_goes_away_is_no_error(env):
 
 
 def test_a_database_without_tables_is_one_line(tmp_path):
+    (tmp_path / "authgate.sqlite3").touch()
     assert stderr_of_failure(environment(tmp_path), "show") == (
         "CommandError: database: no such table: authgate_policyrevision; run manage.py migrate first; "
         "nothing was changed\n"

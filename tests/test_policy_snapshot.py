@@ -240,7 +240,7 @@ def test_without_any_policy_loaded_nothing_is_allowed_and_the_fault_says_why(env
     os.unlink(f"{env['AUTHGATE_DATA_DIR']}/authgate.sqlite3")
     revision, fault = watch().next()
     assert revision is None
-    assert "no such table" in fault
+    assert "authgate.sqlite3' is not there" in fault
 
 
 def test_a_lost_connection_to_postgresql_is_made_again(env, watch, postgres):

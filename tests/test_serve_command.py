@@ -64,7 +64,7 @@ def problem(**changed: object) -> str:
 def refusal(env: dict[str, str], *args: str) -> str:
     result = manage(env, "serve", *args)
     assert result.returncode == 1, result
-    lines = [line for line in result.stderr.splitlines() if line.startswith("CommandError")]
+    lines = [line for line in result.stderr.splitlines() if line.startswith(("CommandError", "authgate: "))]
     assert len(lines) == 1, result.stderr
     assert "Traceback" not in result.stderr
     return lines[0]
@@ -131,14 +131,22 @@ def test_redirecting_to_plain_http_makes_no_sense(settings: Any) -> None:
 def test_unapplied_migrations_are_one_clear_line(tmp_path: Path) -> None:
     data_dir = tmp_path / "data"
     data_dir.mkdir(mode=0o700)
+    (data_dir / "authgate.sqlite3").touch(mode=0o600)
     assert "unapplied migrations: run `manage.py migrate` first" in refusal(environment(data_dir))
+
+
+def test_a_database_that_is_not_there_is_one_clear_line_and_is_not_made(tmp_path: Path) -> None:
+    data_dir = tmp_path / "data"
+    line = refusal(environment(data_dir))
+    assert f"'{data_dir}/authgate.sqlite3' is not there; put it back, or run manage.py migrate for a new one" in line
+    assert not (data_dir / "authgate.sqlite3").exists()
 
 
 def test_a_database_that_is_none_is_one_clear_line(tmp_path: Path) -> None:
     data_dir = tmp_path / "data"
     data_dir.mkdir(mode=0o700)
     (data_dir / "authgate.sqlite3").write_bytes(b"nonsense" * 1000)
-    assert "the database cannot be used: file is not a database" in refusal(environment(data_dir))
+    assert "database: file is not a database" in refusal(environment(data_dir, AUTHGATE_SECRET_KEY="secret " * 8))
 
 
 def tls(certificates: Certificates) -> tuple[str, ...]:

@@ -74,7 +74,8 @@ def test_a_file_that_is_no_database_is_one_line_and_stays(tmp_path: Path, comman
     file = tmp_path / "data" / "authgate.sqlite3"
     file.touch(mode=0o600)
     file.write_bytes(b"nonsense" * 1000)
-    assert problem(run(tmp_path / "data", *command)) == "database: file is not a database"
+    line = problem(run(tmp_path / "data", *command, AUTHGATE_SECRET_KEY=OTHER_KEY))
+    assert line == "database: file is not a database"
     assert file.read_bytes() == b"nonsense" * 1000
 
 
@@ -108,6 +109,17 @@ def test_a_demo_whose_gateway_cannot_start_has_not_yet_made_the_account_whose_pa
     "args", [("clearsessions",), ("mint_token", "alice"), ("provider", "list")], ids=lambda a: a[0]
 )
 def test_before_migrate_every_command_says_what_to_run(tmp_path: Path, args: tuple[str, ...]) -> None:
+    line = problem(run(tmp_path / "data", *args))
+    file = tmp_path / "data" / "authgate.sqlite3"
+    missing = f"'{file}' is not there; put it back, or run manage.py migrate for a new one"
+    assert line == f"database: unable to open database file: {missing}"
+    assert not file.exists()
+
+
+@pytest.mark.parametrize("args", [("clearsessions",), ("mint_token", "alice")], ids=lambda a: a[0])
+def test_on_an_empty_database_every_command_says_what_to_run(tmp_path: Path, args: tuple[str, ...]) -> None:
+    (tmp_path / "data").mkdir(mode=0o700)
+    (tmp_path / "data" / "authgate.sqlite3").touch(mode=0o600)
     line = problem(run(tmp_path / "data", *args))
     assert line.startswith("database: no such table: ")
     assert line.endswith("; run manage.py migrate first")

@@ -3,12 +3,15 @@ from __future__ import annotations
 from typing import Any
 
 from django.core.management.commands import migrate
-from django.db import transaction
+from django.db import connections, transaction
+
+from gateway_site.database import make_file
 
 
 class Command(migrate.Command):
     def execute(self, *args: Any, **options: Any) -> str | None:
-        # First of all: Django's checks take a database that is locked for one that has no JSON (fields.E180).
+        make_file(connections[options["database"]].settings_dict)
+        # A database that is locked or away is one line, before anything is said or done.
         with transaction.atomic(using=options["database"]):
             pass
         return super().execute(*args, **options)

@@ -9,7 +9,7 @@ from typing import Any
 from django.conf import settings
 from django.core.checks import run_checks
 from django.core.management.base import BaseCommand, CommandError
-from django.db import DatabaseError, connection
+from django.db import connection
 from django.db.migrations.executor import MigrationExecutor
 
 from authgate import ratelimit
@@ -62,7 +62,7 @@ def serve(
     user: str | None = None,
     **_: Any,
 ) -> None:
-    """Raises StartRefused, KeyUnusable or StorageError before anything is started."""
+    """Raises StartRefused, DatabaseError, KeyUnusable or StorageError before anything is started."""
     if workers < 1:
         raise StartRefused(f"--workers: at least 1, not {workers}")
     address = parse_address("--bind", bind)
@@ -129,10 +129,6 @@ def _report_rows() -> None:
 
 
 def _check_database() -> None:
-    try:
-        executor = MigrationExecutor(connection)
-        pending = executor.migration_plan(executor.loader.graph.leaf_nodes())
-    except DatabaseError as error:
-        raise StartRefused(f"the database cannot be used: {' '.join(str(error).split())}") from error
-    if pending:
+    executor = MigrationExecutor(connection)
+    if pending := executor.migration_plan(executor.loader.graph.leaf_nodes()):
         raise StartRefused(f"{len(pending)} unapplied migrations: run `manage.py migrate` first")
