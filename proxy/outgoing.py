@@ -6,7 +6,7 @@ import time
 from collections import OrderedDict
 
 from authgate.access_log import Record
-from authgate.authn.assertion import mint_assertion
+from authgate.authn.assertion import ASSERTION_SECONDS, mint_assertion
 from authgate.decision import Identity
 from authgate.identity_headers import build_identity_headers
 from authgate.policy.snapshot import Snapshot
@@ -14,8 +14,8 @@ from authgate.policy.table import RouteEntry
 from proxy.headers import header_block, request_head
 from proxy.upstream import Target
 
-# An assertion is replaced while it still has this long to live, so that a slow service can verify it.
-_RENEW_SECONDS = 60
+# An assertion is replaced a minute before its end, so that a slow service can verify it.
+_KEPT_SECONDS = ASSERTION_SECONDS - 60
 _MAX_BLOCKS = 20_000
 
 
@@ -25,6 +25,7 @@ class IdentityBlocks:
     def __init__(self) -> None:
         self._snapshot: Snapshot | None = None
         # Not a dict: finding its oldest entry means walking over all that were removed before.
+        # Each with the time when its assertion was made.
         self._blocks: OrderedDict[tuple[Identity, RouteEntry], tuple[bytes, int]] = OrderedDict()
         self._nobody = header_block(build_identity_headers(None, ""))
 
@@ -36,16 +37,18 @@ class IdentityBlocks:
             self._snapshot = snapshot
             self._blocks.clear()
         kept = self._blocks.get((identity, entry))
-        if kept is not None and kept[1] > time.time():
+        # An assertion of the future was made before the clock was set back; services would refuse it.
+        if kept is not None and 0 <= time.time() - kept[1] < _KEPT_SECONDS:
             return kept[0]
         return self._build(identity, entry, snapshot)
 
     def _build(self, identity: Identity, entry: RouteEntry, snapshot: Snapshot) -> bytes:
-        assertion, expires_at = mint_assertion(identity, entry, snapshot.trust, int(time.time()))
+        now = int(time.time())
+        assertion = mint_assertion(identity, entry, snapshot.trust, now)
         block = header_block(build_identity_headers(identity, assertion))
         if len(self._blocks) >= _MAX_BLOCKS:
             self._blocks.popitem(last=False)
-        self._blocks[identity, entry] = (block, expires_at - _RENEW_SECONDS)
+        self._blocks[identity, entry] = (block, now)
         return block
 
 

@@ -214,7 +214,7 @@ def test_rows_that_mean_nothing_any_more_are_removed_and_no_worker_is_told(provi
     now, sessions = timezone.now(), [start(provider) for _ in range(3)]
     Session.objects.filter(sid=sessions[0].sid).update(ended_at=now - timedelta(days=31))
     Session.objects.filter(sid=sessions[1].sid).update(ended_at=now - timedelta(days=29))
-    UsedOnce.objects.create(key="old", expires_at=now - timedelta(seconds=1))
+    UsedOnce.objects.create(key="old", expires_at=now - timedelta(days=2))
     UsedOnce.objects.create(key="new", expires_at=now + timedelta(minutes=1))
     RevokedToken.objects.create(jti="old", expires_at=now - timedelta(days=2))
     RevokedToken.objects.create(jti="new", expires_at=now + timedelta(minutes=1))
@@ -224,6 +224,19 @@ def test_rows_that_mean_nothing_any_more_are_removed_and_no_worker_is_told(provi
     assert [row.key for row in UsedOnce.objects.all()] == ["new"]
     assert [row.jti for row in RevokedToken.objects.all()] == ["new"]
     assert StateVersion.objects.get(name="trust").value == version
+
+
+def test_what_was_used_once_is_remembered_past_its_end_since_a_clock_may_be_set_back(provider):
+    UsedOnce.objects.create(key="state", expires_at=timezone.now() - timedelta(hours=1))
+    purge()
+    assert UsedOnce.objects.filter(key="state").exists()
+
+
+def test_a_cookie_made_before_the_clock_was_set_back_is_revoked_for_as_long_as_it_lives(provider):
+    session = start(provider)
+    Session.objects.update(last_seen_at=timezone.now() + timedelta(hours=1))  # the cookie is made then
+    store.end(session.sid, "signed out")
+    assert RevokedToken.objects.get().expires_at > timezone.now() + timedelta(hours=1, minutes=5)
 
 
 def _values(claims):

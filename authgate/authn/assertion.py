@@ -18,9 +18,8 @@ ASSERTION_SECONDS = 300
 _encode = msgspec.json.Encoder().encode
 
 
-def mint_assertion(identity: Identity, route: RouteEntry, trust: TrustSnapshot, now: int) -> tuple[str, int]:
-    """The JWT and when it expires. Its audience is the route's name, so no service can use it at another's."""
-    expires_at = now + ASSERTION_SECONDS
+def mint_assertion(identity: Identity, route: RouteEntry, trust: TrustSnapshot, now: int) -> str:
+    """The JWT. Its audience is the route's name, so no service can use it at another's."""
     claims = {
         "iss": trust.issuer,
         "aud": route.name,
@@ -29,6 +28,6 @@ def mint_assertion(identity: Identity, route: RouteEntry, trust: TrustSnapshot, 
         "name": identity.name,
         "roles": sorted(identity.roles),
         "iat": now,
-        "exp": expires_at,
+        "exp": now + ASSERTION_SECONDS,
     }
-    return sign_payload(_encode(claims), trust.assertion_signer, Kind.ASSERTION), expires_at
+    return sign_payload(_encode(claims), trust.assertion_signer, Kind.ASSERTION)

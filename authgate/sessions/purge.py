@@ -18,7 +18,8 @@ from authgate.sessions import store
 logger = logging.getLogger(__name__)
 
 KEPT_FOR = timedelta(days=30)  # who was signed in, from where: for whoever looks into an incident
-_REVOCATIONS_KEPT_FOR = timedelta(days=1)
+# Whoever was refused is refused again when a clock that was ahead is set back.
+_KEPT_PAST_END = timedelta(days=1)
 _EVERY_SECONDS = 3600.0
 
 _next_at = 0.0
@@ -42,9 +43,9 @@ def purge() -> None:
         state.lock("trust")  # as whoever ends sessions does: two that end the same ones wait for each other here
         store.end_timed_out(now)
         Session.objects.filter(ended_at__lt=now - KEPT_FOR).delete()
-        UsedOnce.objects.filter(expires_at__lt=now).delete()
+        UsedOnce.objects.filter(expires_at__lt=now - _KEPT_PAST_END).delete()
         # Not through the ORM, whose signals would make every worker load its trust again for each row.
         table = connection.ops.quote_name(RevokedToken._meta.db_table)
-        before = connection.ops.adapt_datetimefield_value(now - _REVOCATIONS_KEPT_FOR)
+        before = connection.ops.adapt_datetimefield_value(now - _KEPT_PAST_END)
         with connection.cursor() as cursor:
             cursor.execute(f"DELETE FROM {table} WHERE expires_at < %s", [before])  # noqa: S608

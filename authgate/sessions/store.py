@@ -165,14 +165,19 @@ def _end(sessions: QuerySet[Session], reason: str) -> int:
     with transaction.atomic():
         # One after the other, in one order: two that end the same sessions wait for each other here.
         state.lock("trust")
-        sids = list(sessions.filter(ended_at=None).values_list("sid", flat=True))
+        seen_at = dict(sessions.filter(ended_at=None).values_list("sid", "last_seen_at"))
+        sids = list(seen_at)
         if not sids:
             return 0
         for first in range(0, len(sids), _AT_ONCE):
             ending = Session.objects.filter(sid__in=sids[first : first + _AT_ONCE])
             ending.update(ended_at=now, end_reason=reason[:40], **_WITHOUT_TOKENS)
+        # Its cookie was made when it was last seen: by a clock that has been set back since, that is still to come.
         RevokedToken.objects.bulk_create(
-            [RevokedToken(jti=sid, expires_at=now + REVOKED_FOR, reason=f"session: {reason}"[:200]) for sid in sids],
+            [
+                RevokedToken(jti=sid, expires_at=max(now, at) + REVOKED_FOR, reason=f"session: {reason}"[:200])
+                for sid, at in seen_at.items()
+            ],
             ignore_conflicts=True,
         )
         state.bump("trust")
