@@ -216,16 +216,15 @@ def test_what_a_trusted_proxy_has_not_set_is_the_clients_and_leads_nowhere(setti
 @pytest.mark.parametrize(
     ("believed", "client", "scheme", "authority"),
     [
-        ({"for"}, "198.51.100.1", "http", "inner.test"),
-        ({"for", "proto"}, "198.51.100.1", "https", "inner.test"),
-        ({"host"}, "10.0.0.1", "http", "wiki.test"),
-        ({"port"}, "10.0.0.1", "http", "inner.test"),
+        ("for", "198.51.100.1", "http", "inner.test"),
+        ("for,proto", "198.51.100.1", "https", "inner.test"),
+        ("host", "10.0.0.1", "http", "wiki.test"),
+        ("port", "10.0.0.1", "http", "inner.test"),
     ],
-    ids=str,
 )
 @pytest.mark.usefixtures("trusted")
 def test_a_setting_narrows_what_is_believed_of_a_trusted_proxy(settings, believed, client, scheme, authority):
-    settings.AUTHGATE_FORWARDED_HEADERS = frozenset(f"x-forwarded-{name}".encode() for name in believed)
+    settings.AUTHGATE_FORWARDED_HEADERS = frozenset(f"x-forwarded-{name}".encode() for name in believed.split(","))
     facts = build_facts(scope(*FAMILY, peer="10.0.0.1", host="inner.test"))
     assert (facts.client, facts.scheme, str(facts.authority)) == (client, scheme, authority)
 

@@ -13,6 +13,7 @@ from authgate.authn.tokens import Kind, verify
 from authgate.authn.trust import load_trust
 from authgate.policy.compiler import apply_document
 from authgate.policy.document import PolicyDocument, Role, Route, Upstream
+from authgate.policy.powers import Machine
 from authgate.policy.revisions import publish
 from tests.support.gateway import environment, manage
 
@@ -122,7 +123,7 @@ def publish_routes(*routes):
         routes=tuple(Route(upstream="api", **route) for route in routes),
     )  # fmt: skip
     apply_document(document)
-    publish("test")
+    publish(Machine("test"))
 
 
 def curl_url():

@@ -298,7 +298,7 @@ def signed_in(visit):
 
 
 def refreshing(visit, secret_values):
-    claims = {"iss": visit.idp.url, "sub": "alice", "nonce": ""}
+    claims = {"iss": visit.idp.url, "sub": "alice", "nonce": "", "email": "alice@example.com", "email_verified": True}
     made = make_session(visit.site, slug="main", cookie_age=400, refresh_token=secret_values.refresh, claims=claims)
     secret_values.keep(made.cookie)
     return visit.send("/api/protected", headers={**SCRIPT, **dict(made.headers)}).status
