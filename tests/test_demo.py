@@ -13,9 +13,14 @@ import time
 from pathlib import Path
 
 import pytest
+from django.contrib.auth.models import User
 from django.core.management.base import CommandError
 
-from gateway_site.demo import openid
+from authgate.models import IdentityProvider, Person
+from authgate.policy import revisions
+from authgate.policy.powers import Machine
+from authgate.policy.schema import PolicyDocument, Role
+from gateway_site.demo import openid, traces
 from gateway_site.demo.banner import banner
 from gateway_site.demo.processes import claim_port
 from tests.support import raw
@@ -234,6 +239,27 @@ def test_the_data_of_a_demo_from_before_they_were_marked_are_recognised(tmp_path
     database.close()
     refused = manage({**demo.env, "AUTHGATE_PUBLIC_URL": "https://gateway.example.com"}, "serve")
     assert "the database holds a demo's accounts" in refused.stderr
+
+
+@pytest.mark.django_db
+def test_the_removal_of_a_demo_takes_those_who_were_kept_out_with_it(tmp_path):
+    issuer = {"issuer": "http://127.0.0.1:9000", "client_id": traces.CLIENT_ID}
+    provider = IdentityProvider.objects.create(slug=traces.PROVIDER, name="Demo", **issuer)
+    Person.objects.create(provider=provider, provider_subject="root", is_active=False)
+    User.objects.create(username="sso:demo|root", is_active=False)
+    assert [what.partition(",")[0] for what in traces.remove(tmp_path)] == [
+        "the account sso:demo|root", "the identity provider demo",
+    ]  # fmt: skip
+    assert traces.remove(tmp_path) == []
+
+
+@pytest.mark.django_db
+def test_the_policy_of_a_demo_is_removed_once_and_nobody_else_s_is(tmp_path):
+    revisions.replace(PolicyDocument(roles={"a": Role()}), Machine(traces.AUTHOR), traces.COMMENT)
+    assert len(traces.remove(tmp_path)) == 1
+    assert traces.remove(tmp_path) == []
+    revisions.replace(PolicyDocument(roles={"b": Role()}), Machine("demo"), "added role b")  # an account of that name
+    assert traces.remove(tmp_path) == []
 
 
 def test_a_demo_that_others_could_reach_does_not_start_and_leaves_nothing(tmp_path):

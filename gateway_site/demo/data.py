@@ -37,7 +37,7 @@ def prepare(data_dir: Path) -> None:
         if not PolicyRevision.objects.exists():
             text = POLICY_FILE.read_text(encoding="utf-8").replace("@TARGET@", f"unix:{socket_path(data_dir)}")
             compiler.apply_document(document.parse_yaml(text))
-            revisions.publish(Machine(traces.AUTHOR), "Demo policy")
+            revisions.publish(Machine(traces.AUTHOR), traces.COMMENT)
 
 
 def create_admin() -> str | None:

@@ -16,7 +16,7 @@ from authgate.policy import revisions
 from authgate.policy.document import PolicyDocument
 from authgate.policy.powers import Machine
 
-AUTHOR = "demo"
+AUTHOR, COMMENT = "demo", "Demo policy"
 PROVIDER, CLIENT_ID = "demo", "authgate"
 ADMIN, ADMIN_EMAIL = "admin", "admin@localhost"
 FILES = ("demo-provider.json", "demo-provider-keys.json")
@@ -54,7 +54,7 @@ def remove(data_dir: Path) -> list[str]:
 
 
 def _looks_like_a_demo() -> bool:
-    published = PolicyRevision.objects.filter(number=1, author=AUTHOR).exists()
+    published = PolicyRevision.objects.filter(number=1, author=AUTHOR, comment=COMMENT).exists()
     return published or bool(_providers()) or _accounts().exists()
 
 
@@ -74,6 +74,8 @@ def _accounts() -> QuerySet[User]:
 def _remove_accounts() -> list[str]:
     accounts = _accounts()
     removed = [f"the account {name}" for name in accounts.values_list("username", flat=True).order_by("pk")]
+    # Kept out or not: with their provider goes the only way to sign in as them.
+    accounts.update(is_active=True)
     accounts.delete()
     return removed
 
@@ -81,7 +83,6 @@ def _remove_accounts() -> list[str]:
 def _remove_provider() -> list[str]:
     removed = []
     for provider in _providers():
-        # Kept out or not: without their provider nobody signs in as them.
         provider.people.update(is_active=True)
         registration.remove(provider)
         removed.append(f"the identity provider {provider.slug}, with its people and their sessions")
@@ -90,7 +91,7 @@ def _remove_provider() -> list[str]:
 
 def _remove_policy() -> list[str]:
     latest = revisions.latest()
-    if latest is None or latest.author != AUTHOR:
+    if latest is None or (latest.author, latest.comment) != (AUTHOR, COMMENT):
         return []
     revisions.replace(PolicyDocument(), Machine(AUTHOR), "Demo removed")
     return ["the demo policy; without another one everything is denied"]
