@@ -180,7 +180,7 @@ User.objects.create(username="sso:idp|alice")
 def load():
     return {"person": Person.objects.get(), "provider": IdentityProvider.objects.get()}
 """
-DEACTIVATE = "person.is_active = False; person.save()"
+DEACTIVATE = "from authgate.sessions.activation import deactivate; deactivate(person)"
 DEACTIVATE_ACCOUNT = """
 from django.contrib.auth.models import User
 User.objects.filter(username="sso:idp|alice").update(is_active=False)

@@ -14,6 +14,7 @@ from django.urls import URLPattern, path, reverse
 
 from authgate.admin.deletion import CarefulDeletion
 from authgate.admin.typed import ModelAdmin, ModelForm
+from authgate.admin_access import operator_of
 from authgate.admin_site import changes_nothing
 from authgate.models import IdentityProvider, Person, Session
 from authgate.models.people import default_scopes
@@ -22,6 +23,7 @@ from authgate.oidc.presets import PRESETS
 from authgate.oidc.provider import seal_client_secret
 from authgate.oidc.registration import redirect_uri, remove
 from authgate.sessions import store
+from authgate.sessions.activation import activate, deactivate
 from authgate.sessions.deletion import find_objections
 
 _ENDPOINTS = ["authorization_endpoint", "token_endpoint", "userinfo_endpoint", "jwks_uri", "end_session_endpoint"]
@@ -185,16 +187,15 @@ class PersonAdmin(CarefulDeletion, ModelAdmin[Person]):
         return False
 
     def get_readonly_fields(self, request: HttpRequest, obj: Person | None = None) -> Any:
-        # Whoever was kept out may be a superuser by their roles: staff can shut the door, not open it again.
+        # What would be refused is not offered.
         kept_out = obj is not None and not obj.is_active and not request.user.is_superuser
         return [*self.readonly_fields, *(["is_active"] if kept_out else [])]
 
     def save_model(self, request: HttpRequest, obj: Person, form: Any, change: bool) -> None:
-        with transaction.atomic():
-            super().save_model(request, obj, form, change)
-            if not obj.is_active:
-                ended = store.end_all(obj, "person deactivated")
-                self.message_user(request, f"{ended} session(s) ended.", messages.SUCCESS)
+        if obj.is_active:
+            activate(obj, operator_of(request))
+        else:
+            self.message_user(request, f"{deactivate(obj)} session(s) ended.", messages.SUCCESS)
 
     def find_objections(self, objects: Iterable[Person]) -> list[str]:
         return find_objections(objects)
