@@ -1,4 +1,4 @@
-"""Who may send the admin a form larger than a stranger's. Told before its body is read, from the cookies alone."""
+"""Who asks for a page of the admin: told before anything is done for them, from the cookies alone."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from django.contrib.sessions.backends.db import SessionStore
 from django.db import DatabaseError
 from django.http import HttpRequest, parse_cookie
 
+from authgate import local_sign_in
 from authgate.admin_access import access_in_force, local_user
 from authgate.authn.authenticate import authenticate
 from authgate.decision import InvalidCredential, RawHeaders, RequestFacts
@@ -18,8 +19,14 @@ from authgate.threads import Lanes, Threads, TooBusy
 _lookups = Lanes(Threads("admin_forms", 2), 1)
 
 
+def is_known(facts: RequestFacts, snapshot: Snapshot | None) -> bool:
+    """Whether a signed cookie says so: a role that opens the admin, or a local password that was right before."""
+    by_role = snapshot is not None and _has_role(facts.headers, snapshot)
+    return by_role or local_sign_in.is_known(facts.headers)
+
+
 async def may_send_large_forms(facts: RequestFacts, snapshot: Snapshot | None) -> bool:
-    """Raises TooBusy. A session of single sign-on is told without the database."""
+    """Larger than a stranger's. Raises TooBusy. A session of single sign-on is told without the database."""
     if snapshot is not None and _has_role(facts.headers, snapshot):
         return True
     key = _session_key(facts.headers)

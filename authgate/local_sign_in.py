@@ -9,6 +9,7 @@ from __future__ import annotations
 import ipaddress
 import secrets
 from collections.abc import Awaitable, Callable
+from itertools import islice
 from math import ceil
 from typing import TypeVar
 
@@ -32,6 +33,7 @@ _turns_of_strangers, _turns_of_known = Turns(1, waiting=3, share=2), Turns(1, wa
 
 COOKIE = "__Secure-authgate_device" if settings.SECURE else "authgate_device"
 _COOKIE_SECONDS = 180 * 24 * 3600
+_MOST_COOKIES = 20  # of this name; each costs a signature
 _signer = TimestampSigner(salt="authgate.device")
 
 
@@ -63,9 +65,8 @@ def find_objection(facts: RequestFacts) -> Decision | None:
 
 async def in_turn(facts: RequestFacts, page: Callable[[], Awaitable[T]]) -> T:
     """Raises TooBusy."""
-    return await (_turns_of_known if _device(facts.headers) else _turns_of_strangers).run(
-        client_key(facts.client), page
-    )
+    turns = _turns_of_known if is_known(facts.headers) else _turns_of_strangers
+    return await turns.run(client_key(facts.client), page)
 
 
 def remember_device(response: HttpResponse) -> None:
@@ -81,14 +82,20 @@ def remember_device(response: HttpResponse) -> None:
     )
 
 
+def is_known(headers: RawHeaders) -> bool:
+    """Whether a password was right in this browser before."""
+    return bool(_device(headers))
+
+
 def _device(headers: RawHeaders) -> str:
-    """Empty: no password was ever right there."""
+    """Empty: no password was ever right there.
+
+    Not by the first cookie alone: whoever may set cookies for this host can put others of the same name before it.
+    """
     prefix = f"{COOKIE}=".encode("ascii")
-    for line in (value for name, value in headers if name == b"cookie"):
-        for pair in line.split(b";"):
-            if pair.strip(b" \t").startswith(prefix):
-                return _verified(pair.strip(b" \t").removeprefix(prefix).decode("ascii", "replace"))
-    return ""
+    pairs = (pair.strip(b" \t") for name, value in headers if name == b"cookie" for pair in value.split(b";"))
+    values = (pair.removeprefix(prefix).decode("ascii", "replace") for pair in pairs if pair.startswith(prefix))
+    return next(filter(None, map(_verified, islice(values, _MOST_COOKIES))), "")
 
 
 def _verified(unverified_device: str) -> str:

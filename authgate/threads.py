@@ -182,3 +182,5 @@ database_lanes = Lanes(database_threads, 2)
 logout_threads = Threads("logout", 8)
 logout_lanes = Lanes(logout_threads, 2)
 admin_turns = Turns(8, waiting=64, share=18)
+# Of these turns strangers all together take half and keep none of the places, whatever number of addresses they have.
+admin_turns_of_strangers = Turns(4, waiting=32, share=9)

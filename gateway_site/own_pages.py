@@ -11,7 +11,7 @@ from urllib.parse import unquote
 from django.conf import settings
 from django.core.handlers.asgi import ASGIHandler
 
-from authgate import local_sign_in
+from authgate import admin_forms, local_sign_in
 from authgate.access_log import Record
 from authgate.decision import Decision, Reason, RequestFacts
 from authgate.identity_headers import client_may_send
@@ -23,7 +23,7 @@ from authgate.ratelimit.sign_in import seconds_to_wait
 from authgate.responses import send_page_refusal, send_refusal
 from authgate.security_headers import has_secret_address, without_referrer
 from authgate.sign_in_pages import new_sign_in
-from authgate.threads import TooBusy, admin_turns
+from authgate.threads import TooBusy, admin_turns, admin_turns_of_strangers
 from gateway_site import page_answers, page_bodies
 from gateway_site.budget import BudgetSpent, Loan
 from gateway_site.page_answers import Answer
@@ -33,7 +33,10 @@ from proxy.downstream import Receive, Send
 
 _HEALTH = ("/health", "/health/ready")
 
-REFUSED_AFTER = 0.25  # seconds that a client over its limit waits for the answer
+# Seconds that a client over its limit, or that finds no place, waits for the answer; nothing that others need is held
+# meanwhile. Answered at once, one that asks again at once on hundreds of connections would have all of the event loop
+# (measured).
+REFUSED_AFTER = 0.25
 
 _own_hosts = own_hosts()
 _auth = settings.AUTHGATE_AUTH_PREFIX
@@ -92,8 +95,6 @@ def _find_objection(facts: RequestFacts) -> Decision | None:
 
 async def _refuse_early(record: Record, facts: RequestFacts, objection: Decision, send: Send) -> None:
     if objection.reason is Reason.RATE_LIMITED:
-        # Nothing that others need is held meanwhile. Answered at once, a client that asks again at once on hundreds of
-        # connections would have all of the event loop (measured).
         await asyncio.sleep(REFUSED_AFTER)
     await send_page_refusal(record, objection, send, again=new_sign_in(record) or _same_again(facts))
 
@@ -114,6 +115,7 @@ async def _refusing(page: Page, scope: Scope, receive: Receive, send: Send, reco
     except BodyRefused as refused:
         await send_refusal(record, Decision(False, refused.reason), send)
     except (TooBusy, BudgetSpent):
+        await asyncio.sleep(REFUSED_AFTER)
         await send_page_refusal(record, Decision(False, Reason.BUSY), send, again=_same_again(record.facts))
     except ClientGone:
         pass
@@ -132,27 +134,33 @@ async def _serve_django(scope: Scope, receive: Receive, send: Send, record: Reco
         answer = Answer(loan)
         with Loan(page_bodies.budget, facts.client) as body_loan:
             whole = replay(await read_body(facts, record.snapshot, receive, body_loan), receive)
-            await _ask_django(facts, _django_scope(scope, facts), whole, answer.take)
+            await _ask_django(record, facts, _django_scope(scope, facts), whole, answer.take)
         await answer.give(_recording(record, send))
 
 
-async def _ask_django(facts: RequestFacts, scope: Scope, receive: Receive, send: Send) -> None:
+async def _ask_django(record: Record, facts: RequestFacts, scope: Scope, receive: Receive, send: Send) -> None:
     """With all of the body there, and an answer that waits for nobody: a client never holds up what many share."""
     if scope["path"].startswith("/admin/"):
         # Strangers may ask for the admin's sign-in: not so often that no thread and no connection to the database is
         # left for the rest.
-        await _in_turn(facts, lambda: django_pages(scope, receive, send))
+        await _in_turn(record, facts, lambda: django_pages(scope, receive, send))
     else:
         await django_pages(scope, receive, send)
 
 
-async def _in_turn(facts: RequestFacts, page: Callable[[], Awaitable[None]]) -> None:
+async def _in_turn(record: Record, facts: RequestFacts, page: Callable[[], Awaitable[None]]) -> None:
     client = client_key(facts.client)
-    if local_sign_in.is_attempt(facts):
-        # This turn first: of all the admin's at most two are ever used for passwords.
-        await local_sign_in.in_turn(facts, lambda: admin_turns.run(client, page))
-    else:
+
+    async def in_turn() -> None:
         await admin_turns.run(client, page)
+
+    # The narrower turn first: strangers and passwords wait there, and never in the places of those who are known.
+    if local_sign_in.is_attempt(facts):
+        await local_sign_in.in_turn(facts, in_turn)
+    elif admin_forms.is_known(facts, record.snapshot):
+        await in_turn()
+    else:
+        await admin_turns_of_strangers.run(client, in_turn)
 
 
 async def serve_unrouted(scope: Scope, receive: Receive, send: Send, record: Record) -> None:

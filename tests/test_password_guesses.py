@@ -57,8 +57,9 @@ class Operator(Agent):
 
 @pytest.fixture
 def start(start_gateway: StartGateway) -> StartGateway:
-    def start(**env: str) -> Gateway:
-        gateway = start_gateway(env={"AUTHGATE_TRUSTED_PROXIES": "127.0.0.1", **env})
+    def start(policy: str | None = None, **env: str) -> Gateway:
+        options = {} if policy is None else {"policy": policy}
+        gateway = start_gateway(env={"AUTHGATE_TRUSTED_PROXIES": "127.0.0.1", **env}, **options)
         code = (
             f"from django.contrib.auth.models import User; User.objects.create_superuser('root', password={PASSWORD!r})"
         )
@@ -154,6 +155,17 @@ def test_a_made_up_cookie_makes_nobody_known(device):
     cookie = [(b"cookie", f"a=b; authgate_device={device}".encode())]
     answers = [local_sign_in.find_objection(attempt(cookie)) for _ in range(30)]
     assert {answer.reason for answer in answers if answer} == {Reason.RATE_LIMITED}
+
+
+@pytest.mark.parametrize("as_one_line", [True, False])
+def test_cookies_that_others_put_before_the_real_one_hide_nothing(as_one_line):
+    """A service on this host may set any, and a longer path comes first."""
+    response = HttpResponse()
+    local_sign_in.remember_device(response)
+    values = ["planted", "planted:a:b", response.cookies["authgate_device"].value]
+    pairs = [f"authgate_device={value}".encode() for value in values]
+    cookies = [(b"cookie", b"; ".join(pairs))] if as_one_line else [(b"cookie", pair) for pair in pairs]
+    assert local_sign_in.is_known(cookies)
 
 
 def test_a_cookie_of_long_ago_makes_nobody_known(monkeypatch):
