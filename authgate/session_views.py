@@ -69,8 +69,7 @@ async def signed_out(request: HttpRequest) -> HttpResponse:
 async def backchannel_logout(request: HttpRequest, slug: str) -> HttpResponse:
     """OpenID Connect Back-Channel Logout 1.0: the provider itself says that somebody is gone."""
     try:
-        await logout_filter.check(slug, request.body, facts_of(request).client)
-        await logout_lanes.run(slug, provider_logout.backchannel, slug, request.body)
+        await logout_filter.log_out(slug, request.body, facts_of(request).client)
     except ProviderError as error:
         logger.warning("a logout of %s is refused: %s: %s", slug, error.code, error.detail)
         # Not the token's fault, so the provider may send it again.

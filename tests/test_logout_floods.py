@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import itertools
+import sqlite3
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 
 import pytest
 
@@ -109,6 +110,31 @@ def test_nor_when_each_comes_from_an_address_of_its_own(gateway, idp):
     with flood(gateway, tokens, addresses) as statuses:
         genuine = [send(gateway, idp.logout_token(sid=f"s-{number}")) for number in range(40)]
     assert (genuine, statuses[200]) == ([200] * 40, 0)
+
+
+def test_a_token_that_was_used_reaches_no_database_again(gateway, idp):
+    make_session(gateway, slug="idp", provider={"issuer": idp.issuer}, provider_sid="s-1")
+    token = idp.logout_token(sid="s-1")
+    assert send(gateway, token) == 200
+    with closing(sqlite3.connect(gateway.data_dir / "authgate.sqlite3", isolation_level=None)) as database:
+        time.sleep(1)  # what is known of providers is a second old at most
+        assert send(gateway, "a.b.c") == 400
+        database.execute("BEGIN EXCLUSIVE")
+        began = time.monotonic()
+        assert [send(gateway, token) for _ in range(20)] == [400] * 20
+        assert time.monotonic() - began < 1
+
+
+def test_a_token_that_met_an_outage_may_come_again(gateway, idp):
+    made = make_session(gateway, slug="idp", provider={"issuer": idp.issuer}, provider_sid="s-1")
+    assert send(gateway, idp.logout_token(sid="s-0")) == 200
+    token = idp.logout_token(sid="s-1")
+    with closing(sqlite3.connect(gateway.data_dir / "authgate.sqlite3", isolation_level=None)) as database:
+        database.execute("ALTER TABLE authgate_usedonce RENAME TO away")
+        assert send(gateway, token) == 503
+        database.execute("ALTER TABLE away RENAME TO authgate_usedonce")
+    assert send(gateway, token) == 200
+    assert row(gateway, made.sid)["ended"]
 
 
 def test_one_client_may_send_only_so_many():

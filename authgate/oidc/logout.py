@@ -13,7 +13,7 @@ from django.db import IntegrityError, transaction
 
 from authgate.authn.claims import is_safe_text
 from authgate.models import IdentityProvider, Session, UsedOnce
-from authgate.oidc.logout_token import LogoutToken, read_form, refusal, verify
+from authgate.oidc.logout_token import LogoutToken, already_used, read_form, refusal, verify
 from authgate.oidc.provider import ProviderClient
 from authgate.sealing import SealBroken, unseal_text
 from authgate.sessions import store
@@ -68,13 +68,17 @@ def _provider(slug: str) -> IdentityProvider:
     return provider
 
 
+def used_key(slug: str, jti: str) -> str:
+    return f"logout {hashlib.sha256(f'{slug} {jti}'.encode()).hexdigest()}"
+
+
 def _use_up(slug: str, token: LogoutToken) -> None:
-    key = f"logout {hashlib.sha256(f'{slug} {token.jti}'.encode()).hexdigest()}"
+    key = used_key(slug, token.jti)
     try:
         with transaction.atomic():
             UsedOnce.objects.create(key=key, expires_at=datetime.fromtimestamp(token.expires_at, UTC))
     except IntegrityError:
-        raise refusal("it was used before") from None
+        raise already_used() from None
 
 
 def _hint(session: Session) -> dict[str, str]:

@@ -11,6 +11,7 @@ from authgate.oidc.errors import ProviderError
 from authgate.oidc.id_token import LEEWAY, FindKeys, check_form, is_subject, verify_signed
 from authgate.oidc.metadata import Metadata
 
+REFUSED = "invalid_logout_token"
 _EVENT = "http://schemas.openid.net/event/backchannel-logout"
 # Old providers name none of their own, or the one of every JWT; `events` is what no other token has (section 2.4).
 _TYPES = frozenset(("logout+jwt", "jwt"))
@@ -53,13 +54,17 @@ def verify(raw: str, metadata: Metadata, keys: FindKeys, client_id: str, now: fl
 
 
 def refusal(why: str) -> ProviderError:
-    return ProviderError("invalid_logout_token", f"the logout token is refused: {why}")
+    return ProviderError(REFUSED, f"the logout token is refused: {why}")
+
+
+def already_used() -> ProviderError:
+    return refusal("it was used before")
 
 
 def _reworded(error: ProviderError) -> ProviderError:
     if error.code != "invalid_id_token":
         return error
-    return ProviderError("invalid_logout_token", error.detail.replace("ID token", "logout token"))
+    return ProviderError(REFUSED, error.detail.replace("ID token", "logout token"))
 
 
 def _check_claims(claims: Mapping[str, Any], issuer: str, client_id: str) -> None:
