@@ -120,5 +120,11 @@ LOGGING = {
     "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
     "filters": {"unexpected": {"()": "authgate.outages.Unexpected"}},
     "root": {"handlers": ["stderr"], "level": AUTHGATE_LOG_LEVEL.upper()},
-    "loggers": {"django.request": {"filters": ["unexpected"]}},
+    "loggers": {
+        "django.request": {"filters": ["unexpected"]},
+        # Malformed requests are no errors of ours, and the access log has them. Forms refused for their origin stay:
+        # that is what a wrong AUTHGATE_PUBLIC_URL looks like.
+        "django.security": {"level": "CRITICAL"},
+        "django.security.csrf": {"level": AUTHGATE_LOG_LEVEL.upper()},
+    },
 }

@@ -28,15 +28,18 @@ LEFT_OUT = re.compile(r"(\d+) log lines that clients caused were left out, (\d+)
 BY_PROXY = {"AUTHGATE_TRUSTED_PROXIES": "127.0.0.1/32"}
 
 
-def ask(gateway: Gateway, path: str, *clients: str) -> None:
+def ask(gateway: Gateway, name: str, *clients: str) -> None:
+    """Each has a logout refused, which is a line."""
+    kind = ("Content-Type", "application/x-www-form-urlencoded")
     with gateway.connect() as connection:
         for address in clients:
-            headers = [("X-Forwarded-For", address)]
-            connection.send(raw.request(target=path, host=gateway.host, headers=headers)).response()
+            headers = [("X-Forwarded-For", address), kind]
+            path = f"/auth/backchannel-logout/{name}"
+            connection.send(raw.request("POST", path, headers, b"logout_token=x", host=gateway.host)).response()
 
 
-def lines(gateway: Gateway, path: str) -> int:
-    return len([line for line in gateway.output.splitlines() if path in line and not line.startswith("{")])
+def lines(gateway: Gateway, name: str) -> int:
+    return gateway.output.count(f"a logout of {name} is refused")
 
 
 @BOTH_SERVERS
@@ -44,29 +47,29 @@ def test_one_client_has_few_lines_of_log_and_the_others_have_theirs(
     start_gateway: StartGateway, args: tuple[str, ...]
 ) -> None:
     gateway = start_gateway(args=args, env=BY_PROXY)
-    ask(gateway, "/auth/loud", *["203.0.113.9"] * 300)
-    ask(gateway, "/auth/quiet", "203.0.113.10", "203.0.113.11")
+    ask(gateway, "loud", *["203.0.113.9"] * 300)
+    ask(gateway, "quiet", "203.0.113.10", "203.0.113.11")
     gateway.stop()
-    written = lines(gateway, "/auth/loud")
+    written = lines(gateway, "loud")
     assert CLIENT_BURST <= written <= CLIENT_BURST + 2
-    assert lines(gateway, "/auth/quiet") == 2
+    assert lines(gateway, "quiet") == 2
     assert LEFT_OUT.findall(gateway.output) == [(str(300 - written), str(300 - written), "203.0.113.9")]
-    assert len(gateway.log_lines(path="/auth/loud")) == 300
+    assert len(gateway.log_lines(path="/auth/backchannel-logout/loud")) == 300
 
 
 def test_many_clients_together_have_few_lines_too(start_gateway: StartGateway) -> None:
     gateway = start_gateway(env=BY_PROXY)
-    ask(gateway, "/auth/loud", *(f"2001:db8:0:{number:x}::1" for number in range(500)))
+    ask(gateway, "loud", *(f"2001:db8:0:{number:x}::1" for number in range(500)))
     gateway.stop()
     [(left_out, _, _)] = LEFT_OUT.findall(gateway.output)
-    assert lines(gateway, "/auth/loud") + int(left_out) == 500
-    assert lines(gateway, "/auth/loud") < 1.5 * ALL_BURST
+    assert lines(gateway, "loud") + int(left_out) == 500
+    assert lines(gateway, "loud") < 1.5 * ALL_BURST
 
 
 def test_addresses_of_one_network_are_one_client(start_gateway: StartGateway) -> None:
     gateway = start_gateway(env=BY_PROXY)
-    ask(gateway, "/auth/loud", *(f"2001:db8::{number:x}" for number in range(50)))
-    assert lines(gateway, "/auth/loud") <= CLIENT_BURST + 1
+    ask(gateway, "loud", *(f"2001:db8::{number:x}" for number in range(50)))
+    assert lines(gateway, "loud") <= CLIENT_BURST + 1
 
 
 def test_malformed_requests_and_bad_callbacks_are_limited_too(start_gateway: StartGateway) -> None:
@@ -89,6 +92,16 @@ def limited(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., bool]]:
 
     yield is_written
     filter_.tell()
+
+
+def test_a_form_that_no_page_reads_is_no_error_of_ours(start_gateway: StartGateway) -> None:
+    gateway = start_gateway()
+    kind = ("Content-Type", "application/x-www-form-urlencoded")
+    for path in ("/admin/login/", "/auth/logout"):
+        assert gateway.request(path, method="POST", body=b"a=b&" * 2000, headers=[kind]).status == 400
+    gateway.stop()
+    assert "ERROR" not in gateway.output
+    assert "Traceback" not in gateway.output
 
 
 def test_warnings_of_a_client_leave_room_for_its_errors(limited: Callable[..., bool]) -> None:
