@@ -69,3 +69,8 @@ def test_the_refusal_is_a_page_for_people_and_json_for_programs(client, accept, 
     for _ in range(5):
         attempt(client)
     assert attempt(client, accept=accept)["Content-Type"] == content_type
+
+
+def test_an_address_is_not_answered_with_many_times_its_length(client):
+    response = client.get(URL + "?next=/" + "'" * 7000)
+    assert (response.status_code, response["Location"], len(response.content)) == (302, URL, 0)

@@ -7,10 +7,11 @@ import unicodedata
 
 from django.conf import settings
 from django.contrib import admin
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 
 from authgate.local_sign_in import is_open_to, remember_device
 from authgate.models import IdentityProvider
+from authgate.oidc.next_url import MAX_LENGTH
 from authgate.policy.table import Limit
 from authgate.ratelimit import client_key, take_here
 from authgate.views import too_many_attempts
@@ -21,6 +22,9 @@ PER_ACCOUNT = Limit("/admin/login account", 12.0, 5, "client")
 
 
 def sign_in(request: HttpRequest) -> HttpResponse:
+    if len(request.META["QUERY_STRING"]) > MAX_LENGTH:
+        # The page shows it, and an apostrophe of it as six characters: such an address is not one that we lead to.
+        return HttpResponseRedirect(request.path)
     if request.method == "POST" and (seconds := take_here(PER_ACCOUNT, _client_and_account(request))):
         return too_many_attempts(request, math.ceil(seconds))
     is_open = is_open_to(request.META["REMOTE_ADDR"])
