@@ -47,6 +47,7 @@ _NAMED = frozenset(
     for name in (
         *map("".join, product(("x-", "x-auth-", "auth-", "x-current-", "x-login-"), _NOUNS)),
         *map("x-auth-{}".format, _AUTH_NOUNS),
+        "x-rstudio-username", "x-proxiedentitieschain", "x-preferred-username",  # Posit, NiFi
         "x-email", "x-groups", "x-roles", "x-role", "x-logged-in-user", "x-identity-status", "x-id-token",
         "x-access-token", "x-grafana-user", "x-grafana-id", "smuser", "authuser",
         # Attributes as Shibboleth's default attribute map names them

@@ -31,6 +31,7 @@ Client-Cert Client-Cert-Chain X-Tls-Client-Subject
 X-Amzn-Oidc-Data X-Amzn-Oidc-Identity X-Amzn-Oidc-Accesstoken X-Amzn-Mtls-Clientcert X-Amzn-Ava-User-Context
 X-Amzn-Request-Context X-Amzn-Lambda-Context
 Oidc-Claim-Sub Oidc-Claim-Email OIDC-access-token OIDC-id-token-payload X-Oidc-User
+X-RStudio-Username X-ProxiedEntitiesChain X-Preferred-Username
 Mellon-Name-Id MELLON-uid Shib-Session-ID Shib-Identity-Provider X-Saml-User eppn persistent-id affiliation
 X-Token-Subject X-Token-User-Name X-Token-User-Email X-Token-User-Roles
 X-Jwt-Payload X-Jwt-Claim-Sub X-JWT-Assertion Sec-Istio-Auth-Userinfo
