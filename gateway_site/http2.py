@@ -24,7 +24,7 @@ from gateway_site.http1.cookies import cookie_names, refuse_cookies
 from gateway_site.http1.limits import Limits
 from gateway_site.http1.protocol import Application, Http1Protocol
 from gateway_site.http1.refusal import Fault, Refusal, RequestRefused, build_refusal
-from gateway_site.listen import BACKLOG, StartRefused, open_listeners, raise_file_limit
+from gateway_site.listen import BACKLOG, StartRefused, fit_to_files, open_listeners
 from gateway_site.server import GatewayServer, ServeOptions
 from gateway_site.tls import build_context
 
@@ -86,7 +86,7 @@ class Http2Server(Granian):  # type: ignore[misc]  # untyped
 
 def serve(options: ServeOptions) -> None:
     """Returns when the server was told to stop. Raises StartRefused before anything is started."""
-    raise_file_limit()
+    options = replace(options, limits=fit_to_files(options.limits))
     if options.had_as_root is None:
         listeners = open_listeners(options.bind, options.redirect_bind)
         # Granian binds the port itself, and would share a busy one with whoever has it.

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import resource
 import socket
+from dataclasses import replace
 from typing import NamedTuple
+
+from gateway_site.http1.limits import Limits
+
+logger = logging.getLogger(__name__)
 
 _ADDRESS = re.compile(r"(?:\[(?P<v6>[0-9A-Fa-f:.]+)\]|(?P<host>[A-Za-z0-9._-]+)):(?P<port>[0-9]{1,5})")
 BACKLOG = 2048
+OTHER_FILES = 256  # of a worker: databases, providers, files
 
 
 class StartRefused(Exception):
@@ -51,7 +58,19 @@ def open_listeners(bind: Address, redirect: Address | None) -> tuple[socket.sock
     return (main,) if redirect is None else (main, open_socket("--redirect-http", redirect))
 
 
-def raise_file_limit() -> None:
-    """Every client and every upstream connection is an open file; the soft limit is often only 1024."""
+def fit_to_files(limits: Limits) -> Limits:
+    """Raise the soft limit on open files, often 1,024, to the hard one; if that is too low, fewer connections.
+
+    A server that cannot open a file for the next connection asks for it again and again, with all of a processor.
+    """
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    # Each request may have a connection to an upstream.
+    room = limits.connections if hard == resource.RLIM_INFINITY else max(1, (hard - OTHER_FILES) // 2)
+    if room >= limits.connections:
+        return limits
+    logger.warning(
+        "%d open files are allowed (ulimit -Hn), so a worker takes %d connections instead of %d: allow %d for all",
+        hard, room, limits.connections, 2 * limits.connections + OTHER_FILES,
+    )  # fmt: skip
+    return replace(limits, connections=room, requests=min(limits.requests, room))

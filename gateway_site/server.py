@@ -11,7 +11,7 @@ import ssl
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from django.db import connections
@@ -24,7 +24,7 @@ from uvicorn_worker import UvicornWorker
 
 from gateway_site.http1.limits import Limits
 from gateway_site.http1.protocol import Application, GatewayState, Http1Protocol, Shortcut
-from gateway_site.listen import BACKLOG, Address, StartRefused, open_listeners, raise_file_limit
+from gateway_site.listen import BACKLOG, Address, StartRefused, fit_to_files, open_listeners
 from gateway_site.privileges import HadAsRoot
 from gateway_site.tls import TlsFiles, build_context
 
@@ -52,7 +52,7 @@ class ServeOptions:
 
 def serve(options: ServeOptions) -> None:
     """Returns never: the process ends when the server does. Raises StartRefused before anything is started."""
-    raise_file_limit()
+    options = replace(options, limits=fit_to_files(options.limits))
     # A connection to the database cannot be shared with the workers that are forked from here.
     connections.close_all()
     GatewayApplication(options).run()
