@@ -55,12 +55,13 @@ def test_without_its_database_file_the_gateway_says_so_and_makes_no_other(
 
 def test_an_outage_is_one_line_however_many_ask(start_gateway: StartGateway) -> None:
     gateway = start_gateway()
+    before = len(gateway.output)
     (gateway.data_dir / "authgate.sqlite3").rename(gateway.data_dir / "away")
     assert wait_until(lambda: readiness(gateway) != {"ready": True}, 15)
     for number in range(30):
         gateway.get("/admin/login/", headers=[("X-Forwarded-For", f"203.0.113.{number}")])
         assert gateway.get("/health/ready").status == 503
-    lines = [line for line in gateway.output.splitlines() if " ERROR " in line or " WARNING " in line]
+    lines = [line for line in gateway.output[before:].splitlines() if " ERROR " in line or " WARNING " in line]
     assert len([line for line in lines if "authgate.outages" in line]) == 1
     assert len(lines) == 2, lines  # and the watcher's
 
@@ -81,7 +82,8 @@ class Log:
 
 def post_sign_in(gateway: Gateway) -> raw.Response:
     page = gateway.get("/admin/login/", headers=BROWSER)
-    assert page.status == 200
+    if page.status == 503:
+        return page
     token = re.search(r'name="csrfmiddlewaretoken" value="(\w+)"', page.text)
     cookie = re.search(r"authgate_csrf=(\w+)", " ".join(page.all("set-cookie")))
     assert token is not None and cookie is not None

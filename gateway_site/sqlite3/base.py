@@ -1,11 +1,13 @@
-"""SQLite as Django has it, except that a file that is not there is an error.
+"""SQLite as Django has it, except that a file that is not there, or cannot be written, is an error.
 
 SQLite itself would make an empty one: a gateway that has lost its database would look like a new one, to people and to
-every command. Only `migrate` makes one (`gateway_site.database.make_file`).
+every command. Only `migrate` makes one (`gateway_site.database.make_file`). One that cannot be written it would open
+for reading, and as long as that connection is open none of this process can write, even if the disk can again.
 """
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -34,5 +36,12 @@ class DatabaseWrapper(base.DatabaseWrapper):
         params: dict[str, Any] = super().get_connection_params()
         name = str(params["database"])
         if not name.startswith("file:"):  # as tests name one in memory
+            _check_writable(name)
             params["database"] = f"{Path(name).absolute().as_uri()}?mode=rw"
         return params
+
+
+def _check_writable(name: str) -> None:
+    for path in (name, f"{name}-wal", f"{name}-shm"):
+        if os.path.exists(path) and not os.access(path, os.W_OK):
+            raise sqlite3.OperationalError(f"unable to open database file: {path!r} is read-only")
