@@ -130,25 +130,26 @@ def _serve_files(site: StaticSite) -> Page:
 
 
 async def _serve_django(scope: Scope, receive: Receive, send: Send, record: Record, facts: RequestFacts) -> None:
-    with Loan(page_answers.budget, facts.client) as loan:
+    known = admin_forms.is_known(facts, record.snapshot)
+    with Loan(page_answers.budget_of_known if known else page_answers.budget, facts.client) as loan:
         answer = Answer(loan)
-        with Loan(page_bodies.budget, facts.client) as body_loan:
+        with Loan(page_bodies.budget_of_known if known else page_bodies.budget, facts.client) as body_loan:
             whole = replay(await read_body(facts, record.snapshot, receive, body_loan), receive)
-            await _ask_django(record, facts, _django_scope(scope, facts), whole, answer.take)
+            await _ask_django(facts, known, _django_scope(scope, facts), whole, answer.take)
         await answer.give(_recording(record, send))
 
 
-async def _ask_django(record: Record, facts: RequestFacts, scope: Scope, receive: Receive, send: Send) -> None:
+async def _ask_django(facts: RequestFacts, known: bool, scope: Scope, receive: Receive, send: Send) -> None:
     """With all of the body there, and an answer that waits for nobody: a client never holds up what many share."""
     if scope["path"].startswith("/admin/"):
         # Strangers may ask for the admin's sign-in: not so often that no thread and no connection to the database is
         # left for the rest.
-        await _in_turn(record, facts, lambda: django_pages(scope, receive, send))
+        await _in_turn(facts, known, lambda: django_pages(scope, receive, send))
     else:
         await django_pages(scope, receive, send)
 
 
-async def _in_turn(record: Record, facts: RequestFacts, page: Callable[[], Awaitable[None]]) -> None:
+async def _in_turn(facts: RequestFacts, known: bool, page: Callable[[], Awaitable[None]]) -> None:
     client = client_key(facts.client)
 
     async def in_turn() -> None:
@@ -157,7 +158,7 @@ async def _in_turn(record: Record, facts: RequestFacts, page: Callable[[], Await
     # The narrower turn first: strangers and passwords wait there, and never in the places of those who are known.
     if local_sign_in.is_attempt(facts):
         await local_sign_in.in_turn(facts, in_turn)
-    elif admin_forms.is_known(facts, record.snapshot):
+    elif known:
         await in_turn()
     else:
         await admin_turns_of_strangers.run(client, in_turn)

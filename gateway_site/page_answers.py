@@ -13,6 +13,8 @@ SECONDS = 60.0  # for a client to take an answer, and one more for each 16 KiB o
 _BYTES_PER_SECOND = 16 * 1024
 # The free part is more than a redirect or a refusal has: what a form has done is always answered.
 budget = Budget(total=64 * _MIB, share=16 * _MIB, free=4 * 1024)
+# Operators whose cookies say so: whoever fills the other one keeps none of them out.
+budget_of_known = Budget(total=32 * _MIB, share=16 * _MIB, free=4 * 1024)
 
 
 class Answer:

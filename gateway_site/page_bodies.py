@@ -22,6 +22,8 @@ SECONDS = 30.0
 BYTES_PER_SECOND = 64 * 1024  # of what goes beyond an ordinary form
 # The free part is more than a sign-in form has: those who fill the budget keep nobody from signing in.
 budget = Budget(total=32 * _MIB, share=8 * _MIB, free=4 * 1024)
+# Operators whose cookies say so: whoever fills the other one keeps none of them out.
+budget_of_known = Budget(total=32 * _MIB, share=8 * _MIB, free=4 * 1024)
 
 _auth = settings.AUTHGATE_AUTH_PREFIX
 _FORMS = ("/admin", f"{_auth}/logout", f"{_auth}/sessions/end", f"{_auth}/backchannel-logout")

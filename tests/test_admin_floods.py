@@ -8,8 +8,9 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
+from tests.support import raw
 from tests.support.gateway import Gateway
 from tests.test_admin_access import POLICY, cookie_of, open_admin
 from tests.test_password_guesses import PASSWORD, Operator, start  # noqa: F401  (a fixture)
@@ -57,3 +58,20 @@ def test_a_client_without_a_place_waits_for_the_answer_that_says_so(start):  # n
         refused, seconds = statuses[503] - before, time.monotonic() - began
     # Each of 60 connections four times a second at most.
     assert 0 < refused < 60 * 4 * seconds * 1.2
+
+
+def test_bodies_of_strangers_leave_room_for_those_of_operators(start):  # noqa: F811
+    gateway = start()
+    operator = Operator(gateway)
+    assert operator.try_password(PASSWORD).status == 302
+    cookie = ("Cookie", "; ".join(f"{cookie.name}={cookie.value}" for cookie in operator.jar))
+    with ExitStack() as strangers:
+        for number in range(600):
+            head = [("X-Forwarded-For", f"2001:db8:fffe:{number // 10:x}::1"), ("Content-Length", "65536")]
+            connection = strangers.enter_context(gateway.connect())
+            connection.send(raw.request("POST", "/auth/logout", head, host=gateway.host) + b"a" * 65_000)
+        time.sleep(1)
+        form = {"method": "POST", "body": b"a" * 65_000}
+        assert gateway.request("/auth/logout", **form).status == 503
+        # Refused for what it lacks.
+        assert gateway.request("/admin/authgate/route/add/", headers=[cookie], **form).status == 403
