@@ -24,6 +24,7 @@ from gateway_site.http1.cookies import cookie_names, refuse_cookies
 from gateway_site.http1.limits import Limits
 from gateway_site.http1.protocol import Application, Http1Protocol
 from gateway_site.http1.refusal import Fault, Refusal, RequestRefused, build_refusal
+from gateway_site.http2_bounds import PIECE_BYTES, Admission, NotTaken, send_bounded
 from gateway_site.listen import BACKLOG, StartRefused, fit_to_files, open_listeners
 from gateway_site.server import GatewayServer, ServeOptions
 from gateway_site.tls import build_context
@@ -31,6 +32,8 @@ from gateway_site.tls import build_context
 logger = logging.getLogger(__name__)
 
 _STREAMS = 100
+_CONNECTION_BYTES = 256 * 1024
+_STREAM_BYTES = 128 * 1024
 _PING_MILLISECONDS = 30_000
 _RESPAWN_SECONDS = 1.0
 _LOGGING = {
@@ -130,6 +133,10 @@ def build_server(options: ServeOptions) -> Any:
             max_headers_size=limits.headers_bytes,
             max_concurrent_streams=_STREAMS,
             keep_alive_interval=_PING_MILLISECONDS,
+            # What a connection, and each stream of it, may send before anybody asks for it, and what waits to be taken.
+            initial_connection_window_size=_CONNECTION_BYTES,
+            initial_stream_window_size=_STREAM_BYTES,
+            max_send_buffer_size=2 * PIECE_BYTES,
         ),
         log_level=LogLevels.warning,
         log_dictconfig=_LOGGING,
@@ -143,35 +150,38 @@ def build_server(options: ServeOptions) -> Any:
 
 def guard(application: Application, limits: Limits) -> Application:
     """What `http1` refuses and hyper lets through."""
+    admission = Admission(limits.requests)
 
     async def guarded(scope: dict[str, Any], receive: Any, send: Any) -> None:
         if scope["type"] != "http":
             await application(scope, receive, send)
             return
         scope["headers"] = join_cookies(scope["headers"])
-        try:
-            check_request(scope, limits)
-        except RequestRefused as refused:
-            await _refuse(_refusal_of(refused.fault, scope), send)
-            return
         host, port = scope["client"]
         scope["client"] = (host, int(port))
-        await _answer(application, scope, _timely(receive, limits.body_seconds), send)
+        try:
+            check_request(scope, limits)
+            with admission.of(host):
+                await _answer(application, scope, _timely(receive, limits.body_seconds), send, limits)
+        except RequestRefused as refused:
+            await _refuse(_refusal_of(refused.fault, scope), send)
 
     return guarded
 
 
-async def _answer(application: Application, scope: dict[str, Any], receive: Any, send: Any) -> None:
+async def _answer(application: Application, scope: dict[str, Any], receive: Any, send: Any, limits: Limits) -> None:
     """What an application leaves unanswered when it fails Granian would answer, without any of our headers."""
     has_begun = False
 
     async def named(message: dict[str, Any]) -> None:
         nonlocal has_begun
         has_begun = True
-        await _send_named(send, message)
+        await send_bounded(send, _named(message), limits)
 
     try:
         await application(scope, receive, named)
+    except NotTaken:
+        pass  # without its end the answer is visibly cut
     except Exception:
         if has_begun:
             raise
@@ -249,17 +259,17 @@ def _refusal_of(fault: Fault, scope: dict[str, Any]) -> Refusal:
 
 
 async def _refuse(refusal: Refusal, send: Any) -> None:
-    await _send_named(send, {"type": "http.response.start", "status": refusal.status, "headers": refusal.headers})
+    await send(_named({"type": "http.response.start", "status": refusal.status, "headers": refusal.headers}))
     await send({"type": "http.response.body", "body": refusal.body})
 
 
-async def _send_named(send: Any, message: dict[str, Any]) -> None:
+def _named(message: dict[str, Any]) -> dict[str, Any]:
     """Granian names itself and its framework unless the application names a server."""
     if message["type"] == "http.response.start" and not any(
         name.lower() == b"server" for name, _ in message["headers"]
     ):
         message["headers"] = [*message["headers"], (b"server", b"authgate")]
-    await send(message)
+    return message
 
 
 def _attach_redirect(server: Any, options: ServeOptions, listener: socket.socket) -> None:
@@ -273,7 +283,7 @@ def _run_redirect(options: ServeOptions, listener: socket.socket, parent: int) -
         app=options.redirect,  # type: ignore[arg-type]  # an ASGI application
         interface="asgi3",
         loop="uvloop",
-        http=Http1Protocol,  # named only: GatewayServer makes them
+        http=Http1Protocol,  # type: ignore[arg-type]  # named only: GatewayServer makes them
         ws="none",
         lifespan="off",
         log_config=None,

@@ -25,6 +25,7 @@ from uvicorn_worker import UvicornWorker
 from gateway_site.http1.limits import Limits
 from gateway_site.http1.protocol import Application, GatewayState, Http1Protocol, Shortcut
 from gateway_site.listen import BACKLOG, Address, StartRefused, fit_to_files, open_listeners
+from gateway_site.peers import client_of
 from gateway_site.privileges import HadAsRoot
 from gateway_site.tls import TlsFiles, build_context
 
@@ -63,7 +64,7 @@ class GatewayServer(Server):
 
     def __init__(self, config: Config, options: ServeOptions, parent: int) -> None:
         super().__init__(config)
-        self.server_state: GatewayState = GatewayState()
+        self.server_state: GatewayState = GatewayState(client_of)
         self._options = options
         self._parent = parent
 
@@ -118,7 +119,7 @@ class GatewayServer(Server):
             connection.expire(now)
 
     async def _listen(
-        self, listener: socket.socket, protocol: Callable[[], asyncio.Protocol], tls: ssl.SSLContext | None = None
+        self, listener: socket.socket, protocol: Callable[[], asyncio.BaseProtocol], tls: ssl.SSLContext | None = None
     ) -> None:
         seconds = self._options.limits.head_seconds if tls is not None else None
         server = await asyncio.get_running_loop().create_server(
@@ -154,7 +155,7 @@ class GatewayWorker(UvicornWorker):  # type: ignore[misc]  # untyped
             app=self.app.options.application,
             interface="asgi3",
             loop="uvloop",
-            http=Http1Protocol,  # named only: GatewayServer makes them
+            http=Http1Protocol,  # type: ignore[arg-type]  # named only: GatewayServer makes them
             ws="none",
             lifespan="on",
             log_config=None,

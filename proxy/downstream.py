@@ -16,8 +16,6 @@ from proxy.response_headers import Layout, ResponsePolicy, Values
 Receive = Callable[[], Awaitable[dict[str, Any]]]
 Send = Callable[[dict[str, Any]], Awaitable[None]]
 
-HIGH_WATER = 256 * 1024
-PIECE_BYTES = 64  # of memory beside its content: an upstream may send a megabyte in chunks of two bytes
 response_policy = ResponsePolicy(SECURITY_HEADERS)
 
 
@@ -34,7 +32,7 @@ class AsgiDownstream:
     """Collects what the upstream's callbacks bring until the request's task sends it on."""
 
     __slots__ = (
-        "_chunks", "_ended", "_headers", "_loop", "_paused", "_private", "_receive", "_record", "_size", "_status",
+        "_chunks", "_ended", "_headers", "_loop", "_paused", "_private", "_receive", "_record", "_status",
         "_waiter", "_watcher", "_writable", "exchange", "failure", "gone",
     )  # fmt: skip
 
@@ -49,7 +47,6 @@ class AsgiDownstream:
         self._status = 0
         self._headers: RawHeaders = []
         self._chunks: list[bytes] = []
-        self._size = 0
         self._ended = self._paused = False
         self._waiter: asyncio.Future[None] | None = None
         self._writable: asyncio.Future[None] | None = None
@@ -67,12 +64,14 @@ class AsgiDownstream:
 
     def response_data(self, data: bytes) -> None:
         self._chunks.append(data)
-        self._size += len(data) + PIECE_BYTES
-        if self._size > HIGH_WATER and not self._paused:
-            self._paused = True
-            self.exchange.pause_response()
 
     def response_so_far(self) -> None:
+        if self._chunks and not self._paused:
+            # The next piece is read when the server has taken this one, which it does when the client can take it.
+            self._paused = True
+            self.exchange.pause_response()
+        if len(self._chunks) > 1:
+            self._chunks = [b"".join(self._chunks)]  # chunks of two bytes are objects of forty
         self._wake()
 
     def response_end(self) -> None:
@@ -118,7 +117,7 @@ class AsgiDownstream:
         while not self.gone:
             # The first piece may be empty: servers hold the head back until there is one, and the client of an
             # event stream waits for the head.
-            chunks, self._chunks, self._size = self._chunks, [], 0
+            chunks, self._chunks = self._chunks, []
             ended = self._ended
             body = chunks[0] if len(chunks) == 1 else b"".join(chunks)
             record.bytes_sent += len(body)

@@ -17,6 +17,7 @@ import httptools
 
 from authgate.decision import RawHeaders
 from authgate.policy.targets import address_problem
+from proxy.buffers import READ_BYTES, WRITE_HIGH_WATER, BoundedReads
 from proxy.known_heads import KnownHead, recall, remember
 from proxy.response_headers import Layout, Values, layout_of
 
@@ -55,7 +56,7 @@ def parse_target(text: str) -> Target:
     return Target(parts.scheme, parts.hostname or "", port, "", parts.netloc)
 
 
-class UpstreamConnection(asyncio.Protocol):
+class UpstreamConnection(BoundedReads):
     """One connection, carrying one exchange at a time."""
 
     __slots__ = (
@@ -104,6 +105,9 @@ class UpstreamConnection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = transport  # type: ignore[assignment]
+        self.transport.set_write_buffer_limits(high=WRITE_HIGH_WATER, low=0)
+        if hasattr(transport, "set_read_buffer_limits"):  # of TLS
+            transport.set_read_buffer_limits(high=READ_BYTES)
         self._arrivals = select.poll()
         self._arrivals.register(transport.get_extra_info("socket").fileno(), select.POLLIN)
 

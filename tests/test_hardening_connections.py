@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import random
 import select
 import socket
 import time
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from gateway_site.http1.crowd import Crowd
 from tests.support import raw
 from tests.support.certificates import Certificates
 from tests.support.echo_app import EchoServer
@@ -56,13 +59,77 @@ def test_a_client_that_shuts_its_side_has_left_although_it_has_not_taken_all(tmp
 
 def test_one_connection_too_many_is_closed_before_it_says_a_word(tmp_path: Path) -> None:
     with EchoServer(tmp_path / "echo", connections=4) as server:
-        kept = [server.connect() for _ in range(4)]
+        kept = [server.connect().send(raw.request(target="/slow?2")) for _ in range(4)]
         time.sleep(0.1)
         with server.connect() as late:
             assert late.response().status == 503
             assert late.is_closed(timeout=1)
-        answers = [client.send(raw.request()).response().status for client in kept]
+        answers = [client.response().status for client in kept]
         for client in kept:
             client.close()
         assert answers == [200] * 4
         server.wait_for(lambda: server.send(raw.request()).status == 200)
+
+
+@pytest.mark.parametrize("newcomer", ["127.0.0.1", "127.0.0.3"])
+def test_a_new_connection_takes_the_place_of_an_idle_one_of_the_client_with_most(tmp_path: Path, newcomer: str) -> None:
+    with EchoServer(tmp_path / "echo", connections=6) as server:
+        modest = [server.connect(source="127.0.0.2") for _ in range(2)]
+        greedy = [server.connect(source="127.0.0.1") for _ in range(4)]
+        for client in (*modest, *greedy):
+            assert client.send(raw.request()).response().status == 200
+        with server.connect(source=newcomer) as late:
+            assert late.send(raw.request()).response().status == 200
+            assert greedy[0].is_closed(timeout=1)
+            statuses = [client.send(raw.request()).response().status for client in (*modest, *greedy[1:])]
+        for client in (*modest, *greedy):
+            client.close()
+    assert statuses == [200] * 5
+
+
+@pytest.mark.parametrize("unfinished", ["head", "body", "answer"])
+def test_connections_that_keep_the_server_waiting_do_not_keep_another_client_out(
+    tmp_path: Path, unfinished: str
+) -> None:
+    said = {
+        "head": b"GET / HTTP/1.1\r\n",
+        "body": raw.request("POST", headers=[("Content-Length", "9")]),
+        "answer": raw.request(target="/flood"),
+    }
+    with EchoServer(tmp_path / "echo", connections=4) as server:
+        greedy = [server.connect(receive_buffer=4096).send(said[unfinished]) for _ in range(4)]
+        time.sleep(1)
+        with server.connect(source="127.0.0.2") as late:
+            assert late.send(raw.request()).response().status == 200
+        for client in greedy:
+            client.close()
+
+
+def test_no_request_at_work_is_given_up_for_another(tmp_path: Path) -> None:
+    with EchoServer(tmp_path / "echo", connections=2) as server:
+        working = [server.connect().send(raw.request(target="/slow?1")) for _ in range(2)]
+        time.sleep(0.2)
+        with server.connect(source="127.0.0.2") as late:
+            assert late.response().status == 503
+        assert [client.response().status for client in working] == [200] * 2
+        for client in working:
+            client.close()
+
+
+def test_whoever_has_most_is_known_after_any_coming_and_going() -> None:
+    crowd, there, chance = Crowd(), [], random.Random(7)
+    for _ in range(3000):
+        if there and chance.random() < 0.5:
+            crowd.remove(*there.pop(chance.randrange(len(there))))
+        else:
+            there.append((f"client{chance.randrange(9)}", Idle()))
+            crowd.add(*there[-1])
+        counts = Counter(client for client, _ in there)
+        spared = crowd.dispensable("newcomer")
+        most = max(counts.values(), default=0)
+        assert (spared is None) is (most < 2)
+        assert spared is None or counts[next(client for client, one in there if one is spared)] == most
+
+
+class Idle:
+    is_idle = True

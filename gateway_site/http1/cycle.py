@@ -20,8 +20,7 @@ _COPY_BYTES = 4096
 
 class Cycle:
     # Most requests change none of these: set on the class they cost a request nothing.
-    unread = 0
-    _pieces: list[bytes] | None = None
+    _piece = b""  # of the body, until the application takes it
     _body_given = False
     _continued = False
     _arrival: asyncio.Event | None = None
@@ -41,16 +40,15 @@ class Cycle:
     # -- called by the connection ---------------------------------------------------------------------------
 
     def take_body(self, pieces: list[bytes], *, complete: bool) -> None:
-        if self._pieces is None:
-            self._pieces = pieces
-        else:
-            self._pieces += pieces
-        self.unread += sum(map(len, pieces))
+        """Once, and again after `resume_body`."""
+        # Together: chunks of two bytes are objects of forty.
+        self._piece = pieces[0] if len(pieces) == 1 else b"".join(pieces)
         self.body_complete = complete
         self._wake()
 
     def leave(self) -> None:
         self.gone = True
+        self._connection.flow.resume_writing()  # `send` waits no longer for a client that has gone
         self._wake()
 
     def writing_paused(self) -> None:
@@ -88,7 +86,7 @@ class Cycle:
             if not self.started and not self._block and not self.gone:
                 self._connection.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         while not self.gone and not self.complete:
-            if self._pieces or (self.body_complete and not self._body_given):
+            if self._piece or (self.body_complete and not self._body_given):
                 return self._next_piece()
             if self._arrival is None:
                 self._arrival = asyncio.Event()
@@ -97,9 +95,6 @@ class Cycle:
         return {"type": "http.disconnect"}
 
     async def send(self, message: dict[str, Any]) -> None:
-        flow = self._connection.flow
-        if flow.write_paused and not self.gone:
-            await flow.drain()
         if self.gone:
             return
         kind = message["type"]
@@ -111,13 +106,14 @@ class Cycle:
             raise BadResponse(f"unexpected {kind}")
         else:
             self._send_body(message.get("body", b""), more=message.get("more_body", False))
+            # After a piece, not before the next: whoever makes the next one would hold it meanwhile.
+            if not self.complete and self._connection.flow.write_paused:
+                await self._connection.flow.drain()
 
     # -------------------------------------------------------------------------------------------------------
 
     def _next_piece(self) -> dict[str, Any]:
-        pieces, self._pieces = self._pieces or [], None
-        body = pieces[0] if len(pieces) == 1 else b"".join(pieces)
-        self.unread = 0
+        body, self._piece = self._piece, b""
         self._body_given = self.body_complete
         if not self.body_complete:
             self._connection.resume_body()

@@ -30,5 +30,5 @@ class Limits:
 # the kernel send RST, and the client might never see the answer (RFC 9112 9.6).
 LINGER_BYTES = 64 * 1024
 LINGER_SECONDS = 1.0
-# Bytes of a request body, or of pipelined requests, kept for the application before reading pauses.
-HIGH_WATER = 64 * 1024
+# Bytes of pipelined requests kept before reading pauses; what has just been read (proxy/buffers.py) comes on top.
+HIGH_WATER = 32 * 1024

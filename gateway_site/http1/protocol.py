@@ -18,18 +18,23 @@ from uvicorn.server import ServerState
 
 from gateway_site.http1.body import Body, ChunkedBody, SizedBody
 from gateway_site.http1.cookies import OversizedHead
+from gateway_site.http1.crowd import Crowd
 from gateway_site.http1.cycle import Cycle
 from gateway_site.http1.head import CHUNKED, HeadParser, RequestHead
 from gateway_site.http1.limits import HIGH_WATER, LINGER_BYTES, LINGER_SECONDS, Limits
 from gateway_site.http1.reader import HeadReader
 from gateway_site.http1.refusal import Fault, Refusal, RequestRefused, build_refusal, encode_refusal
 from gateway_site.http1.taking import Taking, bytes_left
+from proxy.buffers import WRITE_HIGH_WATER, BoundedReads
 
 logger = logging.getLogger(__name__)
 
 Application = Callable[[dict[str, Any], Any, Any], Awaitable[None]]
 # Takes a request without a body off the application's hands, or hands it over to it.
 Shortcut = Callable[["Http1Protocol", RequestHead], Cycle]
+
+# Who a peer counts as; None for one that stands for many: a trusted proxy.
+ClientOf = Callable[[str], str | None]
 
 _ASGI = {"version": "3.0", "spec_version": "2.3"}
 _NEVER = math.inf
@@ -39,14 +44,35 @@ _RESET = struct.pack("ii", 1, 0)
 class GatewayState(ServerState):
     """What the connections of one worker share; uvicorn's server keeps it."""
 
-    def __init__(self) -> None:
+    def __init__(self, client_of: ClientOf) -> None:
         super().__init__()
         self.connections: set[Http1Protocol] = set()  # type: ignore[assignment]  # uvicorn names its own protocols
+        self.client_of = client_of
+        self.crowd = Crowd()
         self.date_line = b""
         self.draining = False
 
+    def admit(self, connection: Http1Protocol, most: int) -> bool:
+        """Whether there is room for it, or room was made at the cost of the client that takes most."""
+        client = self.client_of(connection.peer)
+        if len(self.connections) >= most:
+            spared = self.crowd.dispensable(client)
+            if spared is None:
+                return False
+            spared.give_way()
+        self.connections.add(connection)
+        if client is not None:
+            self.crowd.add(client, connection)
+        return True
 
-class Http1Protocol(asyncio.Protocol):
+    def dismiss(self, connection: Http1Protocol) -> None:
+        self.connections.discard(connection)
+        client = self.client_of(connection.peer)
+        if client is not None:
+            self.crowd.remove(client, connection)
+
+
+class Http1Protocol(BoundedReads):
     """Constructed by uvicorn's server, which also calls `shutdown`."""
 
     def __init__(
@@ -82,12 +108,13 @@ class Http1Protocol(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         self.transport = transport
+        transport.set_write_buffer_limits(high=WRITE_HIGH_WATER, low=0)
         self.flow = FlowControl(transport)
         self._server = get_local_addr(transport)
         self._client = get_remote_addr(transport)
         self.peer = self._client[0] if self._client else ""
         self.scheme = "https" if is_ssl(transport) else "http"
-        if len(self.server_state.connections) >= self._limits.connections:
+        if not self.server_state.admit(self, self._limits.connections):
             # Before it says a word: waiting for a head would let everybody keep one open for as long as that takes.
             transport.write(encode_refusal(build_refusal(Fault.SERVER_FULL), self.server_state.date_line))
             self._close()
@@ -95,14 +122,12 @@ class Http1Protocol(asyncio.Protocol):
             self._loop.call_later(self._limits.head_seconds, transport.abort)
             return
         self._deadline = self._loop.time() + self._limits.head_seconds
-        self.server_state.connections.add(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self.server_state.connections.discard(self)
+        self.server_state.dismiss(self)
         self._deadline = _NEVER
         if self._cycle is not None:
             self._cycle.leave()
-        self.flow.resume_writing()
 
     def data_received(self, data: bytes) -> None:
         self._consume(data)
@@ -150,6 +175,28 @@ class Http1Protocol(asyncio.Protocol):
         elif now >= self._deadline:
             self._deadline = _NEVER
             self._expire()
+
+    # -- when there are too many ----------------------------------------------------------------------------
+
+    @property
+    def is_idle(self) -> bool:
+        return self._consume == self._read_head and self._reader.empty
+
+    @property
+    def waits_for_client(self) -> bool:
+        """Only its client can go on: with a head, with a body, or by taking what is there."""
+        reading = self._consume in (self._read_head, self._read_body) and not self.flow.read_paused
+        return reading or self.flow.write_paused or self.transport.is_closing()
+
+    def give_way(self) -> None:
+        """For a client that has less. At once, so that there are never more than there may be."""
+        self.server_state.dismiss(self)
+        if self.is_idle:
+            self.transport.abort()  # with FIN, since nothing is on its way
+        else:
+            if self._cycle is not None:
+                self._cycle.leave()
+            self._reset()
 
     # -- called by the cycle --------------------------------------------------------------------------------
 
@@ -279,13 +326,15 @@ class Http1Protocol(asyncio.Protocol):
         except RequestRefused as refused:
             self._break_off(refused.fault)
             return
-        cycle.take_body(pieces, complete=body.complete)
         if body.complete:
+            cycle.take_body(pieces, complete=True)
             self._body = None
             self._await_response(rest)
-        elif cycle.unread > HIGH_WATER:
+        elif any(pieces):
+            # The next piece is read when this one has been taken.
             self.flow.pause_reading()
             self._deadline = _NEVER
+            cycle.take_body(pieces, complete=False)
         else:
             self._deadline = self._loop.time() + self._limits.body_seconds
 

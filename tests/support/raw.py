@@ -97,13 +97,20 @@ class RawClient:
         server_hostname: str = "localhost",
         timeout: float = TIMEOUT,
         receive_buffer: int | None = None,
+        source: str | None = None,
+        segment: int | None = None,
     ) -> None:
+        """`segment`: as small as on a real network, for which the kernel keeps less than on loopback."""
         family = socket.AF_UNIX if isinstance(address, str) else socket.AF_INET
         self.socket = socket.socket(family, socket.SOCK_STREAM)
         self.socket.settimeout(timeout)
         if receive_buffer is not None:
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+        if segment is not None:
+            self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, segment)
         try:
+            if source is not None:
+                self.socket.bind((source, 0))
             self.socket.connect(address)
             if family == socket.AF_INET:
                 self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

@@ -1,0 +1,83 @@
+"""What Granian bounds nowhere."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import ExitStack, suppress
+
+import pytest
+
+from gateway_site.http1.limits import Limits
+from gateway_site.http1.refusal import RequestRefused
+from gateway_site.http2 import guard
+from gateway_site.http2_bounds import PIECE_BYTES, Admission, NotTaken, send_bounded
+from tests.test_security_slow_http2 import SCOPE
+
+
+def admitted(admission, held, client, wanted):
+    """How many of `wanted` requests of this client get in, and stay."""
+    count = 0
+    for _ in range(wanted):
+        with suppress(RequestRefused):
+            held.enter_context(admission.of(client))
+            count += 1
+    return count
+
+
+def test_one_client_cannot_take_every_request():
+    admission = Admission(16)
+    with ExitStack() as held:
+        assert admitted(admission, held, "192.0.2.1", 16) == 8
+        assert admitted(admission, held, "192.0.2.2", 16) == 4
+        assert admitted(admission, held, "2001:db8::1", 3) == 3
+        assert admitted(admission, held, "2001:db8::2", 3) == 1  # of the same /64, and all are taken
+    with ExitStack() as held:
+        assert admitted(admission, held, "192.0.2.2", 16) == 8
+
+
+def test_a_request_too_many_is_answered_with_503():
+    statuses = []
+
+    async def application(scope, receive, send):
+        await asyncio.sleep(0.1)
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+
+    async def note(message):
+        statuses.append(message.get("status"))
+
+    async def run():
+        guarded = guard(application, Limits(requests=4))
+        async with asyncio.TaskGroup() as group:
+            for number in range(5):
+                group.create_task(guarded({**SCOPE, "client": (f"192.0.2.{number}", 1)}, None, note))
+
+    asyncio.run(run())
+    assert sorted(status for status in statuses if status) == [200] * 4 + [503]
+
+
+def test_an_answer_that_is_not_taken_is_given_up_and_one_taken_slowly_is_not():
+    taken = []
+
+    async def slowly(message):
+        await asyncio.sleep(0.05 if len(taken) < 8 else 60)
+        taken.append(message)
+
+    body = bytes(range(256)) * (10 * PIECE_BYTES // 256)
+    message = {"type": "http.response.body", "body": body, "more_body": False}
+    with pytest.raises(NotTaken):
+        asyncio.run(send_bounded(slowly, message, Limits(write_seconds=0.2)))
+    assert b"".join(one["body"] for one in taken) == body[: 8 * PIECE_BYTES]
+
+
+@pytest.mark.parametrize("size", [0, 1, PIECE_BYTES, PIECE_BYTES + 1, 3 * PIECE_BYTES])
+@pytest.mark.parametrize("more", [True, False])
+def test_pieces_are_the_whole(size, more):
+    taken = []
+
+    async def take(message):
+        taken.append(message)
+
+    body = b"x" * size
+    asyncio.run(send_bounded(take, {"type": "http.response.body", "body": body, "more_body": more}, Limits()))
+    assert b"".join(one["body"] for one in taken) == body
+    assert [one["more_body"] for one in taken] == [True] * (len(taken) - 1) + [more]
