@@ -269,6 +269,19 @@ def test_a_demo_that_others_could_reach_does_not_start_and_leaves_nothing(tmp_pa
     assert not (tmp_path / "data" / "authgate.sqlite3").exists()
 
 
+def test_a_demo_does_not_start_on_the_database_of_a_gateway_in_use(tmp_path):
+    env = environment(tmp_path / "data", DJANGO_SUPERUSER_PASSWORD="a long pass phrase")
+    manage(env, "migrate")
+    assert manage(env, "createsuperuser", "--noinput", "--username=ann", "--email=ann@example.com").returncode == 0
+    refused = manage(env, "demo", "--port", str(free_port()))
+    assert refused.returncode == 1
+    assert "CommandError: The database here is that of a gateway in use" in refused.stderr
+    with sqlite3.connect(tmp_path / "data" / "authgate.sqlite3") as database:
+        assert database.execute("SELECT count(*) FROM authgate_policyrevision").fetchone() == (0,)
+        assert database.execute("SELECT count(*) FROM authgate_stateversion WHERE name = 'demo'").fetchone() == (0,)
+    database.close()
+
+
 # --- signing in -------------------------------------------------------------------------------------------
 def sign_in(demo: Demo, account: str, path: str = "/dashboard") -> Agent:
     agent = Agent()

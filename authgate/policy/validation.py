@@ -179,8 +179,8 @@ def _pass_problem(name: str) -> str | None:
     if plain in IDENTITY_HEADERS:
         return f"{name} is always set by the gateway itself"
     return (
-        f"{name!r} is not an identity header of another gateway; only those are removed and can be let through, "
-        "such as X-Remote-User"
+        f"{name!r} cannot be let through: only headers by which other gateways say who is there are removed and can "
+        "be, such as X-Remote-User, and never those of forwarding"
     )
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import secrets
+from contextlib import suppress
 from pathlib import Path
 
 from django.contrib.auth import get_user_model
 from django.core.management import call_command
 from django.core.management.base import CommandError
-from django.db import transaction
+from django.db import DatabaseError, transaction
 
 from authgate.authn.trust import load_trust
 from authgate.models import PolicyRevision
@@ -29,15 +30,27 @@ def socket_path(data_dir: Path) -> Path:
 
 
 def prepare(data_dir: Path) -> None:
-    """Database, keys and policy."""
+    """Database, keys and policy. Raises CommandError for the database of somebody's gateway, which stays as it is."""
+    with suppress(DatabaseError):  # there is none yet
+        _refuse_others()
     call_command("migrate", verbosity=0, interactive=False)
     load_trust()
     with transaction.atomic():
+        _refuse_others()
         traces.mark()
         if not PolicyRevision.objects.exists():
             text = POLICY_FILE.read_text(encoding="utf-8").replace("@TARGET@", f"unix:{socket_path(data_dir)}")
             compiler.apply_document(document.parse_yaml(text))
             revisions.publish(Machine(traces.AUTHOR), traces.COMMENT)
+
+
+def _refuse_others() -> None:
+    """Anybody may sign in at the demo's provider: in a real gateway it would let them all in."""
+    if traces.is_a_gateway_of_others():
+        raise CommandError(
+            "The database here is that of a gateway in use, and the demo would let anybody sign in to it. "
+            "Set AUTHGATE_DATA_DIR to a new directory, and no AUTHGATE_DATABASE_URL."
+        )
 
 
 def create_admin() -> str | None:

@@ -34,6 +34,12 @@ def is_marked() -> bool:
     return bool(value) if value is not None else _looks_like_a_demo()
 
 
+def is_a_gateway_of_others() -> bool:
+    """Whether this database is in use, and no demo's. Raises DatabaseError."""
+    in_use = PolicyRevision.objects.exists() or IdentityProvider.objects.exists() or User.objects.exists()
+    return in_use and not is_marked()
+
+
 def leftovers() -> list[str]:
     """The accounts and people by which somebody gets in who knows the demo. Raises DatabaseError."""
     people = Person.objects.filter(provider__in=_providers(), is_active=True).select_related("provider")
