@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import threading
 import time
 import uuid
 
@@ -103,14 +104,17 @@ def test_a_whole_response_that_the_client_has_not_taken_does_not_look_whole_eith
             connection.send(b"8000\r\n%b\r\n" % (b"x" * 0x8000))
             sent += 0x8000
         connection.send(b"0\r\n\r\n")
+        complete.set()
 
+    complete = threading.Event()
     upstream.reply(reply)
     with gateway.connect(receive_buffer=4096) as client:
         client.send(get(gateway, path))
-        assert gateway.log_lines(wait_for=1, timeout=30, path=path)[0]["bytes"] > untaken(gateway, client)
+        assert complete.wait(30)
         gateway.process.send_signal(signal.SIGHUP)
         time.sleep(DRAIN + 1)
         assert ends_with_reset(client)
+    assert len(gateway.log_lines(wait_for=1, path=path)) == 1
 
 
 def untaken(gateway, client: raw.RawClient) -> int:
