@@ -87,6 +87,36 @@ def test_a_new_connection_takes_the_place_of_an_idle_one_of_the_client_with_most
     assert statuses == [200] * 5
 
 
+def test_a_trusted_proxy_gives_no_connection_for_another_client(tmp_path: Path) -> None:
+    """It brings many, however few it looks like."""
+    with EchoServer(tmp_path / "echo", connections=6, trusted_proxies="127.0.0.2") as server:
+        proxy = [server.connect(source="127.0.0.2") for _ in range(4)]
+        greedy = [server.connect(source="127.0.0.1") for _ in range(2)]
+        for client in (*proxy, *greedy):
+            assert client.send(raw.request()).response().status == 200
+        with server.connect(source="127.0.0.3") as late:
+            assert late.send(raw.request()).response().status == 200
+            assert greedy[0].is_closed(timeout=1)
+            # Nobody else has more than one.
+            with server.connect(source="127.0.0.4") as later:
+                assert later.response().status == 503
+            statuses = [client.send(raw.request()).response().status for client in (*proxy, greedy[1])]
+        for client in (*proxy, *greedy):
+            client.close()
+    assert statuses == [200] * 5
+
+
+def test_a_trusted_proxy_gets_a_place_in_a_full_worker(tmp_path: Path) -> None:
+    with EchoServer(tmp_path / "echo", connections=4, trusted_proxies="127.0.0.2") as server:
+        greedy = [server.connect(source="127.0.0.1").send(b"GET / HTTP/1.1\r\n") for _ in range(4)]
+        time.sleep(0.3)
+        proxy = [server.connect(source="127.0.0.2") for _ in range(3)]
+        statuses = [client.send(raw.request()).response().status for client in proxy]
+        for client in (*proxy, *greedy):
+            client.close()
+    assert statuses == [200] * 3
+
+
 @pytest.mark.parametrize("unfinished", ["head", "body", "answer"])
 def test_connections_that_keep_the_server_waiting_do_not_keep_another_client_out(
     tmp_path: Path, unfinished: str

@@ -57,9 +57,9 @@ class Operator(Agent):
 
 @pytest.fixture
 def start(start_gateway: StartGateway) -> StartGateway:
-    def start(policy: str | None = None, **env: str) -> Gateway:
+    def start(policy: str | None = None, args: tuple[str, ...] = (), **env: str) -> Gateway:
         options = {} if policy is None else {"policy": policy}
-        gateway = start_gateway(env={"AUTHGATE_TRUSTED_PROXIES": "127.0.0.1", **env}, **options)
+        gateway = start_gateway(args=args, env={"AUTHGATE_TRUSTED_PROXIES": "127.0.0.1", **env}, **options)
         code = (
             f"from django.contrib.auth.models import User; User.objects.create_superuser('root', password={PASSWORD!r})"
         )

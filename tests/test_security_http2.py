@@ -10,10 +10,8 @@ import time
 import pytest
 
 from tests.support.gateway import Gateway
+from tests.support.http2 import DATA, END_HEADERS, END_STREAM, GOAWAY, HEADERS, RST_STREAM, SETTINGS, frame, head
 from tests.support.threats import threat_policy
-
-DATA, HEADERS, RST_STREAM, SETTINGS, GOAWAY = 0, 1, 3, 4, 7
-END_STREAM, END_HEADERS = 1, 4
 
 
 @pytest.fixture(scope="module")
@@ -24,21 +22,6 @@ def gateway(gateway_template, session_upstream, tmp_path_factory):
         gateway.start()
         gateway.settle()
         yield gateway
-
-
-def frame(kind, flags, stream, payload=b""):
-    return struct.pack(">I", len(payload))[1:] + bytes((kind, flags)) + struct.pack(">I", stream) + payload
-
-
-def text(value):
-    assert len(value) < 127
-    return bytes((len(value),)) + value.encode()
-
-
-def head(path="/open/x", method="GET", *fields, authority="localhost", scheme="http"):
-    """As literals without indexing or Huffman coding (RFC 7541 6.2.2)."""
-    pseudo = [(":method", method), (":scheme", scheme), (":path", path), (":authority", authority)]
-    return b"".join(b"\0" + text(name) + text(value) for name, value in (*pseudo, *fields))
 
 
 def exchange(gateway, block, body=None, *, reset=False):

@@ -11,9 +11,9 @@ from contextlib import ExitStack
 import pytest
 
 from tests.support import raw
+from tests.support.http2 import END_HEADERS, END_STREAM, HEADERS, SETTINGS, frame, head
 from tests.support.scripted import Kept, answer
 from tests.support.streams import Memory, Torrent, wait_until
-from tests.test_security_http2 import END_HEADERS, END_STREAM, HEADERS, SETTINGS, frame, head
 
 CLIENTS = 40
 

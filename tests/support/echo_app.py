@@ -171,16 +171,23 @@ class EchoServer:
     """The process; `limits` are fields of Limits."""
 
     def __init__(
-        self, directory: Path, *, workers: int = 1, tls: tuple[str, str] | None = None, **limits: float
+        self,
+        directory: Path,
+        *,
+        workers: int = 1,
+        tls: tuple[str, str] | None = None,
+        trusted_proxies: str = "",
+        **limits: float,
     ) -> None:
         directory.mkdir(mode=0o700, exist_ok=True)
         self.address = ("127.0.0.1", free_port())
         self._log = directory / "log"
         settings = json.dumps({"port": self.address[1], "workers": workers, "tls": tls, "limits": limits})
+        env = environment(directory / "data", AUTHGATE_TRUSTED_PROXIES=trusted_proxies)
         with self._log.open("ab") as log:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "tests.support.echo_app", settings],
-                cwd=ROOT, env=environment(directory / "data"), stdout=log, stderr=log, start_new_session=True,
+                cwd=ROOT, env=env, stdout=log, stderr=log, start_new_session=True,
             )  # fmt: skip
         self.wait_for(lambda: self.json(b"/events") is not None if tls is None else self._listens(), timeout=30)
 
