@@ -212,8 +212,11 @@ def test_a_browser_that_was_locked_out_gets_on_with_its_session(browser, gateway
     page = context.new_page()
     # Beyond 64 KiB the server of --http2 answers by itself.
     lay_cookies(page, gateway, 8)
-    lay_cookies(page, gateway, 4, page_shut)
-    page.goto(gateway.url + page_shut)
+    for _ in range(3):  # the page that lays them is shut too by then, and what opens it may come after them
+        lay_cookies(page, gateway, 4, page_shut)
+        page.goto(gateway.url + page_shut)
+        if page.get_by_role("heading", name=HEADING).count():
+            break
     expect(page.get_by_role("heading", name=HEADING)).to_be_visible()
     page.get_by_role("link", name="Continue").click()
     expect(page.get_by_role("heading", name=HEADING)).to_have_count(0)

@@ -107,7 +107,7 @@ def test_strangers_all_together_get_few_passwords_checked(start):
         checked, spent = statuses[200] - checked, cpu_seconds(gateway.worker_pids()[0]) - spent
     assert checked <= seconds / 2 + 2
     assert set(statuses) <= {200, 429, 503}
-    assert spent < seconds / 2
+    assert spent < seconds * 0.8  # of one processor, which unbounded guesses keep busy
 
 
 def test_whoever_has_signed_in_before_is_not_crowded_out(start):
