@@ -24,7 +24,8 @@ from gateway_site.http1.cookies import cookie_names, refuse_cookies
 from gateway_site.http1.limits import Limits
 from gateway_site.http1.protocol import Application, Http1Protocol
 from gateway_site.http1.refusal import Fault, Refusal, RequestRefused, build_refusal
-from gateway_site.http2_bounds import PIECE_BYTES, Admission, NotTaken, send_bounded
+from gateway_site.http1.taking import NotTaken
+from gateway_site.http2_bounds import PIECE_BYTES, Admission, send_bounded
 from gateway_site.listen import BACKLOG, StartRefused, fit_to_files, open_listeners
 from gateway_site.server import GatewayServer, ServeOptions
 from gateway_site.tls import build_context

@@ -10,13 +10,10 @@ from typing import Any
 
 from gateway_site.http1.limits import Limits
 from gateway_site.http1.refusal import Fault, RequestRefused
+from gateway_site.http1.taking import NotTaken
 from gateway_site.peers import client_of
 
 PIECE_BYTES = 8 * 1024  # Granian keeps four messages of an answer, whatever their size
-
-
-class NotTaken(Exception):
-    """The client takes nothing of its answer."""
 
 
 class Admission:

@@ -6,6 +6,7 @@ import asyncio
 from typing import Any
 
 from gateway_site.budget import Budget, Loan
+from gateway_site.http1.taking import NotTaken
 from proxy.downstream import Send
 
 _MIB = 1024 * 1024
@@ -33,10 +34,18 @@ class Answer:
         self._messages.append(message)
 
     async def give(self, send: Send) -> None:
-        """Nothing that others need is held meanwhile. One that is not taken in time is cut: its end is never sent."""
+        """Nothing that others need is held meanwhile. Raises NotTaken, which cuts it: its end is never sent."""
         try:
             async with asyncio.timeout(SECONDS + self._size / _BYTES_PER_SECOND):
                 for message in self._messages:
-                    await send(message)
-        except TimeoutError:
-            return
+                    await _until_taken(message, send)
+        except TimeoutError as error:
+            raise NotTaken from error
+
+
+async def _until_taken(message: dict[str, Any], send: Send) -> None:
+    """The end of an answer comes apart: a server waits for the client only where more is to follow."""
+    if message.get("body") and not message.get("more_body"):
+        await send({**message, "more_body": True})
+        message = {"type": "http.response.body", "body": b""}
+    await send(message)

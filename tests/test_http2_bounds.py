@@ -9,8 +9,9 @@ import pytest
 
 from gateway_site.http1.limits import Limits
 from gateway_site.http1.refusal import RequestRefused
+from gateway_site.http1.taking import NotTaken
 from gateway_site.http2 import guard
-from gateway_site.http2_bounds import PIECE_BYTES, Admission, NotTaken, send_bounded
+from gateway_site.http2_bounds import PIECE_BYTES, Admission, send_bounded
 from tests.test_security_slow_http2 import SCOPE
 
 

@@ -7,13 +7,17 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from tests.support.hasty import HASTY
 from tests.support.http2 import Http2Client, head
 from tests.support.streams import Memory
 from tests.test_page_answers import PAGES
 from tests.test_password_guesses import PASSWORD, Operator, start  # noqa: F401  (a fixture)
 
 STREAMS = 100
-PAGES_WITHOUT_BODY = ("/auth/me", "/auth/login", "/admin/", "/dashboard")
+FORMS = ("/admin/login/", "/auth/logout", "/auth/sessions/end", "/auth/backchannel-logout/x")
+
+# Ten attempts of all strangers together: no more forms of that page are even read.
+PASSWORDS_LIMITED = {"rate_limited"}
 
 
 def client_of(gateway, **options):
@@ -34,19 +38,23 @@ def sign_in(gateway, address):
     return Operator(gateway, address).try_password(PASSWORD).status
 
 
-def test_endless_bodies_on_one_connection_are_refused_and_cost_no_memory(start):  # noqa: F811
+@pytest.mark.parametrize("paths", [FORMS, ("/auth/me", "/auth/login", "/admin/", "/dashboard")], ids=["forms", "pages"])
+def test_endless_bodies_on_one_connection_are_refused_and_cost_no_memory(start, paths):  # noqa: F811
     gateway = start(args=("--http2",))
-    sign_in(gateway, "")
+    operator = Operator(gateway)
+    assert operator.try_password(PASSWORD).status == 302
     memory = Memory(gateway)
     with client_of(gateway) as client:
-        streams = open_forms(gateway, client, PAGES_WITHOUT_BODY, addresses=25)
+        streams = open_forms(gateway, client, paths, addresses=25)
         for _ in range(40):
             for stream in streams:
                 client.send_body(stream, b"a" * 65536)
         assert memory.grown() < 24
-        assert sign_in(gateway, "") == 302
+        operator.come_back()
+        assert operator.try_password(PASSWORD).status == 302
         assert client.wait_for(lambda: len(client.ended) == STREAMS)
-        assert client.reasons() == ["body_too_large"] * STREAMS
+        assert {*client.reasons()} - PASSWORDS_LIMITED == {"body_too_large"}
+        assert client.reasons()[1::4] == ["body_too_large"] * (STREAMS // 4)
 
 
 @pytest.mark.parametrize("path", ["/admin/logout/", "/auth/backchannel-logout/x"])
@@ -66,6 +74,20 @@ def test_unfinished_forms_of_one_client_take_its_part_and_keep_nobody_from_signi
         assert [sign_in(gateway, address) for address in ("2001:db8:ffff::1", "")] == [302] * 2
 
 
+def test_forms_that_are_not_finished_in_time_are_answered_and_given_up(start_gateway):
+    trusted = {"AUTHGATE_TRUSTED_PROXIES": "127.0.0.1"}
+    gateway = start_gateway(args=("--http2",), program=HASTY, env=trusted)
+    with client_of(gateway) as client:
+        streams = open_forms(gateway, client, FORMS, ("content-length", "65536"), addresses=25)
+        began = time.monotonic()
+        while len(client.ended) < STREAMS and time.monotonic() - began < 5:
+            for stream in streams:
+                client.send_body(stream, b"a")
+            time.sleep(0.1)
+        assert {*client.reasons()} - PASSWORDS_LIMITED == {"body_timeout"}
+        assert client.reasons()[1::4] == ["body_timeout"] * (STREAMS // 4)
+
+
 @pytest.mark.parametrize("path", PAGES, ids=["admin", "auth"])
 def test_answers_that_one_connection_does_not_take_keep_nobody_from_the_page(start_gateway, path):
     gateway = start_gateway(args=("--http2",))
@@ -75,7 +97,7 @@ def test_answers_that_one_connection_does_not_take_keep_nobody_from_the_page(sta
         for number in range(4, STREAMS + 1, 4):  # as many at once as there are turns for strangers
             for _ in range(4):
                 client.open(block, end=True)
-            client.wait_for(lambda number=number: len(client.answers) == number, 5)
+            assert client.wait_for(lambda number=number: len(client.answers) == number)
         began = time.monotonic()
         statuses = [answer.status for answer in others.map(gateway.get, ["/admin/login/"] * 9)]
         assert (statuses, time.monotonic() - began < 5) == ([200] * 9, True)

@@ -6,12 +6,13 @@ import socket
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import pytest
 
 from tests.support import raw
-from tests.support.streams import Memory
+from tests.support.hasty import HASTY
+from tests.support.streams import Memory, sockets, wait_until
 
 READERS = 24
 # Each apostrophe comes back as six characters.
@@ -65,3 +66,30 @@ def test_slow_readers_of_a_page_keep_nobody_from_it(start_gateway, server, path)
         statuses = [answer.status for answer in others.map(gateway.get, ["/admin/login/"] * 9)]
         assert (statuses, time.monotonic() - began < 5) == ([200] * 9, True)
         assert memory.grown() < 24
+
+
+@pytest.mark.parametrize("path", PAGES, ids=["admin", "auth"])
+def test_a_page_that_is_not_taken_in_time_is_cut(start_gateway, path):
+    """Although something of it is taken all the time."""
+    gateway = start_gateway(program=HASTY)
+    with gateway.connect(receive_buffer=4096, segment=1460) as client:
+        client.send(raw.request(target=path, host=f"localhost:{gateway.port}") * 20)
+        client.socket.recv(64)
+        assert sockets(gateway) == 1
+
+        def is_cut():
+            with suppress(ConnectionResetError):
+                client.socket.recv(64)
+            time.sleep(0.1)
+            return sockets(gateway) == 0
+
+        assert wait_until(is_cut, 8)
+
+
+def test_a_page_that_is_taken_at_once_is_whole_and_its_connection_kept(gateway):
+    with gateway.connect() as client:
+        for method in ("GET", "HEAD", "GET"):
+            client.send(raw.request(method, PAGES[0], host=f"localhost:{gateway.port}"))
+            answer = client.response(method)
+            length = int(answer.header("content-length"))
+            assert (answer.status, len(answer.body)) == (200, 0 if method == "HEAD" else length)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from gateway_site.http1.head import RequestHead
 from gateway_site.http1.response import CHUNKED, UNTIL_CLOSE, BadResponse, read_headers, status_line
+from gateway_site.http1.taking import NotTaken
 
 if TYPE_CHECKING:
     from gateway_site.http1.protocol import Application, Http1Protocol
@@ -64,6 +65,8 @@ class Cycle:
     async def run(self, application: Application, scope: dict[str, Any]) -> None:
         try:
             await application(scope, self.receive, self.send)
+        except NotTaken:
+            self._connection.cut_off(self)
         except Exception:
             if not self.gone:
                 logger.exception("the application failed")

@@ -227,6 +227,12 @@ class Http1Protocol(BoundedReads):
         else:
             self._refuse(Fault.SERVER_ERROR)
 
+    def cut_off(self, cycle: Cycle) -> None:
+        """What is left is dropped: closing would keep it as long as the client takes a byte at times."""
+        if cycle is self._cycle and not cycle.gone:
+            cycle.leave()
+            self._reset()
+
     def hand_over(self, request: RequestHead, state: dict[str, Any]) -> Cycle:
         """The shortcut leads nowhere: the application takes the request, with this as its scope["state"]."""
         self._cycle = cycle = Cycle(self, request)

@@ -10,6 +10,10 @@ import termios
 from contextlib import suppress
 
 
+class NotTaken(Exception):
+    """The client has had its time to take an answer: what is left of it is not sent."""
+
+
 class Taking:
     """Watched while writing is paused, or while a connection that is closing still has something to send."""
 

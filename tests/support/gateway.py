@@ -97,10 +97,15 @@ class Gateway:
         stdout: int | None = None,
         stderr: int | None = None,
         files: int | None = None,
+        program: tuple[str, ...] = (MANAGE,),
     ) -> None:
-        """`files`: the most that may be open. `stdout`, `stderr`: descriptors, each else a file that `output` reads."""
+        """`files`: the most that may be open. `program`: instead of manage.py.
+
+        `stdout`, `stderr`: descriptors, each else a file that `output` reads.
+        """
         self.data_dir, self.workers, self.args = data_dir, workers, args
         self.stdout, self.stderr = stdout, stderr
+        self._program = program
         self._limited = () if files is None else ("prlimit", f"--nofile={files}")
         self.port = free_port()
         self.host = "localhost"
@@ -128,8 +133,8 @@ class Gateway:
     def start(self) -> Gateway:
         with self._output.open("ab") as output:
             self.process = subprocess.Popen(
-                [*DIE_WITH_US, *self._limited, sys.executable, MANAGE, "serve", "--bind", f"127.0.0.1:{self.port}",
-                 "--workers", str(self.workers), *self.args],
+                [*DIE_WITH_US, *self._limited, sys.executable, *self._program, "serve",
+                 "--bind", f"127.0.0.1:{self.port}", "--workers", str(self.workers), *self.args],
                 env=self.env, cwd=ROOT, stdin=subprocess.DEVNULL,
                 stdout=output if self.stdout is None else self.stdout,
                 stderr=output if self.stderr is None else self.stderr,
