@@ -65,6 +65,11 @@ class ProviderForm(ModelForm[IdentityProvider]):
         help_text="Never shown again. Empty: stays as it is.",
     )
     scopes = WordsField(required=False, initial=default_scopes, help_text="Separated by spaces.")
+    further_audiences = WordsField(
+        required=False,
+        help_text="Other audiences that its ID tokens may name beside the client ID, such as a project's ID. "
+        "Separated by spaces. Usually none.",
+    )
     allowed_domains = WordsField(
         required=False,
         label="Allowed e-mail domains",
@@ -92,7 +97,7 @@ class IdentityProviderAdmin(CarefulDeletion, ModelAdmin[IdentityProvider]):
     formfield_overrides = {models.URLField: {"assume_scheme": "https"}}
     fieldsets = [
         (None, {"fields": ["slug", "name", "kind", "issuer", "enabled"]}),
-        ("Client", {"fields": ["client_id", "client_secret", "shown_redirect_uri"]}),
+        ("Client", {"fields": ["client_id", "client_secret", "further_audiences", "shown_redirect_uri"]}),
         ("Who may sign in", {"fields": ["require_verified_email", "allowed_domains", "scopes", "claim_mapping"]}),
         ("Sessions", {"fields": ["session_idle", "session_lifetime", "logout"]}),
         ("Endpoints and certificates", {"classes": ["collapse"], "fields": [*_ENDPOINTS, "ca_certificates"]}),

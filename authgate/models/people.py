@@ -60,6 +60,12 @@ class IdentityProvider(models.Model):
     allowed_domains = models.JSONField(
         "allowed e-mail domains", default=list, blank=True, help_text="Empty: everybody the provider lets in."
     )
+    further_audiences = models.JSONField(
+        default=list,
+        blank=True,
+        help_text="Other audiences that its ID tokens may name beside the client ID, such as a project's ID. "
+        "Usually none.",
+    )
     require_verified_email = models.BooleanField("only with a verified e-mail address", default=True)
     logout = models.CharField("sign-out ends the session", max_length=10, choices=Logout, default=Logout.PROVIDER)
     ca_certificates = models.TextField(

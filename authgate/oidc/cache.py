@@ -71,7 +71,9 @@ class Fetched(Generic[T]):
             if enough(value):
                 return value
             if now < entry.again_at + every:
-                raise ProviderError("provider_unavailable", f"it was asked less than {every:.0f} seconds ago already")
+                raise ProviderError(
+                    "provider_unavailable", f"its answer of less than {every:.0f} seconds ago has nothing that fits"
+                )
             value = self._fetch(entry, fetch)
             entry.again_at = now  # a failure has its own, shorter pause
             return value

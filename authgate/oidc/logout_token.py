@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 from urllib.parse import parse_qs
 
 from authgate.authn.claims import LATEST, is_safe_text
+from authgate.authn.compact import MAX_TOKEN_BYTES
 from authgate.oidc.errors import ProviderError
 from authgate.oidc.id_token import LEEWAY, FindKeys, check_form, is_subject, verify_signed
 from authgate.oidc.metadata import Metadata
@@ -38,7 +39,7 @@ def read_form(body: bytes) -> str:
     if len(tokens) != 1:
         raise refusal("the form has no logout_token, or several")
     try:
-        check_form(tokens[0], _TYPES)
+        check_form(tokens[0], _TYPES, MAX_TOKEN_BYTES)
     except ProviderError as error:
         raise _reworded(error) from None
     return tokens[0]
@@ -46,7 +47,7 @@ def read_form(body: bytes) -> str:
 
 def verify(raw: str, metadata: Metadata, keys: FindKeys, client_id: str, now: float) -> LogoutToken:
     try:
-        claims, _ = verify_signed(raw, metadata, keys, _TYPES)
+        claims, _ = verify_signed(raw, metadata, keys, _TYPES, MAX_TOKEN_BYTES)
     except ProviderError as error:
         raise _reworded(error) from None
     _check_claims(claims, metadata.issuer, client_id)

@@ -27,7 +27,6 @@ __all__ = ["ProviderClient", "ProviderError", "TokenSet", "client_secret_of", "s
 
 _OAUTH_ERROR = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 _PRINTABLE = re.compile(r"[^ !#-\[\]-~]")
-_LONGEST_TOKEN = 64 * 1024
 _DESCRIPTION = 300  # characters of a provider's words that are logged
 # Of a secret; so many of its characters in a row are taken for a piece of it.
 _PIECE = 6
@@ -210,8 +209,8 @@ def _token_set(answer: Any) -> TokenSet:
 
 def _token(answer: Any, name: str) -> str:
     value = answer.get(name) or ""
-    # It goes into a header: RFC 6749 A.12 has visible ASCII and nothing else.
-    if not isinstance(value, str) or len(value) > _LONGEST_TOKEN or not re.fullmatch("[!-~]*", value):
+    # It goes into a header: RFC 6749 A.12 has visible ASCII and nothing else. The answer's bound is its own.
+    if not isinstance(value, str) or not re.fullmatch("[!-~]*", value):
         raise ProviderError("token_exchange_failed", f"the token endpoint gave an unusable {name}")
     return value
 

@@ -32,6 +32,7 @@ _PROVING = (
     "issuer",
     *ENDPOINTS,
     "client_id",
+    "further_audiences",
     "claim_mapping",
     "allowed_domains",
     "require_verified_email",
@@ -48,6 +49,7 @@ def find_problems(provider: IdentityProvider) -> Problems:
     yield from _check_urls(provider)
     if not _TEXT.fullmatch(provider.client_id):
         yield "client_id", "must have 1 to 400 characters and no control characters"
+    yield from _check_audiences(provider)
     yield from _check_scopes(provider)
     yield from _check_mapping(provider)
     yield from _check_domains(provider.allowed_domains)
@@ -134,6 +136,18 @@ def _is_link_local(host: str) -> bool:
     except ValueError:
         return False
     return (getattr(address, "ipv4_mapped", None) or address).is_link_local
+
+
+def _check_audiences(provider: IdentityProvider) -> Problems:
+    audiences = provider.further_audiences
+    if not _are_texts(audiences):
+        yield "further_audiences", "must be a list of strings"
+        return
+    for audience in audiences:
+        if not _TEXT.fullmatch(audience) or not audience.strip():
+            yield "further_audiences", "each must have 1 to 400 characters and no control characters"
+    if provider.client_id in audiences:
+        yield "further_audiences", "must not name the client ID, which every ID token is for"
 
 
 def _check_scopes(provider: IdentityProvider) -> Problems:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import secrets
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,7 @@ from authgate import state
 from authgate.authn.claims import is_safe_text
 from authgate.models import IdentityProvider, Person, RevokedToken, Session
 from authgate.oidc.errors import ProviderError
+from authgate.oidc.log_words import listed
 from authgate.oidc.provider_rules import proving
 from authgate.sealing import seal_text
 from authgate.sessions.cookie import SESSION_COOKIE_SECONDS, clear_cookie, cookie_for
@@ -28,6 +30,8 @@ __all__ = [
     "clear_cookie", "cookie_for", "end", "end_all", "end_everything", "end_others", "end_timed_out", "live_sessions",
     "start",
 ]  # fmt: skip
+
+logger = logging.getLogger(__name__)
 
 # Longer than any cookie lives: afterwards the row alone refuses.
 REVOKED_FOR = timedelta(minutes=10)
@@ -78,6 +82,10 @@ def start(
 
 def take_claims(session: Session, proven: ProvenPerson) -> None:
     session.claims = storable_claims(proven.claims)
+    if dropped := sorted(proven.claims.keys() - session.claims.keys()):
+        logger.warning(
+            "claims of %s are not kept, as they are too large or no text: %s", session.person.subject, listed(dropped)
+        )
     provider_sid = proven.claims.get("sid")
     session.provider_sid = provider_sid if isinstance(provider_sid, str) and is_safe_text(provider_sid) else ""
 
