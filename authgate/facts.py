@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import re
 from functools import lru_cache
 from typing import Any, Protocol
@@ -13,6 +12,7 @@ from authgate.decision import Headers, RawHeaders, Reason, RequestFacts
 from authgate.host import Authority, HostRefused, is_loopback, parse_authority
 from authgate.own_hosts import own_hosts, public_port
 from authgate.target import TargetRefused, canonical_path, check_query
+from authgate.wire.address import canonical_address, parse_address
 
 _METHOD = re.compile(r"[A-Z][A-Z-]{0,31}")
 _PORT = re.compile(r"[1-9][0-9]{0,4}")
@@ -78,12 +78,8 @@ def read_facts(
 @lru_cache(maxsize=4096)
 def is_trusted_proxy(peer: str) -> bool:
     """Whether this socket peer may speak for others. A peer without an address never is."""
-    try:
-        address = ipaddress.ip_address(peer)
-    except ValueError:
-        return False
-    mapped = getattr(address, "ipv4_mapped", None)
-    return any((mapped or address) in network for network in settings.AUTHGATE_TRUSTED_PROXIES)
+    address = parse_address(peer)
+    return address is not None and any(address in network for network in settings.AUTHGATE_TRUSTED_PROXIES)
 
 
 def _check_method(method: str) -> None:
@@ -98,7 +94,7 @@ def _read_sender(headers: Headers, peer: str, scheme: str, routed: RoutedHosts |
     if len(hosts) != 1:
         raise FactsRefused(Reason.BAD_HOST)
     seen, authority = (peer, scheme), _authority(hosts[0])
-    peer = peer.partition("%")[0]  # a zone is of interest to nobody but this machine
+    peer = canonical_address(peer) or peer  # that of a unix socket has none
     if is_trusted_proxy(peer):
         sender = (seen, *_behind_proxy(headers, peer, scheme, authority, routed))
         headers.sender = sender if sender[2].host == authority.host else None
@@ -110,16 +106,30 @@ def _read_sender(headers: Headers, peer: str, scheme: str, routed: RoutedHosts |
 def _behind_proxy(
     headers: RawHeaders, peer: str, scheme: str, authority: Authority, routed: RoutedHosts | None
 ) -> tuple[str, Authority, str, str]:
-    hops = [*_forwarded(headers, b"x-forwarded-for"), peer]
-    client_at = next((i for i in range(len(hops) - 1, -1, -1) if not is_trusted_proxy(hops[i])), 0)
-    route = [_canonical_address(hop) for hop in hops[client_at:]]
+    route = _route_of(_forwarded(headers, b"x-forwarded-for"), peer)
     for proto in _forwarded(headers, b"x-forwarded-proto")[-1:]:
-        if proto not in _SCHEMES:
-            raise FactsRefused(Reason.BAD_HEADER)
-        scheme = _SCHEMES[proto]
+        scheme = _forwarded_scheme(proto)
     authority = _forwarded_host(headers, authority, scheme, routed)
     authority = _forwarded_port(headers, authority, scheme)
     return scheme, authority, route[0], ", ".join(route)
+
+
+def _route_of(hops: list[str], peer: str) -> list[str]:
+    """The client and the trusted proxies after it. The peer is a trusted proxy.
+
+    A hop without an address ("unknown", an empty one) ends the list: who wrote what is before it is not known.
+    """
+    route = [peer]
+    while hops and is_trusted_proxy(route[-1]) and (address := canonical_address(hops.pop())):
+        route.append(address)
+    return route[::-1]
+
+
+def _forwarded_scheme(proto: str) -> str:
+    try:
+        return _SCHEMES[proto.lower()]  # RFC 3986 3.1: in any case
+    except KeyError:
+        raise FactsRefused(Reason.BAD_HEADER) from None
 
 
 def _forwarded_host(headers: RawHeaders, named: Authority, scheme: str, routed: RoutedHosts | None) -> Authority:
@@ -179,13 +189,3 @@ def _forwarded(headers: RawHeaders, wanted: bytes) -> list[str]:
         return []
     joined = b",".join(value for name, value in headers if name == wanted).decode("latin-1")
     return [item.strip(" \t") for item in joined.split(",")] if joined else []
-
-
-def _canonical_address(hop: str) -> str:
-    # A zone ("fe80::1%…") may hold any characters, and means something only to the machine that wrote it.
-    try:
-        if "%" in hop:
-            raise ValueError
-        return str(ipaddress.ip_address(hop))
-    except ValueError as error:
-        raise FactsRefused(Reason.BAD_HEADER) from error

@@ -6,7 +6,6 @@ browser in which a password was right before carries a signed cookie, and is not
 
 from __future__ import annotations
 
-import ipaddress
 import secrets
 from collections.abc import Awaitable, Callable
 from itertools import islice
@@ -23,6 +22,7 @@ from authgate.policy.table import Limit
 from authgate.ratelimit import client_key, take_here
 from authgate.ratelimit.sign_in import ADMIN_SIGN_IN
 from authgate.threads import Turns
+from authgate.wire.address import parse_address
 
 T = TypeVar("T")
 
@@ -45,13 +45,8 @@ def is_open_to(address: str) -> bool:
     networks = settings.AUTHGATE_ADMIN_LOCAL_SIGN_IN
     if networks is None:
         return True
-    try:
-        client = ipaddress.ip_address(address)
-    except ValueError:
-        return False  # the peer of a unix socket has none
-    if isinstance(client, ipaddress.IPv6Address) and client.ipv4_mapped is not None:
-        client = client.ipv4_mapped
-    return any(client in network for network in networks)
+    client = parse_address(address)  # the peer of a unix socket has none
+    return client is not None and any(client in network for network in networks)
 
 
 def find_objection(facts: RequestFacts) -> Decision | None:

@@ -10,6 +10,8 @@ from difflib import get_close_matches
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from authgate.wire.address import Network, canonical_network
+
 LABEL = r"[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?"
 
 # A Kubernetes service named authgate gives these to every pod beside it.
@@ -18,8 +20,6 @@ _OF_KUBERNETES = re.compile(
 )
 _FORWARDED = ("for", "proto", "host", "port")
 _known_names: set[str] = set()
-
-Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
 class EnvError(SystemExit):
@@ -227,7 +227,7 @@ def _is_host(host: str) -> bool:
 
 def _network(name: str, word: str, otherwise: str = "") -> Network:
     try:
-        return ipaddress.ip_network(word)
+        return canonical_network(ipaddress.ip_network(word))
     except ValueError as error:
         kinds = f"{otherwise}, an address or" if otherwise else "an address or"
         raise EnvError(name, f"{word!r} is not {kinds} CIDR block: {error}") from error

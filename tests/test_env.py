@@ -82,6 +82,11 @@ def test_networks_are_addresses_and_blocks():
     )
 
 
+@pytest.mark.parametrize(("word", "network"), [("::ffff:10.0.0.0/104", "10.0.0.0/8"), ("::ffff:a00:1", "10.0.0.1/32")])
+def test_a_network_of_ipv4_mapped_addresses_is_the_ipv4_network(word, network):
+    assert env.networks("A", {"A": word}) == (ipaddress.ip_network(network),)
+
+
 def test_what_may_be_opened_to_some_networks_is_on_off_or_named():
     assert [env.open_to("A", "on", {"A": value} if value else {}) for value in ("", "on", "off")] == [None, None, ()]
     assert env.open_to("A", "on", {"A": "10.0.0.0/8, ::1"}) == env.networks("A", {"A": "10.0.0.0/8, ::1"})

@@ -200,11 +200,18 @@ def test_a_stranger_is_the_address_it_comes_from(gateway, upstream):
     assert line["client"] == "127.0.0.1"
 
 
+LIMITED = """\
+rate_limits: {twice: {rate: 1/h, burst: 2, per: client}}
+routes:
+  - {name: limited, path: /limited, access: public, upstream: api, rate_limit: twice}
+"""
+
+
 @pytest.fixture(scope="module")
 def behind(gateway_template: Path, session_upstream: RecordingUpstream, tmp_path_factory) -> Iterator[Gateway]:
     """A gateway whose peers on loopback are trusted proxies."""
     data = tmp_path_factory.mktemp("trusted") / "data"
-    policy = threat_policy(session_upstream.target)
+    policy = threat_policy(session_upstream.target).replace("routes:\n", LIMITED)
     env = {"AUTHGATE_TRUSTED_PROXIES": "127.0.0.1", "AUTHGATE_ALLOWED_HOSTS": "shop.test"}
     with Gateway(data, template=gateway_template, policy=policy, env=env) as gateway:
         yield gateway.start()
@@ -225,6 +232,32 @@ def test_a_trusted_proxy_is_believed(behind, upstream):
     assert_ours_once(request)
 
 
+FORWARDED_FOR = {
+    "203.0.113.7:51008": "203.0.113.7",
+    "[2001:db8::1]:443": "2001:db8::1",
+    "[2001:DB8::1]": "2001:db8::1",
+    "::ffff:203.0.113.7": "203.0.113.7",
+    "203.0.113.7, 127.0.0.1:4711": "203.0.113.7",
+    "203.0.113.7,": "127.0.0.1",
+    "203.0.113.7, unknown": "127.0.0.1",
+    "fe80::1%\xe9": "fe80::1",
+}
+
+
+@pytest.mark.parametrize(("written", "client"), FORWARDED_FOR.items())
+def test_an_address_has_the_same_text_in_headers_and_log_however_a_proxy_writes_it(behind, upstream, written, client):
+    response = behind.get("/open/x", headers=[("X-Forwarded-For", written), ("X-Forwarded-Proto", "HTTPS")])
+    assert (upstream.only.header("x-real-ip"), upstream.only.header("x-forwarded-proto")) == (client, "https")
+    (line,) = behind.log_lines(wait_for=1, request_id=response.header("x-request-id"))
+    assert line["client"] == client
+
+
+def test_one_client_has_one_limit_in_every_spelling_of_its_address(behind):
+    spellings = ("203.0.113.50:1", "203.0.113.50:2", "::ffff:203.0.113.50", "[::ffff:203.0.113.50]:3", "203.0.113.50")
+    answers = [behind.get("/limited/x", headers=[("X-Forwarded-For", spelling)]).status for spelling in spellings]
+    assert answers == [200, 200, 429, 429, 429]
+
+
 @pytest.mark.parametrize("header", [("X-Forwarded-Host", "evil.test"), ("X-Forwarded-Port", "444")])
 def test_a_host_or_port_that_nobody_serves_is_not_believed_of_it(behind, upstream, header):
     assert behind.request("/open/x", host="shop.test", headers=[header]).status == 400
@@ -243,8 +276,8 @@ def test_the_policy_follows_the_host_the_trusted_proxy_names(behind, upstream):
 
 @pytest.mark.parametrize(
     "header",
-    [("X-Forwarded-For", "junk"), ("X-Forwarded-For", "fe80::1%\xe9"), ("X-Forwarded-Proto", "gopher"),
-     ("X-Forwarded-Host", "a/b"), ("X-Forwarded-Host", "\xe9"), ("X-Forwarded-Port", "x")],
+    [("X-Forwarded-Proto", "gopher"), ("X-Forwarded-Host", "a/b"), ("X-Forwarded-Host", "\xe9"),
+     ("X-Forwarded-Port", "x")],
     ids=lambda header: ascii(": ".join(header)),
 )  # fmt: skip
 def test_nonsense_from_a_trusted_proxy_is_refused(behind, upstream, header):

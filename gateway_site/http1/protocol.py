@@ -16,6 +16,7 @@ from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.utils import get_local_addr, get_remote_addr, is_ssl
 from uvicorn.server import ServerState
 
+from authgate.wire.address import canonical_address
 from gateway_site.http1.body import Body, ChunkedBody, SizedBody
 from gateway_site.http1.cookies import OversizedHead
 from gateway_site.http1.crowd import Crowd
@@ -112,7 +113,8 @@ class Http1Protocol(BoundedReads):
         self.flow = FlowControl(transport)
         self._server = get_local_addr(transport)
         self._client = get_remote_addr(transport)
-        self.peer = self._client[0] if self._client else ""
+        peer = self._client[0] if self._client else ""
+        self.peer = canonical_address(peer) or peer  # that of a unix socket has none
         self.scheme = "https" if is_ssl(transport) else "http"
         if not self.server_state.admit(self, self._limits.connections):
             # Before it says a word: waiting for a head would let everybody keep one open for as long as that takes.
