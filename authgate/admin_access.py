@@ -66,7 +66,8 @@ class Operator:
             return "none"
         if user.username.startswith(PREFIX):
             return _access_now(self.session)
-        return "superuser" if user.is_superuser else "staff" if user.is_staff else "none"
+        # Django's admin is closed to a superuser who is no staff.
+        return "none" if not user.is_staff else "superuser" if user.is_superuser else "staff"
 
 
 def operator_of(request: HttpRequest) -> Operator:

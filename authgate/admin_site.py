@@ -53,7 +53,8 @@ class AdminSite(admin.AdminSite):
 def _in_turn(request: HttpRequest, post: Callable[[], HttpResponseBase]) -> HttpResponseBase:
     # Not at the top: this module is loaded before there are models.
     from authgate import state
-    from authgate.admin_access import resolve_again
+    from authgate.admin import confirmation
+    from authgate.admin_access import operator_of, resolve_again
     from authgate.views import unavailable
 
     try:
@@ -62,7 +63,13 @@ def _in_turn(request: HttpRequest, post: Callable[[], HttpResponseBase]) -> Http
             # elsewhere. It is the policy's, which no sign-in ever takes.
             state.lock("policy")
             resolve_again(request)
-            return post()
+            operator = operator_of(request)
+            access = operator.access()
+            response = post()
+            confirmation.warn_of_lost_access(request, access, operator.access())
+            if asked := confirmation.find_unconfirmed(request):
+                transaction.set_rollback(True)
     except OperationalError:
         logger.exception("a change in the admin was not made")
         return unavailable(request)
+    return confirmation.confirmation_page(request, asked) if asked else response

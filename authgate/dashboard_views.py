@@ -15,7 +15,7 @@ from authgate.policy.rules import evaluate_access
 from authgate.policy.snapshot import Snapshot
 from authgate.policy.table import RouteEntry
 from authgate.ratelimit import client_key
-from authgate.sessions import store
+from authgate.sessions.live import live_sessions
 from authgate.sign_in_pages import AUTH, explains_outages, facts_of, identity_of, session_id, snapshot_of
 from authgate.threads import database_lanes
 
@@ -92,7 +92,7 @@ def _sessions_with(sid: str) -> list[SignedIn]:
     own = Session.objects.select_related("person__provider").filter(sid=sid).first()
     if own is None:
         return []
-    sessions = sorted(store.live_sessions(own.person), key=lambda session: session.sid != sid)
+    sessions = sorted(live_sessions(own.person), key=lambda session: session.sid != sid)
     return [SignedIn(session, _device(session.user_agent), session.sid == sid) for session in sessions]
 
 

@@ -10,6 +10,7 @@ from authgate.models import IdentityProvider, Person, RevokedToken, Session
 from authgate.oidc.provider import client_secret_of, seal_client_secret
 from authgate.sealing import seal_text
 from tests.support.admin import form_values, sign_in
+from tests.support.operators import CONFIRMED
 
 pytestmark = pytest.mark.django_db
 PROVIDERS, PEOPLE, SESSIONS = (f"/admin/authgate/{model}/" for model in ("identityprovider", "person", "session"))
@@ -112,7 +113,7 @@ def test_the_connection_is_tested_on_post_only(admin_client, provider):
 
 def test_deactivating_a_person_ends_their_sessions(admin_client, session):
     url = f"{PEOPLE}{session.person.pk}/change/"
-    admin_client.post(url, {})
+    admin_client.post(url, CONFIRMED)
     assert (is_ended(), Person.objects.get().is_active) == (True, False)
 
 
@@ -124,7 +125,7 @@ def test_who_is_deleted_leaves_no_session_that_goes_on(admin_client, session, mo
 
 
 def test_selected_sessions_are_ended(admin_client, session):
-    admin_client.post(SESSIONS, {"action": "end_selected", "_selected_action": ["sid-1"]})
+    admin_client.post(SESSIONS, {"action": "end_selected", "_selected_action": ["sid-1"], **CONFIRMED})
     assert is_ended()
 
 

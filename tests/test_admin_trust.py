@@ -10,6 +10,7 @@ from django.utils import timezone
 from authgate.authn.trust import load_trust
 from authgate.models import RevokedToken, SigningKey, StateVersion
 from tests.support.admin import sign_in
+from tests.support.operators import CONFIRMED
 
 pytestmark = pytest.mark.django_db
 KEYS, REVOKED = "/admin/authgate/signingkey/", "/admin/authgate/revokedtoken/"
@@ -46,7 +47,7 @@ def test_a_new_key_signs_and_the_old_one_goes_on_verifying(admin_client):
 def test_a_retired_key_verifies_no_more_and_the_workers_are_told(admin_client):
     old, before = load_trust().token_signer, trust_version()
     pk = SigningKey.objects.get(kid=old.kid).pk
-    admin_client.post(KEYS, {"action": "retire", "_selected_action": [pk]})
+    admin_client.post(KEYS, {"action": "retire", "_selected_action": [pk], **CONFIRMED})
     assert trust_version() > before
     assert old.kid not in load_trust().token_keys
 

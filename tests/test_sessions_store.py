@@ -18,6 +18,7 @@ from authgate.oidc.errors import ProviderError
 from authgate.policy.schema import Grant, When
 from authgate.sealing import unseal_text
 from authgate.sessions import cookie, store
+from authgate.sessions.live import live_sessions
 from authgate.sessions.purge import purge
 from authgate.sessions.renewal import is_live
 from tests.support.databases import SIGN_IN
@@ -198,7 +199,7 @@ def test_the_sessions_of_a_person_are_those_that_live(provider):
     store.end(ended.sid, "signed out")
     Session.objects.filter(sid=idle.sid).update(last_seen_at=timezone.now() - timedelta(hours=9))
     Session.objects.filter(sid=over.sid).update(expires_at=timezone.now())
-    assert [session.sid for session in store.live_sessions(alive.person)] == [alive.sid]
+    assert [session.sid for session in live_sessions(alive.person)] == [alive.sid]
 
 
 def test_a_session_whose_cookie_may_still_be_out_is_not_taken_for_timed_out(provider):
@@ -255,8 +256,8 @@ def test_of_more_sessions_than_one_person_may_have_those_unused_for_longest_end(
     ended = {session.sid: session.end_reason for session in Session.objects.exclude(ended_at=None)}
     assert ended == {mine[-1].sid: "more than 50 sessions"}
     assert RevokedToken.objects.filter(jti=mine[-1].sid).exists()
-    assert len(store.live_sessions(last.person)) == store.MOST_SESSIONS
-    assert len(store.live_sessions(others.person)) == 1
+    assert len(live_sessions(last.person)) == store.MOST_SESSIONS
+    assert len(live_sessions(others.person)) == 1
 
 
 def test_a_sign_in_that_replaces_a_session_ends_no_other(provider):
@@ -313,9 +314,9 @@ def test_the_longest_session_of_today_counts_for_those_that_began_before(provide
     Session.objects.filter(sid=session.sid).update(created_at=now - timedelta(hours=2))
     provider.session_lifetime = 3600
     provider.save()
-    assert store.live_sessions(session.person) != []
+    assert live_sessions(session.person) != []
     session = Session.objects.select_related("person__provider").get(sid=session.sid)
-    assert (store.live_sessions(session.person), is_live(session)) == ([], False)
+    assert (live_sessions(session.person), is_live(session)) == ([], False)
     purge()
     assert Session.objects.get(sid=session.sid).end_reason == "timed out"
 

@@ -10,6 +10,7 @@ from django.contrib.auth.admin import GroupAdmin, UserAdmin
 from django.contrib.auth.models import Group, User
 from django.http import HttpRequest
 
+from authgate.admin.confirmation import warn
 from authgate.admin.deletion import CarefulDeletion
 from authgate.sso_accounts import PREFIX, find_objection
 
@@ -40,6 +41,11 @@ class AccountAdmin(_SuperusersOnly, CarefulDeletion, UserAdmin):  # type: ignore
         # The form would refuse their names; and what they may comes from their roles.
         fixed = ("username", "is_staff", "is_superuser") if obj and obj.username.startswith(PREFIX) else ()
         return [*super().get_readonly_fields(request, obj), *fixed]
+
+    def save_model(self, request: HttpRequest, obj: User, form: Any, change: bool) -> None:
+        if change and "is_active" in form.changed_data and not obj.is_active:
+            warn(request, "account", f"{obj} is signed out of /admin/ at once, and kept out until activated again.")
+        super().save_model(request, obj, form, change)
 
     def find_objections(self, objects: Iterable[User]) -> list[str]:
         return [objection for account in objects if (objection := find_objection(account))]

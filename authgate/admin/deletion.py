@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Any
 from django.contrib import messages
 from django.core.exceptions import ValidationError
 from django.db import transaction
+from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 
 from authgate.admin.publishing import shorten
 from authgate.models import Session
+from authgate.sessions.live import cut_off
 
 if TYPE_CHECKING:
     from django.contrib.admin import ModelAdmin
@@ -25,10 +27,17 @@ class CarefulDeletion(_Base):
     def find_objections(self, objects: Iterable[Any]) -> list[str]:
         raise NotImplementedError
 
+    def find_sessions(self, objects: Iterable[Any]) -> QuerySet[Session]:
+        """Those that end with them."""
+        return Session.objects.none()
+
     def get_deleted_objects(self, objs: Any, request: HttpRequest) -> Any:
         to_delete, counts, forbidden, protected = super().get_deleted_objects(objs, request)
         # Sessions are not deleted by themselves, but they go with their person.
         forbidden = set(forbidden) - {Session._meta.verbose_name}
+        whom = cut_off(self.find_sessions(objs))
+        if whom.sessions:
+            counts = {**counts, "people signed out at once": whom.people, "live sessions ended": whom.sessions}
         return to_delete, counts, forbidden, shorten([*map(str, protected), *self.find_objections(objs)])
 
     def delete_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:

@@ -6,12 +6,13 @@ from typing import Any
 from django import forms
 from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
-from django.db import models, transaction
+from django.db import models
 from django.db.models import QuerySet
 from django.http import Http404, HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 
+from authgate.admin.confirmation import signed_out, warn
 from authgate.admin.deletion import CarefulDeletion
 from authgate.admin.typed import ModelAdmin, ModelForm
 from authgate.admin_access import operator_of
@@ -21,12 +22,20 @@ from authgate.models.people import default_scopes
 from authgate.oidc.diagnose import diagnose
 from authgate.oidc.presets import PRESETS
 from authgate.oidc.provider import seal_client_secret
-from authgate.oidc.registration import redirect_uri, remove
+from authgate.oidc.registration import redirect_uri, remove, save
 from authgate.sessions import store
 from authgate.sessions.activation import activate, deactivate
 from authgate.sessions.deletion import find_objections
+from authgate.sessions.live import CutOff, count, cut_off, cut_off_by
 
+ENDED = "An ended session cannot be resumed: they have to sign in again."
 _ENDPOINTS = ["authorization_endpoint", "token_endpoint", "userinfo_endpoint", "jwks_uri", "end_session_endpoint"]
+
+
+def _effects(provider: IdentityProvider, whom: CutOff) -> tuple[str, ...]:
+    if provider.enabled:
+        return (f"The stricter rules sign out {whom} within five minutes.", "Looser ones bring only some of them back.")
+    return (f"Nobody can sign in at {provider} until it is enabled again.", signed_out(whom), ENDED)
 
 
 class WordsField(forms.CharField):
@@ -114,10 +123,10 @@ class IdentityProviderAdmin(CarefulDeletion, ModelAdmin[IdentityProvider]):
         return request.user.is_superuser and super().has_delete_permission(request, obj)
 
     def save_model(self, request: HttpRequest, obj: IdentityProvider, form: Any, change: bool) -> None:
-        with transaction.atomic():
-            super().save_model(request, obj, form, change)
-            if not obj.enabled:
-                store.end_where("provider disabled", person__provider=obj)
+        whom = cut_off_by(obj)
+        if change and (whom.sessions or ("enabled" in form.changed_data and not obj.enabled)):
+            warn(request, "provider", *_effects(obj, whom))
+        save(obj)
 
     def get_readonly_fields(self, request: HttpRequest, obj: IdentityProvider | None = None) -> Any:
         return [*self.readonly_fields, *(["slug"] if obj else [])]
@@ -165,6 +174,9 @@ class IdentityProviderAdmin(CarefulDeletion, ModelAdmin[IdentityProvider]):
         people = Person.objects.filter(provider__in=list(objects)).select_related("provider")
         return find_objections(people.order_by("pk"))
 
+    def find_sessions(self, objects: Iterable[IdentityProvider]) -> QuerySet[Session]:
+        return Session.objects.filter(person__provider__in=list(objects))
+
     def delete_model(self, request: HttpRequest, obj: IdentityProvider) -> None:
         remove(obj)
 
@@ -200,10 +212,16 @@ class PersonAdmin(CarefulDeletion, ModelAdmin[Person]):
         if obj.is_active:
             activate(obj, operator_of(request))
         else:
-            self.message_user(request, f"{deactivate(obj)} session(s) ended.", messages.SUCCESS)
+            if "is_active" in form.changed_data:
+                whom = cut_off(Session.objects.filter(person=obj))
+                warn(request, "person", f"{obj} is kept out until activated again.", signed_out(whom), ENDED)
+            self.message_user(request, f"{count(deactivate(obj), 'session')} ended.", messages.SUCCESS)
 
     def find_objections(self, objects: Iterable[Person]) -> list[str]:
         return find_objections(objects)
+
+    def find_sessions(self, objects: Iterable[Person]) -> QuerySet[Session]:
+        return Session.objects.filter(person__in=list(objects))
 
 
 class LiveFilter(admin.SimpleListFilter):
@@ -245,5 +263,9 @@ class SessionAdmin(ModelAdmin[Session]):
 
     @admin.action(description="End selected sessions", permissions=["change"])
     def end_selected(self, request: HttpRequest, queryset: QuerySet[Session]) -> None:
-        ended = sum(store.end(sid, "ended in admin") for sid in queryset.values_list("sid", flat=True))
-        self.message_user(request, f"{ended} session(s) ended: refused everywhere within two seconds.")
+        whom = cut_off(queryset)
+        if whom.sessions:
+            warn(request, "sessions", signed_out(whom), ENDED)
+        sids = list(queryset.values_list("sid", flat=True))
+        ended = sum(store.end(sid, "ended in admin") for sid in sids)
+        self.message_user(request, f"{count(ended, 'session')} ended: refused everywhere within two seconds.")

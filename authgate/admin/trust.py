@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
 
@@ -8,10 +9,13 @@ from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils import timezone
 
+from authgate.admin.confirmation import signed_out, warn
 from authgate.admin.typed import ModelAdmin
+from authgate.authn.retirement import FOR_GOOD, retire, sessions_signed_by
 from authgate.authn.tokens import MAX_TTL
 from authgate.authn.trust import create_signing_key
 from authgate.models import RevokedToken, SigningKey
+from authgate.sessions.live import count, cut_off
 
 
 @admin.register(SigningKey)
@@ -46,12 +50,20 @@ class SigningKeyAdmin(ModelAdmin[SigningKey]):
     @admin.action(description="Retire selected keys: what they signed is no longer accepted", permissions=["change"])
     def retire(self, request: HttpRequest, queryset: QuerySet[SigningKey]) -> None:
         keys = list(queryset.filter(retired_at=None))
-        for key in keys:
-            key.retired_at = timezone.now()
-            key.save(update_fields=["retired_at"])
-        self.message_user(
-            request, f"{len(keys)} retired. A purpose left without a key gets a new one.", messages.SUCCESS
-        )
+        if keys:
+            warn(request, "keys", *_effects(keys), FOR_GOOD)
+        retired = count(retire(keys), "key")
+        self.message_user(request, f"{retired} retired. A purpose left without a key gets a new one.", messages.SUCCESS)
+
+
+def _effects(keys: list[SigningKey]) -> Iterator[str]:
+    yield f"{count(len(keys), 'key')} will be retired: {', '.join(key.kid for key in keys)}."
+    purposes = {key.purpose for key in keys}
+    if SigningKey.Purpose.TOKENS in purposes:
+        yield signed_out(cut_off(sessions_signed_by(keys)))
+        yield "Access tokens that these keys signed are refused too. The gateway does not know how many there are."
+    if SigningKey.Purpose.ASSERTIONS in purposes:
+        yield "Services refuse assertions signed with these keys as soon as they fetch the key set again."
 
 
 @admin.register(RevokedToken)

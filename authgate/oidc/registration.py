@@ -15,6 +15,13 @@ def redirect_uri(slug: str) -> str:
     return f"{settings.AUTHGATE_PUBLIC_URL}{settings.AUTHGATE_AUTH_PREFIX}/callback/{slug}"
 
 
+def save(provider: IdentityProvider) -> int:
+    """How many sessions it ended: all of them, if it is disabled. Raises ValidationError."""
+    with transaction.atomic():
+        provider.save()
+        return 0 if provider.enabled else store.end_where("provider disabled", person__provider=provider)
+
+
 def remove(provider: IdentityProvider) -> int:
     """How many sessions it ended. Raises ValidationError while somebody whom it knows is kept out."""
     with transaction.atomic():

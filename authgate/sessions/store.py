@@ -27,8 +27,7 @@ if TYPE_CHECKING:
     from authgate.oidc.provider import TokenSet
 
 __all__ = [
-    "clear_cookie", "cookie_for", "end", "end_all", "end_everything", "end_others", "end_timed_out", "live_sessions",
-    "start",
+    "clear_cookie", "cookie_for", "end", "end_all", "end_everything", "end_others", "end_timed_out", "start",
 ]  # fmt: skip
 
 logger = logging.getLogger(__name__)
@@ -142,20 +141,6 @@ def end_timed_out(now: datetime) -> None:
         Session.objects.filter(over, person__provider=provider, ended_at=None).update(
             ended_at=now, end_reason="timed out", **_WITHOUT_TOKENS
         )
-
-
-def live_sessions(person: Person) -> list[Session]:
-    """Within today's limits of their provider; latest first."""
-    now, provider = timezone.now(), person.provider
-    return list(
-        Session.objects.filter(
-            person=person,
-            ended_at=None,
-            expires_at__gt=now,
-            created_at__gt=now - timedelta(seconds=provider.session_lifetime),
-            last_seen_at__gt=now - timedelta(seconds=provider.session_idle),
-        )
-    )
 
 
 def _make_room(person: Person) -> None:

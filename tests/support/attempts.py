@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -33,17 +33,18 @@ def send(client: Client, post: Post) -> int:
     return status
 
 
-def effective(client: Client, posts: list[Post]) -> list[Post]:
-    """Of each model and kind one that changes anything when this client sends it."""
+def effective(client: Client, posts: list[Post], *, counts: Callable[[], bool] | None = None) -> list[Post]:
+    """Of each model and kind one that changes anything when this client sends it, or what `counts`."""
     found: dict[tuple[str, str], Post] = {}
     before = powers.digest()
+    counts = counts or (lambda: powers.digest() != before)
     for post in posts:
         for variant in (post, *hostile(post)):
             if (post.model, post.kind) in found:
                 break
             with taken_back():
                 status = send(client, variant)
-                if status == 302 and powers.digest() != before:
+                if status == 302 and counts():
                     found[post.model, post.kind] = variant
             if status == 403:
                 break

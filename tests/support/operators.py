@@ -104,6 +104,8 @@ PAGES: dict[str, dict[str, Any]] = {
     "authgate_identityprovider_test": {},
     "auth_user_password_change": {"password1": NEW_PASSWORD, "password2": NEW_PASSWORD, "usable_password": "true"},
 }
+# Every consequence that the admin asks about, agreed to: what a post does once it is confirmed is what counts here.
+CONFIRMED = {"_confirmed": ["account", "keys", "own access", "person", "provider", "sessions"]}
 _USUAL = ("changelist", "add", "history", "delete", "change")
 # Django's own pages of the site. None changes more than the account or the session of whoever asks.
 SITE_PAGES = {
@@ -114,7 +116,8 @@ SITE_PAGES = {
 
 def every_post(superuser: Client) -> list[Post]:
     """As the forms show themselves to a superuser, filled in; deletions last, since nothing is left after them."""
-    posts = [post for model_admin in admin.site._registry.values() for post in _posts(superuser, model_admin)]
+    found = (post for model_admin in admin.site._registry.values() for post in _posts(superuser, model_admin))
+    posts = [post.changed(**CONFIRMED) for post in found]
     return sorted(posts, key=lambda post: post.kind.startswith("delete"))
 
 

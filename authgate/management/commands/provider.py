@@ -7,11 +7,13 @@ from typing import Any
 from django.core.exceptions import ValidationError
 from django.core.management.base import BaseCommand, CommandError
 
-from authgate.models import IdentityProvider
+from authgate.management.asking import add_yes, confirm
+from authgate.models import IdentityProvider, Session
 from authgate.oidc.diagnose import diagnose
 from authgate.oidc.presets import PRESETS
 from authgate.oidc.provider import seal_client_secret
 from authgate.oidc.registration import redirect_uri, remove
+from authgate.sessions.live import count, cut_off
 
 _ENDPOINTS = ("authorization_endpoint", "token_endpoint", "userinfo_endpoint")
 _OPTIONS = {
@@ -41,8 +43,11 @@ class Command(BaseCommand):
             add.add_argument(option, metavar="URL", help="for OAuth 2.0, and where discovery is wrong")
         add.add_argument("--ca-file", metavar="F", help="PEM certificates of the provider's own CA")
         actions.add_parser("list", help="all providers")
-        for action, help_ in (("test", "ask the provider, and say what is wrong"), ("remove", "and end its sessions")):
-            actions.add_parser(action, help=help_).add_argument("slug", metavar="SLUG")
+        test = actions.add_parser("test", help="ask the provider, and say what is wrong")
+        remove = actions.add_parser("remove", help="remove a provider, and end its sessions")
+        for parser in (test, remove):
+            parser.add_argument("slug", metavar="SLUG")
+        add_yes(remove)
 
     def handle(self, *args: Any, action: str, **options: Any) -> None:
         getattr(self, f"_{action}")(**options)
@@ -71,13 +76,15 @@ class Command(BaseCommand):
         if failed := sum(not finding.ok for finding in findings):
             raise CommandError(f"{failed} of {len(findings)} checks of {slug} failed")
 
-    def _remove(self, slug: str, **_: Any) -> None:
+    def _remove(self, slug: str, yes: bool = False, **_: Any) -> None:
         provider = _get(slug)
+        whom = cut_off(Session.objects.filter(person__provider=provider))
+        confirm(f"This signs out {whom}.", "Everybody known by this provider is forgotten, for good.", yes=yes)
         try:
             ended = remove(provider)
         except ValidationError as error:
             raise CommandError("\n".join(error.messages)) from error
-        self.stdout.write(f"removed {slug}; {ended} session(s) ended")
+        self.stdout.write(f"removed {slug}; {count(ended, 'session')} ended")
 
 
 def _build(slug: str, **options: Any) -> IdentityProvider:

@@ -5,7 +5,10 @@ from typing import Any
 
 from django.core.management.base import BaseCommand
 
+from authgate.management.asking import add_yes, confirm
+from authgate.models import Session
 from authgate.sessions import store
+from authgate.sessions.live import count, cut_off
 
 
 class Command(BaseCommand):
@@ -16,12 +19,10 @@ class Command(BaseCommand):
         end = actions.add_parser("end", help="sign people out, such as after a backup was restored")
         end.add_argument("--all", action="store_true", required=True, help="everybody, also from /admin/")
 
-    def handle(self, *args: Any, **options: Any) -> None:
+        add_yes(end)
+
+    def handle(self, *args: Any, yes: bool = False, **options: Any) -> None:
+        whom = cut_off(Session.objects.all())
+        confirm(f"This signs out {whom}, and every local account.", "They all have to sign in again.", yes=yes)
         people, accounts = store.end_everything("ended by command")
-        self.stdout.write(
-            f"ended {_count(people, 'session')} of people, {_count(accounts, 'session')} of local accounts"
-        )
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}{'' if number == 1 else 's'}"
+        self.stdout.write(f"ended {count(people, 'session')} of people, {count(accounts, 'session')} of local accounts")
