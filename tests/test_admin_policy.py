@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import msgspec
 import pytest
 from django.urls import reverse
 
@@ -7,6 +8,7 @@ from authgate.models import IdentityProvider, PolicyRevision, RateLimit, Role, R
 from authgate.policy import revisions
 from authgate.policy.compiler import compile_rows
 from authgate.policy.document import parse_stored
+from authgate.policy.powers import Machine
 from authgate.policy.table import match_order
 from tests.support.admin import form_values, publish, sign_in
 
@@ -386,3 +388,36 @@ def test_the_overview_says_which_revision_is_live(admin_client):
     page = admin_client.get(reverse("admin:index")).content.decode()
     assert "by tests" in page
     assert "the beginning" in page
+
+
+# --- two who edit at a time ---------------------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    ("model", "name", "first", "second"),
+    [
+        (Route, "public", {"access": "authenticated"}, {"path": "/api/open"}),
+        (Route, "admin", {"access": "authenticated", "roles": []}, {"path": "/api/boss"}),
+        (Upstream, "api", {"targets": "http://127.0.0.1:1"}, {"connect_timeout": "3"}),
+        (Role, "admin", {"admin": "staff"}, {"description": "x"}),
+    ],
+)
+def test_the_edit_of_a_page_that_is_no_longer_true_is_refused(admin_client, model, name, first, second):
+    row = named(model, name)
+    url = change_url(row)
+    opened = form_values(admin_client, url)
+    edit(admin_client, row, **first)
+    before = (compile_rows(), newest().number)
+    answer = admin_client.post(url, {**opened, **second}, follow=True)
+    assert "Somebody has changed this since you opened the page (revision 2 is by admin)" in answer.text
+    assert (compile_rows(), newest().number) == before
+    edit(admin_client, row, **second)
+    assert newest().number == 3
+
+
+def test_a_page_that_was_open_while_the_policy_was_imported_is_still_good(admin_client):
+    route = named(Route, "public")
+    opened = form_values(admin_client, change_url(route))
+    document = revisions.live_document()
+    added = msgspec.structs.replace(document.routes[0], name="new", path="/new")
+    revisions.replace(msgspec.structs.replace(document, routes=(added, *document.routes)), Machine("test"))
+    admin_client.post(change_url(route), {**opened, "path": "/api/open"})
+    assert named(Route, "public").path == "/api/open"

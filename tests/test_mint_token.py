@@ -11,10 +11,10 @@ from django.core.management import CommandError, call_command
 
 from authgate.authn.tokens import Kind, verify
 from authgate.authn.trust import load_trust
-from authgate.policy.compiler import apply_document
 from authgate.policy.document import PolicyDocument, Role, Route, Upstream
 from authgate.policy.powers import Machine
 from authgate.policy.revisions import publish
+from authgate.policy.rows import apply_document
 from tests.support.gateway import environment, manage
 
 pytestmark = pytest.mark.django_db

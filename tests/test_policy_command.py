@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from django.core.management import CommandError, call_command
 
-from authgate.models import IdentityProvider
+from authgate.models import IdentityProvider, Role, RoleGrant, Route, Upstream
 from tests.support.gateway import MANAGE, ROOT, environment, manage
 from tests.support.policies import demo_policy
 
@@ -59,8 +59,15 @@ def test_a_grant_of_a_provider_that_is_not_there_is_imported_with_a_warning(writ
 def test_a_policy_is_imported_shown_changed_listed_and_rolled_back(write):
     assert run("import", write(DEMO)) == "revision 1 is live\n"
     assert run("import", write(DEMO)) == UNCHANGED
-    assert run("import", write(OTHER, "other.yaml")) == "revision 2 is live\n"
-    assert run("rollback", "1") == "revision 3 is live\n"
+    change = "upstream api: targets [http://127.0.0.1:{}] → [http://127.0.0.1:{}]"
+    assert run("import", write(OTHER, "other.yaml")).splitlines() == [
+        "revision 2 is live",
+        "  " + change.format(8080, 9090),
+        "to undo: manage.py policy rollback 1",
+    ]
+    assert run("rollback", "1").splitlines() == [
+        "revision 3 is live", "  " + change.format(9090, 8080), "to undo: manage.py policy rollback 2",
+    ]  # fmt: skip
     rows = [line.split() for line in run("history").splitlines()]
     assert [row[0] for row in rows] == ["REVISION", "3", "2", "1"]
     assert rows[1][3:] == ["policy", "rollback", "1", "rollback", "to", "1"]
@@ -95,10 +102,67 @@ def test_every_fault_of_a_file_is_one_line_and_nothing_is_applied(write):
     broken = DEMO.replace("roles: [admin]", "roles: [boss]").replace("http:", "ftp:")
     assert refused("import", write(broken, "broken.yaml")) == [
         "2 problem(s) in the policy; nothing was changed",
-        "upstreams.api.targets: 'ftp://127.0.0.1:8080': must be http://host:port, https://host:port or unix:/path",
-        "routes.admin.roles: unknown role 'boss'",
+        "line 3: upstreams.api.targets: 'ftp://127.0.0.1:8080': "
+        "must be http://host:port, https://host:port or unix:/path",
+        "line 13: routes.admin.roles: unknown role 'boss'",
     ]
     assert run("import", write(DEMO)) == UNCHANGED
+
+
+@pytest.mark.django_db
+def test_faults_of_shape_and_of_meaning_are_named_together_in_the_order_of_the_file(write):
+    text = """\
+version: 1
+upstreams:
+  api: {targets: ["http://127.0.0.1:1"], timeout: 3}
+roles:
+  admin: {}
+grants:
+  - {role: admin, when: {authentcated: true}}
+  - {role: admn, when: {authenticated: true}}
+routes:
+  - {name: a, path: /a, access: everybody, upstream: api}
+  - {name: b, path: /b, access: public, upstream: app}
+"""
+    assert refused("import", write(text))[1:] == [
+        "line 3: upstreams.api.timeout: unknown key; did you mean 'timeouts'?",
+        "line 7: grants[0].when.authentcated: unknown key; did you mean 'authenticated'?",
+        "line 8: grants[1].role: unknown role 'admn'; did you mean 'admin'?",
+        "line 10: routes.a.access: must be one of public, authenticated, roles, not 'everybody'",
+        "line 11: routes.b.upstream: unknown upstream 'app'; did you mean 'api'?",
+    ]
+
+
+@pytest.mark.django_db
+def test_a_dry_run_says_what_would_change_and_changes_nothing(write):
+    run("import", write(DEMO))
+    assert run("import", write(OTHER, "other.yaml"), "--dry-run").splitlines() == [
+        "revision 2 would be live",
+        "  upstream api: targets [http://127.0.0.1:8080] → [http://127.0.0.1:9090]",
+        "nothing was changed: this was a dry run",
+    ]
+    assert run("import", write(DEMO)) == UNCHANGED
+
+
+@pytest.mark.django_db
+def test_a_file_without_routes_takes_the_place_of_a_live_policy_only_when_that_is_meant(write):
+    run("import", write(DEMO))
+    assert refused("import", write("version: 1\n", "empty.yaml")) == [
+        "routes: none: every request would be refused; nothing was changed. If that is meant: --allow-empty"
+    ]
+    assert run("import", write("version: 1\n", "empty.yaml"), "--allow-empty").startswith("revision 2 is live\n")
+
+
+@pytest.mark.django_db
+def test_what_an_import_keeps_keeps_its_row(write):
+    run("import", write(DEMO))
+    kept = {model: dict(model.objects.values_list("name", "pk")) for model in (Route, Role, Upstream)}
+    grants = set(RoleGrant.objects.values_list("pk", flat=True))
+    new = "  - {name: new, path: /new, access: public, upstream: api}\n"
+    run("import", write(OTHER.replace("routes:\n", f"routes:\n{new}"), "other.yaml"))
+    assert all(kept[model].items() <= dict(model.objects.values_list("name", "pk")).items() for model in kept)
+    assert set(RoleGrant.objects.values_list("pk", flat=True)) == grants
+    assert run("export").count("name: new") == 1
 
 
 @pytest.mark.django_db
@@ -225,7 +289,7 @@ def check_concurrent_imports(env):
     with ThreadPoolExecutor(len(texts)) as pool:
         results = list(pool.map(lambda text: manage(env, "policy", "import", "-", stdin=text), texts))
     assert [result.stderr for result in results] == [""] * 3
-    assert sorted(result.stdout for result in results) == [f"revision {number} is live\n" for number in (1, 2, 3)]
+    assert sorted(result.stdout.splitlines()[0] for result in results) == [f"revision {n} is live" for n in (1, 2, 3)]
     rows = [line.split() for line in manage(env, "policy", "history").stdout.splitlines()[1:]]
     # Each differs from the one before in its target alone: none was built on half of another.
     assert [row[5] for row in rows] == ["1", "1", "8"]

@@ -125,7 +125,7 @@ ROUTE = "{name: r, path: /, access: public, upstream: u%s}"
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        (", acess: x", "routes.r.acess: unknown key"),
+        (", acess: x", "routes.r.acess: unknown key; did you mean 'access'?"),
         (", match: regex", "routes.r.match: must be one of prefix, exact, not 'regex'"),
         (", roles: admin", "routes.r.roles: must be a list of texts, not 'admin'"),
         (", roles: [1]", "routes.r.roles: must be a list of texts, not [1]"),

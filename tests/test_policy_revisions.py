@@ -7,9 +7,10 @@ from django.db import transaction
 from authgate import state
 from authgate.models import PolicyRevision, RoleGrant, Route, StateVersion, Upstream
 from authgate.policy import revisions
-from authgate.policy.compiler import apply_document, compile_rows
+from authgate.policy.compiler import compile_rows
 from authgate.policy.document import Grant, PolicyDocument, PolicyInvalid, When, parse_json, parse_yaml
 from authgate.policy.powers import Machine
+from authgate.policy.rows import apply_document
 from tests.support.policies import demo_policy
 from tests.test_policy_document import FULL
 
@@ -103,7 +104,7 @@ def test_replacing_by_an_invalid_document_changes_nothing():
 @pytest.mark.django_db
 def test_rolling_back_restores_rows_and_makes_a_new_revision():
     revisions.replace(DEMO, Machine("alice"))
-    revisions.replace(PolicyDocument(), Machine("alice"))
+    revisions.replace(PolicyDocument(), Machine("alice"), allow_empty=True)
     revision = revisions.rollback(1, Machine("bob"))
     assert (revision.number, revision.author, revision.comment) == (3, "bob", "rollback to 1")
     assert compile_rows() == DEMO == revisions.live_document()
@@ -112,7 +113,7 @@ def test_rolling_back_restores_rows_and_makes_a_new_revision():
 @pytest.mark.django_db
 def test_rolling_back_to_a_policy_that_is_refused_today_changes_nothing(settings):
     revisions.replace(DEMO, Machine("alice"))
-    revisions.replace(PolicyDocument(), Machine("alice"))
+    revisions.replace(PolicyDocument(), Machine("alice"), allow_empty=True)
     settings.AUTHGATE_AUTH_PREFIX = "/api"
     with pytest.raises(PolicyInvalid, match="belongs to the gateway"):
         revisions.rollback(1, Machine("bob"))

@@ -21,10 +21,10 @@ from authgate import state
 from authgate.authn.trust import load_trust
 from authgate.models import PolicyRevision
 from authgate.policy import revisions, snapshot
-from authgate.policy.compiler import apply_document
 from authgate.policy.document import PolicyDocument, PolicyInvalid, parse_yaml, to_json
 from authgate.policy.pace import politely
 from authgate.policy.powers import Machine
+from authgate.policy.rows import apply_document
 from tests.support.gateway import ROOT, environment, manage
 from tests.support.policies import demo_policy
 

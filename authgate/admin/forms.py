@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from typing import Any, ClassVar, TypeVar
@@ -66,6 +67,25 @@ class PolicyForm(ModelForm[M]):
     actor: ClassVar[Actor]  # set for each request, by PolicyAdmin.get_form
     section: ClassVar[str]
     fields_of_places: ClassVar[Mapping[str, str]] = {}
+    # What the page was made from: an edit of something else is not to be lost under this one.
+    seen = forms.CharField(required=False, widget=forms.HiddenInput)
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._now = "" if self.instance._state.adding else state_of(self.instance)
+        self.initial["seen"] = self._now
+
+    def clean_seen(self) -> str:
+        seen: str = self.cleaned_data["seen"]
+        if seen and self._now and seen != self._now:
+            newest = revisions.latest()
+            by = f" (revision {newest.number} is by {newest.author})" if newest else ""
+            self.add_error(
+                None,
+                f"Somebody has changed this since you opened the page{by}. Nothing was saved: "
+                "open it again to see what it is now, then make your change.",
+            )
+        return seen
 
     def _post_clean(self) -> None:
         super()._post_clean()  # type: ignore[misc]
@@ -170,6 +190,15 @@ class RouteForm(PolicyForm[Route]):
         cleaned = super().clean() or {}
         cleaned["methods"] = [*cleaned.get("methods", ()), *cleaned.pop("other_methods", "").split()]
         return cleaned
+
+
+def state_of(row: models.Model) -> str:
+    """The same for the same values, of its roles too."""
+    values = {field.attname: getattr(row, field.attname) for field in row._meta.concrete_fields}
+    many = {
+        field.name: sorted(getattr(row, field.name).values_list("pk", flat=True)) for field in row._meta.many_to_many
+    }
+    return hashlib.sha256(json.dumps([values, many], sort_keys=True).encode()).hexdigest()
 
 
 def _providers(chosen: str) -> list[tuple[str, str]]:

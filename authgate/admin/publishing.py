@@ -39,6 +39,11 @@ class PolicyAdmin(ModelAdmin[M]):
         form.actor = operator_of(request)  # of a class that was made for this request
         return form
 
+    def get_fieldsets(self, request: HttpRequest, obj: M | None = None) -> Any:
+        (title, options), *rest = super().get_fieldsets(request, obj)
+        fields = [name for name in options["fields"] if name != "seen"]
+        return [(title, {**options, "fields": [*fields, "seen"]}), *rest]
+
     def save_related(self, request: HttpRequest, form: Any, formsets: Any, change: bool) -> None:
         super().save_related(request, form, formsets, change)
         fields = ", ".join(name.replace("_", " ") for name in form.changed_data) if change else ""

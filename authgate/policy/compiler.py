@@ -13,17 +13,13 @@ from authgate.own_hosts import own_hosts
 from authgate.policy.document import (
     PolicyDocument,
     PolicyError,
-    PolicyInvalid,
-    Timeouts,
-    When,
     from_plain,
-    to_json,
     validate,
 )
 from authgate.policy.pace import Pace, at_once
 
-_TIMEOUT_COLUMNS = {"connect": "connect_timeout", "response": "response_timeout", "idle": "idle_timeout"}
-_ROUTE_COLUMNS = (
+TIMEOUT_COLUMNS = {"connect": "connect_timeout", "response": "response_timeout", "idle": "idle_timeout"}
+ROUTE_COLUMNS = (
     "name", "path", "access", "host", "match", "methods", "strip_prefix", "preserve_host",
     "pass_authorization", "pass_headers", "enabled",
 )  # fmt: skip
@@ -47,7 +43,7 @@ def compile_rows() -> PolicyDocument:
                 row["name"]: {"description": row["description"], "admin": row["admin"]}
                 for row in Role.objects.order_by("pk").values()
             },
-            "grants": [_grant(row) for row in RoleGrant.objects.order_by("pk").select_related("role")],
+            "grants": [grant_of_row(row) for row in RoleGrant.objects.order_by("pk").select_related("role")],
             "rate_limits": {
                 row["name"]: {"rate": row["rate"], "burst": row["burst"], "per": row["per"]}
                 for row in RateLimit.objects.order_by("pk").values()
@@ -57,42 +53,16 @@ def compile_rows() -> PolicyDocument:
     )
 
 
-def apply_document(document: PolicyDocument) -> None:
-    """Replace all rows, unless they say the same. The document must be valid; runs in the caller's transaction."""
-    if _rows_say(document):
-        return  # so that the keys which open pages hold stay good
-    for model in (Route.roles.through, Route, RoleGrant, RateLimit, Upstream, Role):
-        model._default_manager.all().delete()
-    roles = {
-        row.name: row
-        for row in Role.objects.bulk_create(
-            Role(name=name, description=role.description, admin=role.admin) for name, role in document.roles.items()
-        )
-    }
-    RoleGrant.objects.bulk_create(
-        RoleGrant(role=roles[grant.role], **_grant_columns(grant.when)) for grant in document.grants
-    )
-    _create_routes(document, roles)
-
-
-def _rows_say(document: PolicyDocument) -> bool:
-    try:
-        # As text: in Python a grant for true equals one for 1.
-        return to_json(compile_rows()) == to_json(document)
-    except PolicyInvalid:
-        return False
-
-
 def _routes() -> list[dict[str, Any]]:
     roles_of: defaultdict[int, list[str]] = defaultdict(list)
     through = Route.roles.through.objects.order_by("pk")
     for route_id, role in through.values_list("route_id", "role__name"):
         roles_of[route_id].append(role)
     rows = Route.objects.order_by("pk").values(
-        "pk", "upstream__name", "rate_limit__name", *_ROUTE_COLUMNS, *_TIMEOUT_COLUMNS.values()
+        "pk", "upstream__name", "rate_limit__name", *ROUTE_COLUMNS, *TIMEOUT_COLUMNS.values()
     )
     return [
-        {column: row[column] for column in _ROUTE_COLUMNS}
+        {column: row[column] for column in ROUTE_COLUMNS}
         | {
             "upstream": row["upstream__name"],
             "rate_limit": row["rate_limit__name"] or "",
@@ -103,60 +73,14 @@ def _routes() -> list[dict[str, Any]]:
     ]
 
 
-def _create_routes(document: PolicyDocument, roles: dict[str, Role]) -> None:
-    upstreams = {
-        row.name: row
-        for row in Upstream.objects.bulk_create(
-            Upstream(name=name, targets=list(upstream.targets), **_timeout_columns(upstream.timeouts))
-            for name, upstream in document.upstreams.items()
-        )
-    }
-    limits = {
-        row.name: row
-        for row in RateLimit.objects.bulk_create(
-            RateLimit(name=name, rate=limit.rate, burst=limit.burst, per=limit.per)
-            for name, limit in document.rate_limits.items()
-        )
-    }
-    rows = Route.objects.bulk_create(
-        Route(
-            **{column: getattr(route, column) for column in _ROUTE_COLUMNS}
-            | {"methods": list(route.methods), "pass_headers": list(route.pass_headers)},
-            upstream=upstreams[route.upstream],
-            rate_limit=limits.get(route.rate_limit),
-            **_timeout_columns(route.timeouts),
-        )
-        for route in document.routes
-    )
-    through = Route.roles.through
-    through.objects.bulk_create(
-        through(route_id=row.pk, role_id=roles[role].pk)
-        for row, route in zip(rows, document.routes, strict=True)
-        for role in route.roles
-    )
-
-
 def _timeouts(row: Mapping[str, Any]) -> dict[str, float | None]:
-    return {name: row[column] for name, column in _TIMEOUT_COLUMNS.items()}
+    return {name: row[column] for name, column in TIMEOUT_COLUMNS.items()}
 
 
-def _timeout_columns(timeouts: Timeouts) -> dict[str, float | None]:
-    return {column: getattr(timeouts, name) for name, column in _TIMEOUT_COLUMNS.items()}
-
-
-def _grant(row: RoleGrant) -> dict[str, Any]:
+def grant_of_row(row: RoleGrant) -> dict[str, Any]:
     if row.operator == RoleGrant.Operator.AUTHENTICATED:
         when: dict[str, Any] = {"authenticated": True}
     else:
         when = {"claim": row.claim, str(row.operator): row.value}
     when["provider"] = row.provider
     return {"role": row.role.name, "when": when}
-
-
-def _grant_columns(when: When) -> dict[str, Any]:
-    columns: dict[str, Any] = {"provider": when.provider, "claim": when.claim}
-    if when.authenticated:
-        return columns | {"operator": RoleGrant.Operator.AUTHENTICATED}
-    if when.contains is not None:
-        return columns | {"operator": RoleGrant.Operator.CONTAINS, "value": when.contains}
-    return columns | {"operator": RoleGrant.Operator.EQUALS, "value": when.equals}

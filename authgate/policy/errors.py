@@ -1,22 +1,29 @@
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
+from difflib import get_close_matches
 from typing import NamedTuple
 
 Place = tuple[str | int, ...]
 
 MAX_LINE = 500
+_MOST_COMPARED = 200
+_LONGEST_COMPARED = 100
 
 
 class PolicyError(NamedTuple):
-    """One fault of a policy; `place` has names, so that a form can show it beside its field."""
+    """One fault of a policy; `place` has names, so that a form can show it beside its field. `line` is that of the
+    file, where there is one.
+    """
 
     place: Place
     message: str
+    line: int = 0
 
     def __str__(self) -> str:
         where = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in self.place)
         line = f"{where.lstrip('.')}: {self.message}" if where else self.message
+        line = f"line {self.line}: {line}" if self.line else line
         # Names come from files and forms: one line, without anything that a terminal would act on.
         line = "".join(character if character.isprintable() else "?" for character in line)
         return line if len(line) <= MAX_LINE else f"{line[:MAX_LINE]}…"
@@ -28,3 +35,11 @@ class PolicyInvalid(ValueError):
     def __init__(self, errors: Iterable[PolicyError]) -> None:
         self.errors: Sequence[PolicyError] = list(errors)
         super().__init__("\n".join(map(str, self.errors)))
+
+
+def did_you_mean(name: str, known: Collection[str]) -> str:
+    """The end of a message about an unknown name. Empty when none is near, or too many would have to be compared."""
+    if len(known) > _MOST_COMPARED or len(name) > _LONGEST_COMPARED:
+        return ""
+    near = get_close_matches(name, known, n=1)
+    return f"; did you mean {near[0]!r}?" if near else ""

@@ -9,6 +9,7 @@ from authgate.policy.changes import describe_changes
 from authgate.policy.document import PolicyDocument, PolicyInvalid, Route, parse_json
 from authgate.policy.table import match_order
 
+MOST_CHANGES = 40
 _HEADINGS = ("HOST", "PATH", "METHODS", "ACCESS", "UPSTREAM", "LIMIT", "ROUTE")
 
 
@@ -29,6 +30,15 @@ def revision_lines() -> Iterator[str]:
         time = f"{revision.created_at:%Y-%m-%d %H:%M:%S}"
         rows.insert(1, (str(revision.number), time, revision.author, count, revision.comment))
     return _aligned(rows)
+
+
+def change_lines(before: PolicyRevision, after: PolicyRevision) -> Iterator[str]:
+    """What `after` changed."""
+    old, new = _document(before), _document(after)
+    lines = describe_changes(old, new) if old is not None and new is not None else ["the policy before cannot be read"]
+    yield from lines[:MOST_CHANGES]
+    if len(lines) > MOST_CHANGES:
+        yield f"… and {len(lines) - MOST_CHANGES} more"
 
 
 def _route_row(route: Route) -> tuple[str, ...]:

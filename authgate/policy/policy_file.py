@@ -7,7 +7,6 @@ import secrets
 from pathlib import Path
 from typing import BinaryIO
 
-from authgate.policy.document import PolicyDocument, parse_yaml
 from authgate.policy.yaml_text import MAX_BYTES
 
 
@@ -15,12 +14,8 @@ class FileProblem(Exception):
     """One line that names the file."""
 
 
-def read(name: str, standard_input: BinaryIO) -> PolicyDocument:
-    """`-` is standard input. Raises FileProblem or PolicyInvalid."""
-    return parse_yaml(_text(name, standard_input))
-
-
-def _text(name: str, standard_input: BinaryIO) -> str:
+def read(name: str, standard_input: BinaryIO) -> str:
+    """`-` is standard input. Raises FileProblem."""
     try:
         if name == "-":
             content = standard_input.read(MAX_BYTES + 1)

@@ -7,9 +7,10 @@ from django.db import transaction
 from authgate import state
 from authgate.models import PolicyRevision
 from authgate.policy.changes import describe_changes
-from authgate.policy.compiler import apply_document, check, compile_rows
-from authgate.policy.document import PolicyDocument, PolicyInvalid, parse_json, to_json
+from authgate.policy.compiler import check, compile_rows
+from authgate.policy.document import PolicyDocument, PolicyError, PolicyInvalid, parse_json, to_json
 from authgate.policy.powers import Actor, PowersRefused, find_refusals, read_powers
+from authgate.policy.rows import apply_document
 
 __all__ = [
     "compile_for", "describe_changes", "latest", "live_document", "live_powers", "publish", "replace", "rollback",
@@ -69,21 +70,34 @@ def publish(actor: Actor, comment: str = "") -> PolicyRevision:
         return revision
 
 
-def replace(document: PolicyDocument, actor: Actor, comment: str = "") -> PolicyRevision:
-    """All rows give way to the document, which goes live; on PolicyInvalid nothing has changed."""
+class WouldBeEmpty(PolicyInvalid):
+    """A live policy would give way to one without any route."""
+
+
+def replace(document: PolicyDocument, actor: Actor, comment: str = "", *, allow_empty: bool = False) -> PolicyRevision:
+    """The rows are made to say what the document says, which goes live; on PolicyInvalid nothing has changed."""
     if errors := check(document):
         raise PolicyInvalid(errors)
     with transaction.atomic():
         # First of all: two imports would otherwise wait for each other's rows.
         state.lock("policy")
+        if not allow_empty and not document.routes and _serves_something():
+            raise WouldBeEmpty([PolicyError(("routes",), "none: every request would be refused")])
         apply_document(document)
         return publish(actor, comment)
+
+
+def _serves_something() -> bool:
+    try:
+        return bool(live_document().routes)
+    except PolicyInvalid:
+        return False  # one that cannot be read serves nothing
 
 
 def rollback(number: int, actor: Actor) -> PolicyRevision:
     """Raises PolicyRevision.DoesNotExist, or PolicyInvalid when that policy would not be accepted today."""
     document = parse_json(PolicyRevision.objects.get(number=number).document)
-    return replace(document, actor, f"rollback to {number}")
+    return replace(document, actor, f"rollback to {number}", allow_empty=True)
 
 
 def _printable(text: str) -> str:

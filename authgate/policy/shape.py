@@ -7,7 +7,7 @@ from typing import Any, Literal, get_args, get_origin
 
 import msgspec
 
-from authgate.policy.errors import Place, PolicyError
+from authgate.policy.errors import Place, PolicyError, did_you_mean
 from authgate.policy.schema import Grant, PolicyDocument, RateLimit, Role, Route, Strict, Upstream
 
 _NAMED: dict[str, type[Strict]] = {"upstreams": Upstream, "roles": Role, "rate_limits": RateLimit}
@@ -46,7 +46,7 @@ def _faults(value: Any, shape: type[Strict], place: Place) -> Iterator[PolicyErr
     fields = {field.name: field for field in msgspec.structs.fields(shape)}
     for key in value:
         if key not in fields:
-            yield PolicyError((*place, str(key)), "unknown key")
+            yield PolicyError((*place, str(key)), f"unknown key{did_you_mean(str(key), fields)}")
     for name, field in fields.items():
         if name not in value:
             if field.required:

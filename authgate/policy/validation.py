@@ -7,7 +7,7 @@ import re
 from collections.abc import Collection, Iterator
 
 from authgate.identity_headers import IDENTITY_HEADERS, route_may_pass
-from authgate.policy.errors import Place, PolicyError
+from authgate.policy.errors import Place, PolicyError, did_you_mean
 from authgate.policy.pace import Pace, at_once
 from authgate.policy.places import host_problem, method_problem, path_problem, reserved_problem
 from authgate.policy.schema import Grant, PolicyDocument, RateLimit, Route, Timeouts, When
@@ -64,7 +64,9 @@ def _check_roles(document: PolicyDocument) -> Iterator[PolicyError]:
 def _check_grants(document: PolicyDocument) -> Iterator[PolicyError]:
     for index, grant in enumerate(document.grants):
         if grant.role not in document.roles:
-            yield PolicyError(("grants", index, "role"), f"unknown role {grant.role!r}")
+            yield PolicyError(
+                ("grants", index, "role"), f"unknown role {grant.role!r}{did_you_mean(grant.role, document.roles)}"
+            )
         for field, problem in _check_when(grant.when):
             yield PolicyError(("grants", index, "when", *((field,) if field else ())), problem)
     for index, first in _repeated(document.grants):
@@ -141,9 +143,10 @@ def _check_route(document: PolicyDocument, route: Route) -> Problems:
     if not _NAME.fullmatch(route.name):
         yield "name", name_problem(route.name)
     if route.upstream not in document.upstreams:
-        yield "upstream", f"unknown upstream {route.upstream!r}"
+        yield "upstream", f"unknown upstream {route.upstream!r}{did_you_mean(route.upstream, document.upstreams)}"
     if route.rate_limit and route.rate_limit not in document.rate_limits:
-        yield "rate_limit", f"unknown rate limit {route.rate_limit!r}"
+        near = did_you_mean(route.rate_limit, document.rate_limits)
+        yield "rate_limit", f"unknown rate limit {route.rate_limit!r}{near}"
     yield from _check_access(document, route)
     yield from _check_pass_headers(route.pass_headers)
     for field, problem in _check_timeouts(route.timeouts):
@@ -159,7 +162,8 @@ def _check_access(document: PolicyDocument, route: Route) -> Problems:
         yield "roles", "a role is named twice"
     for role in route.roles:
         if role not in document.roles:
-            yield "roles", f"unknown role {role!r}" if role.strip() else "an empty role is not allowed"
+            unknown = f"unknown role {role!r}{did_you_mean(role, document.roles)}"
+            yield "roles", unknown if role.strip() else "an empty role is not allowed"
 
 
 def _check_pass_headers(names: tuple[str, ...]) -> Problems:

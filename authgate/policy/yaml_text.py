@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-from authgate.policy.errors import PolicyError, PolicyInvalid
+from authgate.policy.errors import Place, PolicyError, PolicyInvalid
 
 MAX_BYTES = 16 * 1024 * 1024
 MAX_DEPTH = 20
@@ -25,9 +25,20 @@ _Container = dict[Any, Any] | list[Any]
 
 def parse(text: str) -> Any:
     """Raises PolicyInvalid with line and column. Refuses aliases, tags, duplicate keys and deep nesting."""
+    return _build(text, None).root
+
+
+def find_lines(text: str) -> dict[Place, int]:
+    """The line on which each entry of a text begins that parse() takes, by keys and indexes."""
+    lines: dict[Place, int] = {}
+    _build(text, lines)
+    return lines
+
+
+def _build(text: str, lines: dict[Place, int] | None) -> _Builder:
     if len(text.encode("utf-8", "replace")) > MAX_BYTES:
         raise PolicyInvalid([PolicyError((), f"larger than {MAX_BYTES // 1024 // 1024} MiB")])
-    builder = _Builder()
+    builder = _Builder(lines)
     try:
         for event in yaml.parse(text, Loader=_LOADER):
             builder.take(event)
@@ -36,7 +47,7 @@ def parse(text: str) -> Any:
         raise PolicyInvalid([PolicyError((), _at(mark) + str(error.problem or error.context))]) from error
     except (yaml.YAMLError, UnicodeError) as error:
         raise PolicyInvalid([PolicyError((), " ".join(str(error).split()))]) from error
-    return builder.root
+    return builder
 
 
 def write(value: Any) -> str:
@@ -48,12 +59,13 @@ def write(value: Any) -> str:
 class _Builder:
     """Builds from parser events rather than nodes: an alias is seen before it can multiply anything."""
 
-    def __init__(self) -> None:
+    def __init__(self, lines: dict[Place, int] | None) -> None:
         self.root: Any = None
+        self._lines = lines  # to be filled
         self._documents = 0
         self._stack: list[_Container] = []
         self._keys: list[Any] = []  # of each open map, the key that waits for its value
-        self._marks: list[Any] = []
+        self._places: list[Place] = []  # of each open map or list
 
     def take(self, event: yaml.Event) -> None:
         if isinstance(event, yaml.ScalarEvent):
@@ -65,6 +77,7 @@ class _Builder:
         elif isinstance(event, (yaml.MappingEndEvent, yaml.SequenceEndEvent)):
             self._stack.pop()
             self._keys.pop()
+            self._places.pop()
         elif isinstance(event, yaml.AliasEvent):
             raise _fault(event.start_mark, "aliases are not allowed in a policy")
         elif isinstance(event, yaml.DocumentStartEvent):
@@ -75,22 +88,32 @@ class _Builder:
     def _open(self, container: _Container, mark: Any) -> None:
         if len(self._stack) >= MAX_DEPTH:
             raise _fault(mark, f"nested deeper than {MAX_DEPTH} levels")
-        self._add(container, mark)
+        self._places.append(self._add(container, mark))
         self._stack.append(container)
         self._keys.append(_NO_KEY)
 
-    def _add(self, value: Any, mark: Any) -> None:
+    def _add(self, value: Any, mark: Any) -> Place:
         if not self._stack:
             self.root = value
-            return
+            return ()
         parent = self._stack[-1]
         if isinstance(parent, list):
+            place = (*self._places[-1], len(parent))
+            self._note(place, mark)
             parent.append(value)
         elif self._keys[-1] is _NO_KEY:
             self._begin_pair(parent, value, mark)
+            place = (*self._places[-1], value)
+            self._note(place, mark)
         else:
+            place = (*self._places[-1], self._keys[-1])
             parent[self._keys[-1]] = value
             self._keys[-1] = _NO_KEY
+        return place
+
+    def _note(self, place: Place, mark: Any) -> None:
+        if self._lines is not None:
+            self._lines[place] = mark.line + 1
 
     def _begin_pair(self, parent: dict[Any, Any], key: Any, mark: Any) -> None:
         if not isinstance(key, str):

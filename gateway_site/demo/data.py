@@ -13,7 +13,7 @@ from django.db import DatabaseError, transaction
 
 from authgate.authn.trust import load_trust
 from authgate.models import PolicyRevision
-from authgate.policy import compiler, document, revisions
+from authgate.policy import document, revisions, rows
 from authgate.policy.powers import Machine
 from gateway_site.demo import traces
 
@@ -40,7 +40,7 @@ def prepare(data_dir: Path) -> None:
         traces.mark()
         if not PolicyRevision.objects.exists():
             text = POLICY_FILE.read_text(encoding="utf-8").replace("@TARGET@", f"unix:{socket_path(data_dir)}")
-            compiler.apply_document(document.parse_yaml(text))
+            rows.apply_document(document.parse_yaml(text))
             revisions.publish(Machine(traces.AUTHOR), traces.COMMENT)
 
 

@@ -3,15 +3,21 @@ from __future__ import annotations
 import os
 import sys
 from argparse import ArgumentParser
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 from django.db import Error as DatabaseProblem
+from django.db import transaction
 
+from authgate import state
 from authgate.models import IdentityProvider, PolicyRevision
 from authgate.policy import listing, policy_file, revisions
-from authgate.policy.document import PolicyDocument, PolicyInvalid, to_yaml
+from authgate.policy.compiler import check
+from authgate.policy.document import PolicyDocument, PolicyInvalid, parse_yaml, to_yaml
+from authgate.policy.faults import all_faults
 from authgate.policy.policy_file import FileProblem
 from authgate.policy.powers import Machine
 from authgate.trouble import trouble_of
@@ -28,6 +34,10 @@ class Command(BaseCommand):
         export.add_argument("file", nargs="?", default="-", help="default: standard output")
         import_ = actions.add_parser("import", help="replace the policy by a YAML file, whole or not at all")
         import_.add_argument("file", help="- for standard input")
+        import_.add_argument("--dry-run", action="store_true", help="say what would change, and change nothing")
+        import_.add_argument(
+            "--allow-empty", action="store_true", help="take a file without routes although some are live"
+        )
         actions.add_parser("show", help="the live routes in the order in which they win")
         actions.add_parser("history", help="all revisions, newest first")
         rollback = actions.add_parser("rollback", help="publish an earlier revision again")
@@ -39,6 +49,8 @@ class Command(BaseCommand):
             self.stdout.flush()
         except BrokenPipeError:
             _forget_stdout()
+        except revisions.WouldBeEmpty as error:
+            raise CommandError(f"{error}; nothing was changed. If that is meant: --allow-empty") from error
         except PolicyInvalid as error:
             lines = [f"{len(error.errors)} problem(s) in the policy; nothing was changed", *map(str, error.errors)]
             raise CommandError("\n".join(lines)) from error
@@ -58,16 +70,22 @@ class Command(BaseCommand):
         else:
             policy_file.write(Path(file), text)
 
-    def _import(self, file: str, **_: Any) -> None:
-        document = policy_file.read(file, sys.stdin.buffer)
-        before = revisions.latest()
-        revision = revisions.replace(document, Machine("policy import"), f"import of {Path(file).name}")
-        self._report(before, revision)
+    def _import(self, file: str, dry_run: bool, allow_empty: bool, **_: Any) -> None:
+        text = policy_file.read(file, sys.stdin.buffer)
+        try:
+            document = parse_yaml(text)
+            with self._reporting(dry_run):
+                comment = f"import of {Path(file).name}"
+                revisions.replace(document, Machine("policy import"), comment, allow_empty=allow_empty)
+        except revisions.WouldBeEmpty:
+            raise
+        except PolicyInvalid as error:
+            raise all_faults(text, error, check) from error
         self._warn_of_absent_providers(document)
 
     def _rollback(self, number: int, **_: Any) -> None:
-        before = revisions.latest()
-        self._report(before, revisions.rollback(number, Machine("policy rollback")))
+        with self._reporting():
+            revisions.rollback(number, Machine("policy rollback"))
 
     def _show(self, **_: Any) -> None:
         revision = revisions.latest()
@@ -79,11 +97,26 @@ class Command(BaseCommand):
         for line in listing.revision_lines():
             self.stdout.write(line)
 
-    def _report(self, before: PolicyRevision | None, revision: PolicyRevision) -> None:
-        if before is not None and before.number == revision.number:
-            self.stdout.write(f"nothing changed; revision {revision.number} stays live")
-        else:
-            self.stdout.write(f"revision {revision.number} is live")
+    @contextmanager
+    def _reporting(self, dry_run: bool = False) -> Iterator[None]:
+        """What was published inside, in words and with the way back, or what would have been."""
+        with transaction.atomic():
+            state.lock("policy")  # what is told is what was live until then
+            before = revisions.latest()
+            yield
+            after = revisions.latest()
+            transaction.set_rollback(dry_run)
+        if after is None or after == before:
+            self.stdout.write(f"nothing changed; revision {after.number if after else 0} stays live")
+            return
+        self.stdout.write(f"revision {after.number} {'would be' if dry_run else 'is'} live")
+        if before is not None:  # of a first policy everything is new
+            for line in listing.change_lines(before, after):
+                self.stdout.write(f"  {line}")
+        if dry_run:
+            self.stdout.write("nothing was changed: this was a dry run")
+        elif before is not None:
+            self.stdout.write(f"to undo: manage.py policy rollback {before.number}")
 
     def _warn_of_absent_providers(self, document: PolicyDocument) -> None:
         known = set(IdentityProvider.objects.values_list("slug", flat=True))
