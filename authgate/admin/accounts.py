@@ -8,8 +8,9 @@ from typing import Any
 from django.contrib import admin
 from django.contrib.auth.admin import GroupAdmin, UserAdmin
 from django.contrib.auth.models import Group, User
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
 
+from authgate.admin import operators
 from authgate.admin.confirmation import warn
 from authgate.admin.deletion import CarefulDeletion
 from authgate.sso_accounts import PREFIX, find_objection
@@ -37,6 +38,27 @@ class AccountGroupAdmin(_SuperusersOnly, GroupAdmin):
 
 @admin.register(User)
 class AccountAdmin(_SuperusersOnly, CarefulDeletion, UserAdmin):  # type: ignore[type-arg]
+    list_display = ["username", "email", "first_name", "last_name", "shown_access"]
+    list_filter = ["is_active", "groups"]
+
+    def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:
+        context = {
+            "operators": [*operators.local_operators(), *operators.operators_by_role()],
+            "grants": operators.opening_grants(),
+            "most_people": operators.MOST_PEOPLE,
+        }
+        # Grants, roles and people are theirs to see only by permissions of their own.
+        shown = context if request.user.is_superuser else {}
+        return super().changelist_view(request, {**shown, **(extra_context or {})})
+
+    @admin.display(description="access to /admin/")
+    def shown_access(self, account: User) -> str:
+        if not account.is_active:
+            return "deactivated"
+        if account.username.startswith(PREFIX):
+            return "by the roles of their sign-in"
+        return "none" if not account.is_staff else "superuser" if account.is_superuser else "staff"
+
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
         # The form would refuse their names; and what they may comes from their roles.
         fixed = ("username", "is_staff", "is_superuser") if obj and obj.username.startswith(PREFIX) else ()

@@ -70,6 +70,8 @@ def _is_utf8(path: str) -> bool:
 
 
 def _spelling_problem(path: str) -> str:
+    if "*" in path:
+        return _wildcard_problem(path)
     wanted = quote(unquote(path), safe="/")
     # An escaped slash is not a slash: there is nothing to suggest for it.
     if "%2F" not in path.upper() and _PATH.fullmatch(wanted):
@@ -78,6 +80,12 @@ def _spelling_problem(path: str) -> str:
         "only letters, digits, '.', '_', '~', '-', '/' and percent-encoded UTF-8 such as %C3%A9: an app "
         "reads '@' and '%40' alike, so a path with such a character could be reached by its other spelling"
     )
+
+
+def _wildcard_problem(path: str) -> str:
+    base = path.rstrip("*").rstrip("/") or "/"
+    instead = f": write {base}" if _PATH.fullmatch(base) else ""
+    return f"a path has no wildcards, and a prefix matches everything below it{instead}"
 
 
 def method_problem(method: str) -> str | None:
