@@ -9,6 +9,7 @@ from authgate.models import IdentityProvider, Person, Role, RoleGrant
 from authgate.policy import revisions, snapshot
 from authgate.policy.powers import Machine
 from tests.support.admin import form_values
+from tests.support.operators import CONFIRMED
 
 
 @pytest.fixture
@@ -106,7 +107,7 @@ def test_the_account_of_somebody_who_signs_in_can_be_switched_off(admin_client):
     account = User.objects.create(username="sso:idp|alice")
     url = f"/admin/auth/user/{account.pk}/change/"
     values = {"date_joined_0": "2026-01-01", "date_joined_1": "00:00:00", "email": "a@example.com"}
-    assert admin_client.post(url, values).status_code == 302
+    assert admin_client.post(url, values | CONFIRMED).status_code == 302
     account.refresh_from_db()
     assert not account.is_active
 
@@ -147,7 +148,7 @@ def test_staff_deactivates_a_person_and_cannot_activate_them_again(staff):
     provider = IdentityProvider.objects.create(slug="idp", name="IdP", issuer="https://idp.example.com", client_id="c")
     person = Person.objects.create(provider=provider, provider_subject="alice")
     url = f"/admin/authgate/person/{person.pk}/change/"
-    staff.post(url, {})
+    staff.post(url, CONFIRMED)
     after_one = Person.objects.get().is_active
     staff.post(url, {"is_active": "on"})
     assert (after_one, Person.objects.get().is_active) == (False, False)

@@ -10,6 +10,7 @@ from django.db import models, transaction
 
 from authgate.admin.publishing import shorten
 from authgate.admin.typed import ModelForm
+from authgate.admin.wording import in_words, sentence
 from authgate.models import IdentityProvider, RateLimit, Role, RoleGrant, Route, Upstream
 from authgate.policy import revisions
 from authgate.policy.errors import Place, PolicyError, PolicyInvalid
@@ -91,20 +92,20 @@ class PolicyForm(ModelForm[M]):
         super()._post_clean()  # type: ignore[misc]
         if self.errors:
             return
-        faults, mine = self._faults()
+        faults, lines, mine = self._faults()
         own = [fault for fault in faults if fault.place[: len(mine)] == mine]
         for fault in own:
-            self.add_error(self._field_of(fault.place[len(mine) :]), fault.message)
+            self.add_error(self._field_of(fault.place[len(mine) :]), in_words(fault.message))
         if not own:
             # Often only the other side of a fault of this object's own, such as two routes that tie.
-            for line in shorten(map(str, faults)):
+            for line in shorten(lines):
                 self.add_error(None, line)
 
     def place(self) -> Place:
         """Where this object stands in the document."""
         return (self.section, self.instance.name)  # type: ignore[attr-defined]
 
-    def _faults(self) -> tuple[list[PolicyError], Place]:
+    def _faults(self) -> tuple[list[PolicyError], list[str], Place]:
         """Of the policy as the rows would make it: they are saved, compiled, validated and put back."""
         pk, adding = self.instance.pk, self.instance._state.adding
         try:
@@ -112,10 +113,11 @@ class PolicyForm(ModelForm[M]):
                 self.instance.save()
                 self._save_m2m()  # type: ignore[attr-defined]  # the stubs leave it out
                 faults, place = _faults_of_rows(self.actor), self.place()
+                lines = [sentence(fault) for fault in faults]  # while a new row has its place
                 transaction.set_rollback(True)
         finally:
             self.instance.pk, self.instance._state.adding = pk, adding
-        return faults, place
+        return faults, lines, place
 
     def _field_of(self, place: Place) -> str | None:
         field = self.fields_of_places.get(".".join(map(str, place)), str(place[0]) if place else "name")

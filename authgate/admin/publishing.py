@@ -11,6 +11,7 @@ from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 
 from authgate.admin.typed import ModelAdmin
+from authgate.admin.wording import sentence
 from authgate.admin_access import operator_of
 from authgate.models import PolicyRevision
 from authgate.policy import revisions
@@ -81,7 +82,20 @@ class PolicyAdmin(ModelAdmin[M]):
 
     def get_deleted_objects(self, objs: Any, request: HttpRequest) -> Any:
         to_delete, counts, forbidden, protected = super().get_deleted_objects(objs, request)
-        return to_delete, counts, forbidden, shorten(protected)
+        return to_delete, counts, forbidden, shorten(protected or self._refusals(objs, request))
+
+    def _refusals(self, objects: Iterable[M], request: HttpRequest) -> list[str]:
+        """Why the policy without these would not be published: the deletion is tried, and taken back."""
+        keys, invalid = [row.pk for row in objects], None
+        with transaction.atomic():
+            self.model._default_manager.filter(pk__in=keys).delete()
+            try:
+                revisions.compile_for(operator_of(request))
+            except PolicyInvalid as refused:
+                invalid = refused
+            lines = [sentence(fault) for fault in invalid.errors] if invalid else []
+            transaction.set_rollback(True)
+        return lines
 
 
 def document_of(number: int) -> PolicyDocument:

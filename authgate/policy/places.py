@@ -83,8 +83,8 @@ def _spelling_problem(path: str) -> str:
 
 
 def _wildcard_problem(path: str) -> str:
-    base = path.rstrip("*").rstrip("/") or "/"
-    instead = f": write {base}" if _PATH.fullmatch(base) else ""
+    above, base = path.rstrip("*"), path.rstrip("*").rstrip("/") or "/"
+    instead = f": write {base}" if above.endswith("/") and _PATH.fullmatch(base) else ""
     return f"a path has no wildcards, and a prefix matches everything below it{instead}"
 
 
