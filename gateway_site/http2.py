@@ -20,6 +20,7 @@ from granian.net import SocketHolder
 from uvicorn.config import Config
 
 from authgate.host import HostRefused, parse_authority
+from gateway_site import health
 from gateway_site.http1.cookies import cookie_names, refuse_cookies
 from gateway_site.http1.limits import Limits
 from gateway_site.http1.protocol import Application, Http1Protocol
@@ -149,6 +150,9 @@ def build_server(options: ServeOptions) -> Any:
     )
 
 
+_NO_HOST = (b"host", b"")  # what Granian puts in its place; and "1" is how it writes HTTP/1.0
+
+
 def guard(application: Application, limits: Limits) -> Application:
     """What `http1` refuses and hyper lets through."""
     admission = Admission(limits.requests)
@@ -157,7 +161,10 @@ def guard(application: Application, limits: Limits) -> Application:
         if scope["type"] != "http":
             await application(scope, receive, send)
             return
-        scope["headers"] = join_cookies(scope["headers"])
+        scope["headers"] = headers = join_cookies(scope["headers"])
+        if scope["http_version"] == "1" and _NO_HOST in headers:
+            headers.remove(_NO_HOST)
+            health.add_host(headers, scope["raw_path"])
         host, port = scope["client"]
         scope["client"] = (host, int(port))
         try:

@@ -24,14 +24,12 @@ from authgate.responses import send_page_refusal, send_refusal
 from authgate.security_headers import has_secret_address, without_referrer
 from authgate.sign_in_pages import new_sign_in
 from authgate.threads import TooBusy, admin_turns, admin_turns_of_strangers
-from gateway_site import page_answers, page_bodies
+from gateway_site import health, page_answers, page_bodies
 from gateway_site.budget import BudgetSpent, Loan
 from gateway_site.page_answers import Answer
 from gateway_site.page_bodies import BodyRefused, ClientGone, announced_length, read_body, replay
 from gateway_site.static_site import ASGIApp, Scope, StaticSite, django_static_roots
 from proxy.downstream import Receive, Send
-
-_HEALTH = ("/health", "/health/ready")
 
 # Seconds that a client over its limit, or that finds no place, waits for the answer; nothing that others need is held
 # meanwhile. Answered at once, one that asks again at once on hundreds of connections would have all of the event loop
@@ -75,7 +73,7 @@ async def serve(scope: Scope, receive: Receive, send: Send, record: Record) -> N
     record.in_log = facts.path != "/health"
     if has_secret_address(facts.path):
         send = _without_referrer(send)
-    if facts.path not in _HEALTH and not _is_known_host(facts, record.snapshot):
+    if facts.path not in health.PATHS and not _is_known_host(facts, record.snapshot):
         await send_refusal(record, Decision(False, Reason.BAD_HOST), send)
         return
     if (objection := _find_objection(facts)) is not None:

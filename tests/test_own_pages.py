@@ -14,6 +14,12 @@ routes:
 """
 
 
+@pytest.fixture(scope="module")
+def http2_gateway(gateway_template, tmp_path_factory):
+    with Gateway(tmp_path_factory.mktemp("http2") / "data", template=gateway_template, args=("--http2",)) as gateway:
+        yield gateway.start()
+
+
 @pytest.fixture
 def wiki(start_gateway, upstream):
     return start_gateway(policy=ROUTES.format(target=upstream.target))
@@ -37,6 +43,28 @@ def test_on_a_routed_host_the_auth_prefix_is_the_gateways(wiki, upstream):
 def test_health_answers_under_any_other_host(gateway, host):
     assert gateway.request("/health", host=host).text == "healthy"
     assert gateway.request("/health/ready", host=host).json() == {"ready": True}
+
+
+@pytest.mark.parametrize("server", ["gateway", "http2_gateway"])
+@pytest.mark.parametrize(("path", "text"), [("/health", "healthy"), ("/health/ready", '{"ready": true}')])
+def test_health_answers_a_load_balancer_that_sends_no_host(request, server, path, text):
+    response = request.getfixturevalue(server).send(f"GET {path} HTTP/1.0\r\n\r\n".encode())
+    assert (response.status, response.text) == (200, text)
+
+
+def test_health_without_a_host_is_never_a_services(wiki, upstream):
+    assert wiki.send(b"GET /health HTTP/1.0\r\n\r\n").text == "healthy"
+    assert not upstream.requests
+
+
+@pytest.mark.parametrize("server", ["gateway", "http2_gateway"])
+@pytest.mark.parametrize("target", ["/auth/me", "/health/x", "/api/public/x", "/health/../api"])
+def test_nothing_else_answers_without_a_host(request, server, target):
+    assert request.getfixturevalue(server).send(f"GET {target} HTTP/1.0\r\n\r\n".encode()).status == 400
+
+
+def test_health_needs_a_host_where_http_does(gateway):
+    assert gateway.send(b"GET /health HTTP/1.1\r\n\r\n").status == 400
 
 
 @pytest.mark.parametrize("path", ["/admin/", "/dashboard", "/auth/me", "/static/authgate/site.css"])

@@ -10,6 +10,7 @@ import msgspec
 
 from authgate.decision import Headers
 from authgate.host import HostRefused, parse_authority
+from gateway_site import health
 from gateway_site.http1.limits import Limits
 from gateway_site.http1.refusal import Fault, RequestRefused
 
@@ -97,6 +98,8 @@ class HeadParser:
         if method in (b"CONNECT", b"TRACE"):
             raise RequestRefused(Fault.BAD_METHOD)
         raw_path, _, query = self._read_target(meaning.host).partition(b"?")
+        if meaning.host is None:
+            health.add_host(headers, raw_path)
         if meaning.length or not meaning.keep_alive:
             self._parser = None  # it now waits for a body, or for the end, that it will not be shown
         elif self._parser is not None and len(head) <= _KEPT_BYTES:
