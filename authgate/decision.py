@@ -87,7 +87,7 @@ class RequestFacts(NamedTuple):
     scheme: str  # "http" or "https", as the visitor sees it
     authority: Authority  # canonical host, and the port the visitor used
     path: str  # canonical: the very string that is sent upstream
-    query: bytes  # raw, without "?"
+    query: bytes  # raw, with its "?", behind which there may be nothing
     client: str  # address of the caller, trusted proxies already taken off
     forwarded_for: str  # the caller and the trusted proxies after it, as a list header
     headers: Headers  # raw, names lower case, in order

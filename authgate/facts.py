@@ -20,7 +20,7 @@ _COMMON_METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "O
 # Traefik names the WebSocket schemes here; they are the same two as seen by a policy.
 _SCHEMES = {"http": "http", "ws": "http", "https": "https", "wss": "https"}
 
-# Method, scheme, raw path, raw query, address of the socket's peer, headers: nothing of it is believed yet.
+# Method, scheme, raw path, raw query with "?", address of the socket's peer, headers: nothing of it is believed yet.
 Received = tuple[str, str, bytes, bytes, str, Headers]
 # Peer and scheme of the connection; then, with what the headers say about them: scheme, authority, client and the list
 # of who forwarded.
@@ -46,9 +46,14 @@ def received_from(scope: dict[str, Any]) -> Received:
     if not isinstance(headers, Headers):
         headers = Headers(headers)
     return (
-        scope["method"], scope["scheme"], scope["raw_path"], scope["query_string"], client[0] if client else "",
-        headers,
+        scope["method"], scope["scheme"], scope["raw_path"], _query_of(scope), client[0] if client else "", headers,
     )  # fmt: skip
+
+
+def _query_of(scope: dict[str, Any]) -> bytes:
+    """With its "?". ASGI loses one with nothing behind it; our own server says it beside."""
+    query: bytes = scope["query_string"]
+    return b"?" + query if query or scope.get("bare_query") else b""
 
 
 def read_facts(

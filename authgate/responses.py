@@ -114,7 +114,7 @@ def sign_in_url(facts: RequestFacts | None, snapshot: Snapshot | None, reason: R
     # A browser that sends a token of its own would send it again.
     if reason is not Reason.NO_CREDENTIAL and any(name == b"authorization" for name, _ in facts.headers):
         return ""
-    target = f"{facts.path}?{facts.query.decode('ascii')}" if facts.query else facts.path
+    target = f"{facts.path}{facts.query.decode('ascii')}"
     return _LOGIN if len(target) > MAX_LENGTH else f"{_LOGIN}?next={quote(target, safe='/')}"
 
 

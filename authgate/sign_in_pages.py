@@ -168,7 +168,7 @@ def new_sign_in(record: Record) -> str:
 def _wanted_page(record: Record) -> str:
     """Where this sign-in would have led."""
     facts = _facts(record)
-    query = QueryDict(facts.query)
+    query = QueryDict(facts.query[1:])
     if not (state := query.get("state", "")):
         return query.get("next", "")
     pending = login_state.find(state, login_state.read_cookies(facts.headers), time.time())

@@ -51,7 +51,7 @@ def canonical_path(raw: bytes) -> str:
 
 
 def check_query(raw: bytes) -> bytes:
-    """The query as it came; controls, spaces, "#" and bytes outside ASCII are refused with TargetRefused."""
+    """The query as it came, "?" included. Controls, spaces, "#" and bytes outside ASCII raise TargetRefused."""
     if raw and _LEGAL_QUERY.fullmatch(raw) is None:
         raise TargetRefused("the query has characters that must be percent-encoded")
     return raw

@@ -37,7 +37,7 @@ def start(connection: Http1Protocol, request: RequestHead) -> Cycle:
     """What is the application's to answer is handed over with what was decided, which is not decided again."""
     record = Record(new_request_id())
     received = (
-        request.method, connection.scheme, request.raw_path, request.query_string, connection.peer, request.headers,
+        request.method, connection.scheme, request.raw_path, request.query, connection.peer, request.headers,
     )  # fmt: skip
     decision = consider(record, received)
     if decision is not None and not isinstance(decision, Decision):

@@ -99,8 +99,7 @@ async def _refuse_early(record: Record, facts: RequestFacts, objection: Decision
 
 def _same_again(facts: RequestFacts) -> str:
     """The address asked for; empty for a form, which no link sends again."""
-    here = f"{facts.path}?{facts.query.decode('ascii')}" if facts.query else facts.path
-    return here if facts.method == "GET" else ""
+    return f"{facts.path}{facts.query.decode('ascii')}" if facts.method == "GET" else ""
 
 
 Page = Callable[[Scope, Receive, Send, Record, RequestFacts], Awaitable[None]]

@@ -14,7 +14,7 @@ def build_redirect(public_url: str) -> Application:
 
     async def redirect(scope: dict[str, Any], receive: Any, send: Any) -> None:
         query: bytes = scope["query_string"]
-        location = origin + scope["raw_path"] + (b"?" + query if query else b"")
+        location = origin + scope["raw_path"] + (b"?" + query if query or scope.get("bare_query") else b"")
         headers = [
             (b"location", location),
             (b"content-length", b"0"),

@@ -71,7 +71,7 @@ def request_head(
         framing = b"content-length: %d\r\n" % body_length
     return b"".join(
         (
-            f"{facts.method} {path}".encode("ascii"), b"?" + facts.query if facts.query else b"", lines[1], framing,
+            f"{facts.method} {path}".encode("ascii"), facts.query, lines[1], framing,
             identity_block, b"x-request-id: ", request_id.encode("ascii"), b"\r\n\r\n",
         )
     )  # fmt: skip

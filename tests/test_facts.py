@@ -54,7 +54,7 @@ def test_facts_are_the_canonical_request():
     assert (facts.method, facts.scheme, str(facts.authority)) == ("GET", "http", "gateway.test")
     assert (facts.path, facts.query, facts.client, facts.forwarded_for) == (
         "/a",
-        b"b=%61",
+        b"?b=%61",
         "203.0.113.9",
         "203.0.113.9",
     )

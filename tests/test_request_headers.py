@@ -60,7 +60,7 @@ OURS = {
 
 
 def test_the_request_line_is_method_path_and_query():
-    assert head(method="PUT", path="/x%20y", query=b"q=%20").startswith(
+    assert head(method="PUT", path="/x%20y", query=b"?q=%20").startswith(
         b"PUT /x%20y?q=%20 HTTP/1.1\r\nhost: up.test\r\n"
     )
 
@@ -109,7 +109,7 @@ def test_headers_that_come_again_are_not_read_again():
     first = facts(("x-one", "1"))
     head_of(first)
     lines_of_first = first.headers.upstream_lines
-    head_of(first._replace(method="POST", path="/api/b", query=b"c"), length=3)
+    head_of(first._replace(method="POST", path="/api/b", query=b"?c"), length=3)
     assert first.headers.upstream_lines is lines_of_first
 
 

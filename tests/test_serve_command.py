@@ -206,7 +206,7 @@ def test_plain_http_is_sent_to_the_public_url_whatever_host_it_names(
 ) -> None:
     port = free_port()
     start("--redirect-http", f"127.0.0.1:{port}", *tls(certificates), *http2)
-    for method, target in (("GET", "/a?next=%2Fb"), ("POST", "//evil.example/"), ("GET", "/health")):
+    for method, target in (("GET", "/a?next=%2Fb"), ("GET", "/a?"), ("POST", "//evil.example/"), ("GET", "/health")):
         response = raw.exchange(("127.0.0.1", port), raw.request(method, target, host="evil.example"))
         assert response.status == 308
         assert response.header("location") == f"https://gateway.example.com{target}"

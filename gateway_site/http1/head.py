@@ -22,14 +22,14 @@ _MEANINGFUL = _CONNECTION | {b"host", b"content-length", b"transfer-encoding", b
 _LENGTH = re.compile(rb"0|[1-9][0-9]{0,17}")
 _ABSOLUTE = re.compile(rb"https?://([^/?]*)(/[^?]*)?(\?.*)?", re.IGNORECASE)
 # What llhttp would take of a request line for the most common methods and a path, and no more. Never a fragment.
-_REQUEST_LINE = re.compile(rb"(GET|HEAD|POST|PUT|PATCH|DELETE|OPTIONS) (/[!\"$->@-~]*)(?:\?([!\"$-~]*))? HTTP/1\.1")
+_REQUEST_LINE = re.compile(rb"(GET|HEAD|POST|PUT|PATCH|DELETE|OPTIONS) (/[!\"$->@-~]*)(\?[!\"$-~]*)? HTTP/1\.1")
 _OTHER_VERSION = re.compile(rb"[^\r\n]* HTTP/[0-9](?:\.[0-9])?\r\n")
 
 
 class RequestHead(msgspec.Struct, gc=False):
     method: str
     raw_path: bytes
-    query_string: bytes
+    query: bytes  # with its "?", behind which there may be nothing
     headers: Headers
     version: str = "1.1"
     keep_alive: bool = True
@@ -97,7 +97,8 @@ class HeadParser:
         meaning = _read_meaning(headers, version)
         if method in (b"CONNECT", b"TRACE"):
             raise RequestRefused(Fault.BAD_METHOD)
-        raw_path, _, query = self._read_target(meaning.host).partition(b"?")
+        target = self._read_target(meaning.host)
+        raw_path = target.partition(b"?")[0]
         if meaning.host is None:
             health.add_host(headers, raw_path)
         if meaning.length or not meaning.keep_alive:
@@ -107,8 +108,8 @@ class HeadParser:
         if not self._block:
             self._headers = Headers()  # an idle connection would keep them, and what was made of them
         return RequestHead(
-            method.decode("ascii"), raw_path, query, headers, version, meaning.keep_alive, meaning.expects_continue,
-            meaning.length,
+            method.decode("ascii"), raw_path, target[len(raw_path) :], headers, version, meaning.keep_alive,
+            meaning.expects_continue, meaning.length,
         )  # fmt: skip
 
     def _run(self, head: bytes) -> bytes:
