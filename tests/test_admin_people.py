@@ -104,7 +104,7 @@ def test_what_is_wrong_stands_beside_its_field(admin_client, provider):
 
 def test_the_connection_test_shows_what_is_wrong(admin_client, provider):
     page = admin_client.post(f"{PROVIDERS}{provider.pk}/test/").content.decode()
-    assert "the discovery document cannot be reached" in page
+    assert "the discovery document at 127.0.0.1:9 cannot be reached: Connection refused" in page
 
 
 def test_the_connection_is_tested_on_post_only(admin_client, provider):

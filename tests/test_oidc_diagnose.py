@@ -12,7 +12,7 @@ import pytest
 from authgate.models import IdentityProvider
 from authgate.oidc.diagnose import Finding, diagnose
 from authgate.oidc.presets import PRESETS
-from tests.support.hostile import DISCOVERY, JWKS, HostileProvider, Reply, Seen
+from tests.support.hostile import DISCOVERY, JWKS, TOKEN, HostileProvider, Reply, Seen
 from tests.support.logins import make_provider
 
 pytestmark = pytest.mark.django_db
@@ -31,7 +31,9 @@ def _wrong(provider: IdentityProvider) -> list[Finding]:
 def test_a_provider_that_is_set_up_well_has_nothing_wrong(hostile: HostileProvider) -> None:
     findings = diagnose(make_provider(hostile))
 
-    assert [finding.what for finding in findings] == ["client", "discovery", "endpoints", "issuer", "keys", "clock"]
+    assert [finding.what for finding in findings] == [
+        "client", "discovery", "endpoints", "issuer", "keys", "credentials", "claims", "clock",
+    ]  # fmt: skip
     assert all(finding.ok for finding in findings)
 
 
@@ -95,3 +97,53 @@ def test_a_preset_fills_fields_that_a_provider_has(name: str) -> None:
 
 def test_what_a_preset_leaves_to_the_operator_is_named() -> None:
     assert PRESETS["keycloak"].placeholders == ("host", "realm")
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        ("invalid_client", "the client ID or the client secret is wrong"),
+        ("unauthorized_client", "allow this client the authorization code flow"),
+        ("temporarily_unavailable", "refused with temporarily_unavailable"),
+    ],
+)
+def test_a_client_that_the_token_endpoint_refuses_is_told(hostile: HostileProvider, error: str, words: str) -> None:
+    hostile.answers[TOKEN] = lambda seen: Reply(401, {"error": error})
+
+    (wrong,) = _wrong(make_provider(hostile))
+    assert wrong.what == "credentials" and words in wrong.detail
+
+
+def test_a_token_endpoint_that_fails_is_told(hostile: HostileProvider) -> None:
+    hostile.answers[TOKEN] = lambda seen: Reply(500, {})
+
+    assert _wrong(make_provider(hostile)) == [
+        Finding(False, "credentials", "the token endpoint answered with status 500")
+    ]
+
+
+def test_a_code_that_only_is_not_good_says_that_the_client_is(hostile: HostileProvider) -> None:
+    found = {finding.what: finding for finding in diagnose(make_provider(hostile))}
+
+    assert found["credentials"].ok and "accepted: a made-up code was refused with invalid_grant" in str(found)
+    assert hostile.count(TOKEN) == 1
+
+
+def _claims(hostile: HostileProvider, **rules: Any) -> str:
+    return next(found.detail for found in diagnose(make_provider(hostile, **rules)) if found.what == "claims")
+
+
+def test_the_claims_that_a_sign_in_needs_are_told(hostile: HostileProvider) -> None:
+    assert _claims(hostile) == "needed: sub, email, email_verified (true); for grants by groups: groups"
+
+
+def test_a_claim_that_is_needed_and_not_announced_is_told(hostile: HostileProvider) -> None:
+    hostile.metadata["claims_supported"] = ["sub", "email"]
+
+    assert _claims(hostile).endswith("if it is not sent either: email_verified")
+
+
+def test_a_claim_that_no_rule_asks_for_is_not_missed(hostile: HostileProvider) -> None:
+    hostile.metadata["claims_supported"] = ["sub"]
+
+    assert "not announced" not in _claims(hostile, require_verified_email=False)

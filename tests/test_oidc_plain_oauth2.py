@@ -118,7 +118,14 @@ def test_the_subject_of_openid_connect_is_not_the_operators_to_choose(hostile: H
 def test_its_connection_can_be_tested(hostile: HostileProvider) -> None:
     findings = diagnose(plain(hostile))
 
-    assert [finding.what for finding in findings] == ["client", "discovery", "endpoints", "clock"]
+    assert [finding.what for finding in findings] == [
+        "client",
+        "discovery",
+        "endpoints",
+        "credentials",
+        "claims",
+        "clock",
+    ]
     assert all(finding.ok for finding in findings)
 
 

@@ -10,6 +10,8 @@ from authgate.authn.claims import is_safe_text
 from authgate.models import IdentityProvider
 from authgate.oidc.errors import ProviderError
 from authgate.oidc.id_token import is_subject
+from authgate.oidc.log_words import listed
+from authgate.oidc.seen import describe_claims, describe_flag, find_oddities
 
 # References to claims elsewhere are never followed (they name any address), and hashes are of use to nobody.
 _DROPPED = frozenset(["_claim_names", "_claim_sources", "at_hash", "c_hash", "s_hash"])
@@ -33,10 +35,11 @@ def person_claims(
     claims = {name: value for name, value in {**userinfo, **id_claims}.items() if name not in _DROPPED}
     subject = claims.get("sub")
     if not isinstance(subject, str) or not is_subject(subject):
-        raise ProviderError("userinfo_failed", "the provider gave no usable subject")
+        came = describe_claims(_sources(provider, id_claims, userinfo))
+        raise ProviderError("userinfo_failed", f"the provider gave no usable subject; {came}")
     email, is_verified = _find_email(provider, id_claims, userinfo)
     if refusal := _refusal(provider, email, is_verified):
-        raise ProviderError("not_allowed", refusal)
+        raise ProviderError("not_allowed", f"{refusal}; {_came(provider, id_claims, userinfo)}")
     name = mapped(provider, "name", claims)
     groups = mapped(provider, "groups", claims)
     claims.pop("groups", None)  # where a mapping points elsewhere, what stands here is not meant
@@ -47,6 +50,13 @@ def person_claims(
     return ProvenPerson(subject, email, claims["name"], claims)
 
 
+def find_odd_claims(provider: IdentityProvider, id_claims: Mapping[str, Any], userinfo: Mapping[str, Any]) -> list[str]:
+    """For the operator: why grants may miss somebody who was let in."""
+    claims = {**userinfo, **id_claims}
+    where = str(provider.claim_mapping.get("groups") or "groups")
+    return list(find_oddities(where, claims, mapped(provider, "groups", claims)))
+
+
 def is_still_allowed(provider: IdentityProvider, claims: Mapping[str, Any]) -> bool:
     """Whether `claims` of a ProvenPerson would still do: the provider's rules may be stricter than they were."""
     email = claims.get("email")
@@ -54,12 +64,28 @@ def is_still_allowed(provider: IdentityProvider, claims: Mapping[str, Any]) -> b
 
 
 def _refusal(provider: IdentityProvider, email: str, is_verified: bool) -> str:
+    """With the rule's name in the form, for who wants to change it."""
     if provider.require_verified_email and not (email and is_verified):
-        return "the provider vouches for no e-mail address of this person"
+        what = "nothing vouches for the e-mail address" if email else "no usable e-mail address came"
+        return f'the rule "only with a verified e-mail address" refuses: {what}'
     domains = {_domain_text(domain) for domain in provider.allowed_domains}
     if domains and _domain(email) not in domains:
-        return "the e-mail address is in none of the allowed domains"
+        what = "the e-mail address is in none of them" if email else "no usable e-mail address came"
+        return f'the rule "allowed e-mail domains" refuses: {what}'
     return ""
+
+
+def _came(provider: IdentityProvider, id_claims: Mapping[str, Any], userinfo: Mapping[str, Any]) -> str:
+    sources = _sources(provider, id_claims, userinfo)
+    mapped_from = provider.claim_mapping.get("email")
+    mapping = f"e-mail is mapped to {listed([mapped_from])}; " if mapped_from else ""
+    return f"{mapping}{describe_flag('email_verified', sources)}; {describe_claims(sources)}"
+
+
+def _sources(
+    provider: IdentityProvider, id_claims: Mapping[str, Any], userinfo: Mapping[str, Any]
+) -> list[tuple[str, Mapping[str, Any]]]:
+    return [*([("the ID token", id_claims)] if provider.has_id_token else []), ("userinfo", userinfo)]
 
 
 def _find_email(

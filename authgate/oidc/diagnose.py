@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import time
 from collections.abc import Callable
 from email.utils import parsedate_to_datetime
@@ -13,7 +14,8 @@ from authgate.oidc.fetch import Answer, get
 from authgate.oidc.id_token import LEEWAY
 from authgate.oidc.jwks import ALGORITHMS, fetch_keys
 from authgate.oidc.metadata import Metadata, discovery_url, fetch_metadata, load_metadata, needs_discovery
-from authgate.oidc.provider import client_secret_of
+from authgate.oidc.provider import ProviderClient, client_secret_of
+from authgate.oidc.registration import redirect_uri
 
 
 class Finding(NamedTuple):
@@ -34,10 +36,21 @@ def diagnose(provider: IdentityProvider) -> list[Finding]:
     if provider.has_id_token:
         findings.append(Finding(True, "issuer", metadata.issuer) if metadata.issuer else _NO_ISSUER)
         findings.append(_try("keys", lambda: _keys(provider, metadata)))
+    findings.append(_try("credentials", lambda: _credentials(provider)))
+    findings.append(Finding(True, "claims", _claims(provider, metadata)))
     findings.append(_clock(provider, metadata))
     return findings
 
 
+# GitHub answers in words of its own.
+_CODE_REFUSED = frozenset(("invalid_grant", "bad_verification_code"))
+_WRONG_CLIENT = ": the client ID or the client secret is wrong, or the provider wants another way of sending them"
+_ADVICE = {
+    "invalid_client": _WRONG_CLIENT,
+    "incorrect_client_credentials": _WRONG_CLIENT,
+    "unauthorized_client": ": allow this client the authorization code flow at the provider",
+    "redirect_uri_mismatch": ": register the redirect URI at the provider",
+}
 _NO_ISSUER = Finding(False, "issuer", "no issuer is set, so that no ID token can be accepted")
 
 
@@ -80,6 +93,35 @@ def _keys(provider: IdentityProvider, metadata: Metadata) -> str:
     if not usable:
         raise ProviderError("provider_unavailable", f"no key for {', '.join(sorted(accepted))} is in its JWKS")
     return f"{len(usable)} usable of {len(keys)}, for {', '.join(sorted(accepted))}"
+
+
+def _credentials(provider: IdentityProvider) -> str:
+    """By a code that the provider cannot have given: whom it knows, it tells that the code is bad (RFC 6749 5.2)."""
+    client = ProviderClient(provider)
+    try:
+        client.exchange(
+            f"authgate-test-{secrets.token_urlsafe(16)}", secrets.token_urlsafe(32), redirect_uri(provider.slug)
+        )
+    except ProviderError as error:
+        if error.oauth_error in _CODE_REFUSED:
+            return f"accepted: a made-up code was refused with {error.oauth_error}, and the client was not"
+        raise ProviderError(error.code, f"{error.detail}{_ADVICE.get(error.oauth_error, '')}") from None
+    raise ProviderError("token_exchange_failed", "the token endpoint gave tokens for a made-up code")
+
+
+def _claims(provider: IdentityProvider, metadata: Metadata) -> str:
+    """What a sign-in will need. Which claims really come, only a sign-in shows; one that is refused logs them."""
+    email, groups = (provider.claim_mapping.get(name) or name for name in ("email", "groups"))
+    needed = ["sub" if provider.has_id_token else provider.claim_mapping.get("sub") or "sub"]
+    if provider.require_verified_email or provider.allowed_domains:
+        needed.append(str(email))
+    if provider.require_verified_email:
+        needed.append("email_verified (true)")
+    said = f"needed: {', '.join(needed)}; for grants by groups: {groups}"
+    missing = {name.partition(" ")[0] for name in needed} - metadata.claims if metadata.claims else frozenset()
+    if not missing:
+        return said
+    return f"{said}; not announced, so that nobody may sign in if it is not sent either: {', '.join(sorted(missing))}"
 
 
 def _clock(provider: IdentityProvider, metadata: Metadata) -> Finding:

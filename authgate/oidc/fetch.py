@@ -103,6 +103,8 @@ class _Call:
             try:
                 return self._watched(_connected(socket.socket(family, kind, protocol), address, share))
             except OSError as error:
+                if address[0] != host:
+                    error.add_note(f"({address[0]})")
                 failure = error
         raise failure
 
@@ -199,7 +201,7 @@ def get(url: str, what: str, *, ca_certificates: str = "", headers: Mapping[str,
         with BoundedSession(ca_certificates) as session:
             response = session.request("GET", url, withhold_token=True, headers=dict(headers or {}))
     except (requests.RequestException, HTTPError, OSError, ValueError) as error:
-        raise unreachable(what, error) from None
+        raise unreachable(what, url, error) from None
     return Answer(response.status_code, response.headers, response.content)
 
 
@@ -232,17 +234,43 @@ def read_json(body: bytes, what: str) -> Any:
     return value
 
 
-def unreachable(what: str, error: Exception) -> ProviderError:
-    """Only the kind of error: its text holds the address, and an address may hold a secret."""
+def unreachable(what: str, url: str, error: Exception) -> ProviderError:
+    """Host, port and cause. Not the rest of the address, which may hold a secret."""
     if isinstance(error, TooLarge):
         return ProviderError("provider_unavailable", f"the {what} sent more than {MAX_BYTES} bytes")
     if isinstance(error, StillSlow):
         return ProviderError("provider_unavailable", f"the {what} was too slow lately, and others wait for it")
+    where = f"the {what} at {_place(url)}"
     if isinstance(error, requests.exceptions.SSLError):
-        return ProviderError("provider_unavailable", f"the {what} has no certificate that is trusted here")
-    if isinstance(error, requests.Timeout | TimeoutError):
-        return ProviderError("provider_unavailable", f"the {what} did not answer within {SECONDS:.0f} seconds")
-    return ProviderError("provider_unavailable", f"the {what} cannot be reached ({type(error).__name__})")
+        said = f"{where} has no certificate that is trusted here: {_cause(error)}"
+    elif isinstance(error, requests.Timeout | TimeoutError):
+        said = f"{where} did not answer within {SECONDS:.0f} seconds"
+    else:
+        said = f"{where} cannot be reached: {_cause(error)}"
+    return ProviderError("provider_unavailable", said)
+
+
+def _place(url: str) -> str:
+    parts = urlsplit(url)
+    host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
+    return f"{host}:{parts.port or (443 if parts.scheme == 'https' else 80)}"
+
+
+def _cause(error: BaseException) -> str:
+    """Of the error that the libraries have wrapped: the system's own words, and the address that was tried."""
+    while inner := _inner(error):
+        error = inner
+    if isinstance(error, NotLoopback):
+        return "a name of this machine was resolved to an address of another one"
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return error.verify_message
+    words = error.reason if isinstance(error, ssl.SSLError) else getattr(error, "strerror", None)
+    return " ".join([str(words or type(error).__name__), *getattr(error, "__notes__", [])])
+
+
+def _inner(error: BaseException) -> BaseException | None:
+    found = (getattr(error, "reason", None), *error.args, error.__cause__)
+    return next((inner for inner in found if isinstance(inner, BaseException)), None)
 
 
 class TooLarge(ValueError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import time
 from collections.abc import Mapping
@@ -14,7 +15,7 @@ from django.http import QueryDict
 
 from authgate.models import IdentityProvider
 from authgate.oidc import login_state
-from authgate.oidc.claims import ProvenPerson, person_claims
+from authgate.oidc.claims import ProvenPerson, find_odd_claims, person_claims
 from authgate.oidc.errors import ProviderError
 from authgate.oidc.id_token import verify_id_token
 from authgate.oidc.login_state import PendingLogin
@@ -22,6 +23,8 @@ from authgate.oidc.metadata import Metadata
 from authgate.oidc.next_url import safe_next
 from authgate.oidc.provider import ProviderClient, TokenSet
 from authgate.sessions.purge import purge_sometimes
+
+logger = logging.getLogger(__name__)
 
 _LONGEST_CODE = 8192
 _ERROR_WORD = re.compile(r"[a-z_]{1,64}")
@@ -109,6 +112,8 @@ def _prove(pending: PendingLogin, provider: IdentityProvider, answer: _Answer) -
     id_claims = _id_claims(client, tokens, pending.nonce)
     userinfo = client.userinfo(tokens.access_token, subject=id_claims.get("sub"))
     proven = person_claims(provider, id_claims, userinfo)
+    for oddity in find_odd_claims(provider, id_claims, userinfo):
+        logger.warning("sign-in of %s|%s: %s", provider.slug, proven.subject, oddity)
     return Completed(proven, tokens, provider, safe_next(pending.next))
 
 

@@ -38,6 +38,7 @@ class Metadata:
     end_session_endpoint: str
     algorithms: frozenset[str]
     token_auth_methods: frozenset[str]
+    claims: frozenset[str]  # that it announces, if it announces any; it may send others
     sends_issuer: bool  # RFC 9207: every authorization response carries `iss`
 
 
@@ -89,6 +90,7 @@ def read_metadata(provider: IdentityProvider, document: Mapping[str, Any]) -> Me
         issuer=provider.issuer or (GITHUB_ISSUER if provider.kind == IdentityProvider.Kind.GITHUB else ""),
         algorithms=_names(document, "id_token_signing_alg_values_supported", {"RS256", "ES256"}),
         token_auth_methods=_names(document, "token_endpoint_auth_methods_supported", {"client_secret_basic"}),
+        claims=_names(document, "claims_supported", set()),
         sends_issuer=document.get("authorization_response_iss_parameter_supported") is True,
         **endpoints,
     )

@@ -111,7 +111,7 @@ class ProviderClient:
         except ProviderError as error:
             raise ProviderError("token_exchange_failed", error.detail) from None
         except (requests.RequestException, HTTPError, OSError, ValueError, TypeError, RecursionError) as error:
-            detail = unreachable("token endpoint", error).detail
+            detail = unreachable("token endpoint", metadata.token_endpoint, error).detail
             raise ProviderError("token_exchange_failed", detail) from None
         tokens = _token_set(answer)
         # Where nobody verifies one, none is kept.

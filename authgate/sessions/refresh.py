@@ -74,8 +74,10 @@ def _refresh(session: Session, client: ProviderClient) -> Session | None:
     try:
         proven = _prove(session, client, tokens)
     except ProviderError as error:
-        is_over = error.is_final or error.code in _OVER
-        return _over(session, f"refused: {error.code}") if is_over else _later(session, error)
+        if not (error.is_final or error.code in _OVER):
+            return _later(session, error)
+        logger.warning("session of %s ends with its refresh: %s: %s", session.person.subject, error.code, error.detail)
+        return _over(session, f"refused: {error.code}")
     return session if proven is None else _store(session, proven, tokens)
 
 
