@@ -81,8 +81,9 @@ def _admit_limited(
 def _identify(facts: RequestFacts, snapshot: Snapshot, entry: RouteEntry) -> Identity | Reason | None:
     """A Reason: the credential is not good."""
     try:
-        identity = authenticate(facts.headers, snapshot)
-        # The browser sends a cookie whoever wrote the page; a bearer token is sent on purpose.
+        identity = authenticate(facts.headers, snapshot, entry.pass_authorization)
+        # The browser sends a cookie whoever wrote the page; a bearer token is sent on purpose. One that is not ours is
+        # no proof of that: the cookie is what lets in then, and so it is judged like any other.
         if identity is not None and identity.credential == "session" and is_cross_site(facts):
             raise InvalidCredential(Reason.CROSS_SITE)
     except InvalidCredential as refused:

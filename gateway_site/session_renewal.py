@@ -31,7 +31,7 @@ async def renew(record: Record, send: Send) -> Send:
     """The request goes on with a new cookie in the record's facts, or none; what is sent by the result carries it."""
     facts, snapshot = record.facts, record.snapshot
     assert facts is not None and snapshot is not None  # noqa: S101  is_wanted
-    due = renewal.find_due(facts.headers, snapshot.trust)
+    due = renewal.find_due(facts.headers, snapshot.trust, record.decision)
     if due is None:
         return send
     try:

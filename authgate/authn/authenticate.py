@@ -6,7 +6,7 @@ import time
 from typing import TYPE_CHECKING
 
 from authgate.authn.claims import VerifiedClaims
-from authgate.authn.credentials import Credential, check_form, find_credential
+from authgate.authn.credentials import Credential, beside_the_services, check_form, find_credential
 from authgate.authn.tokens import Kind, verify
 from authgate.decision import Headers, Identity, RawHeaders
 
@@ -16,8 +16,11 @@ if TYPE_CHECKING:
 _CREDENTIAL_NAMES = {Kind.ACCESS: "bearer", Kind.SESSION: "session"}
 
 
-def authenticate(headers: RawHeaders, snapshot: Snapshot) -> Identity | None:
-    """None: no credential of ours. Raises InvalidCredential: one is there and is not good, so stop."""
+def authenticate(headers: RawHeaders, snapshot: Snapshot, pass_authorization: bool = False) -> Identity | None:
+    """None: no credential of ours. Raises InvalidCredential: one is there and is not good, so stop.
+
+    `pass_authorization`: the route hands the Authorization header to its service.
+    """
     if not isinstance(headers, Headers):
         headers = Headers(headers)
     trust = snapshot.trust
@@ -25,6 +28,9 @@ def authenticate(headers: RawHeaders, snapshot: Snapshot) -> Identity | None:
     if found is None or found[0] != trust.session_cookie:
         found = headers.credential = (trust.session_cookie, find_credential(headers, trust.session_cookie))
     credential = found[1]
+    if pass_authorization:
+        # Not kept with the headers: it depends on our keys of this moment, and on the route.
+        credential = beside_the_services(credential, headers, trust)
     if credential is None:
         return None
     now = time.time()

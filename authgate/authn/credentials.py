@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import re
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from authgate.authn.cache import cache_key
+from authgate.authn.ownership import may_be_ours
 from authgate.authn.tokens import Kind
 from authgate.decision import InvalidCredential, RawHeaders, Reason
+
+if TYPE_CHECKING:
+    from authgate.authn.trust import TrustSnapshot
 
 _SCHEME = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+)(?: |\Z)")
 # Named here because Python 3.11 looks an enum's member up through a descriptor, and this runs on most requests.
@@ -27,24 +31,28 @@ def find_credential(headers: RawHeaders, session_cookie: bytes) -> Credential | 
     The form of a bearer token is left to `check_form`, for tokens not seen before.
     """
     authorization: bytes | None = None
-    cookies: bytes | None = None
     for name, value in headers:
         if name == b"authorization":
             if authorization is not None:
                 raise InvalidCredential(Reason.MALFORMED_CREDENTIAL)
             authorization = value
-        elif name == b"cookie":
-            # HTTP/2 may split the header (RFC 9113 8.2.3), and a client may repeat it: all of it counts.
-            cookies = value if cookies is None else cookies + b"; " + value
     if authorization is not None:
         token = _read_bearer(authorization)
         if token is not None:
             return Credential(_ACCESS, token, cache_key(_ACCESS, token))
-    if cookies is not None:
-        token = _read_session(cookies, session_cookie)
-        if token is not None:
-            return Credential(_SESSION, token, cache_key(_SESSION, token))
-    return None
+    return _find_session(headers, session_cookie)
+
+
+def beside_the_services(found: Credential | None, headers: RawHeaders, trust: TrustSnapshot) -> Credential | None:
+    """What counts of the headers in which `found` was found, where the Authorization header is for the service.
+
+    A bearer token that is not ours is the service's own, and a session cookie beside it says who calls. Nothing is
+    chosen by whether a credential is good: a bad token of ours is refused, and so is a bad cookie.
+    """
+    if found is None or found.kind is not _ACCESS or may_be_ours(found.unverified_token, trust):
+        return found
+    check_form(_ACCESS, found.unverified_token)
+    return _find_session(headers, trust.session_cookie) or found
 
 
 def check_form(kind: Kind, unverified_token: bytes) -> None:
@@ -61,6 +69,16 @@ def _read_bearer(value: bytes) -> bytes | None:
     if scheme is None:
         raise InvalidCredential(Reason.MALFORMED_CREDENTIAL)
     return value[7:].lstrip(b" ") if scheme[1].lower() == b"bearer" else None
+
+
+def _find_session(headers: RawHeaders, session_cookie: bytes) -> Credential | None:
+    cookies: bytes | None = None
+    for name, value in headers:
+        if name == b"cookie":
+            # HTTP/2 may split the header (RFC 9113 8.2.3), and a client may repeat it: all of it counts.
+            cookies = value if cookies is None else cookies + b"; " + value
+    token = None if cookies is None else _read_session(cookies, session_cookie)
+    return None if token is None else Credential(_SESSION, token, cache_key(_SESSION, token))
 
 
 def _read_session(cookies: bytes, session_cookie: bytes) -> bytes | None:

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from django.db import Error as DatabaseProblem
 from django.utils import timezone
 
-from authgate.authn.credentials import find_credential
+from authgate.authn.credentials import beside_the_services, find_credential
 from authgate.authn.tokens import MAX_TTL, Kind, verify
 from authgate.authn.trust import TrustSnapshot
 from authgate.decision import Decision, Headers, InvalidCredential, Reason
@@ -88,12 +88,21 @@ def may_be_due(decision: Decision, headers: Headers) -> bool:
     if decision.reason is not Reason.TOKEN_EXPIRED and decision.reason is not Reason.PUBLIC:
         return False
     found = headers.credential
-    return found is not None and found[1] is not None and found[1].kind is Kind.SESSION
+    if found is None or found[1] is None:
+        return False
+    return found[1].kind is Kind.SESSION or passes_authorization(decision)
 
 
-def find_due(headers: Headers, trust: TrustSnapshot) -> Due | None:
+def passes_authorization(decision: Decision | None) -> bool:
+    """Whether a session may count beside a bearer token, which is the service's."""
+    return decision is not None and decision.route is not None and decision.route.pass_authorization
+
+
+def find_due(headers: Headers, trust: TrustSnapshot, decision: Decision | None = None) -> Due | None:
     with suppress(InvalidCredential):
         found = find_credential(headers, trust.session_cookie)
+        if passes_authorization(decision):
+            found = beside_the_services(found, headers, trust)
         if found is None or found.kind is not Kind.SESSION:
             return None
         now = time.time()

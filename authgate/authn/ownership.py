@@ -1,0 +1,60 @@
+"""Whether a bearer token is one of ours, read from what it says of itself. Verifies nothing and lets nobody in.
+
+The answer only chooses what is judged: a token of ours, or the session beside it. Whatever could pass for ours
+counts as ours.
+"""
+
+from __future__ import annotations
+
+import base64
+import re
+from typing import TYPE_CHECKING, Any
+
+from authgate.authn.compact import MAX_TOKEN_BYTES, NotCompact, read_object
+
+if TYPE_CHECKING:
+    from authgate.authn.trust import TrustSnapshot
+
+_JWS_SEGMENTS, _JWE_SEGMENTS = 3, 5
+_NOT_BASE64URL = re.compile(rb"[^A-Za-z0-9_-]")
+_BEFORE_JSON = b" \t\r\n\xef\xbb\xbf"  # white space, and a byte order mark
+_READ_LENIENTLY = 64  # characters in front of a header that could hide its first brace
+
+
+def may_be_ours(unverified_token: bytes, trust: TrustSnapshot) -> bool:
+    """False only for what certainly is not: an opaque token, or one that plainly names another issuer and no key of
+    ours. A signed token that cannot be read strictly may be ours to some other reader."""
+    if len(unverified_token) > MAX_TOKEN_BYTES:
+        return True
+    segments = unverified_token.split(b".")
+    if len(segments) < _JWS_SEGMENTS:
+        return False  # no reader finds a signature in it
+    try:
+        return _names_us(segments, trust)
+    except NotCompact:
+        # Opaque tokens have dots, too. The header of a token of ours is JSON to every reader.
+        return _begins_like_json(segments[0])
+
+
+def _names_us(segments: list[bytes], trust: TrustSnapshot) -> bool:
+    unverified_header = read_object(segments[0])
+    kid = unverified_header.get("kid", "")
+    if not isinstance(kid, str) or kid in trust.token_keys or kid in trust.assertion_keys:
+        return True
+    if len(segments) == _JWE_SEGMENTS:
+        return "enc" not in unverified_header  # we encrypt no token
+    if len(segments) != _JWS_SEGMENTS:
+        return True
+    return _is_issued_by_us(read_object(segments[1]), trust)
+
+
+def _is_issued_by_us(unverified_claims: dict[str, Any], trust: TrustSnapshot) -> bool:
+    issuer = unverified_claims.get("iss", "")
+    return not isinstance(issuer, str) or issuer == trust.issuer
+
+
+def _begins_like_json(segment: bytes) -> bool:
+    """As the most lenient reader would decode it: characters that are not base64url are skipped."""
+    letters = _NOT_BASE64URL.sub(b"", segment)[:_READ_LENIENTLY]
+    start = base64.urlsafe_b64decode(letters[: len(letters) // 4 * 4])
+    return start.lstrip(_BEFORE_JSON).startswith(b"{")
