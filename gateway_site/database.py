@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
-from gateway_site.env import EnvError, text
+from gateway_site.env import ENVIRON, EnvError, text
 
 
-def from_url(name: str, default_file: Path, environ: Mapping[str, str] = os.environ) -> dict[str, Any]:
+def from_url(name: str, default_file: Path, environ: Mapping[str, str] = ENVIRON) -> dict[str, Any]:
     """Django's settings for `sqlite:///PATH` or `postgresql://USER:PASSWORD@HOST:PORT/NAME?sslmode=…`.
 
     The URL may hold a password, so errors never repeat it.
@@ -43,6 +43,12 @@ def file_of(database: Mapping[str, Any]) -> Path | None:
     """None for a server, and for one in memory, as tests have."""
     is_file = database["ENGINE"].endswith("sqlite3") and not str(database["NAME"]).startswith("file:")
     return Path(database["NAME"]) if is_file else None
+
+
+def is_there(database: Mapping[str, Any]) -> bool:
+    """Whether a command finds a database; of a server that is to be seen."""
+    file = file_of(database)
+    return file is None or file.exists()
 
 
 def _sqlite_file(name: str, parts: SplitResult) -> str:

@@ -4,6 +4,8 @@ import ipaddress
 import os
 import re
 import secrets
+import stat
+from collections import ChainMap
 from collections.abc import Mapping
 from contextlib import suppress
 from difflib import get_close_matches
@@ -11,6 +13,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from authgate.wire.address import Network, canonical_network
+from gateway_site.private_file import finished_draft
 
 LABEL = r"[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?"
 
@@ -20,16 +23,39 @@ _OF_KUBERNETES = re.compile(
 )
 _FORWARDED = ("for", "proto", "host", "port")
 _known_names: set[str] = set()
+# What the settings file says where the environment says nothing, and in which line.
+_in_file: dict[str, str] = {}
+_places: dict[str, str] = {}
+ENVIRON: Mapping[str, str] = ChainMap(_in_file, os.environ)
 
 
 class EnvError(SystemExit):
     """Stops start-up with one line that names the variable; exit status 1."""
 
     def __init__(self, name: str, problem: str) -> None:
-        super().__init__(f"authgate: {name}: {problem}")
+        place = _places.get(name) or _places.get(f"{name}_FILE")
+        super().__init__(f"authgate: {place}: {name}: {problem}" if place else f"authgate: {name}: {problem}")
 
 
-def text(name: str, default: str, environ: Mapping[str, str] = os.environ) -> str:
+def know(name: str) -> None:
+    """Of a variable that is read elsewhere: it is no misspelt one."""
+    _known_names.add(name)
+
+
+def use_file(lines: Mapping[str, tuple[str, str]]) -> None:
+    """Value and place by name. A variable that the environment sets, itself or by NAME_FILE, stays as that says."""
+    for name, (value, place) in lines.items():
+        base = name.removesuffix("_FILE")
+        if not os.environ.get(base) and not os.environ.get(f"{base}_FILE"):
+            _in_file[name], _places[name] = value, place
+
+
+def is_in_file(name: str) -> bool:
+    """Whether the settings file says it, and not the environment."""
+    return name in _in_file
+
+
+def text(name: str, default: str, environ: Mapping[str, str] = ENVIRON) -> str:
     """The variable, or the content of the file that NAME_FILE names, or the default."""
     _known_names.add(name)
     value, file_name = environ.get(name, ""), environ.get(f"{name}_FILE", "")
@@ -46,14 +72,15 @@ def text(name: str, default: str, environ: Mapping[str, str] = os.environ) -> st
     return content
 
 
-def files(*names: str, environ: Mapping[str, str] = os.environ) -> dict[str, Path]:
+def files(*names: str, environ: Mapping[str, str] = ENVIRON) -> dict[str, Path]:
     """The files from which these variables come, by name; what has its value in the environment is left out."""
     return {name: Path(environ[f"{name}_FILE"]).absolute() for name in names if environ.get(f"{name}_FILE")}
 
 
-def refuse_unknown(prefix: str, environ: Mapping[str, str] = os.environ) -> None:
+def refuse_unknown(prefix: str, environ: Mapping[str, str] = ENVIRON) -> None:
     """Called when every setting has been read: a misspelt one must not silently be its default."""
-    names = {name for name in environ if name.startswith(prefix) and name.removesuffix("_FILE") not in _known_names}
+    set_names = {name for name in environ if name.startswith(prefix)}
+    names = {name for name in set_names if _known_names.isdisjoint((name, name.removesuffix("_FILE")))}
     if "KUBERNETES_SERVICE_HOST" in environ:
         names = {name for name in names if not _OF_KUBERNETES.fullmatch(name)}
     for name in sorted(names):
@@ -61,14 +88,14 @@ def refuse_unknown(prefix: str, environ: Mapping[str, str] = os.environ) -> None
         raise EnvError(name, f"is not a setting; the nearest is {nearest[0]}")
 
 
-def choice(name: str, default: str, choices: tuple[str, ...], environ: Mapping[str, str] = os.environ) -> str:
+def choice(name: str, default: str, choices: tuple[str, ...], environ: Mapping[str, str] = ENVIRON) -> str:
     value = text(name, default, environ)
     if value not in choices:
         raise EnvError(name, f"must be one of {', '.join(choices)}, not {value!r}")
     return value
 
 
-def seconds(name: str, default: int, environ: Mapping[str, str] = os.environ) -> int:
+def seconds(name: str, default: int, environ: Mapping[str, str] = ENVIRON) -> int:
     """Whole seconds, 1 to 86400."""
     value = text(name, str(default), environ)
     if not re.fullmatch(r"[0-9]{1,5}", value) or not 1 <= int(value) <= 86_400:
@@ -76,7 +103,7 @@ def seconds(name: str, default: int, environ: Mapping[str, str] = os.environ) ->
     return int(value)
 
 
-def per_second(name: str, default: str, environ: Mapping[str, str] = os.environ) -> int:
+def per_second(name: str, default: str, environ: Mapping[str, str] = ENVIRON) -> int:
     """`5/s`: 1 to 10000."""
     value = text(name, default, environ)
     match = re.fullmatch(r"([0-9]{1,5})/s", value)
@@ -85,12 +112,12 @@ def per_second(name: str, default: str, environ: Mapping[str, str] = os.environ)
     return int(match[1])
 
 
-def words(name: str, environ: Mapping[str, str] = os.environ) -> tuple[str, ...]:
+def words(name: str, environ: Mapping[str, str] = ENVIRON) -> tuple[str, ...]:
     """Comma- or space-separated words."""
     return tuple(word for word in re.split(r"[,\s]+", text(name, "", environ)) if word)
 
 
-def forwarded_headers(name: str, environ: Mapping[str, str] = os.environ) -> frozenset[bytes]:
+def forwarded_headers(name: str, environ: Mapping[str, str] = ENVIRON) -> frozenset[bytes]:
     """Of `for, proto, host, port` those that are named, all by default; as names of headers."""
     named = words(name, environ) or _FORWARDED
     if unknown := set(named) - set(_FORWARDED):
@@ -98,12 +125,12 @@ def forwarded_headers(name: str, environ: Mapping[str, str] = os.environ) -> fro
     return frozenset(f"x-forwarded-{word}".encode("ascii") for word in named)
 
 
-def networks(name: str, environ: Mapping[str, str] = os.environ) -> tuple[Network, ...]:
+def networks(name: str, environ: Mapping[str, str] = ENVIRON) -> tuple[Network, ...]:
     """CIDR blocks or single addresses."""
     return tuple(_network(name, word) for word in words(name, environ))
 
 
-def open_to(name: str, default: str, environ: Mapping[str, str] = os.environ) -> tuple[Network, ...] | None:
+def open_to(name: str, default: str, environ: Mapping[str, str] = ENVIRON) -> tuple[Network, ...] | None:
     """`on`: everybody, which is None. `off`: nobody. Or CIDR blocks and addresses."""
     value = text(name, default, environ)
     if value in ("on", "off"):
@@ -111,7 +138,7 @@ def open_to(name: str, default: str, environ: Mapping[str, str] = os.environ) ->
     return tuple(_network(name, word, "on, off") for word in re.split(r"[,\s]+", value) if word)
 
 
-def public_url(name: str, default: str, environ: Mapping[str, str] = os.environ) -> str:
+def public_url(name: str, default: str, environ: Mapping[str, str] = ENVIRON) -> str:
     """An http(s) origin without path: `https://gateway.example.com`."""
     value = text(name, default, environ)
     try:
@@ -128,7 +155,7 @@ def public_url(name: str, default: str, environ: Mapping[str, str] = os.environ)
     return f"{parts.scheme}://{host}" + (f":{port}" if port and port != default_port else "")
 
 
-def path_prefix(name: str, default: str, environ: Mapping[str, str] = os.environ) -> str:
+def path_prefix(name: str, default: str, environ: Mapping[str, str] = ENVIRON) -> str:
     """One or more plain path segments: `/auth`."""
     value = text(name, default, environ)
     if not re.fullmatch(r"(/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)+", value):
@@ -136,25 +163,49 @@ def path_prefix(name: str, default: str, environ: Mapping[str, str] = os.environ
     return value
 
 
-def directory(name: str, default: str, environ: Mapping[str, str] = os.environ, *, create: bool = False) -> Path:
+def directory(name: str, default: str, environ: Mapping[str, str] = ENVIRON, *, create: bool = False) -> Path:
     """An existing directory (made, private to this user, when `create`)."""
     path = Path(text(name, default, environ)).absolute()
-    try:
-        if create:
-            path.mkdir(mode=0o700, parents=True, exist_ok=True)
-        is_directory = path.is_dir()
-    except (OSError, ValueError) as error:
-        raise EnvError(name, f"cannot use {str(path)!r}: {_cause(error)}") from error
-    if not is_directory:
+    if create:
+        make_directory(name, path)
+    if not _is_directory(name, path):
         raise EnvError(name, f"{str(path)!r} is not a directory")
     return path
 
 
-def optional_directory(name: str, environ: Mapping[str, str] = os.environ) -> Path | None:
+def place_of_directory(name: str, default: str, environ: Mapping[str, str] = ENVIRON) -> Path:
+    """A directory that may be missing; what is there in its place is refused."""
+    path = Path(text(name, default, environ)).absolute()
+    _is_directory(name, path)
+    return path
+
+
+def make_directory(name: str, path: Path) -> None:
+    """Private to this user, unless it is there."""
+    try:
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except (OSError, ValueError) as error:
+        raise EnvError(name, f"cannot use {str(path)!r}: {_cause(error)}") from error
+
+
+def _is_directory(name: str, path: Path) -> bool:
+    """False when nothing is there."""
+    try:
+        mode = path.stat().st_mode
+    except FileNotFoundError:
+        return False
+    except (OSError, ValueError) as error:
+        raise EnvError(name, f"cannot use {str(path)!r}: {_cause(error)}") from error
+    if not stat.S_ISDIR(mode):
+        raise EnvError(name, f"{str(path)!r} is not a directory")
+    return True
+
+
+def optional_directory(name: str, environ: Mapping[str, str] = ENVIRON) -> Path | None:
     return directory(name, "", environ) if text(name, "", environ) else None
 
 
-def redis_url(name: str, environ: Mapping[str, str] = os.environ) -> str:
+def redis_url(name: str, environ: Mapping[str, str] = ENVIRON) -> str:
     """`redis://`, `rediss://` or `unix://` URL, or empty. The value may hold a password: it is never echoed."""
     value = text(name, "", environ)
     if value and not re.match(r"(redis|rediss|unix)://", value):
@@ -170,27 +221,36 @@ def redis_url(name: str, environ: Mapping[str, str] = os.environ) -> str:
 
 
 def secret_key(
-    name: str, data_dir: Path, environ: Mapping[str, str] = os.environ, *, sealed_in: Path | None = None
+    name: str,
+    data_dir: Path,
+    environ: Mapping[str, str] = ENVIRON,
+    *,
+    sealed_in: Path | None = None,
+    make: bool = True,
 ) -> str:
-    """At least 32 characters; made once in the data directory when nothing sets it.
+    """At least 32 characters; with `make`, made once in the data directory when nothing sets it.
 
     But not beside `sealed_in`, a database with content: what is sealed in that opens with the lost one alone.
     """
     value, source = text(name, "", environ), ""
     if not value:
         path = data_dir / "secret_key"
-        value, source = _kept_secret(name, path, sealed_in), f"{str(path)!r} "
+        value, source = _kept_secret(name, path, sealed_in, make), f"{str(path)!r} "
     if len(value) < 32:
         raise EnvError(name, f"{source}must have at least 32 characters, has {len(value)}")
     return value
 
 
-def _kept_secret(name: str, path: Path, sealed_in: Path | None) -> str:
+def _kept_secret(name: str, path: Path, sealed_in: Path | None, make: bool) -> str:
     try:
         if not path.exists():
             if sealed_in is not None and sealed_in.exists() and sealed_in.stat().st_size:
                 raise EnvError(name, f"not set, and {str(path)!r}, which opens {str(sealed_in)!r}, is gone: restore it")
-            _write_secret(path)
+            if not make:
+                return _passing_secret(name, path, sealed_in)
+            with finished_draft(path, secrets.token_urlsafe(48)) as draft, suppress(FileExistsError):
+                # Of several processes started at once exactly one key wins.
+                os.link(draft, path)
         value = path.read_text(encoding="ascii").strip()
         # A file that was being written when the machine lost its power holds NULs: a key that everybody knows.
         if not value.isprintable():
@@ -200,19 +260,13 @@ def _kept_secret(name: str, path: Path, sealed_in: Path | None) -> str:
         raise EnvError(name, f"not set, and {str(path)!r} cannot be used: {_cause(error)}") from error
 
 
-def _write_secret(path: Path) -> None:
-    # Linking a finished file is atomic: of several processes started at once exactly one key wins, and no
-    # process ever reads a half-written one. Nor does a machine that loses its power keep an empty one.
-    draft = path.with_name(f"{path.name}.{secrets.token_hex(8)}")
-    try:
-        with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="ascii") as file:
-            file.write(secrets.token_urlsafe(48))
-            file.flush()
-            os.fsync(file.fileno())
-        with suppress(FileExistsError):
-            os.link(draft, path)
-    finally:
-        draft.unlink(missing_ok=True)
+def _passing_secret(name: str, path: Path, sealed_in: Path | None) -> str:
+    """For a command without a database, in which it could seal nothing; with a server, nobody knows what is sealed."""
+    if sealed_in is None:
+        raise EnvError(
+            name, f"not set, and {str(path)!r} is not there: see AUTHGATE_DATA_DIR; manage.py migrate makes it"
+        )
+    return secrets.token_urlsafe(48)
 
 
 def _is_host(host: str) -> bool:

@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 import django
 
+from gateway_site import env_file
 from gateway_site.listen import Address, StartRefused, open_listeners
 from gateway_site.tls import TlsFiles, build_context
 
@@ -83,7 +84,10 @@ def _out_of_reach(data_dir: Path, code: Path) -> Iterator[str]:
         yield f"cannot write to AUTHGATE_DATA_DIR: chown -R {data_dir} to that user"
         return
     for path in sorted(data_dir.iterdir()):
-        if path.is_file() and not os.access(path, os.R_OK | os.W_OK):
+        if path.name == env_file.IN_DATA_DIR:  # root's, as it should be: see env_file
+            if not os.access(path, os.R_OK):
+                yield f"cannot read {path}: let a group of that user read it"
+        elif path.is_file() and not os.access(path, os.R_OK | os.W_OK):
             yield f"cannot write to {path}: chown -R {data_dir} to that user"
 
 

@@ -5,13 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from gateway_site import database, env
+from gateway_site import database, env, env_file, invocation, served
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 
 # --- what an operator sets (docs/settings.md) ---------------------------------------------------------------
-AUTHGATE_DATA_DIR = env.directory("AUTHGATE_DATA_DIR", str(BASE_DIR / "var"), create=True)
-AUTHGATE_PUBLIC_URL = env.public_url("AUTHGATE_PUBLIC_URL", "http://localhost:8000")
+AUTHGATE_ENV_FILE = env_file.named("AUTHGATE_ENV_FILE")
+AUTHGATE_DATA_DIR = env.place_of_directory("AUTHGATE_DATA_DIR", str(BASE_DIR / "var"))
+AUTHGATE_ENV_FILE = AUTHGATE_ENV_FILE or env_file.kept(AUTHGATE_DATA_DIR)
+AUTHGATE_PUBLIC_URL = served.public_url("AUTHGATE_PUBLIC_URL", "http://localhost:8000", AUTHGATE_DATA_DIR)
 AUTHGATE_AUTH_PREFIX = env.path_prefix("AUTHGATE_AUTH_PREFIX", "/auth")
 AUTHGATE_ALLOWED_HOSTS = env.words("AUTHGATE_ALLOWED_HOSTS")
 AUTHGATE_TRUSTED_PROXIES = env.networks("AUTHGATE_TRUSTED_PROXIES")
@@ -24,7 +26,16 @@ AUTHGATE_DRAIN_SECONDS = env.seconds("AUTHGATE_DRAIN_SECONDS", 30)
 AUTHGATE_ADMIN_LOCAL_SIGN_IN = env.open_to("AUTHGATE_ADMIN_LOCAL_SIGN_IN", "on")
 AUTHGATE_SIGN_IN_RATE = env.per_second("AUTHGATE_SIGN_IN_RATE", "5/s")
 DATABASES = {"default": database.from_url("AUTHGATE_DATABASE_URL", AUTHGATE_DATA_DIR / "authgate.sqlite3")}
-SECRET_KEY = env.secret_key("AUTHGATE_SECRET_KEY", AUTHGATE_DATA_DIR, sealed_in=database.file_of(DATABASES["default"]))
+if invocation.makes_a_gateway():
+    env.make_directory("AUTHGATE_DATA_DIR", AUTHGATE_DATA_DIR)
+SECRET_KEY = env.secret_key(
+    "AUTHGATE_SECRET_KEY",
+    AUTHGATE_DATA_DIR,
+    sealed_in=database.file_of(DATABASES["default"]),
+    make=invocation.makes_a_gateway(),
+)
+if database.is_there(DATABASES["default"]):  # elsewhere, if the directory is new, and so is the key: no second gateway
+    env.make_directory("AUTHGATE_DATA_DIR", AUTHGATE_DATA_DIR)
 AUTHGATE_SECRET_FILES = env.files("AUTHGATE_SECRET_KEY", "AUTHGATE_DATABASE_URL", "AUTHGATE_REDIS_URL")
 env.refuse_unknown("AUTHGATE_")
 
@@ -105,6 +116,11 @@ CSRF_COOKIE_NAME = "__Host-authgate_csrf" if SECURE else "authgate_csrf"
 CSRF_COOKIE_SECURE = SECURE
 CSRF_FAILURE_VIEW = "authgate.views.csrf_failure"
 CSRF_TRUSTED_ORIGINS = [AUTHGATE_PUBLIC_URL]
+
+# What `check --deploy` would say of every gateway: its own middleware sends these headers, HSTS with https among them.
+SILENCED_SYSTEM_CHECKS = ["security.W001", "security.W002"]
+if not SECURE:  # authgate.W001 says what is wrong with that, where anything is
+    SILENCED_SYSTEM_CHECKS += ["security.W012", "security.W016"]
 
 # The only pages that Django itself signs anybody in to; its defaults lie below /accounts/, where nothing is.
 LOGIN_URL = "/admin/login/"

@@ -280,7 +280,7 @@ def test_a_client_secret_that_cannot_be_opened_is_found_by_a_plain_check_and_at_
 
 def test_a_database_that_is_away_is_said_and_no_error(tmp_path: Path):
     url = "postgresql://gate:s3cret@127.0.0.1:1/gate"
-    checked = manage(environment(tmp_path / "data", AUTHGATE_DATABASE_URL=url), "check")
+    checked = manage(environment(tmp_path / "data", AUTHGATE_DATABASE_URL=url, AUTHGATE_SECRET_KEY="k" * 32), "check")
     assert (checked.returncode, checked.stderr.count("authgate.W012")) == (0, 1)
     assert "s3cret" not in checked.stderr
 

@@ -14,7 +14,7 @@ class Command(BaseCommand):
     help = "Run a gateway with a demo service behind it, on loopback, and print what to try."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("--port", type=int, default=8000)
+        parser.add_argument("--port", type=int, default=8000, help="default: %(default)s")
         parser.add_argument(
             "--remove", action="store_true", help="remove what a demo has left in the database, instead of running one"
         )

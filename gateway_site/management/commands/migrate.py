@@ -10,7 +10,8 @@ from gateway_site.database import make_file
 
 class Command(migrate.Command):
     def execute(self, *args: Any, **options: Any) -> str | None:
-        make_file(connections[options["database"]].settings_dict)
+        if not options["check_unapplied"] and not options["plan"]:  # these two only look
+            make_file(connections[options["database"]].settings_dict)
         # A database that is locked or away is one line, before anything is said or done.
         with transaction.atomic(using=options["database"]):
             pass

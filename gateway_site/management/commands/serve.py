@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from django.conf import settings
-from django.core.checks import run_checks
+from django.core.checks import CheckMessage, run_checks
 from django.core.management.base import BaseCommand, CommandError
 from django.db import connection
 from django.db.migrations.executor import MigrationExecutor
@@ -18,6 +18,8 @@ from authgate.database_checks import ROWS
 from authgate.observe import standard_error
 from authgate.own_hosts import exposed_host
 from authgate.policy import snapshot
+from authgate.trouble import missing_file
+from gateway_site import checks, served
 from gateway_site.demo import traces
 from gateway_site.http1.limits import Limits
 from gateway_site.listen import StartRefused, parse_address
@@ -32,16 +34,28 @@ class Command(BaseCommand):
     help = "Run the gateway: the production server."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("--bind", default="127.0.0.1:8000", metavar="HOST:PORT")
-        parser.add_argument("--workers", type=int, default=len(os.sched_getaffinity(0)), metavar="N")
-        parser.add_argument("--tls-cert", metavar="FILE", help="certificate chain, PEM")
-        parser.add_argument("--tls-key", metavar="FILE", help="its private key, PEM, unencrypted")
-        parser.add_argument("--http2", action="store_true", help="HTTP/2 and HTTP/1.1, served by Granian")
+        parser.add_argument("--bind", default="127.0.0.1:8000", metavar="HOST:PORT", help="default: %(default)s")
         parser.add_argument(
-            "--user", metavar="NAME", help="whom root becomes once it has its ports; else the data directory's owner"
+            "--workers",
+            type=int,
+            default=len(os.sched_getaffinity(0)),
+            metavar="N",
+            help="default: one for each processor, %(default)s here",
+        )
+        parser.add_argument("--tls-cert", metavar="FILE", help="certificate chain, PEM; default: plain http")
+        parser.add_argument("--tls-key", metavar="FILE", help="its private key, PEM, unencrypted")
+        parser.add_argument(
+            "--http2", action="store_true", help="HTTP/2 and HTTP/1.1, served by Granian; default: HTTP/1.1"
         )
         parser.add_argument(
-            "--redirect-http", metavar="HOST:PORT", help="send plain http on this address to the public https URL"
+            "--user",
+            metavar="NAME",
+            help="whom root becomes once it has its ports; default: the data directory's owner",
+        )
+        parser.add_argument(
+            "--redirect-http",
+            metavar="HOST:PORT",
+            help="send plain http on this address to the public https URL; default: none",
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -72,6 +86,8 @@ def serve(
         redirect_bind = parse_address("--redirect-http", redirect_http)
         if not settings.SECURE:
             raise StartRefused("--redirect-http: AUTHGATE_PUBLIC_URL is not an https URL")
+    if missing := missing_file():
+        raise StartRefused(f"database{missing}")
     account = account_to_become(user, settings.AUTHGATE_DATA_DIR)
     had_as_root = None
     # Before anything is opened in the data directory: it would be root's.
@@ -84,10 +100,13 @@ def serve(
     _check_database()
     _refuse_demo()
     _report_rows()
+    if checks.is_plain_behind_nobody(tls=tls is not None):
+        _report(checks.plain_behind_nobody())
     # Keys and limits are had before the fork: without them every worker would fail, each in its own words.
     load_trust()
     ratelimit.prepare()
     snapshot.prepare()
+    served.record(settings.AUTHGATE_DATA_DIR, served.Served(settings.AUTHGATE_PUBLIC_URL, tls is not None))
     # Imported late: they load the whole gateway, which a wrong option does not need.
     if http2:
         from gateway_site.http2 import serve as run
@@ -125,7 +144,11 @@ def _refuse_demo() -> None:
 def _report_rows() -> None:
     """What is wrong with rows stops nothing here: an edit in /admin/ must not keep the gateway from its next start."""
     for message in run_checks(tags=[ROWS], databases=["default"]):
-        logger.warning("%s: %s %s", message.id, message.msg, message.hint)
+        _report(message)
+
+
+def _report(message: CheckMessage) -> None:
+    logger.warning("%s: %s %s", message.id, message.msg, message.hint)
 
 
 def _check_database() -> None:
