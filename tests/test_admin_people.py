@@ -142,3 +142,47 @@ def test_no_page_of_sessions_shows_a_token(admin_client, session, url):
 )
 def test_hidden_fields_cannot_be_asked_for_letter_by_letter(admin_client, session, url):
     assert admin_client.get(url).status_code == 400
+
+
+def add_form(admin_client, **changes):
+    values = form_values(admin_client, PROVIDERS + "add/?preset=google")
+    return admin_client.post(PROVIDERS + "add/", {**values, "client_id": "gateway", **changes}, follow=True)
+
+
+def test_an_empty_secret_makes_no_public_client(admin_client):
+    page = add_form(admin_client)
+    assert set(page.context["adminform"].form.errors) == {"client_secret"}
+    assert not IdentityProvider.objects.exists()
+
+
+def test_a_public_client_is_one_when_the_form_says_so(admin_client):
+    add_form(admin_client, public_client="on")
+    row = IdentityProvider.objects.get()
+    assert row.sealed_client_secret == ""
+    assert form_values(admin_client, f"{PROVIDERS}{row.pk}/change/")["public_client"]
+
+
+def test_a_public_client_has_no_secret(admin_client):
+    page = add_form(admin_client, public_client="on", client_secret="s3cr3t")
+    assert set(page.context["adminform"].form.errors) == {"client_secret"}
+
+
+def test_a_client_that_becomes_public_forgets_its_secret(admin_client, provider):
+    change(admin_client, f"{PROVIDERS}{provider.pk}/change/", public_client="on")
+    assert IdentityProvider.objects.get().sealed_client_secret == ""
+
+
+def test_a_new_provider_is_not_live_before_it_was_tested(admin_client):
+    page = add_form(admin_client, client_secret="s3cr3t")
+    assert not IdentityProvider.objects.get().enabled
+    assert "Not tested yet" in page.content.decode()
+
+
+def test_a_change_that_the_connection_does_not_notice_asks_for_no_test(admin_client, provider):
+    page = change(admin_client, f"{PROVIDERS}{provider.pk}/change/", name="Other")
+    assert "Not tested yet" not in page.content.decode()
+
+
+def test_the_form_takes_further_audiences(admin_client, provider):
+    change(admin_client, f"{PROVIDERS}{provider.pk}/change/", further_audiences="proj-1 proj-2")
+    assert IdentityProvider.objects.get().further_audiences == ["proj-1", "proj-2"]

@@ -67,7 +67,10 @@ def test_no_output_holds_the_secret():
             ("idp", *ISSUER, "--client-id", "a", "--client-secret-file", "/nowhere"),
             "--client-secret-file /nowhere: No such file or directory",
         ),
-        (("idp", *ISSUER, "--client-id", "a", "--client-secret", " "), "--client-secret is empty"),
+        (
+            ("idp", *ISSUER, "--client-id", "a", "--client-secret", " "),
+            "--client-secret is empty; if the provider gave you no secret, say --public-client",
+        ),
         (
             ("idp", "--issuer", "https://169.254.169.254", *CLIENT),
             "--issuer: is link-local (cloud metadata), where no provider is",
@@ -129,3 +132,71 @@ def test_a_secret_that_a_new_key_cannot_open_is_a_warning(settings):
     settings.SECRET_KEY = "another key, with which nothing has been sealed so far"
     after = check_providers(None, databases=["default"])
     assert (before, [message.id for message in after]) == ([], ["authgate.W007"])
+
+
+def test_every_rule_of_signing_in_has_an_option():
+    run(
+        "add", "idp", *ISSUER, *CLIENT, "--no-require-verified-email", "--allowed-domain", "example.com",
+        "--allowed-domain", "example.org", "--claim-mapping", "groups=realm_access.roles",
+        "--further-audience", "proj-1", "--logout", "local",
+    )  # fmt: skip
+    row = IdentityProvider.objects.get()
+    assert (row.require_verified_email, row.logout) == (False, "local")
+    assert (row.allowed_domains, row.further_audiences) == (["example.com", "example.org"], ["proj-1"])
+    assert row.claim_mapping == {"groups": "realm_access.roles"}
+
+
+def test_without_options_a_provider_has_the_rules_of_its_preset():
+    run("add", "idp", "--preset", "google", *CLIENT)
+    row = IdentityProvider.objects.get()
+    assert (row.require_verified_email, row.claim_mapping, row.further_audiences, row.logout) == (
+        True,
+        {},
+        [],
+        "provider",
+    )
+
+
+def test_an_option_goes_before_the_preset():
+    entra = "https://login.microsoftonline.com/11111111-2222-3333-4444-555555555555/v2.0"
+    run("add", "idp", "--preset", "entra", "--issuer", entra, "--require-verified-email", *CLIENT)
+    assert IdentityProvider.objects.get().require_verified_email
+
+
+def test_a_public_client_is_one_only_when_it_is_said():
+    run("add", "idp", *ISSUER, "--client-id", "gateway", "--public-client")
+    assert client_secret_of(IdentityProvider.objects.get()) == ""
+
+
+def test_an_empty_file_is_no_secret(tmp_path):
+    file = tmp_path / "secret.txt"
+    file.write_text("\n")
+    said = refused("add", "idp", *ISSUER, "--client-id", "gateway", "--client-secret-file", str(file))
+    assert said == "--client-secret-file is empty; if the provider gave you no secret, say --public-client"
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "message"),
+    [
+        ("--claim-mapping", "groups", "'groups' is not NAME=CLAIM"),
+        ("--claim-mapping", "roles=x", "--claim-mapping: 'roles' is not one of email, name, groups"),
+        ("--allowed-domain", "@example.com", "--allowed-domain: '@example.com' is not a domain"),
+        ("--further-audience", "gateway", "--further-audience: must not name the client ID"),
+        ("--logout", "never", "invalid choice: 'never'"),
+    ],
+)
+def test_a_rule_that_is_none_is_named_with_its_option(option, value, message):
+    assert message in refused("add", "idp", *ISSUER, *CLIENT, option, value)
+
+
+EVERY_TENANT = [
+    "https://login.microsoftonline.com/common/v2.0", "https://login.microsoftonline.com/organizations/v2.0",
+    "https://login.microsoftonline.com/Common/v2.0", "https://LOGIN.microsoftonline.com//common",
+    "https://login.microsoftonline.us/common/v2.0", "https://login.microsoftonline.com/consumers/v2.0",
+    "https://login.microsoftonline.com/common/v2.0/.well-known/openid-configuration",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("issuer", EVERY_TENANT)
+def test_the_addresses_of_every_entra_tenant_are_refused(issuer):
+    assert "--issuer: must name your tenant's ID" in refused("add", "idp", "--issuer", issuer, *CLIENT)

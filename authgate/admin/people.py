@@ -38,6 +38,10 @@ def _effects(provider: IdentityProvider, whom: CutOff) -> tuple[str, ...]:
     return (f"Nobody can sign in at {provider} until it is enabled again.", signed_out(whom), ENDED)
 
 
+# What the test of a connection is about.
+_CONNECTION = {"kind", "issuer", "client_id", "client_secret", "public_client", "ca_certificates", *_ENDPOINTS}
+
+
 class WordsField(forms.CharField):
     """A list of words, separated by spaces or lines."""
 
@@ -73,6 +77,10 @@ class ProviderForm(ModelForm[IdentityProvider]):
         widget=forms.PasswordInput(attrs={"autocomplete": "new-password"}),
         help_text="Never shown again. Empty: stays as it is.",
     )
+    public_client = forms.BooleanField(
+        required=False,
+        help_text="The provider has given no client secret: PKCE alone proves who asks. One that is stored is removed.",
+    )
     scopes = WordsField(required=False, initial=default_scopes, help_text="Separated by spaces.")
     further_audiences = WordsField(
         required=False,
@@ -90,8 +98,24 @@ class ProviderForm(ModelForm[IdentityProvider]):
         "sub: what names a person there and never changes.",
     )
 
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        provider = self.instance
+        self.initial.setdefault("public_client", bool(provider.pk and not provider.sealed_client_secret))
+
+    def clean(self) -> Any:
+        cleaned = super().clean()
+        secret, public = self.cleaned_data.get("client_secret"), self.cleaned_data.get("public_client")
+        if secret and public:
+            self.add_error("client_secret", "A public client has none: leave this empty, or clear “public client”.")
+        if not (secret or public or self.instance.sealed_client_secret):
+            self.add_error("client_secret", "Enter the secret, or tick “public client” if the provider gave you none.")
+        return cleaned
+
     def save(self, commit: bool = True) -> Any:
-        if secret := self.cleaned_data["client_secret"]:
+        if self.cleaned_data["public_client"]:
+            self.instance.sealed_client_secret = ""
+        elif secret := self.cleaned_data["client_secret"]:
             self.instance.sealed_client_secret = seal_client_secret(self.instance, secret)
         return super().save(commit)
 
@@ -106,7 +130,10 @@ class IdentityProviderAdmin(CarefulDeletion, ModelAdmin[IdentityProvider]):
     formfield_overrides = {models.URLField: {"assume_scheme": "https"}}
     fieldsets = [
         (None, {"fields": ["slug", "name", "kind", "issuer", "enabled"]}),
-        ("Client", {"fields": ["client_id", "client_secret", "further_audiences", "shown_redirect_uri"]}),
+        (
+            "Client",
+            {"fields": ["client_id", "client_secret", "public_client", "further_audiences", "shown_redirect_uri"]},
+        ),
         ("Who may sign in", {"fields": ["require_verified_email", "allowed_domains", "scopes", "claim_mapping"]}),
         ("Sessions", {"fields": ["session_idle", "session_lifetime", "logout"]}),
         ("Endpoints and certificates", {"classes": ["collapse"], "fields": [*_ENDPOINTS, "ca_certificates"]}),
@@ -127,6 +154,9 @@ class IdentityProviderAdmin(CarefulDeletion, ModelAdmin[IdentityProvider]):
         if change and (whom.sessions or ("enabled" in form.changed_data and not obj.enabled)):
             warn(request, "provider", *_effects(obj, whom))
         save(obj)
+        if set(form.changed_data) & _CONNECTION:
+            live = "It is live already." if obj.enabled else "Enable it once all is ok."
+            self.message_user(request, f"Not tested yet: use “Test connection”. {live}", messages.WARNING)
 
     def get_readonly_fields(self, request: HttpRequest, obj: IdentityProvider | None = None) -> Any:
         return [*self.readonly_fields, *(["slug"] if obj else [])]
@@ -141,7 +171,9 @@ class IdentityProviderAdmin(CarefulDeletion, ModelAdmin[IdentityProvider]):
 
     def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
         name = request.GET.get("preset", "")
-        return {"slug": name, **PRESETS[name].fields()} if name in PRESETS else {}
+        preset = {"slug": name, **PRESETS[name].fields()} if name in PRESETS else {}
+        # Nobody meets a provider that was not tested: it is enabled once its test says ok.
+        return {"enabled": False, **preset}
 
     def changeform_view(
         self, request: HttpRequest, object_id: str | None = None, form_url: str = "", extra_context: Any = None

@@ -41,6 +41,15 @@ _KNOWN = (
     "cannot change once people are known by this provider, as it decides who they are: add another provider instead"
 )
 _EMAIL_COUNTS = "cannot change while grants of the policy ask for an e-mail address of this provider: remove them first"
+# Clouds of Microsoft, and the addresses there that sign in people of any tenant.
+_ENTRA = frozenset(
+    ("login.microsoftonline.com", "login.microsoftonline.us", "login.partner.microsoftonline.cn", "sts.windows.net")
+)
+_TENANTS_OF_ALL = frozenset(("common", "organizations", "consumers"))
+_EVERY_TENANT = (
+    "must name your tenant's ID: common, organizations and consumers sign in people of every tenant, and are the "
+    "issuer of no ID token"
+)
 
 Problems = Iterator[tuple[str, str]]  # field of IdentityProvider, message
 
@@ -105,6 +114,16 @@ def _check_urls(provider: IdentityProvider) -> Problems:
         yield "issuer", f"must be the issuer itself, without {WELL_KNOWN}/"
     elif "?" in provider.issuer:
         yield "issuer", "must have no query"
+    if _is_for_every_tenant(provider.issuer):
+        yield "issuer", _EVERY_TENANT
+
+
+def _is_for_every_tenant(issuer: str) -> bool:
+    try:
+        parts = urlsplit(issuer)
+    except ValueError:
+        return False
+    return parts.hostname in _ENTRA and parts.path.lower().strip("/").split("/")[0] in _TENANTS_OF_ALL
 
 
 def url_problem(url: str) -> str | None:

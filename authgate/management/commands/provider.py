@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from argparse import ArgumentParser
+from argparse import ArgumentParser, ArgumentTypeError, BooleanOptionalAction
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,10 @@ from authgate.sessions.live import count, cut_off
 _ENDPOINTS = ("authorization_endpoint", "token_endpoint", "userinfo_endpoint")
 _OPTIONS = {
     "slug": "SLUG", "name": "--name", "issuer": "--issuer", "client_id": "--client-id", "scopes": "--scope",
-    "ca_certificates": "--ca-file", **{name: f"--{name.replace('_', '-')}" for name in _ENDPOINTS},
+    "ca_certificates": "--ca-file", "require_verified_email": "--require-verified-email",
+    "allowed_domains": "--allowed-domain", "claim_mapping": "--claim-mapping",
+    "further_audiences": "--further-audience", "logout": "--logout",
+    **{name: f"--{name.replace('_', '-')}" for name in _ENDPOINTS},
 }  # fmt: skip
 _MAX_FILE = 1024 * 1024
 
@@ -35,12 +38,14 @@ class Command(BaseCommand):
         secret = add.add_mutually_exclusive_group(required=True)
         secret.add_argument("--client-secret", metavar="S")
         secret.add_argument("--client-secret-file", metavar="F", help="keeps the secret out of the list of processes")
+        secret.add_argument("--public-client", action="store_true", help="the provider has given no secret: PKCE alone")
         add.add_argument("--name", metavar="N", help="on the sign-in button")
         add.add_argument("--scope", action="append", metavar="S", help="may be repeated; replaces the default scopes")
         add.add_argument("--preset", choices=sorted(PRESETS), metavar="P", help=", ".join(sorted(PRESETS)))
         for endpoint in ("authorization", "token", "userinfo"):
             option = f"--{endpoint}-endpoint"
             add.add_argument(option, metavar="URL", help="for OAuth 2.0, and where discovery is wrong")
+        _add_rules(add)
         add.add_argument("--ca-file", metavar="F", help="PEM certificates of the provider's own CA")
         actions.add_parser("list", help="all providers")
         test = actions.add_parser("test", help="ask the provider, and say what is wrong")
@@ -62,6 +67,7 @@ class Command(BaseCommand):
             raise CommandError("\n".join(_explain(error))) from error
         provider.save()
         self.stdout.write(f"added {slug}; redirect URI to register there: {redirect_uri(slug)}")
+        self.stdout.write(f"People can sign in with it now. Test it: manage.py provider test {slug}")
 
     def _list(self, **_: Any) -> None:
         for provider in IdentityProvider.objects.order_by("slug"):
@@ -87,21 +93,54 @@ class Command(BaseCommand):
         self.stdout.write(f"removed {slug}; {count(ended, 'session')} ended")
 
 
+def _add_rules(add: ArgumentParser) -> None:
+    add.add_argument(
+        "--require-verified-email", action=BooleanOptionalAction, default=None,
+        help="whether only people with a verified e-mail address (email_verified) may sign in; default: yes, "
+        "unless the preset's provider never says so",
+    )  # fmt: skip
+    add.add_argument("--allowed-domain", action="append", metavar="D", help="may be repeated; of e-mail addresses")
+    add.add_argument(
+        "--claim-mapping", action="append", type=_mapping, metavar="NAME=CLAIM",
+        help="may be repeated: where email, name or groups (OAuth 2.0: also sub) come as another claim",
+    )  # fmt: skip
+    add.add_argument("--further-audience", action="append", metavar="A", help="may be repeated; beside the client ID")
+    add.add_argument(
+        "--logout",
+        choices=IdentityProvider.Logout.values,
+        help="sign-out ends the session here only (local), or also there",
+    )
+
+
+def _mapping(text: str) -> tuple[str, str]:
+    name, separator, claim = text.partition("=")
+    if not (separator and name.strip() and claim.strip()):
+        raise ArgumentTypeError(f"{text!r} is not NAME=CLAIM, such as groups=realm_access.roles")
+    return name.strip(), claim.strip()
+
+
 def _build(slug: str, **options: Any) -> IdentityProvider:
     preset = PRESETS[options["preset"]].fields() if options["preset"] else {}
     given = {"issuer": options["issuer"], "name": options["name"], "scopes": options["scope"]}
-    given |= {name: options[name] for name in _ENDPOINTS}
+    given |= {name: options[name] for name in (*_ENDPOINTS, "require_verified_email", "logout")}
+    given |= {"allowed_domains": options["allowed_domain"], "further_audiences": options["further_audience"]}
     values = preset | {name: value for name, value in given.items() if value is not None}
+    values["claim_mapping"] = {**values.get("claim_mapping", {}), **dict(options["claim_mapping"] or ())}
     provider = IdentityProvider(slug=slug, client_id=options["client_id"], **values)
     if options["ca_file"]:
         provider.ca_certificates = _read(options["ca_file"], "--ca-file")
-    secret = options["client_secret"]
-    if secret is None:
-        secret = _read(options["client_secret_file"], "--client-secret-file")
-    if not secret.strip():
-        raise CommandError("--client-secret is empty")
-    provider.sealed_client_secret = seal_client_secret(provider, secret.strip())
+    if not options["public_client"]:
+        provider.sealed_client_secret = seal_client_secret(provider, _secret(**options))
     return provider
+
+
+def _secret(*, client_secret: str | None, client_secret_file: str | None, **_: Any) -> str:
+    given, option = client_secret, "--client-secret"
+    if given is None:
+        given, option = _read(str(client_secret_file), "--client-secret-file"), "--client-secret-file"
+    if not given.strip():
+        raise CommandError(f"{option} is empty; if the provider gave you no secret, say --public-client")
+    return given.strip()
 
 
 def _read(name: str, option: str) -> str:
