@@ -61,7 +61,8 @@ PRESETS: Mapping[str, Preset] = MappingProxyType(
         "keycloak": Preset(
             "Keycloak",
             issuer="https://{host}/realms/{realm}",
-            hint="For groups, add a group membership mapper named “groups”, or map “groups” to realm_access.roles.",
+            hint="For groups, add a group membership mapper named “groups”, full path off; or add realm roles to the "
+            "ID token and map “groups” to realm_access.roles.",
         ),
         "gitlab": Preset("GitLab", issuer="https://gitlab.com", hint="For your own GitLab, its address is the issuer."),
         "github": Preset(
