@@ -9,7 +9,8 @@ ROOT = Path(__file__).parent.parent
 POLICY_ROWS = {"Upstream", "Route", "Role", "RoleGrant", "RateLimit", "PolicyRevision"}
 # What serves requests runs revisions; rows are for those who edit, compile and list them.
 TOUCH_POLICY_ROWS = {
-    "authgate/policy/compiler.py", "authgate/policy/snapshot.py", "authgate/policy/revisions.py",
+    "authgate/policy/compiler.py", "authgate/policy/rows.py",
+    "authgate/policy/snapshot.py", "authgate/policy/revisions.py",
     "authgate/policy/listing.py", "authgate/management/commands/policy.py", "authgate/templatetags/authgate_admin.py",
     "gateway_site/demo/data.py", "gateway_site/demo/traces.py",
 }  # fmt: skip
