@@ -112,6 +112,7 @@ SESSION_COOKIE_NAME = "__Host-authgate_admin" if SECURE else "authgate_admin"
 SESSION_COOKIE_SECURE = SECURE
 SESSION_COOKIE_HTTPONLY = True
 SESSION_COOKIE_AGE = 12 * 3600
+MESSAGE_STORAGE = "authgate.admin.messages.MessageStorage"
 CSRF_COOKIE_NAME = "__Host-authgate_csrf" if SECURE else "authgate_csrf"
 CSRF_COOKIE_SECURE = SECURE
 CSRF_FAILURE_VIEW = "authgate.views.csrf_failure"

@@ -10,13 +10,14 @@ from authgate.access_log import Record
 from authgate.decision import RawHeaders, Reason
 from authgate.security_headers import SECURITY_HEADERS
 from proxy.exchange import Exchange
+from proxy.outgoing import own_cookies
 from proxy.places import rewrite_places
 from proxy.response_headers import Layout, ResponsePolicy, Values
 
 Receive = Callable[[], Awaitable[dict[str, Any]]]
 Send = Callable[[dict[str, Any]], Awaitable[None]]
 
-response_policy = ResponsePolicy(SECURITY_HEADERS)
+response_policy = ResponsePolicy(SECURITY_HEADERS, own_cookies)
 
 
 def finish_response(layout: Layout, values: Values, record: Record, *, private: bool) -> RawHeaders:

@@ -8,6 +8,7 @@ from authgate.decision import RawHeaders, RequestFacts
 from authgate.host import Authority
 from authgate.identity_headers import client_may_send
 from authgate.policy.table import RouteEntry
+from authgate.wire.own_cookies import OwnCookies
 
 # RFC 9110 7.6.1 and what HTTP/1.1 software treats alike. Content-Length and Host are ours to write.
 HOP_BY_HOP = frozenset(
@@ -18,10 +19,8 @@ HOP_BY_HOP = frozenset(
 )  # fmt: skip
 _NOT_FORWARDED = HOP_BY_HOP | {b"host", b"content-length", b"expect", b"authorization"}
 _METHODS_WITH_BODY = frozenset(("POST", "PUT", "PATCH"))
-_OWN_COOKIES = ("auth_token", "__Host-auth_token")
-_OWN_COOKIE_PREFIXES = ("authgate_", "__Host-authgate_")
 
-# The arguments of _upstream_lines after the headers, and what it made.
+# What _upstream_lines hangs on besides the headers, and what it made.
 _Lines = tuple[tuple[RouteEntry, str, str, Authority, str, str], bytes]
 
 
@@ -56,13 +55,14 @@ def request_head(
     body_length: int | None,
     identity_block: bytes,
     request_id: str,
+    own_cookies: OwnCookies,
 ) -> bytes:
     """The request as the upstream receives it, up to the empty line. `body_length` as in request_body_length."""
     headers = facts.headers
     made_from = (entry, target_host, facts.scheme, facts.authority, facts.client, facts.forwarded_for)
     lines: _Lines | None = headers.upstream_lines
     if lines is None or lines[0] != made_from:
-        lines = headers.upstream_lines = (made_from, _upstream_lines(headers, *made_from))
+        lines = headers.upstream_lines = (made_from, _upstream_lines(headers, own_cookies, *made_from))
     path = facts.path[len(stripped_prefix(entry)) :] or "/" if entry.strip_prefix else facts.path
     framing = b""
     if body_length is None:
@@ -79,6 +79,7 @@ def request_head(
 
 def _upstream_lines(
     headers: RawHeaders,
+    own_cookies: OwnCookies,
     entry: RouteEntry,
     target_host: str,
     scheme: str,
@@ -95,7 +96,7 @@ def _upstream_lines(
             if not _is_passed(name, value, entry):
                 continue
         elif name == b"cookie":
-            value = without_own_cookies(value)
+            value = own_cookies.take_out(value)
             if not value:
                 continue
         if name not in listed:
@@ -149,23 +150,3 @@ def connection_options(headers: RawHeaders) -> frozenset[bytes]:
     if not values or values == [b"keep-alive"]:
         return _NOTHING
     return frozenset(option.strip().lower() for value in values for option in value.split(b","))
-
-
-def without_own_cookies(value: bytes) -> bytes:
-    """A Cookie header without the gateway's cookies, whatever spaces surround their names."""
-    if b"auth_token" not in value and b"authgate_" not in value:
-        return value
-    return b";".join(pair for pair in value.split(b";") if not is_own_cookie(pair)).strip()
-
-
-def is_own_cookie(pair: bytes) -> bool:
-    """Whether `name=value` (or a whole Set-Cookie) is one of the gateway's cookies.
-
-    Readers trim names as text, be it UTF-8 or (then not decodable here) latin-1; and a browser returns the nameless
-    "=auth_token=x" as "auth_token=x".
-    """
-    if b"auth" not in pair:
-        return False
-    raw_name = pair.partition(b";")[0].strip(b" \t=").partition(b"=")[0]
-    name = raw_name.decode("utf-8", "ignore").strip().strip('"')
-    return name in _OWN_COOKIES or name.startswith(_OWN_COOKIE_PREFIXES)

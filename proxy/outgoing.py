@@ -5,12 +5,15 @@ from __future__ import annotations
 import time
 from collections import OrderedDict
 
+from django.conf import settings
+
 from authgate.access_log import Record
 from authgate.authn.assertion import ASSERTION_SECONDS, mint_assertion
 from authgate.decision import Identity
 from authgate.identity_headers import build_identity_headers
 from authgate.policy.snapshot import Snapshot
 from authgate.policy.table import RouteEntry
+from authgate.wire.own_cookies import OwnCookies
 from proxy.headers import header_block, request_head
 from proxy.upstream import Target
 
@@ -53,6 +56,7 @@ class IdentityBlocks:
 
 
 _blocks = IdentityBlocks()
+own_cookies = OwnCookies(secure=settings.SECURE)
 
 
 def build_head(record: Record, target: Target, body_length: int | None) -> bytes:
@@ -62,4 +66,4 @@ def build_head(record: Record, target: Target, body_length: int | None) -> bytes
     entry = decision.route
     assert entry is not None  # noqa: S101  an allowed request has all of them
     identity_block = _blocks.block(decision.identity, entry, snapshot)
-    return request_head(facts, entry, target.host_header, body_length, identity_block, record.request_id)
+    return request_head(facts, entry, target.host_header, body_length, identity_block, record.request_id, own_cookies)

@@ -9,7 +9,8 @@ from operator import itemgetter
 from typing import Any, NamedTuple
 
 from authgate.decision import RawHeaders
-from proxy.headers import HOP_BY_HOP, BadFraming, connection_options, header_block, is_own_cookie
+from authgate.wire.own_cookies import OwnCookies
+from proxy.headers import HOP_BY_HOP, BadFraming, connection_options, header_block
 
 # Browsers apply these to the whole host, on which the gateway has pages of its own: Alt-Svc would lead past the
 # gateway, Clear-Site-Data sign people out of it, a service worker of a wider scope answer in its place, NEL report the
@@ -91,8 +92,9 @@ class _Plan(NamedTuple):
 class ResponsePolicy:
     """How responses are finished: security headers an upstream lacks are added, its own are never replaced."""
 
-    def __init__(self, defaults: RawHeaders) -> None:
+    def __init__(self, defaults: RawHeaders, own_cookies: OwnCookies) -> None:
         self._defaults = defaults
+        self._own_cookies = own_cookies
         self._unlistable = _UNLISTABLE.union(name for name, _ in defaults)
         self._sets_hsts = any(name == _HSTS for name, _ in defaults)
         self._plans: dict[tuple[Layout, bool], _Plan] = {}
@@ -129,7 +131,7 @@ class ResponsePolicy:
             for name, value in headers
             if name not in _NOT_RETURNED
             and (name not in listed or name in self._unlistable)
-            and not (name == b"set-cookie" and is_own_cookie(value))
+            and not (name == b"set-cookie" and value in self._own_cookies)
             and not (name == _HSTS and self._sets_hsts and _ends_hsts(value))
         ]
 

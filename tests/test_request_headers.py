@@ -9,16 +9,17 @@ from authgate.host import parse_authority
 from authgate.identity_headers import IDENTITY_HEADERS, build_identity_headers
 from authgate.policy.document import PolicyDocument, Route, Upstream
 from authgate.policy.table import RouteEntry, build_table
+from authgate.wire.own_cookies import OwnCookies
 from proxy.headers import (
     BadFraming,
     header_block,
-    is_own_cookie,
     request_body_length,
     request_head,
-    without_own_cookies,
 )
+from tests.support.gateway import environment, manage
 
 NOBODY = header_block(build_identity_headers(None, ""))
+OWN, OWN_ON_HTTPS = OwnCookies(secure=False), OwnCookies(secure=True)
 
 
 def entry(**fields: Any) -> RouteEntry:
@@ -38,7 +39,7 @@ def facts(*headers: tuple[str, str], **changes: Any) -> RequestFacts:
 
 
 def head_of(of: RequestFacts, by: RouteEntry = PLAIN, host: str = "up.test", length: int | None = 0) -> bytes:
-    return request_head(of, by, host, length, NOBODY, "r1")
+    return request_head(of, by, host, length, NOBODY, "r1", OWN)
 
 
 def head(*headers: tuple[str, str], by: RouteEntry = PLAIN, body_length: int | None = 0, **changes: Any) -> bytes:
@@ -221,7 +222,7 @@ def test_a_doubtful_length_is_refused(headers):
     ],
 )  # fmt: skip
 def test_cookies_of_others_are_kept_byte_for_byte(cookie, kept):
-    assert without_own_cookies(cookie.encode()) == kept.encode()
+    assert OWN.take_out(cookie.encode()) == kept.encode()
 
 
 OWN_COOKIES = (
@@ -236,16 +237,52 @@ OWN_COOKIES = (
 @pytest.mark.parametrize("pair", OWN_COOKIES, ids=ascii)
 def test_our_cookies_are_recognised_in_any_spelling_some_reader_takes_for_them(pair, encoding):
     raw = pair.encode(encoding, "ignore")
-    assert is_own_cookie(raw)
+    assert raw in OWN
     assert (b"cookie", b"a=b") in lines(head(("cookie", (b"a=b;" + raw).decode("latin-1"))))
-    assert is_own_cookie(raw + b"; Path=/; HttpOnly")
+    assert raw + b"; Path=/; HttpOnly" in OWN
 
 
 @pytest.mark.parametrize("pair", ["a=auth_token", "auth=x; auth_token=y", "xauth_token=1", "a; auth_token=x"])
 def test_a_set_cookie_of_another_name_is_not_ours(pair):
-    assert not is_own_cookie(pair.encode())
+    assert pair.encode() not in OWN
 
 
 def test_several_cookie_headers_are_each_cleaned_and_empty_ones_dropped():
     sent = lines(head(("cookie", "auth_token=x"), ("cookie", "a=b; auth_token=y"), ("cookie", "c=d")))
     assert [value for name, value in sent if name == b"cookie"] == [b"a=b", b"c=d"]
+
+
+@pytest.mark.parametrize(
+    ("cookie", "kept"),
+    [
+        ("auth_token=app; __Host-auth_token=x; a=b", "auth_token=app; a=b"),
+        ("authgate_csrf=app; __Host-authgate_csrf=x", "authgate_csrf=app"),
+        ("a=b; __Secure-authgate_device=x", "a=b"),
+        ("\u2000__Host-auth_token=x; auth_token=app", "auth_token=app"),
+        ("=__Host-auth_token=x;a=b", "a=b"), ("__Host-authgate_login_1a_2b=x; a=b", "a=b"),
+        ("my__Host-auth_token=x", "my__Host-auth_token=x"),
+    ],
+)  # fmt: skip
+def test_on_https_only_the_names_with_a_prefix_are_ours(cookie, kept):
+    assert OWN_ON_HTTPS.take_out(cookie.encode()) == kept.encode()
+
+
+REAL_NAMES = """
+from django.conf import settings
+from authgate import local_sign_in, sign_in_pages
+from authgate.admin.messages import MessageStorage
+from authgate.oidc import login_state
+from authgate.wire.own_cookies import OwnCookies
+names = [
+    settings.AUTHGATE_SESSION_COOKIE, settings.SESSION_COOKIE_NAME, settings.CSRF_COOKIE_NAME, local_sign_in.COOKIE,
+    sign_in_pages.ARRIVED_COOKIE, login_state._prefix() + "1", MessageStorage.storage_classes[0].cookie_name,
+]
+own = OwnCookies(secure=settings.SECURE)
+print([name for name in names if name.encode() + b"=x" not in own])
+"""
+
+
+@pytest.mark.parametrize("url", ["http://gateway.test", "https://gateway.test"])
+def test_every_cookie_that_the_gateway_sets_is_known_as_its_own(url, tmp_path):
+    env = environment(tmp_path, AUTHGATE_PUBLIC_URL=url, AUTHGATE_SECRET_KEY="x" * 50)
+    assert manage(env, "shell", "--no-imports", "-c", REAL_NAMES).stdout.strip() == "[]"

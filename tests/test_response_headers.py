@@ -210,6 +210,39 @@ def test_cookies_of_the_upstream_itself_pass(gateway, upstream, cookie):
     assert ask(gateway, upstream, f"Set-Cookie: {cookie}; Path=/").all("set-cookie") == [f"{cookie}; Path=/"]
 
 
+@pytest.fixture(scope="module")
+def https_gateway(gateway_template, session_upstream, tmp_path_factory):
+    """TLS ends in front of it."""
+    data_dir = tmp_path_factory.mktemp("https") / "data"
+    env = {"AUTHGATE_PUBLIC_URL": "https://localhost", "AUTHGATE_TRUSTED_PROXIES": "127.0.0.1/32"}
+    policy = demo_policy(session_upstream.target)
+    with Gateway(data_dir, template=gateway_template, policy=policy, env=env) as started:
+        yield started.start()
+
+
+@pytest.mark.parametrize("name", ["auth_token", "authgate_csrf"])
+def test_on_https_an_applications_cookie_with_a_plain_name_of_ours_passes_both_ways(https_gateway, upstream, name):
+    cookies = f"{name}=app; __Host-{name}=ours"
+    answered = ask(
+        https_gateway, upstream, f"Set-Cookie: {name}=app; Path=/", f"Set-Cookie: __Host-{name}=x; Path=/; Secure",
+        headers=[("Cookie", cookies), ("X-Forwarded-Proto", "https")],
+    )  # fmt: skip
+    assert upstream.only.all("cookie") == [f"{name}=app"]
+    assert answered.all("set-cookie") == [f"{name}=app; Path=/"]
+
+
+def test_on_https_the_session_counts_beside_an_applications_cookie_of_the_plain_name(https_gateway, upstream):
+    cookies = f"auth_token=app; __Host-auth_token={https_gateway.mint('alice')}"
+    headers = [("Cookie", cookies), ("X-Forwarded-Proto", "https")]
+    assert https_gateway.get("/api/protected/x", headers=headers).status == 200
+    assert (upstream.only.header("x-auth-user-id"), upstream.only.all("cookie")) == ("alice", ["auth_token=app"])
+
+
+def test_on_https_a_service_cannot_make_a_browser_known(https_gateway, upstream):
+    answered = ask(https_gateway, upstream, "Set-Cookie: __Secure-authgate_device=x; Path=/admin/; Secure")
+    assert answered.all("set-cookie") == []
+
+
 @pytest.mark.parametrize(
     ("path", "fields", "wanted"),
     [
