@@ -71,6 +71,8 @@ class Reason(StrEnum):
     NO_POLICY = "no_policy"
     GATE_ERROR = "gate_error"
     BUSY = "busy"
+    # 501: let in, but the gateway does not carry it
+    UPGRADE_NOT_SUPPORTED = "upgrade_not_supported"
     # 502, 504: let in, but the service behind failed
     UPSTREAM_UNREACHABLE = "upstream_unreachable"
     UPSTREAM_BROKEN = "upstream_broken"
@@ -91,6 +93,7 @@ class RequestFacts(NamedTuple):
     client: str  # address of the caller, trusted proxies already taken off
     forwarded_for: str  # the caller and the trusted proxies after it, as a list header
     headers: Headers  # raw, names lower case, in order
+    wants_upgrade: bool = False  # to a protocol other than HTTP
 
 
 @dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)

@@ -22,9 +22,12 @@ _SCHEMES = {"http": "http", "ws": "http", "https": "https", "wss": "https"}
 
 # Method, scheme, raw path, raw query with "?", address of the socket's peer, headers: nothing of it is believed yet.
 Received = tuple[str, str, bytes, bytes, str, Headers]
-# Peer and scheme of the connection; then, with what the headers say about them: scheme, authority, client and the list
-# of who forwarded.
-_Sender = tuple[tuple[str, str], str, Authority, str, str]
+# Peer and scheme of the connection; then, with what the headers say about them: scheme, authority, client, the list
+# of who forwarded, and whether another protocol is asked for.
+_Sender = tuple[tuple[str, str], str, Authority, str, str, bool]
+# Of the protocols that Upgrade may name, those that only carry the same request in another way. Clients offer them to
+# every server, and go on as before when nobody takes the offer (RFC 9110 7.8).
+_STILL_HTTP = frozenset((b"", b"h2c", b"h2", b"http", b"tls"))
 
 
 class RoutedHosts(Protocol):
@@ -76,8 +79,8 @@ def read_facts(
         query = check_query(raw_query) if raw_query else b""
     except TargetRefused as error:
         raise FactsRefused(Reason.BAD_TARGET) from error
-    _, scheme, authority, client, forwarded_for = sender
-    return RequestFacts(method, scheme, authority, path, query, client, forwarded_for, headers)
+    _, scheme, authority, client, forwarded_for, wants_upgrade = sender
+    return RequestFacts(method, scheme, authority, path, query, client, forwarded_for, headers, wants_upgrade)
 
 
 @lru_cache(maxsize=4096)
@@ -101,11 +104,21 @@ def _read_sender(headers: Headers, peer: str, scheme: str, routed: RoutedHosts |
     seen, authority = (peer, scheme), _authority(hosts[0])
     peer = canonical_address(peer) or peer  # that of a unix socket has none
     if is_trusted_proxy(peer):
-        sender = (seen, *_behind_proxy(headers, peer, scheme, authority, routed))
+        sender = (seen, *_behind_proxy(headers, peer, scheme, authority, routed), _wants_upgrade(headers))
         headers.sender = sender if sender[2].host == authority.host else None
     else:
-        sender = headers.sender = (seen, scheme, authority, peer, peer)
+        sender = headers.sender = (seen, scheme, authority, peer, peer, _wants_upgrade(headers))
     return sender
+
+
+def _wants_upgrade(headers: RawHeaders) -> bool:
+    offers = [value for name, value in headers if name == b"upgrade"]
+    return bool(offers) and any(_protocol(offer) not in _STILL_HTTP for offer in b",".join(offers).split(b","))
+
+
+def _protocol(offer: bytes) -> bytes:
+    """The name alone, without its version; in any case."""
+    return offer.partition(b"/")[0].strip(b" \t").lower()
 
 
 def _behind_proxy(

@@ -58,7 +58,7 @@ def _admit(facts: RequestFacts, snapshot: Snapshot, entry: RouteEntry) -> Decisi
     who = _identify(facts, snapshot, entry)
     if isinstance(who, Reason):
         return Decision(False, who, snapshot.revision, entry)
-    return _authorize(snapshot.revision, entry, who)
+    return _authorize(facts, snapshot.revision, entry, who)
 
 
 def _admit_limited(
@@ -74,8 +74,10 @@ def _admit_limited(
         return Decision(False, who, snapshot.revision, entry)
     wait = take(limit, _subject_key(facts, who))
     if wait:
-        return _unless_limited(wait, snapshot.revision, entry, who, lambda: _authorize(snapshot.revision, entry, who))
-    return _authorize(snapshot.revision, entry, who)
+        return _unless_limited(
+            wait, snapshot.revision, entry, who, lambda: _authorize(facts, snapshot.revision, entry, who)
+        )
+    return _authorize(facts, snapshot.revision, entry, who)
 
 
 def _identify(facts: RequestFacts, snapshot: Snapshot, entry: RouteEntry) -> Identity | Reason | None:
@@ -92,8 +94,11 @@ def _identify(facts: RequestFacts, snapshot: Snapshot, entry: RouteEntry) -> Ide
     return identity
 
 
-def _authorize(revision: int, entry: RouteEntry, identity: Identity | None) -> Decision:
+def _authorize(facts: RequestFacts, revision: int, entry: RouteEntry, identity: Identity | None) -> Decision:
     reason = evaluate_access(entry, identity)
+    if facts.wants_upgrade and reason in LETTING_IN:
+        # The service would answer a plain request, and the client wait for a protocol that never begins.
+        reason = Reason.UPGRADE_NOT_SUPPORTED
     missing = tuple(sorted(entry.roles)) if reason is _MISSING_ROLE else ()
     return Decision(reason in LETTING_IN, reason, revision, entry, identity, 0, missing)
 

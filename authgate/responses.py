@@ -53,6 +53,9 @@ _REFUSALS = {
     Reason.NO_POLICY: Refusal(503, "unavailable", "The gateway has no policy loaded yet."),
     Reason.GATE_ERROR: Refusal(503, "unavailable", "The gateway could not decide, so the answer is no."),
     Reason.BUSY: Refusal(503, "unavailable", "Too many people ask for this page right now; try again."),
+    Reason.UPGRADE_NOT_SUPPORTED: Refusal(
+        501, "bad_request", "The gateway does not carry WebSocket or other upgraded connections."
+    ),
     Reason.UPSTREAM_UNREACHABLE: Refusal(502, "bad_gateway", "The service behind the gateway cannot be reached."),
     Reason.UPSTREAM_BROKEN: Refusal(502, "bad_gateway", "The service behind the gateway answered nonsense."),
     Reason.UPSTREAM_TIMEOUT: Refusal(504, "gateway_timeout", "The service behind the gateway took too long."),

@@ -129,3 +129,15 @@ def test_a_host_beside_the_authority_is_refused(gateway, upstream):
     _, body = exchange(gateway, head("/open/x", "GET", ("accept", "*/*"), ("host", "other.test")))
     assert json.loads(body)["reason"] == "bad_host"
     assert upstream.requests == []
+
+
+def test_an_upgrade_on_http1_is_refused_here_as_well(gateway, upstream):
+    headers = [("Connection", "Upgrade"), ("Upgrade", "websocket"), ("Sec-WebSocket-Version", "13")]
+    answer = gateway.get("/open/x", headers=[*headers, ("Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ==")])
+    assert (answer.status, answer.json()["reason"], upstream.requests) == (501, "upgrade_not_supported", [])
+
+
+def test_a_websocket_by_extended_connect_is_not_offered_and_reset(gateway, upstream):
+    """RFC 8441 3: a client may ask for it only after a server has said that it takes it."""
+    assert exchange(gateway, head("/open/x", "CONNECT", (":protocol", "websocket")))[0] in (RST_STREAM, GOAWAY)
+    assert upstream.requests == []

@@ -129,8 +129,7 @@ def test_a_header_listed_in_connection_goes_no_further(gateway, upstream):
 
 
 HOP_BY_HOP = (
-    "Keep-Alive", "Proxy-Connection", "Proxy-Authenticate", "Proxy-Authorization", "TE", "Trailer", "Upgrade",
-    "HTTP2-Settings",
+    "Keep-Alive", "Proxy-Connection", "Proxy-Authenticate", "Proxy-Authorization", "TE", "Trailer", "HTTP2-Settings",
 )  # fmt: skip
 
 
@@ -140,10 +139,57 @@ def test_hop_by_hop_headers_go_no_further(gateway, upstream, name):
     assert upstream.only.header(name) is None
 
 
-def test_an_upgrade_that_nobody_takes_is_an_ordinary_request(gateway, upstream):
-    headers = [("Connection", "Upgrade, HTTP2-Settings"), ("Upgrade", "h2c"), ("HTTP2-Settings", "AAMAAABk")]
+OFFERS = ["h2c", "H2C", "h2c, TLS/1.3", "HTTP/2.0", "h2,h2c", "TLS/1.2, HTTP/1.1", "", ","]
+
+
+@pytest.mark.parametrize("offer", OFFERS)
+def test_an_offer_of_another_version_of_http_is_an_ordinary_request(gateway, upstream, offer):
+    headers = [("Connection", "Upgrade, HTTP2-Settings"), ("Upgrade", offer), ("HTTP2-Settings", "AAMAAABk")]
     assert gateway.get("/api/public/x", headers=headers).status == 200
     assert upstream.only.all("connection") + upstream.only.all("upgrade") == []
+
+
+def test_a_browser_that_would_rather_use_https_asks_for_no_upgrade(gateway, upstream):
+    assert gateway.get("/api/public/x", headers=[("Upgrade-Insecure-Requests", "1")]).status == 200
+    assert upstream.only.header("upgrade-insecure-requests") == "1"
+
+
+UPGRADES = {
+    "websocket": [("Connection", "Upgrade"), ("Upgrade", "websocket"), ("Sec-WebSocket-Version", "13")],
+    "in another case": [("Connection", "keep-alive, upgrade"), ("Upgrade", "WebSocket")],
+    "with a version": [("Connection", "Upgrade"), ("Upgrade", "websocket/13")],
+    "in a list": [("Connection", "Upgrade"), ("Upgrade", "h2c, websocket")],
+    "in two lines": [("Connection", "Upgrade"), ("Upgrade", "h2c"), ("Upgrade", "websocket")],
+    "not named in Connection": [("Upgrade", "websocket")],
+    "kubectl exec": [("Connection", "Upgrade"), ("Upgrade", "SPDY/3.1")],
+    "docker attach": [("Connection", "Upgrade"), ("Upgrade", "tcp")],
+}
+
+
+@pytest.mark.parametrize("headers", UPGRADES.values(), ids=UPGRADES)
+def test_an_upgrade_to_another_protocol_is_refused_and_not_dropped(gateway, upstream, headers):
+    answer = gateway.get("/api/public/x", headers=headers)
+    assert (answer.status, answer.json()["reason"]) == (501, "upgrade_not_supported")
+    assert answer.all("upgrade") == upstream.requests == []
+    line = gateway.log_lines(wait_for=1, request_id=answer.header("x-request-id"))[0]
+    assert (line["status"], line["reason"], line["route"]) == (501, "upgrade_not_supported", "public")
+
+
+def test_an_upgrade_of_somebody_who_may_not_come_in_is_refused_for_that(gateway, upstream):
+    assert gateway.get("/api/protected/x", headers=UPGRADES["websocket"]).json()["reason"] == "no_credential"
+    answer = gateway.get("/api/protected/x", token=gateway.mint("alice"), headers=UPGRADES["websocket"])
+    assert (answer.status, upstream.requests) == (501, [])
+
+
+def test_the_connection_goes_on_after_an_upgrade_was_refused(gateway, upstream):
+    host = f"{gateway.host}:{gateway.port}"
+    with gateway.connect() as client:
+        statuses = []
+        for headers in (UPGRADES["websocket"], UPGRADES["websocket"], []):
+            client.send(raw.request("GET", "/api/public/x", headers, host=host))
+            statuses.append(client.response().status)
+    assert statuses == [501, 501, 200]
+    assert upstream.only.all("upgrade") == []
 
 
 def test_other_headers_are_carried_byte_for_byte(gateway, upstream):

@@ -69,9 +69,9 @@ def test_interim_answers_do_not_cost_the_connection(gateway, upstream):
     assert len({request.connection for request in upstream.requests}) == 1
 
 
-def test_an_upgrade_the_client_asks_for_never_reaches_the_upstream(gateway, upstream):
-    upstream.reply(answer("Upgrade: websocket", "Connection: Upgrade", body=b"plain"))
-    upgrade = [("Connection", "Upgrade"), ("Upgrade", "websocket"), ("Sec-WebSocket-Version", "13")]
+def test_an_offer_of_http2_never_reaches_the_upstream_nor_its_answer_the_client(gateway, upstream):
+    upstream.reply(answer("Upgrade: h2c", "Connection: Upgrade", body=b"plain"))
+    upgrade = [("Connection", "Upgrade"), ("Upgrade", "h2c")]
     with gateway.connect() as client:
         client.send(raw.request("GET", "/api/public/x", upgrade, host=f"localhost:{gateway.port}"))
         response = client.response()
