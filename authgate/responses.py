@@ -28,38 +28,106 @@ class Refusal(NamedTuple):
     message: str  # a fixed sentence
 
 
-_INVALID = Refusal(401, "unauthorized", "The credential is not valid here.")
+# For the developer or operator who reads it, with what to do. None tells more than the reason does, which is
+# known to whoever sent the request; docs/reasons.md says the rest.
 _REFUSALS = {
-    Reason.BAD_TARGET: Refusal(400, "bad_request", "The request target is malformed or ambiguous."),
-    Reason.BAD_HOST: Refusal(
-        400, "bad_request", "The Host header is missing, repeated or malformed, or not served here."
+    Reason.BAD_TARGET: Refusal(
+        400, "bad_request",
+        "The request target is malformed or ambiguous. Send a plain path: no dot segments, no empty ones, no encoded "
+        "slashes.",
     ),
-    Reason.BAD_HEADER: Refusal(400, "bad_request", "A request header is malformed."),
-    Reason.BAD_METHOD: Refusal(405, "bad_request", "This method is not served."),
-    Reason.BAD_FRAMING: Refusal(400, "bad_request", "The length of the request body is in doubt."),
-    Reason.BODY_TOO_LARGE: Refusal(413, "bad_request", "The request body is too large."),
-    Reason.BODY_TIMEOUT: Refusal(408, "bad_request", "The request body took too long to arrive."),
-    Reason.MALFORMED_CREDENTIAL: Refusal(400, "bad_request", "The Authorization header is malformed."),
+    Reason.BAD_HOST: Refusal(
+        400, "bad_request",
+        "The Host header is missing, repeated or malformed, or not served here. Use the host of AUTHGATE_PUBLIC_URL or "
+        "of a route.",
+    ),
+    Reason.BAD_HEADER: Refusal(
+        400, "bad_request",
+        "A request header is malformed. Behind a proxy, check the X-Forwarded-Proto, -Host and -Port that it sends.",
+    ),
+    Reason.BAD_METHOD: Refusal(405, "bad_request", "This method is not served. Use one of those in Allow."),
+    Reason.BAD_FRAMING: Refusal(
+        400, "bad_request",
+        "The length of the request body is ambiguous. Send one Content-Length, or Transfer-Encoding: chunked.",
+    ),
+    Reason.BODY_TOO_LARGE: Refusal(413, "bad_request", "The request body is too large. Send less to this page."),
+    Reason.BODY_TIMEOUT: Refusal(408, "bad_request", "The request body took too long to arrive. Send it again."),
+    Reason.MALFORMED_CREDENTIAL: Refusal(
+        400, "bad_request",
+        "The Authorization header is malformed or there twice. Send one: Authorization: Bearer TOKEN.",
+    ),
     Reason.NO_CREDENTIAL: Refusal(401, "unauthorized", "Sign in or send a bearer token."),
-    Reason.MISSING_ROLE: Refusal(403, "forbidden", "Your roles do not allow this."),
-    Reason.CROSS_SITE: Refusal(403, "forbidden", "The request came from another site."),
-    Reason.ROUTE_INVALID: Refusal(403, "forbidden", "The policy of this route is not valid, so it is closed."),
+    Reason.INVALID_TOKEN: Refusal(
+        401, "unauthorized",
+        "The token or session cookie is not one that this gateway makes. Copy the token whole, make one with "
+        "mint_token, or sign in again.",
+    ),
+    Reason.TOKEN_EXPIRED: Refusal(
+        401, "unauthorized", "The token or session has expired. Ask for a new token or sign in again."
+    ),
+    Reason.TOKEN_NOT_YET_VALID: Refusal(
+        401, "unauthorized", "The token is not valid yet. Compare the clocks of its maker and of the gateway."
+    ),
+    Reason.TOKEN_REVOKED: Refusal(
+        401, "unauthorized", "The token was revoked or the session ended. Ask for a new token or sign in again."
+    ),
+    Reason.BAD_SIGNATURE: Refusal(
+        401, "unauthorized", "The signature does not match the token: it was cut or changed. Copy it again, whole."
+    ),
+    Reason.UNKNOWN_KEY: Refusal(
+        401, "unauthorized",
+        "The token was signed with a key that this gateway does not have: another gateway made it, or the key was "
+        "retired. Ask for a new token or sign in again.",
+    ),
+    Reason.WRONG_ISSUER: Refusal(
+        401, "unauthorized",
+        "The token was made for another gateway address; see AUTHGATE_PUBLIC_URL. Make it again with the address of "
+        "this gateway.",
+    ),
+    Reason.WRONG_AUDIENCE: Refusal(
+        401, "unauthorized", "The token was made for another audience. Ask for one that is made for this gateway."
+    ),
+    Reason.MISSING_ROLE: Refusal(
+        403, "forbidden", "Your roles do not allow this. Ask whoever runs this site for one that does."
+    ),
+    Reason.CROSS_SITE: Refusal(
+        403, "forbidden",
+        "The request came from another site, which may not use the session. Send it from a page of this one, or with "
+        "a bearer token.",
+    ),
+    Reason.ROUTE_INVALID: Refusal(
+        403, "forbidden", "The policy of this route is not valid, so it is closed. The policy admin shows the error."
+    ),
     Reason.LOCAL_SIGN_IN_CLOSED: Refusal(
         403, "forbidden", "Passwords are not accepted from here. Sign in with your identity provider."
     ),
-    Reason.NO_ROUTE: Refusal(404, "not_found", "No route serves this."),
-    Reason.ROUTE_DISABLED: Refusal(404, "not_found", "This route is switched off."),
-    Reason.RATE_LIMITED: Refusal(429, "rate_limited", "Too many requests; try again later."),
-    Reason.NO_POLICY: Refusal(503, "unavailable", "The gateway has no policy loaded yet."),
-    Reason.GATE_ERROR: Refusal(503, "unavailable", "The gateway could not decide, so the answer is no."),
-    Reason.BUSY: Refusal(503, "unavailable", "Too many people ask for this page right now; try again."),
-    Reason.UPGRADE_NOT_SUPPORTED: Refusal(
-        501, "bad_request", "The gateway does not carry WebSocket or other upgraded connections."
+    Reason.NO_ROUTE: Refusal(404, "not_found", "No route serves this. Check host, path and method."),
+    Reason.ROUTE_DISABLED: Refusal(404, "not_found", "This route is switched off. The policy admin switches it on."),
+    Reason.RATE_LIMITED: Refusal(429, "rate_limited", "Too many requests. Try again after the seconds in Retry-After."),
+    Reason.NO_POLICY: Refusal(503, "unavailable", "The gateway has no policy loaded yet. Try again shortly."),
+    Reason.GATE_ERROR: Refusal(
+        503, "unavailable",
+        "The gateway could not check your access, so the request was refused. The log has the cause under the request "
+        "ID.",
     ),
-    Reason.UPSTREAM_UNREACHABLE: Refusal(502, "bad_gateway", "The service behind the gateway cannot be reached."),
-    Reason.UPSTREAM_BROKEN: Refusal(502, "bad_gateway", "The service behind the gateway answered nonsense."),
-    Reason.UPSTREAM_TIMEOUT: Refusal(504, "gateway_timeout", "The service behind the gateway took too long."),
-}
+    Reason.BUSY: Refusal(
+        503, "unavailable", "Too many people are requesting this page right now. Try again shortly."
+    ),
+    Reason.UPGRADE_NOT_SUPPORTED: Refusal(
+        501, "bad_request",
+        "The gateway carries no WebSocket or other upgraded connection. Use plain requests, such as long polling.",
+    ),
+    Reason.UPSTREAM_UNREACHABLE: Refusal(
+        502, "bad_gateway", "The service behind the gateway cannot be reached. The log says why."
+    ),
+    Reason.UPSTREAM_BROKEN: Refusal(
+        502, "bad_gateway", "The service behind the gateway sent an invalid response. The log says what was wrong."
+    ),
+    Reason.UPSTREAM_TIMEOUT: Refusal(
+        504, "gateway_timeout",
+        "The service behind the gateway took too long. Try again, or raise the timeouts of the route.",
+    ),
+}  # fmt: skip
 
 _CREDENTIAL_REASONS = frozenset(
     (
@@ -90,7 +158,7 @@ class Answer(NamedTuple):
 
 
 def refusal_of(reason: Reason) -> Refusal:
-    return _REFUSALS.get(reason, _INVALID)
+    return _REFUSALS[reason]
 
 
 def refuse(decision: Decision, request_id: str, *, page: bool = False, sign_in: str = "", again: str = "") -> Answer:
@@ -104,7 +172,7 @@ def refuse(decision: Decision, request_id: str, *, page: bool = False, sign_in: 
     if page:
         content_type, body = b"text/html; charset=utf-8", _page_body(refusal, decision, request_id, again)
     else:
-        content_type, body = b"application/json", _json_body(refusal, decision.reason, request_id)
+        content_type, body = b"application/json", _json_body(refusal, decision, request_id)
     answer = _answer(refusal.status, body, request_id, (b"content-type", content_type), *_explain(decision))
     # An address that could not be read may hold anything.
     return answer._replace(headers=without_referrer(answer.headers)) if decision.reason in _DOUBTFUL else answer
@@ -185,14 +253,21 @@ def _redirect(location: str, request_id: str) -> Answer:
     return _answer(302, b"", request_id, (b"location", location.encode("ascii")))
 
 
-def _json_body(refusal: Refusal, reason: Reason, request_id: str) -> bytes:
-    document = {
+def _json_body(refusal: Refusal, decision: Decision, request_id: str) -> bytes:
+    document: dict[str, str | tuple[str, ...]] = {
         "error": refusal.error,
         "message": refusal.message,
-        "reason": reason.value,
+        "reason": decision.reason.value,
         "request_id": request_id,
     }
+    if roles := roles_to_name(decision):
+        document["roles"] = roles
     return json.dumps(document).encode() + b"\n"
+
+
+def roles_to_name(decision: Decision) -> tuple[str, ...]:
+    """Which roles would do: told only to somebody who has proven who they are."""
+    return decision.missing_roles if decision.identity is not None else ()
 
 
 def _page_body(refusal: Refusal, decision: Decision, request_id: str, again: str) -> bytes:
@@ -203,8 +278,7 @@ def _page_body(refusal: Refusal, decision: Decision, request_id: str, again: str
         "reason": decision.reason.value,
         "request_id": request_id,
         "again": again,
-        # Which role would do is told only to somebody who has proven who they are.
-        "missing_roles": decision.missing_roles if identity is not None else (),
+        "missing_roles": roles_to_name(decision),
         "who": _known_as(identity) if identity is not None else "",
         "sign_out_url": _LOGOUT if identity is not None and identity.credential == "session" else "",
     }

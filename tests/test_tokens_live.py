@@ -83,3 +83,14 @@ def test_a_forged_token_reaches_nothing(gateway, upstream, token):
     assert answer.status == 401
     assert 'error="invalid_token"' in answer.header("www-authenticate")
     assert upstream.requests == []
+
+
+def test_a_program_is_told_what_is_wrong_with_its_token_and_which_role_it_lacks(gateway):
+    elsewhere = gateway.get("/api/protected/x", token=gateway.mint("alice", audience="elsewhere")).json()
+    assert (elsewhere["reason"], elsewhere["message"]) == (
+        "wrong_audience",
+        "The token was made for another audience. Ask for one that is made for this gateway.",
+    )
+    lacking = gateway.get("/api/admin/x", token=gateway.mint("alice"))
+    assert (lacking.status, lacking.json()["reason"], lacking.json()["roles"]) == (403, "missing_role", ["admin"])
+    assert "roles" not in gateway.get("/api/admin/x").json()

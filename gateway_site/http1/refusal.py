@@ -49,27 +49,41 @@ class _Answer(NamedTuple):
 
 _ALLOW = ((b"allow", b"GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"),)
 _ANSWERS = {
-    Fault.BAD_REQUEST: _Answer(400, "bad_request", "The request is not HTTP/1.1."),
-    Fault.BAD_HEADER: _Answer(400, "bad_request", "A request header is malformed."),
-    Fault.BAD_FRAMING: _Answer(400, "bad_request", "The length of the request body is in doubt."),
-    Fault.BAD_HOST: _Answer(400, "bad_request", "The Host header is missing, repeated or malformed."),
-    Fault.BAD_TARGET: _Answer(400, "bad_request", "The request target is malformed or ambiguous."),
-    Fault.BAD_METHOD: _Answer(405, "bad_request", "This method is not served.", _ALLOW),
-    Fault.HEAD_TIMEOUT: _Answer(408, "bad_request", "The request took too long to arrive."),
-    Fault.BODY_TIMEOUT: _Answer(408, "bad_request", "The request body took too long to arrive."),
-    Fault.TARGET_TOO_LONG: _Answer(414, "bad_request", "The request target is too long."),
-    Fault.UNKNOWN_EXPECTATION: _Answer(417, "bad_request", "This expectation is not supported."),
-    Fault.HEADER_TOO_LONG: _Answer(431, "bad_request", "A request header is too long."),
+    Fault.BAD_REQUEST: _Answer(
+        400, "bad_request", "The request is not HTTP/1.1. Check scheme, port and what sends it."
+    ),
+    Fault.BAD_HEADER: _Answer(400, "bad_request", "A request header is malformed. Check its name and value."),
+    Fault.BAD_FRAMING: _Answer(
+        400,
+        "bad_request",
+        "The length of the request body is ambiguous. Send one Content-Length, or Transfer-Encoding: chunked.",
+    ),
+    Fault.BAD_HOST: _Answer(400, "bad_request", "The Host header is missing, repeated or malformed. Send one."),
+    Fault.BAD_TARGET: _Answer(
+        400, "bad_request", "The request target is malformed. Send the path alone, percent-encoded."
+    ),
+    Fault.BAD_METHOD: _Answer(405, "bad_request", "This method is not served. Use one of those in Allow.", _ALLOW),
+    Fault.HEAD_TIMEOUT: _Answer(408, "bad_request", "The request took too long to arrive. Send it again."),
+    Fault.BODY_TIMEOUT: _Answer(408, "bad_request", "The request body took too long to arrive. Send it again."),
+    Fault.TARGET_TOO_LONG: _Answer(414, "bad_request", "The request target is too long. Send less in the query."),
+    Fault.UNKNOWN_EXPECTATION: _Answer(
+        417, "bad_request", "This expectation is not supported. Send Expect: 100-continue or none."
+    ),
+    Fault.HEADER_TOO_LONG: _Answer(431, "bad_request", "A request header is too long. Shorten it."),
     Fault.COOKIES_TOO_LARGE: _Answer(
-        431, "bad_request", "The cookies are too large; this answer expires all but the session's."
+        431,
+        "bad_request",
+        "The cookies are too large. This answer expires all but the session's: send the request again.",
     ),
-    Fault.HEADERS_TOO_LARGE: _Answer(431, "bad_request", "The request headers are too large."),
-    Fault.TOO_MANY_HEADERS: _Answer(431, "bad_request", "The request has too many headers."),
-    Fault.HTTP_VERSION: _Answer(505, "bad_request", "Only HTTP/1.1 and HTTP/1.0 are spoken here."),
+    Fault.HEADERS_TOO_LARGE: _Answer(
+        431, "bad_request", "The request headers are too large. Send fewer or shorter ones."
+    ),
+    Fault.TOO_MANY_HEADERS: _Answer(431, "bad_request", "The request has too many headers. Send fewer."),
+    Fault.HTTP_VERSION: _Answer(505, "bad_request", "Only HTTP/1.1 and HTTP/1.0 are spoken here. Send one of them."),
     Fault.SERVER_FULL: _Answer(
-        503, "unavailable", "The gateway is busy; try again shortly.", ((b"retry-after", b"1"),)
+        503, "unavailable", "The gateway is busy. Try again shortly.", ((b"retry-after", b"1"),)
     ),
-    Fault.SERVER_ERROR: _Answer(500, "unavailable", "The gateway failed to answer this request."),
+    Fault.SERVER_ERROR: _Answer(500, "unavailable", "The gateway failed to answer this request. The log says why."),
 }
 
 
