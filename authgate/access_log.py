@@ -53,6 +53,7 @@ class _Line(msgspec.Struct):
     sub: str | None
     credential: str | None
     revision: int | None
+    jti: str | None  # of a bearer token: what to revoke
 
 
 _UNREAD = RequestFacts("", "", Authority("", None), "", b"", "", "", Headers())
@@ -105,6 +106,7 @@ def _line(record: Record) -> _Line:
         None if identity is None else identity.subject,
         None if identity is None else identity.credential,
         revision,
+        identity.token_id if identity is not None and identity.credential == "bearer" else None,
     )
 
 

@@ -64,6 +64,14 @@ def test_quiet_prints_the_token_and_nothing_else():
     assert out.count(".") == 2 and err == ""
 
 
+def test_the_jti_and_the_end_of_a_token_are_told_beside_it_where_no_script_reads():
+    out, err = run("alice", "--ttl", "60")
+    claims = verify(out.splitlines()[0].encode(), load_trust(), Kind.ACCESS, time.time()).all
+    end = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(claims["exp"]))
+    assert err == f"jti {claims['jti']}, expires {end}\n"
+    assert claims["jti"] not in out
+
+
 def test_a_role_the_policy_does_not_know_is_pointed_out_on_stderr():
     out, err = run("alice", "--role", "admn", "--quiet")
     assert out.count(".") == 2

@@ -5,11 +5,13 @@ import shlex
 import time
 from argparse import ArgumentParser
 from collections.abc import Iterable
+from time import gmtime, strftime
 from typing import Any, NoReturn
 
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
+from authgate.authn.compact import read_compact, read_object
 from authgate.authn.keys import KeyUnusable
 from authgate.authn.tokens import MAX_TTL, ClaimRefused, Kind, mint
 from authgate.policy import snapshot
@@ -54,8 +56,11 @@ class Command(BaseCommand):
             raise CommandError(str(error)) from error
         self._warn_of_unknown(role, current.document)
         self.stdout.write(token)
-        if not quiet and audience in (None, current.trust.audience):
-            self.stdout.write(f"\n{_curl_line(token, current.document)}")
+        if not quiet:
+            # Scripts read the token and the curl line of standard output.
+            self.stderr.write(_what_to_revoke(token))
+            if audience in (None, current.trust.audience):
+                self.stdout.write(f"\n{_curl_line(token, current.document)}")
 
     def _warn_of_unknown(self, roles: Iterable[str], document: PolicyDocument) -> None:
         for role in sorted(set(roles) - document.roles.keys()):
@@ -97,6 +102,11 @@ def _parse_value(text: str) -> Any:
 
 def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not JSON")
+
+
+def _what_to_revoke(token: str) -> str:
+    claims = read_object(read_compact(token.encode("ascii")).unverified_payload)
+    return f"jti {claims['jti']}, expires {strftime('%Y-%m-%dT%H:%M:%SZ', gmtime(claims['exp']))}"
 
 
 def _curl_line(token: str, document: PolicyDocument) -> str:
