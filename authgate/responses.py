@@ -9,16 +9,18 @@ from urllib.parse import quote
 
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse
-from django.template.loader import render_to_string
 
 from authgate.access_log import Record
-from authgate.decision import Decision, Identity, RawHeaders, Reason, RequestFacts
+from authgate.decision import Decision, Headers, RawHeaders, Reason, RequestFacts
 from authgate.oidc.next_url import MAX_LENGTH
+from authgate.pages.refusal import Refused, Ways, render_refusal
+from authgate.pages.representation import headers_of, may_be_page, may_be_redirect
 from authgate.security_headers import OWN_PAGES_CSP, SECURITY_HEADERS, without_referrer
 
 if TYPE_CHECKING:
     from authgate.policy.snapshot import Snapshot
 
+Scope = dict[str, Any]
 Send = Callable[[dict[str, Any]], Awaitable[None]]
 
 
@@ -146,7 +148,6 @@ _METHODS = b"GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"
 # What signing in would heal. Of the others, a route that nobody may open stays closed to whoever signs in.
 _HEALED_BY_SIGNING_IN = frozenset((Reason.NO_CREDENTIAL, *_CREDENTIAL_REASONS))
 _LOGIN = f"{settings.AUTHGATE_AUTH_PREFIX}/login"
-_LOGOUT = f"{settings.AUTHGATE_AUTH_PREFIX}/logout"
 
 
 class Answer(NamedTuple):
@@ -161,52 +162,72 @@ def refusal_of(reason: Reason) -> Refusal:
     return _REFUSALS[reason]
 
 
-def refuse(decision: Decision, request_id: str, *, page: bool = False, sign_in: str = "", again: str = "") -> Answer:
-    """JSON for programs; for somebody who looks at it (`page`, of `is_navigation`) a page, or the way to `sign_in`.
-
-    `again`: where another try begins.
-    """
+def refuse(decision: Decision, request_id: str) -> Answer:
+    """The refusal as JSON, for programs."""
     refusal = refusal_of(decision.reason)
-    if page and sign_in:
-        return _redirect(sign_in, request_id)
-    if page:
-        content_type, body = b"text/html; charset=utf-8", _page_body(refusal, decision, request_id, again)
-    else:
-        content_type, body = b"application/json", _json_body(refusal, decision, request_id)
-    answer = _answer(refusal.status, body, request_id, (b"content-type", content_type), *_explain(decision))
+    body = _json_body(refusal, decision, request_id)
+    return _refused(decision, body, request_id, b"application/json")
+
+
+def answer_refusal(record: Record, decision: Decision, method: str, headers: RawHeaders, *, again: str = "") -> Answer:
+    """JSON for programs; for people a page, or a redirect to the sign-in. `again`: where another try begins.
+
+    `method` and `headers` are the request's own, since it may have been refused before it had facts.
+    """
+    if not may_be_page(method, headers):
+        return refuse(decision, record.request_id)
+    sign_in = sign_in_url(record.facts, record.snapshot, decision.reason)
+    if sign_in and may_be_redirect(method, headers):
+        return _redirect(sign_in, record.request_id)
+    identity = decision.identity or record.identity
+    body = render_refusal(record, _describe(decision), identity, Ways(sign_in, again)).encode()
+    return _refused(decision, body, record.request_id, b"text/html; charset=utf-8")
+
+
+def _describe(decision: Decision) -> Refused:
+    refusal, route = refusal_of(decision.reason), decision.route
+    return Refused(
+        refusal.status,
+        decision.reason.value,
+        refusal.message,
+        decision.retry_after,
+        route.name if route is not None else "",
+        route.upstream_name if route is not None else "",
+        roles_to_name(decision),
+    )
+
+
+def _refused(decision: Decision, body: bytes, request_id: str, content_type: bytes) -> Answer:
+    status = refusal_of(decision.reason).status
+    answer = _answer(status, body, request_id, (b"content-type", content_type), *_explain(decision))
     # An address that could not be read may hold anything.
     return answer._replace(headers=without_referrer(answer.headers)) if decision.reason in _DOUBTFUL else answer
 
 
 def sign_in_url(facts: RequestFacts | None, snapshot: Snapshot | None, reason: Reason) -> str:
-    """Where to sign in and come back to this very request; empty when that would not help."""
+    """Where to sign in and come back to this very page; empty when that would not help."""
     if facts is None or snapshot is None or not snapshot.trust.has_providers or reason not in _HEALED_BY_SIGNING_IN:
         return ""
     # A browser that sends a token of its own would send it again.
     if reason is not Reason.NO_CREDENTIAL and any(name == b"authorization" for name, _ in facts.headers):
         return ""
+    if facts.method == "POST":
+        return _LOGIN  # reloading sends a form again; its address alone would not
     target = f"{facts.path}{facts.query.decode('ascii')}"
     return _LOGIN if len(target) > MAX_LENGTH else f"{_LOGIN}?next={quote(target, safe='/')}"
 
 
-async def send_refusal(record: Record, decision: Decision, send: Send) -> None:
-    """Refuse over ASGI, and write down that this is what was answered."""
+async def send_refusal(
+    record: Record, decision: Decision, send: Send, *, unread: Scope | None = None, again: str = ""
+) -> None:
+    """Refuse over ASGI and record the answer. `unread`: the scope of a request that has no facts."""
     facts = record.facts
-    page = facts is not None and is_navigation(facts.method, facts.headers)
-    sign_in = sign_in_url(facts, record.snapshot, decision.reason) if page else ""
-    await _send(record, decision, refuse(decision, record.request_id, page=page, sign_in=sign_in), send)
-
-
-async def send_page_refusal(record: Record, decision: Decision, send: Send, *, again: str) -> None:
-    """In the place of a page of the gateway's own, which may be what a form was sent to."""
-    assert record.facts is not None  # noqa: S101  it was found by its path
-    accepted = b",".join(value for name, value in record.facts.headers if name == b"accept")
-    page = b"text/html" in accepted
-    await _send(record, decision, refuse(decision, record.request_id, page=page, again=again), send)
-
-
-async def _send(record: Record, decision: Decision, answer: Answer, send: Send) -> None:
-    body = b"" if record.facts is not None and record.facts.method == "HEAD" else answer.body
+    if facts is not None:
+        method, headers = facts.method, facts.headers
+    else:
+        method, headers = (unread["method"], unread["headers"]) if unread is not None else ("", Headers())
+    answer = answer_refusal(record, decision, method, headers, again=again)
+    body = b"" if method == "HEAD" else answer.body
     record.decision, record.status, record.bytes_sent = decision, answer.status, len(body)
     await send({"type": "http.response.start", "status": answer.status, "headers": answer.headers})
     await send({"type": "http.response.body", "body": body})
@@ -214,27 +235,13 @@ async def _send(record: Record, decision: Decision, answer: Answer, send: Send) 
 
 def refuse_django(request: HttpRequest, reason: Reason) -> HttpResponse:
     """The same refusal for a page or an endpoint that Django serves."""
-    record: Record | None = getattr(request, "scope", {}).get("state", {}).get("record")
-    headers = [(name.lower().encode(), value.encode()) for name, value in request.headers.items()]
-    page = is_navigation(request.method or "", headers)
-    sign_in = sign_in_url(record.facts, record.snapshot, reason) if record else ""
-    answer = refuse(Decision(False, reason), record.request_id if record else "", page=page, sign_in=sign_in)
+    record: Record = getattr(request, "scope", {}).get("state", {}).get("record") or Record("")
+    answer = answer_refusal(record, Decision(False, reason), request.method or "", headers_of(request))
     response = HttpResponse(answer.body, status=answer.status)
     for name, value in answer.headers:
         if name != b"x-request-id":  # the front door's, on everything that Django answers
             response[name.decode()] = value.decode()
     return response
-
-
-def is_navigation(method: str, headers: RawHeaders) -> bool:
-    """Whether a person looks at the answer: GET or HEAD, Sec-Fetch-Mode navigate or Accept text/html, not XHR."""
-    if method not in ("GET", "HEAD"):
-        return False
-    seen = {name: value.lower() for name, value in headers}
-    if b"x-requested-with" in seen:
-        return False
-    mode = seen.get(b"sec-fetch-mode")
-    return mode == b"navigate" if mode is not None else b"text/html" in seen.get(b"accept", b"")
 
 
 def _answer(status: int, body: bytes, request_id: str, *headers: tuple[bytes, bytes]) -> Answer:
@@ -254,7 +261,7 @@ def _redirect(location: str, request_id: str) -> Answer:
 
 
 def _json_body(refusal: Refusal, decision: Decision, request_id: str) -> bytes:
-    document: dict[str, str | tuple[str, ...]] = {
+    document: dict[str, str | int | tuple[str, ...]] = {
         "error": refusal.error,
         "message": refusal.message,
         "reason": decision.reason.value,
@@ -262,33 +269,14 @@ def _json_body(refusal: Refusal, decision: Decision, request_id: str) -> bytes:
     }
     if roles := roles_to_name(decision):
         document["roles"] = roles
+    if decision.retry_after:
+        document["retry_after"] = decision.retry_after
     return json.dumps(document).encode() + b"\n"
 
 
 def roles_to_name(decision: Decision) -> tuple[str, ...]:
     """Which roles would do: told only to somebody who has proven who they are."""
     return decision.missing_roles if decision.identity is not None else ()
-
-
-def _page_body(refusal: Refusal, decision: Decision, request_id: str, again: str) -> bytes:
-    identity = decision.identity
-    context = {
-        "status": refusal.status,
-        "message": refusal.message,
-        "reason": decision.reason.value,
-        "request_id": request_id,
-        "again": again,
-        "missing_roles": roles_to_name(decision),
-        "who": _known_as(identity) if identity is not None else "",
-        "sign_out_url": _LOGOUT if identity is not None and identity.credential == "session" else "",
-    }
-    return render_to_string("refusal.html", context).encode()
-
-
-def _known_as(identity: Identity) -> str:
-    if identity.name and identity.email:
-        return f"{identity.name} ({identity.email})"
-    return identity.name or identity.email or identity.subject
 
 
 def _explain(decision: Decision) -> RawHeaders:

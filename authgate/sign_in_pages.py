@@ -22,10 +22,10 @@ from authgate.decision import Identity, InvalidCredential, RequestFacts
 from authgate.oidc import login_state
 from authgate.oidc.next_url import safe_next
 from authgate.outages import say_outage
-from authgate.own_hosts import own_hosts, public_host
+from authgate.own_hosts import is_services, public_host
+from authgate.pages.representation import may_be_page
 from authgate.policy.places import is_below
 from authgate.policy.snapshot import Snapshot
-from authgate.responses import is_navigation
 from authgate.threads import TooBusy
 from authgate.trouble import is_outage
 from authgate.views import unavailable
@@ -39,7 +39,7 @@ AUTH = settings.AUTHGATE_AUTH_PREFIX
 _PREFIX = "__Host-" if settings.SECURE else ""
 # Says that a sign-in has just succeeded here: whoever is asked to sign in again at once would go round in circles.
 ARRIVED_COOKIE, _ARRIVED_SECONDS = f"{_PREFIX}authgate_arrived", 20
-_public_host, _own_hosts = public_host(), own_hosts()
+_public_host = public_host()
 
 
 class Failure(NamedTuple):
@@ -148,11 +148,8 @@ def checked_next(request: HttpRequest, unverified_next: str) -> str:
 def _checked_next(record: Record, unverified_next: str) -> str:
     if unverified_next and safe_next(unverified_next) == unverified_next:
         return unverified_next
-    facts, snapshot = _facts(record), record.snapshot
     # There the dashboard's path is the service's.
-    host = facts.authority.host
-    is_routed = host not in _own_hosts and snapshot is not None and snapshot.table.names_host(host)
-    return "/" if is_routed else "/dashboard"
+    return "/" if is_services(_facts(record).authority.host, record.snapshot) else "/dashboard"
 
 
 def login_url(next_path: str) -> str:
@@ -198,7 +195,7 @@ def failure_page(request: HttpRequest, code: str, next_path: str = "") -> HttpRe
     failure = _FAILURES.get(code, _FAILURES["token_exchange_failed"])
     request_id = record_of(request).request_id
     context = {"failure": failure, "reason": code, "request_id": request_id}
-    if not is_navigation("GET", facts_of(request).headers):
+    if not may_be_page(request.method or "", facts_of(request).headers):
         document = {"error": failure.error, "message": failure.message, "reason": code, "request_id": request_id}
         response: HttpResponse = JsonResponse(document, status=failure.status)
     else:

@@ -70,7 +70,7 @@ async def serve(scope: dict[str, Any], receive: Receive, send: Send, record: Rec
     elif own_pages.has_page(record):
         await own_pages.serve_unrouted(scope, receive, send, record)
     else:
-        await send_refusal(record, decision, send)
+        await send_refusal(record, decision, send, unread=scope)
 
 
 def consider(record: Record, received: Received) -> Decision | Awaitable[Decision] | None:

@@ -12,7 +12,7 @@ from django.conf import settings
 
 from authgate.access_log import Record, new_request_id
 from authgate.decision import Decision, RawHeaders, Reason
-from authgate.responses import is_navigation, refuse, sign_in_url
+from authgate.responses import answer_refusal
 from authgate.sessions.renewal import may_be_due
 from gateway_site import own_pages
 from gateway_site.asgi import caused_by, consider, state_of
@@ -104,9 +104,7 @@ class DirectCycle(Cycle):
 
     def _answer(self, decision: Decision) -> None:
         record = self._record
-        page = is_navigation(self._request.method, self._request.headers)
-        sign_in = sign_in_url(record.facts, record.snapshot, decision.reason) if page else ""
-        answer = refuse(decision, record.request_id, page=page, sign_in=sign_in)
+        answer = answer_refusal(record, decision, self._request.method, self._request.headers)
         record.decision, record.status = decision, answer.status
         record.bytes_sent = 0 if self._request.method == "HEAD" else len(answer.body)
         self._log()

@@ -15,12 +15,12 @@ from authgate import admin_forms, local_sign_in
 from authgate.access_log import Record
 from authgate.decision import Decision, Reason, RequestFacts
 from authgate.identity_headers import client_may_send
-from authgate.own_hosts import own_hosts
+from authgate.own_hosts import is_services, own_hosts
 from authgate.policy.places import RESERVED, is_below
 from authgate.policy.snapshot import Snapshot
 from authgate.ratelimit import client_key
 from authgate.ratelimit.sign_in import seconds_to_wait
-from authgate.responses import send_page_refusal, send_refusal
+from authgate.responses import send_refusal
 from authgate.security_headers import has_secret_address, without_referrer
 from authgate.sign_in_pages import new_sign_in
 from authgate.threads import TooBusy, admin_turns, admin_turns_of_strangers
@@ -52,7 +52,7 @@ def is_reserved(facts: RequestFacts, snapshot: Snapshot | None) -> bool:
     """Whether this request is for the gateway itself: on a host that a route names, only the auth prefix is."""
     if not facts.path.startswith(_reserved):
         return False
-    prefixes = (_auth,) if _is_routed_host(facts, snapshot) else _reserved
+    prefixes = (_auth,) if is_services(facts.authority.host, snapshot) else _reserved
     return any(is_below(facts.path, prefix) for prefix in prefixes)
 
 
@@ -61,7 +61,7 @@ def has_page(record: Record) -> bool:
     facts, decision = record.facts, record.decision
     if facts is None or decision is None or decision.reason is not Reason.NO_ROUTE:
         return False
-    if _is_routed_host(facts, record.snapshot) or facts.method not in ("GET", "HEAD"):
+    if is_services(facts.authority.host, record.snapshot) or facts.method not in ("GET", "HEAD"):
         return False
     return static_site is not None or facts.path == "/"
 
@@ -94,7 +94,7 @@ def _find_objection(facts: RequestFacts) -> Decision | None:
 async def _refuse_early(record: Record, facts: RequestFacts, objection: Decision, send: Send) -> None:
     if objection.reason is Reason.RATE_LIMITED:
         await asyncio.sleep(REFUSED_AFTER)
-    await send_page_refusal(record, objection, send, again=new_sign_in(record) or _same_again(facts))
+    await send_refusal(record, objection, send, again=new_sign_in(record) or _same_again(facts))
 
 
 def _same_again(facts: RequestFacts) -> str:
@@ -113,7 +113,7 @@ async def _refusing(page: Page, scope: Scope, receive: Receive, send: Send, reco
         await send_refusal(record, Decision(False, refused.reason), send)
     except (TooBusy, BudgetSpent):
         await asyncio.sleep(REFUSED_AFTER)
-        await send_page_refusal(record, Decision(False, Reason.BUSY), send, again=_same_again(record.facts))
+        await send_refusal(record, Decision(False, Reason.BUSY), send, again=_same_again(record.facts))
     except ClientGone:
         pass
 
@@ -170,16 +170,8 @@ async def serve_unrouted(scope: Scope, receive: Receive, send: Send, record: Rec
         await _refusing(_serve_files(static_site), scope, receive, send, record)
 
 
-def _is_routed_host(facts: RequestFacts, snapshot: Snapshot | None) -> bool:
-    """Whether this host is a service's, and only the auth prefix on it is ours. Never one of our own, whatever a route
-    says: its passwords would be the service's.
-    """
-    host = facts.authority.host
-    return host not in _own_hosts and snapshot is not None and snapshot.table.names_host(host)
-
-
 def _is_known_host(facts: RequestFacts, snapshot: Snapshot | None) -> bool:
-    return facts.authority.host in _own_hosts or _is_routed_host(facts, snapshot)
+    return facts.authority.host in _own_hosts or is_services(facts.authority.host, snapshot)
 
 
 def _django_scope(scope: Scope, facts: RequestFacts) -> Scope:

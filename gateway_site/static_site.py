@@ -14,8 +14,9 @@ from urllib.parse import unquote
 
 from django.contrib.staticfiles.finders import AppDirectoriesFinder
 
+from authgate.access_log import Record
 from authgate.decision import Decision, RawHeaders, Reason
-from authgate.responses import is_navigation, refuse
+from authgate.responses import answer_refusal
 from authgate.security_headers import SECURITY_HEADERS
 from gateway_site.file_answer import FileAnswer, FileFacts, build_answer
 
@@ -180,8 +181,8 @@ async def _redirect_to_slash(scope: Scope, send: Send) -> None:
 
 def _refuse(reason: Reason, *extra: tuple[bytes, bytes]) -> ASGIApp:
     async def refused(scope: Scope, receive: Receive, send: Send) -> None:
-        page = is_navigation(scope["method"], scope["headers"])
-        answer = refuse(Decision(False, reason), scope.get("state", {}).get("request_id", ""), page=page)
+        record = scope.get("state", {}).get("record") or Record("")
+        answer = answer_refusal(record, Decision(False, reason), scope["method"], scope["headers"])
         # The front door puts the request's ID on everything that is sent through it.
         headers = [header for header in answer.headers if header[0] != b"x-request-id"]
         await send(_start(answer.status, [*headers, *extra]))

@@ -75,7 +75,6 @@ def test_a_bearer_token_that_is_not_good_is_told_so(gateway):
         pytest.param("GET", [("Accept", "*/*"), ("Sec-Fetch-Mode", "cors")], id="fetch"),
         pytest.param("GET", [("Accept", "text/html"), ("X-Requested-With", "XMLHttpRequest")], id="XMLHttpRequest"),
         pytest.param("GET", [("Accept", "application/json")], id="program"),
-        pytest.param("POST", PAGE, id="form"),
         pytest.param("DELETE", PAGE, id="delete"),
     ],
 )

@@ -3,9 +3,11 @@ from __future__ import annotations
 import re
 
 import pytest
-from django.template.loader import render_to_string
 from django.urls import reverse
 
+from authgate.access_log import Record
+from authgate.decision import Identity
+from authgate.pages.refusal import Refused, Ways, render_refusal
 from authgate.policy import snapshot
 
 pytestmark = pytest.mark.django_db
@@ -42,10 +44,10 @@ def test_not_ready_while_the_policy_cannot_be_reloaded(client, monkeypatch):
     assert (response.status_code, response.json()) == (503, {"ready": False, "problem": "the database is gone"})
 
 
-def test_the_default_page_leads_to_admin_and_dashboard(client):
+def test_the_default_page_leads_nobody_who_is_a_visitor_to_the_admin(client):
     page = client.get("/").content.decode()
-    assert f'href="{reverse("admin:index")}"' in page
-    assert f'href="{reverse("dashboard")}"' in page
+    assert reverse("admin:index") not in page
+    assert "policy" not in page
 
 
 PAGES = ["/", "/admin/login/", "/nothing-here"]
@@ -92,21 +94,29 @@ def test_a_fault_of_ours_is_a_page_without_its_details(client, monkeypatch):
     assert b"ZeroDivision" not in response.content
 
 
-REFUSAL = {"status": 403, "message": "No.", "reason": "missing_role", "request_id": "abc", "missing_roles": ()}
+REFUSED = Refused(403, "missing_role", "No.")
+ALICE = Identity(subject="alice", issuer="i", credential="bearer", expires_at=1)
+
+
+def page_of(refused=REFUSED, identity=None, **ways):
+    return render_refusal(Record("abc"), refused, identity, Ways(**ways))
 
 
 def test_a_refusal_names_reason_and_request():
-    page = render_to_string("refusal.html", REFUSAL)
-    assert all(text in page for text in ("No.", "missing_role", "abc", "403"))
+    assert all(text in page_of() for text in ("You are not allowed to open this page.", "missing_role", "abc", "403"))
 
 
 def test_a_refusal_names_the_roles_that_would_do():
-    page = render_to_string("refusal.html", {**REFUSAL, "missing_roles": ("admin", "auditor")})
+    page = page_of(REFUSED._replace(missing_roles=("admin", "auditor")), ALICE)
     assert "<code>admin</code>" in page
     assert "<code>auditor</code>" in page
 
 
 def test_a_refusal_offers_another_try_only_with_an_address():
-    assert "Try again" not in render_to_string("refusal.html", {**REFUSAL, "again": ""})
-    page = render_to_string("refusal.html", {**REFUSAL, "again": '/auth/login?next="><script>'})
-    assert 'href="/auth/login?next=&quot;&gt;&lt;script&gt;"' in page
+    assert "Try again" not in page_of()
+    assert 'href="/auth/login?next=&quot;&gt;&lt;script&gt;"' in page_of(again='/auth/login?next="><script>')
+
+
+def test_what_an_operator_should_do_is_no_visitors_to_read():
+    assert "No." not in page_of()
+    assert "admin/" not in page_of()

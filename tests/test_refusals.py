@@ -4,8 +4,11 @@ import json
 
 import pytest
 
+from authgate.access_log import Record
 from authgate.decision import Decision, Identity, Reason
-from authgate.responses import is_navigation, refusal_of, refuse
+from authgate.pages.representation import may_be_page, may_be_redirect
+from authgate.pages.words import wait_in_words, words_for
+from authgate.responses import answer_refusal, refusal_of, refuse
 from authgate.security_headers import OWN_PAGES_CSP, SECURITY_HEADERS
 
 LET_IN = {Reason.PUBLIC, Reason.AUTHENTICATED, Reason.ROLE}
@@ -15,11 +18,17 @@ ERRORS = {
     408: {"bad_request"}, 413: {"bad_request"}, 429: {"rate_limited"}, 501: {"bad_request"}, 502: {"bad_gateway"},
     503: {"unavailable"}, 504: {"gateway_timeout"},
 }  # fmt: skip
+HTML, XHR = (b"accept", b"text/html,*/*"), (b"x-requested-with", b"XMLHttpRequest")
 ALICE = Identity(subject="alice", issuer="i", credential="bearer", expires_at=1)
 
 
-def headers(decision: Decision, **options: bool) -> dict[bytes, bytes]:
-    answer = refuse(decision, "r1", **options)
+def page_of(decision: Decision):
+    """Without facts: as one that was refused before it was read."""
+    return answer_refusal(Record("r1"), decision, "GET", [HTML])
+
+
+def headers(decision: Decision) -> dict[bytes, bytes]:
+    answer = refuse(decision, "r1")
     assert len(dict(answer.headers)) == len(answer.headers)
     return dict(answer.headers)
 
@@ -41,7 +50,8 @@ def test_every_refusal_speaks_the_words_of_the_contract(reason):
 @pytest.mark.parametrize("page", [False, True], ids=["json", "page"])
 @pytest.mark.parametrize("reason", REFUSALS)
 def test_every_refusal_is_private_safe_and_of_known_length(reason, page):
-    answer = refuse(denied(reason, retry_after=3), "r1", page=page)
+    decision = denied(reason, retry_after=3)
+    answer = page_of(decision) if page else refuse(decision, "r1")
     sent = dict(answer.headers)
     assert sent[b"content-length"] == str(len(answer.body)).encode()
     assert (sent[b"cache-control"], sent[b"vary"]) == (b"no-store", b"Cookie, Authorization")
@@ -52,11 +62,11 @@ def test_every_refusal_is_private_safe_and_of_known_length(reason, page):
 
 
 @pytest.mark.parametrize("reason", REFUSALS)
-def test_a_page_says_the_same_with_the_same_request_id(reason):
-    answer = refuse(denied(reason), "r1", page=True)
+def test_a_page_says_it_in_a_visitors_words_with_the_same_request_id(reason):
+    answer = page_of(denied(reason))
     text = answer.body.decode()
     assert dict(answer.headers)[b"content-type"] == b"text/html; charset=utf-8"
-    assert refusal_of(reason).message in text
+    assert words_for(refusal_of(reason).status, reason).heading in text
     assert reason.value in text
     assert "r1" in text
 
@@ -139,31 +149,70 @@ def test_a_request_in_doubt_is_the_last_of_its_connection(reason):
 
 def test_missing_roles_are_shown_to_somebody_known_only():
     decision = denied(Reason.MISSING_ROLE, missing_roles=("secret-role",))
-    assert b"secret-role" not in refuse(decision, "r1", page=True).body
-    assert b"secret-role" in refuse(decision._replace(identity=ALICE), "r1", page=True).body
+    assert b"secret-role" not in page_of(decision).body
+    assert b"secret-role" in page_of(decision._replace(identity=ALICE)).body
 
 
-HTML, XHR = (b"accept", b"text/html,*/*"), (b"x-requested-with", b"XMLHttpRequest")
+NAVIGATE = (b"sec-fetch-mode", b"navigate")
+CHROME = b"text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,image/webp,image/apng,*/*;q=0.8"
+JAVA = b"text/html, image/gif, image/jpeg, *; q=.2, */*; q=.2"
+PIP = b"application/vnd.pypi.simple.v1+json, application/vnd.pypi.simple.v1+html; q=0.1, text/html; q=0.01"
+
+
+def accept(value: bytes) -> tuple[bytes, bytes]:
+    return b"accept", value
 
 
 @pytest.mark.parametrize(
-    ("method", "sent", "expected"),
+    ("method", "sent", "page", "redirect"),
     [
-        pytest.param("GET", [HTML], True, id="page"),
-        pytest.param("HEAD", [HTML], True, id="head of a page"),
-        pytest.param("GET", [(b"sec-fetch-mode", b"navigate")], True, id="navigation"),
-        pytest.param("GET", [(b"accept", b"TEXT/HTML")], True, id="in upper case"),
-        pytest.param("POST", [HTML], False, id="form"),
-        pytest.param("OPTIONS", [HTML], False, id="preflight"),
-        pytest.param("GET", [HTML, XHR], False, id="script"),
-        pytest.param("GET", [HTML, (b"sec-fetch-mode", b"cors")], False, id="fetch"),
-        pytest.param("GET", [(b"accept", b"*/*")], False, id="program"),
-        pytest.param("GET", [(b"accept", b"application/json")], False, id="api"),
-        pytest.param("GET", [], False, id="nothing said"),
+        pytest.param("GET", [HTML], True, True, id="page"),
+        pytest.param("HEAD", [HTML], True, True, id="head of a page"),
+        pytest.param("GET", [NAVIGATE], True, True, id="navigation"),
+        pytest.param("GET", [accept(b"*/*"), NAVIGATE], True, True, id="navigation that takes anything"),
+        pytest.param("GET", [accept(b"TEXT/HTML")], True, True, id="in upper case"),
+        pytest.param("GET", [accept(b"text/html;level=1;q=1.0, text/plain;q=0.5")], True, True, id="parameters"),
+        pytest.param("GET", [accept(b"application/xhtml+xml"), HTML], True, True, id="in two headers"),
+        pytest.param("GET", [accept(CHROME)], True, True, id="Chrome on plain http"),
+        pytest.param("GET", [accept(b"text/html, application/xhtml+xml, */*")], True, True, id="Internet Explorer"),
+        pytest.param(
+            "GET", [accept(b"text/html, text/plain, application/xhtml+xml, */*;q=0.01")], True, True, id="lynx"
+        ),
+        pytest.param("GET", [NAVIGATE, (b"x-requested-with", b"com.example.app")], True, True, id="Android's web view"),
+        pytest.param("POST", [HTML, NAVIGATE], True, False, id="form"),
+        pytest.param("POST", [accept(CHROME)], True, False, id="form on plain http"),
+        pytest.param("GET", [NAVIGATE, (b"authorization", b"Basic eDp5")], True, False, id="browser with a password"),
+        pytest.param("DELETE", [HTML, NAVIGATE], False, False, id="delete"),
+        pytest.param("OPTIONS", [HTML], False, False, id="preflight"),
+        pytest.param("GET", [HTML, XHR], False, False, id="script"),
+        pytest.param("POST", [HTML, XHR], False, False, id="form of a script"),
+        pytest.param("GET", [HTML, (b"sec-fetch-mode", b"cors")], False, False, id="fetch"),
+        pytest.param("POST", [HTML, (b"sec-fetch-mode", b"cors")], False, False, id="fetch that posts"),
+        pytest.param("GET", [HTML, (b"authorization", b"Basic eDp5")], False, False, id="password"),
+        pytest.param("GET", [HTML, (b"authorization", b"Bearer x")], False, False, id="token"),
+        pytest.param("GET", [accept(b"*/*")], False, False, id="curl"),
+        pytest.param("GET", [accept(b"text/html;q=0.01, */*")], False, False, id="html least"),
+        pytest.param("GET", [accept(b"text/html;q=0, */*")], False, False, id="no html"),
+        pytest.param("GET", [accept(b"text/html;q=x")], False, False, id="no quality"),
+        pytest.param("GET", [accept(b"text/html;q=nan")], False, False, id="no number"),
+        pytest.param("GET", [accept(JAVA)], False, False, id="Java"),
+        pytest.param("GET", [accept(JAVA), NAVIGATE], True, True, id="Java's own browser"),
+        pytest.param("GET", [accept(PIP)], False, False, id="pip"),
+        pytest.param("GET", [accept(b"application/json")], False, False, id="api"),
+        pytest.param("GET", [accept(b"text/htmlx")], False, False, id="another type"),
+        pytest.param("GET", [], False, False, id="nothing said"),
     ],
 )
-def test_only_somebody_who_looks_at_it_gets_a_page(method, sent, expected):
-    assert is_navigation(method, sent) is expected
+def test_only_somebody_who_looks_at_it_gets_a_page_and_only_a_link_leads_elsewhere(method, sent, page, redirect):
+    assert (may_be_page(method, sent), may_be_redirect(method, sent)) == (page, redirect)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [(0, "1 second"), (1, "1 second"), (7, "7 seconds"), (120, "120 seconds"), (121, "3 minutes"), (7201, "3 hours")],
+)
+def test_how_long_to_wait_is_said_and_never_too_short(seconds, words):
+    assert wait_in_words(seconds) == words
 
 
 # --- over the wire ---------------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ from django.template.loader import render_to_string
 
 from authgate.decision import RawHeaders
 from authgate.host import HostRefused, parse_authority
-from authgate.responses import is_navigation
+from authgate.pages.representation import may_be_page
 from authgate.security_headers import OWN_PAGES_CSP
 from gateway_site.http1.refusal import Fault, Refusal, build_refusal
 
@@ -129,9 +129,10 @@ def refuse_cookies(method: str, target: bytes, headers: RawHeaders, sizes: dict[
     if deletes_all:
         # Of the whole site, the session's too, and also what no name and path here would match.
         kept.append((b"clear-site-data", b'"cookies"'))
-    if not is_navigation(method, headers):
+    if not may_be_page(method, headers):
         return refusal._replace(headers=kept)
-    body = _page(names, target, deletes_all=deletes_all)
+    # No link sends a form again.
+    body = _page(names, target if method != "POST" else b"/", deletes_all=deletes_all)
     kept = [pair for pair in kept if pair[0] not in (b"content-type", b"content-length")]
     kept += [(b"content-type", b"text/html; charset=utf-8"), (b"content-length", b"%d" % len(body))]
     return refusal._replace(headers=[*kept, (b"content-security-policy", OWN_PAGES_CSP)], body=body)
