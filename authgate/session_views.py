@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from urllib.parse import urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, QueryDict
@@ -37,6 +37,10 @@ from authgate.threads import TooBusy, database_threads, logout_lanes, provider_t
 
 logger = logging.getLogger(__name__)
 
+# The page to come back to, while the provider signs somebody out. Its path keeps it from every service.
+_NEXT_COOKIE, _NEXT_PATH = f"{'__Secure-' if settings.SECURE else ''}authgate_next", f"{AUTH}/signed-out"
+_NEXT_SECONDS = 600
+
 
 # Forms of ours stand on pages that Django does not make as well, so they carry no token of its; the gate's own rule
 # about other sites decides, as it does for every service behind it.
@@ -58,9 +62,13 @@ async def logout(request: HttpRequest) -> HttpResponse:
 
 @require_GET
 async def signed_out(request: HttpRequest) -> HttpResponse:
-    next_path = next_of(request)
+    # The provider sends people back without our query.
+    next_path = next_of(request) if "next" in request.GET else checked_next(request, _remembered(request))
     context = {"again": login_url(next_path), "next": next_path, "identity": identity_of(request)}
-    return render(request, "signed_out.html", context)
+    response = render(request, "signed_out.html", context)
+    if _NEXT_COOKIE in request.COOKIES:
+        response.delete_cookie(_NEXT_COOKIE, path=_NEXT_PATH, samesite="Lax")
+    return response
 
 
 @csrf_exempt
@@ -141,17 +149,37 @@ async def _leave(request: HttpRequest, session: Session | None) -> HttpResponse:
     if location is None:
         return HttpResponseRedirect(_signed_out_url(request), status=303)
     # A page and not a redirect: `form-action` would stop a form from being led to another origin.
-    return render(request, "signing_out.html", {"location": location})
+    response = render(request, "signing_out.html", {"location": location})
+    return _remember(response, _page_before(request))
 
 
 def _signed_out_url(request: HttpRequest) -> str:
-    """The page with the button is where to come back to."""
+    return login_url(_page_before(request)).replace("/login?", "/signed-out?", 1)
+
+
+def _page_before(request: HttpRequest) -> str:
+    """Where to come back to: the form's `next`, or else the page that the form stood on."""
+    if unverified_next := request.POST.get("next", ""):
+        return checked_next(request, unverified_next)
     try:
         unverified_from = urlsplit(request.headers.get("Referer", ""))
     except ValueError:
         unverified_from = urlsplit("")
     target = f"{unverified_from.path}?{unverified_from.query}" if unverified_from.query else unverified_from.path
-    return login_url(checked_next(request, target)).replace("/login?", "/signed-out?", 1)
+    return checked_next(request, target)
+
+
+def _remember(response: HttpResponse, next_path: str) -> HttpResponse:
+    """In a cookie, so that the provider does not learn which page somebody wanted."""
+    response.set_cookie(
+        _NEXT_COOKIE, quote(next_path, safe=""), max_age=_NEXT_SECONDS, path=_NEXT_PATH, secure=settings.SECURE,
+        httponly=True, samesite="Lax",
+    )  # fmt: skip
+    return response
+
+
+def _remembered(request: HttpRequest) -> str:
+    return unquote(request.COOKIES.get(_NEXT_COOKIE, ""))
 
 
 def _without_cookies(response: HttpResponse) -> HttpResponse:

@@ -215,3 +215,29 @@ def test_on_this_machine_alone_everybody_reads_what_to_mend_and_no_name_of_the_p
     # A proxy on the same machine may serve strangers; it then passes their Host, or is trusted and names their address.
     elsewhere = gateway.request("/w", method="GET", headers=PAGE, host="wiki.example.com").text
     assert "For operators" not in elsewhere
+
+
+# --- as somebody else, and sessions that no longer count ---------------------------------------------------
+
+
+def test_who_signs_in_as_somebody_else_comes_back_to_the_page_that_was_refused(gateway):
+    made = make_session(gateway, "bob")
+    refused = ask(gateway, "/staff?a=1&b=2", headers=[*PAGE, *made.headers])
+    assert refused.status == 403
+    wanted = re.search(r'name="next" value="([^"]+)"', refused.text)
+    assert wanted is not None
+    form = f"next={unescape(wanted[1]).replace('&', '%26')}".encode()
+    sent = [("Sec-Fetch-Site", "same-origin"), ("Content-Type", "application/x-www-form-urlencoded"), *made.headers]
+    left = ask(gateway, "/auth/logout", "POST", headers=sent, body=form)
+    assert (left.status, left.header("location")) == (303, "/auth/signed-out?next=/staff%3Fa%3D1%26b%3D2")
+    page = ask(gateway, left.header("location"))
+    assert 'href="/auth/login?next=/staff%3Fa%3D1%26b%3D2"' in page.text
+
+
+@pytest.mark.parametrize("planted", ["//evil.example/x", "https://evil.example", "/auth/login"])
+def test_a_form_or_a_cookie_leads_nowhere_else(gateway, planted):
+    sent = [("Sec-Fetch-Site", "same-origin"), ("Content-Type", "application/x-www-form-urlencoded")]
+    left = ask(gateway, "/auth/logout", "POST", headers=sent, body=f"next={planted}".encode())
+    assert left.header("location") == "/auth/signed-out?next=/dashboard"
+    page = ask(gateway, "/auth/signed-out", headers=[*PAGE, ("Cookie", f"authgate_next={planted}")])
+    assert 'href="/auth/login?next=/dashboard"' in page.text

@@ -134,6 +134,8 @@ def _who(facts: RequestFacts | None, identity: Identity | None) -> dict[str, str
     return {
         "who": both or identity.name or identity.email or identity.subject,
         "sign_out_url": _LOGOUT if identity.credential == "session" else "",
+        # To come back to this page. After a form the browser's Referer names the page it stood on.
+        "here": _address(facts) if facts is not None and facts.method == "GET" else "",
     }
 
 
