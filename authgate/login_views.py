@@ -78,8 +78,8 @@ async def _choose(request: HttpRequest, next_path: str) -> HttpResponse:
         return failure_page(request, "no_provider", next_path)
     if wanted and wanted not in {provider.slug for provider in providers}:
         return failure_page(request, "unknown_provider", next_path)
-    if not wanted and _was_lost(request):
-        response = failure_page(request, "cookies_refused", next_path)
+    if not wanted and (lost := _how_lost(request)):
+        response = failure_page(request, lost, next_path)
         return add_cookies(response, [arrived_cookie(seconds=0)])
     if wanted or len(providers) == 1:
         chosen = next(provider for provider in providers if wanted in ("", provider.slug))
@@ -137,10 +137,14 @@ def _refuse_prefetch(request: HttpRequest) -> HttpResponse | None:
     return HttpResponse(status=503) if asked_ahead else None
 
 
-def _was_lost(request: HttpRequest) -> bool:
-    """A session began here just now, and its cookie does not come back. One that has been ended does come back."""
+def _how_lost(request: HttpRequest) -> str:
+    """Why the session that has just begun is not here: a code of failure_page(). Empty if none has, or if it was
+    ended: neither can become a redirect loop.
+    """
     error: Reason | None = request.identity_error  # type: ignore[attr-defined]
-    return ARRIVED_COOKIE in request.COOKIES and error is not Reason.TOKEN_REVOKED
+    if ARRIVED_COOKIE not in request.COOKIES or error in (Reason.TOKEN_REVOKED, Reason.NO_POLICY):
+        return ""
+    return "cookies_refused" if error is None else "session_not_valid"
 
 
 def _enabled() -> list[IdentityProvider]:

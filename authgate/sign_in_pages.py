@@ -87,8 +87,14 @@ _FAILURES = {
         503, "unavailable", "Too many people are signing in right now.", "Wait a moment and sign in again."
     ),
     "cookies_refused": Failure(
-        400, "bad_request", "You signed in, but your browser did not bring the session back.",
+        400, "bad_request", "You signed in, but your browser did not send the session cookie.",
         "Allow cookies for this site, or delete the ones it has, and sign in again.",
+    ),
+    "session_not_valid": Failure(
+        401, "unauthorized", "Your session is no longer valid.",
+        "Your browser did send the session cookie, so cookies are allowed. The keys of this site were changed, or "
+        "another site with this host name replaced the cookie. Sign in again; if this page comes back, delete the "
+        "cookies of this site first.",
     ),
 }  # fmt: skip
 

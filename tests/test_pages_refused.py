@@ -241,3 +241,17 @@ def test_a_form_or_a_cookie_leads_nowhere_else(gateway, planted):
     assert left.header("location") == "/auth/signed-out?next=/dashboard"
     page = ask(gateway, "/auth/signed-out", headers=[*PAGE, ("Cookie", f"authgate_next={planted}")])
     assert 'href="/auth/login?next=/dashboard"' in page.text
+
+
+ARRIVED = "authgate_arrived=1"
+
+
+def test_a_session_cookie_that_did_not_come_back_is_blamed_on_cookies(gateway):
+    page = ask(gateway, "/auth/login", headers=[*PAGE, ("Cookie", ARRIVED)])
+    assert "did not send the session cookie" in page.text
+
+
+def test_a_session_cookie_that_came_and_no_longer_counts_is_not(gateway):
+    page = ask(gateway, "/auth/login", headers=[*PAGE, ("Cookie", f"{ARRIVED}; auth_token=a.b.c")])
+    assert "Your session is no longer valid." in page.text
+    assert "Allow cookies" not in page.text
