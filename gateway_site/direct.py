@@ -81,7 +81,7 @@ class DirectCycle(Cycle):
     def forward(self, upstream: UpstreamConnection) -> None:
         record = self._record
         assert record.decision is not None and record.decision.route is not None  # noqa: S101
-        self._exchange = exchange = Exchange(self, record.decision.route.timeouts)
+        self._exchange = exchange = Exchange(self, record.decision.route.timeouts, self._connection)
         self._began = time.monotonic()
         try:
             head = build_head(record, upstream.target, 0)

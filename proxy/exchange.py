@@ -10,6 +10,7 @@ from proxy.headers import BadFraming
 
 if TYPE_CHECKING:
     from authgate.policy.document import Timeouts
+    from proxy.buffers import BoundedReads
     from proxy.response_headers import Layout, Values
     from proxy.upstream import UpstreamConnection
 
@@ -46,9 +47,11 @@ class Exchange:
     response_started = False
     stale = False  # lost a kept connection before a byte of the response: another one may serve
 
-    def __init__(self, downstream: Downstream, timeouts: Timeouts) -> None:
+    def __init__(self, downstream: Downstream, timeouts: Timeouts, client: BoundedReads | None) -> None:
+        """`client`: its connection, if this server shows it."""
         self._downstream = downstream
         self._timeouts = timeouts
+        self._client = client
 
     # -- from the downstream ------------------------------------------------------------------------------
 
@@ -59,6 +62,9 @@ class Exchange:
         self.stale = False
         self._last_activity = time.monotonic()
         active.add(self)
+        if self._client is not None:
+            connection.receiver = self._client
+            self._client.receiver = connection if body else None
         connection.begin(self, head, head_only=head_only)
 
     def send_body(self, data: bytes) -> None:
@@ -76,6 +82,8 @@ class Exchange:
         if self._connection is not None and self.chunked:
             self._connection.transport.write(b"0\r\n\r\n")
         self.request_sent = True
+        if self._client is not None:
+            self._client.receiver = None  # what it sends now is another request
 
     def pause_response(self) -> None:
         self.response_paused = True
@@ -160,6 +168,10 @@ class Exchange:
             connection.abort()
 
     def _forget(self) -> None:
+        if self._client is not None:
+            self._client.receiver = None
+        if self._connection is not None:
+            self._connection.receiver = None
         self._connection = None
         active.discard(self)
 

@@ -67,6 +67,7 @@ class UpstreamConnection(BoundedReads):
     transport: asyncio.Transport
 
     def __init__(self, pool: Pool, target: Target) -> None:
+        super().__init__()
         self.pool = pool
         self.target = target
         self.exchange: Exchange | None = None

@@ -9,6 +9,7 @@ from typing import Any
 from authgate.access_log import Record
 from authgate.decision import RawHeaders, Reason
 from authgate.responses import send_refusal
+from proxy.buffers import BoundedReads
 from proxy.downstream import AsgiDownstream, Receive, Send
 from proxy.exchange import Exchange
 from proxy.headers import BadFraming, request_body_length
@@ -43,7 +44,8 @@ async def proxy_view(scope: dict[str, Any], receive: Receive, send: Send) -> Non
         if length is None and not more:
             length = len(first)
     passage = _Passage(record, length, first, more)
-    await passage.run(receive, send, second_try=scope["state"].get("second_try", False))
+    client = scope.get("extensions", {}).get("authgate.connection")
+    await passage.run(receive, send, client, second_try=scope["state"].get("second_try", False))
 
 
 def _body_length(scope: dict[str, Any]) -> int | None:
@@ -79,11 +81,11 @@ class _Passage:
         self._more = more
         self._worker = current_worker()
 
-    async def run(self, receive: Receive, send: Send, *, second_try: bool) -> None:
+    async def run(self, receive: Receive, send: Send, client: BoundedReads | None, *, second_try: bool) -> None:
         record = self._record
         private = self._entry.access != "public" or self._decision.identity is not None
         downstream = AsgiDownstream(record, receive, self._worker.loop, private=private)
-        downstream.exchange = exchange = Exchange(downstream, self._entry.timeouts)
+        downstream.exchange = exchange = Exchange(downstream, self._entry.timeouts, client)
         began = time.monotonic()
         try:
             started = await self._begin(downstream, kept=not second_try)

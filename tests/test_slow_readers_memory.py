@@ -35,8 +35,11 @@ def stand_still(torrents):
     return before == [torrent.sent for torrent in torrents]
 
 
-def kib_each(gateway, upstream, tls=None):
-    """Of clients of a real network, whose kernel takes little, when nothing moves any more."""
+SLOW_NETWORK = {"receive_buffer": 4096, "segment": 1460}
+
+
+def kib_each(gateway, upstream, tls=None, *, network=SLOW_NETWORK, taken=0):
+    """When nothing moves any more. `taken`: MiB that each client takes as fast as it can, before it stands still."""
     torrents = []
 
     def send_much(connection, request):
@@ -47,8 +50,9 @@ def kib_each(gateway, upstream, tls=None):
     with ExitStack() as stack:
         memory = Memory(gateway)
         for _ in range(CLIENTS):
-            client = stack.enter_context(gateway.connect(receive_buffer=4096, segment=1460, tls=tls))
+            client = stack.enter_context(gateway.connect(**network, tls=tls))
             client.send(raw.request(target="/api/public/x", host=f"localhost:{gateway.port}"))
+            client.read(taken << 20)
         assert wait_until(lambda: len(torrents) == CLIENTS, 10)
         assert wait_until(lambda: stand_still(torrents), 30)
         assert all(torrent.sent < 32 for torrent in torrents)
@@ -62,6 +66,15 @@ def test_a_slow_reader_costs_little_memory(start_gateway, upstream, way, most):
     keep_upstream_connections(gateway, upstream, clients=CLIENTS if way == "shortcut" else 1)
     each = kib_each(gateway, upstream)
     assert 0 < each < most
+
+
+@pytest.mark.parametrize("way", ["shortcut", "task"])
+def test_a_client_that_was_fast_and_stands_still_costs_no_more(start_gateway, upstream, way):
+    """Large pieces are read for it only while its kernel has room for all of one."""
+    gateway = start_gateway()
+    keep_upstream_connections(gateway, upstream, clients=CLIENTS if way == "shortcut" else 1)
+    each = kib_each(gateway, upstream, network={}, taken=4)
+    assert 0 < each < 112
 
 
 def test_a_slow_reader_by_tls_costs_little_memory(start_gateway, upstream, certificates):

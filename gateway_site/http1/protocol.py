@@ -86,6 +86,7 @@ class Http1Protocol(BoundedReads):
         shortcut: Shortcut | None = None,
         _loop: asyncio.AbstractEventLoop | None = None,
     ) -> None:
+        super().__init__()
         self.server_state = server_state
         self.transport: asyncio.Transport
         self.flow: FlowControl
@@ -318,6 +319,7 @@ class Http1Protocol(BoundedReads):
             "client": self._client,
             "server": self._server,
             "state": state,
+            "extensions": {"authgate.connection": self},
         }
 
     def _run(self, cycle: Cycle, scope: dict[str, Any]) -> None:
