@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import functools
 import logging
 import multiprocessing
@@ -26,6 +25,7 @@ from gateway_site.http1.limits import Limits
 from gateway_site.http1.protocol import Application, Http1Protocol
 from gateway_site.http1.refusal import Fault, Refusal, RequestRefused, build_refusal
 from gateway_site.http1.taking import NotTaken
+from gateway_site.http2_body import RequestBody
 from gateway_site.http2_bounds import PIECE_BYTES, Admission, send_bounded
 from gateway_site.listen import BACKLOG, StartRefused, fit_to_files, open_listeners
 from gateway_site.server import GatewayServer, ServeOptions
@@ -168,54 +168,40 @@ def guard(application: Application, limits: Limits) -> Application:
         host, port = scope["client"]
         scope["client"] = (host, int(port))
         try:
-            check_request(scope, limits)
             with admission.of(host):
-                await _answer(application, scope, _timely(receive, limits.body_seconds), send, limits)
+                await _answer(application, scope, RequestBody(scope, receive, limits), send, limits)
         except RequestRefused as refused:
-            await _refuse(_refusal_of(refused.fault, scope), send)
+            await _refuse(build_refusal(refused.fault), send)
 
     return guarded
 
 
-async def _answer(application: Application, scope: dict[str, Any], receive: Any, send: Any, limits: Limits) -> None:
+async def _answer(
+    application: Application, scope: dict[str, Any], body: RequestBody, send: Any, limits: Limits
+) -> None:
     """What an application leaves unanswered when it fails Granian would answer, without any of our headers."""
-    has_begun = False
+    has_begun = has_ended = False
 
     async def named(message: dict[str, Any]) -> None:
-        nonlocal has_begun
+        nonlocal has_begun, has_ended
         has_begun = True
         await send_bounded(send, _named(message), limits)
+        has_ended = message["type"] == "http.response.body" and not message.get("more_body", False)
 
     try:
-        await application(scope, receive, named)
+        check_request(scope, limits)
+        await application(scope, body.receive, named)
+    except RequestRefused as refused:
+        await _refuse(_refusal_of(refused.fault, scope), named)
     except NotTaken:
         pass  # without its end the answer is visibly cut
     except Exception:
         if has_begun:
             raise
         logger.exception("the application failed")
-        await _refuse(build_refusal(Fault.SERVER_ERROR), send)
-
-
-def _timely(receive: Any, seconds: float) -> Any:
-    """Granian waits for ever for the next piece of a body. Whoever sends none for long has left."""
-    complete = False
-
-    async def timely() -> dict[str, Any]:
-        nonlocal complete
-        message: dict[str, Any]
-        if complete:
-            message = await receive()
-            return message
-        try:
-            async with asyncio.timeout(seconds):
-                message = await receive()
-        except TimeoutError:
-            return {"type": "http.disconnect"}
-        complete = not message.get("more_body", False)
-        return message
-
-    return timely
+        await _refuse(build_refusal(Fault.SERVER_ERROR), named)
+    if has_ended:
+        await body.discard()
 
 
 def join_cookies(headers: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:

@@ -15,7 +15,13 @@ UPLOAD = [("Content-Length", "1000")]
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EchoServer]:
-    limits = {"head_seconds": 1.0, "idle_seconds": 1.0, "body_seconds": 1.0, "write_seconds": 1.0}
+    limits = {
+        "head_seconds": 1.0,
+        "idle_seconds": 1.0,
+        "body_seconds": 1.0,
+        "write_seconds": 1.0,
+        "linger_seconds": 1.0,
+    }
     with EchoServer(tmp_path_factory.mktemp("echo"), **limits) as server:
         yield server
 

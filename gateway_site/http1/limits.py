@@ -25,10 +25,12 @@ class Limits:
     # A kept connection may carry a request at the moment of TERM: it is answered, with "Connection: close".
     drain_idle_seconds: float = 1.0
 
+    # After an answer the rest of what the client is sending is read and dropped, for so long: it may not look at the
+    # answer before it has sent all, and when we close or reset under it, never (RFC 9112 9.6).
+    linger_bytes: int = 16 * 1024 * 1024
+    linger_seconds: float = 30.0
+    linger_silence_seconds: float = 5.0  # without a byte
 
-# After a refusal the rest of what the client is sending is read and dropped for a moment: closing at once would make
-# the kernel send RST, and the client might never see the answer (RFC 9112 9.6).
-LINGER_BYTES = 64 * 1024
-LINGER_SECONDS = 1.0
+
 # Bytes of pipelined requests kept before reading pauses; what has just been read (proxy/buffers.py) comes on top.
 HIGH_WATER = 32 * 1024

@@ -22,7 +22,7 @@ from gateway_site.http1.cookies import OversizedHead
 from gateway_site.http1.crowd import Crowd
 from gateway_site.http1.cycle import Cycle
 from gateway_site.http1.head import CHUNKED, HeadParser, RequestHead
-from gateway_site.http1.limits import HIGH_WATER, LINGER_BYTES, LINGER_SECONDS, Limits
+from gateway_site.http1.limits import HIGH_WATER, Limits
 from gateway_site.http1.reader import HeadReader
 from gateway_site.http1.refusal import Fault, Refusal, RequestRefused, build_refusal, encode_refusal
 from gateway_site.http1.taking import Taking, bytes_left
@@ -103,6 +103,7 @@ class Http1Protocol(BoundedReads):
         self._pipelined = b""
         self._head_begun = True  # the very first byte is waited for no longer than a whole head
         self._discarded = 0
+        self._lingers_until = _NEVER
         self._deadline = _NEVER
         self._taking: Taking | None = None
 
@@ -189,7 +190,7 @@ class Http1Protocol(BoundedReads):
     def waits_for_client(self) -> bool:
         """Only its client can go on: with a head, with a body, or by taking what is there."""
         reading = self._consume in (self._read_head, self._read_body) and not self.flow.read_paused
-        return reading or self.flow.write_paused or self.transport.is_closing()
+        return reading or self._consume == self._discard or self.flow.write_paused
 
     def give_way(self) -> None:
         """For a client that has less. At once, so that there are never more than there may be."""
@@ -417,15 +418,21 @@ class Http1Protocol(BoundedReads):
         self._consume = self._discard
         self._body = None
         self._pipelined = b""
-        self._deadline = self._loop.time() + LINGER_SECONDS
+        self._lingers_until = self._loop.time() + self._limits.linger_seconds
+        self._wait_for_more()
         self.flow.resume_reading()
         if self.transport.can_write_eof():
             self.transport.write_eof()
 
     def _discard(self, data: bytes) -> None:
         self._discarded += len(data)
-        if self._discarded > LINGER_BYTES:
+        if self._discarded > self._limits.linger_bytes:
             self.flow.pause_reading()
+        elif not self.transport.is_closing():
+            self._wait_for_more()
+
+    def _wait_for_more(self) -> None:
+        self._deadline = min(self._lingers_until, self._loop.time() + self._limits.linger_silence_seconds)
 
     def _cut(self, cycle: Cycle) -> None:
         visible = cycle.visibly_unfinished

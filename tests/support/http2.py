@@ -91,6 +91,10 @@ class Http2Client:
                 self._windows[stream] -= len(piece)
             self._send(frame(DATA, 0, stream, piece))
 
+    def finish(self, stream: int) -> None:
+        """The end of its body."""
+        self._send(frame(DATA, END_STREAM, stream))
+
     def wait_for(self, condition: Callable[[], bool], timeout: float = 10) -> bool:
         with self._changed:
             return self._changed.wait_for(condition, timeout)
