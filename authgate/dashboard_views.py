@@ -15,19 +15,12 @@ from authgate.policy.rules import evaluate_access
 from authgate.policy.snapshot import Snapshot
 from authgate.policy.table import RouteEntry
 from authgate.ratelimit import client_key
+from authgate.sessions.browser import name_browser
 from authgate.sessions.live import live_sessions
 from authgate.sign_in_pages import AUTH, explains_outages, facts_of, identity_of, session_id, snapshot_of
 from authgate.threads import database_lanes
 
 MOST_ROUTES = 200
-_BROWSERS = (
-    ("Edg", "Edge"), ("OPR/", "Opera"), ("SamsungBrowser/", "Samsung Internet"), ("Firefox/", "Firefox"),
-    ("FxiOS/", "Firefox"), ("CriOS/", "Chrome"), ("Chrome/", "Chrome"), ("Safari/", "Safari"),
-)  # fmt: skip
-_SYSTEMS = (
-    ("Windows", "Windows"), ("Android", "Android"), ("iPhone", "iPhone"), ("iPad", "iPad"), ("CrOS", "ChromeOS"),
-    ("Mac OS X", "macOS"), ("Linux", "Linux"),
-)  # fmt: skip
 
 
 class Door(NamedTuple):
@@ -42,7 +35,7 @@ class SignedIn(NamedTuple):
     """A session as its person sees it."""
 
     session: Session
-    device: str
+    browser: str
     is_this: bool
 
 
@@ -93,13 +86,4 @@ def _sessions_with(sid: str) -> list[SignedIn]:
     if own is None:
         return []
     sessions = sorted(live_sessions(own.person), key=lambda session: session.sid != sid)
-    return [SignedIn(session, _device(session.user_agent), session.sid == sid) for session in sessions]
-
-
-def _device(user_agent: str) -> str:
-    """Enough to know one's own again: browsers claim to be each other, so the more particular name comes first."""
-    browser = next((name for mark, name in _BROWSERS if mark in user_agent), "")
-    system = next((name for mark, name in _SYSTEMS if mark in user_agent), "")
-    if not browser:
-        return user_agent[:60] or "Unknown browser"
-    return f"{browser} on {system}" if system else browser
+    return [SignedIn(session, name_browser(session.user_agent), session.sid == sid) for session in sessions]

@@ -107,6 +107,7 @@ def _arrive(request: HttpRequest, slug: str, snapshot: Snapshot) -> Arrival:
         completed.proven,
         completed.tokens,
         completed.provider,
+        host=str(facts_of(request).authority),
         address=facts_of(request).client,
         user_agent=request.headers.get("User-Agent", ""),
         replaces=session_id(request),

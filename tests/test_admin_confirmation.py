@@ -77,6 +77,7 @@ def test_whatever_form_or_action_cuts_somebody_off_is_asked_about_first(root):
         asked.add((post.model, post.kind))
     assert asked == {
         ("authgate.SigningKey", "retire"), ("authgate.Session", "end_selected"), ("authgate.Person", "change"),
+        ("authgate.Session", "authgate_session_end"), ("authgate.Person", "authgate_person_end_sessions"),
         ("authgate.Person", "delete"), ("authgate.Person", "delete_selected"), ("authgate.IdentityProvider", "change"),
         ("authgate.IdentityProvider", "delete"), ("authgate.IdentityProvider", "delete_selected"),
         ("auth.User", "change"), ("auth.User", "delete"), ("auth.User", "delete_selected"),
@@ -92,6 +93,12 @@ def test_the_page_that_asks_says_who_and_its_button_does_it(root):
     assert powers.digest() == before
     assert root.post(SESSIONS, hidden_fields(page)).status_code == 302
     assert set(Session.objects.filter(ended_at=None).values_list("sid", flat=True)) == {"sid-carol"}
+
+
+def test_no_page_says_done_before_it_is(root):
+    asked = root.post(SESSIONS, {"action": "end_selected", "_selected_action": ["sid-alice"]})
+    for page in (asked, root.get(SESSIONS)):
+        assert "messagelist" not in page.content.decode()
 
 
 def key_of_an_hour_ago() -> SigningKey:
@@ -152,7 +159,7 @@ def test_a_provider_that_cuts_nobody_off_is_saved_at_once(root):
 
 
 def test_a_secret_is_not_repeated_by_the_page_that_asks(root):
-    url, data = provider_form(root, enabled="", client_secret="a new s3cr3t")
+    url, data = provider_form(root, enabled="", public_client="", client_secret="a new s3cr3t")
     page = root.post(url, data)
     assert "save the secret by itself first" in text_of(page)
     assert "s3cr3t" not in page.content.decode()

@@ -113,7 +113,9 @@ def test_a_sign_in_under_way_does_not_outlive_a_change_of_the_audiences(hostile:
     IdentityProvider.objects.update(further_audiences=[])
 
     with pytest.raises(ProviderError, match="changed since"):
-        store.start(completed.proven, completed.tokens, completed.provider, address="", user_agent="", replaces=None)
+        store.start(
+            completed.proven, completed.tokens, completed.provider, host="", address="", user_agent="", replaces=None
+        )
 
 
 def test_the_client_id_is_no_further_audience_and_none_is_blank() -> None:

@@ -49,7 +49,9 @@ def test_claims_that_are_not_kept_are_logged_with_their_names(
 ) -> None:
     hostile.claims |= {"groups": GROUPS * 20, "about\nme": "nul \x00", "fine": "a"}
     completed = sign_in(hostile, make_provider(hostile))
-    store.start(completed.proven, completed.tokens, completed.provider, address="", user_agent="", replaces=None)
+    store.start(
+        completed.proven, completed.tokens, completed.provider, host="", address="", user_agent="", replaces=None
+    )
 
     assert "fine" in Session.objects.get().claims
     (line,) = [record.getMessage() for record in caplog.records if "claims" in record.getMessage()]

@@ -75,7 +75,7 @@ def test_a_verified_address_can_be_asked_for(hostile: HostileProvider) -> None:
 
 def _session(completed: Completed) -> Any:
     return store.start(
-        completed.proven, completed.tokens, completed.provider, address="", user_agent="", replaces=None
+        completed.proven, completed.tokens, completed.provider, host="", address="", user_agent="", replaces=None
     )  # fmt: skip
 
 

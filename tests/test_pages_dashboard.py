@@ -76,13 +76,14 @@ def test_a_role_opens_its_routes_on_the_dashboard(gateway):
 
 def test_the_dashboard_shows_all_my_sessions_and_marks_this_one(gateway):
     firefox = "Mozilla/5.0 (X11; Linux x86_64; rv:150.0) Gecko/20100101 Firefox/150.0"
-    mine = sign_in(gateway, "many", user_agent=firefox, address="203.0.113.7")
+    mine = sign_in(gateway, "many", user_agent=firefox, address="203.0.113.7", host="wiki.example.com:8443")
     other = sign_in(gateway, "many", user_agent="curl/8 <script>")
     sign_in(gateway, "many", left=-1, user_agent="over")
     sign_in(gateway, "stranger", user_agent="a stranger's")
     page = gateway.get("/dashboard", headers=[*PAGE, *mine.headers]).text
     assert page.index("Firefox on Linux") < page.index("this browser") < page.index("curl/8 &lt;script&gt;")
     assert "203.0.113.7" in page
+    assert "wiki.example.com:8443" in page
     assert f'value="{other.sid}"' in page
     assert mine.sid not in page
     assert "over" not in re.findall("<strong>([^<]+)", page)

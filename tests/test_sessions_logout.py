@@ -31,7 +31,7 @@ def provider(idp):
 def signed_in(provider, subject="alice", sid="s-1", id_token="i.d.t"):
     proven = ProvenPerson(subject, "", "", {"sub": subject, "sid": sid})
     tokens = TokenSet(access_token="a", id_token=id_token)
-    return store.start(proven, tokens, provider, address="", user_agent="", replaces=None)
+    return store.start(proven, tokens, provider, host="", address="", user_agent="", replaces=None)
 
 
 def alive():

@@ -13,6 +13,7 @@ from authgate.sessions.live import CutOff
 
 CONFIRMED = "_confirmed"
 OWN_ACCESS = "own access"
+ENDED = "An ended session cannot be resumed: they have to sign in again."
 _HIGHER: list[AdminAccess] = ["none", "staff", "superuser"]
 _LOST = {
     "none": "You would lose your own access to /admin/ with this change.",
@@ -34,7 +35,7 @@ def warn(request: HttpRequest, kind: str, *lines: str) -> None:
 
 
 def signed_out(whom: CutOff) -> str:
-    return f"This signs out {whom} at once." if whom.sessions else "Nobody is signed in whom this would sign out."
+    return f"This signs out {whom} at once." if whom.sessions else "This signs nobody out."
 
 
 def warn_of_lost_access(request: HttpRequest, before: AdminAccess, after: AdminAccess) -> None:
@@ -51,11 +52,12 @@ def find_unconfirmed(request: HttpRequest) -> list[Consequence]:
 
 def confirmation_page(request: HttpRequest, consequences: list[Consequence]) -> HttpResponse:
     """The same form once more, with what it would do. A secret is never repeated in a page."""
-    list(messages.get_messages(request))  # of the change that was taken back
+    list(messages.get_messages(request))  # so that no later page shows them either
     posted = [(name, value) for name, values in request.POST.lists() for value in values]
     context = {
         **admin.site.each_context(request),
         "title": "Please confirm",
+        "messages": [],  # in the place of those that say what was done, and has been taken back
         "consequences": consequences,
         "kinds": sorted({item.kind for item in consequences}),
         "confirmed": CONFIRMED,

@@ -59,7 +59,8 @@ def _by_role(policy: PolicyDocument, opening: set[str]) -> Iterator[Operator]:
         access = highest_access(policy, roles)
         if access != "none":
             named = ", ".join(sorted(roles & opening))
-            yield Operator(f"{person} ({person.subject})", access, f"role {named}")
+            name = f"{person.email} ({person.subject})" if person.email else person.subject
+            yield Operator(name, access, f"role {named}")
 
 
 def _claims(person: Person) -> dict[str, Any]:

@@ -8,11 +8,12 @@ from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
 from django.db import models
 from django.db.models import QuerySet
-from django.http import Http404, HttpRequest, HttpResponse
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 
-from authgate.admin.confirmation import signed_out, warn
+from authgate.admin import sessions
+from authgate.admin.confirmation import ENDED, signed_out, warn
 from authgate.admin.deletion import CarefulDeletion
 from authgate.admin.typed import ModelAdmin, ModelForm
 from authgate.admin_access import operator_of
@@ -23,12 +24,10 @@ from authgate.oidc.diagnose import diagnose
 from authgate.oidc.presets import PRESETS
 from authgate.oidc.provider import seal_client_secret
 from authgate.oidc.registration import redirect_uri, remove, save
-from authgate.sessions import store
 from authgate.sessions.activation import activate, deactivate
 from authgate.sessions.deletion import find_objections
 from authgate.sessions.live import CutOff, count, cut_off, cut_off_by
 
-ENDED = "An ended session cannot be resumed: they have to sign in again."
 _ENDPOINTS = ["authorization_endpoint", "token_endpoint", "userinfo_endpoint", "jwks_uri", "end_session_endpoint"]
 
 
@@ -249,55 +248,34 @@ class PersonAdmin(CarefulDeletion, ModelAdmin[Person]):
                 warn(request, "person", f"{obj} is kept out until activated again.", signed_out(whom), ENDED)
             self.message_user(request, f"{count(deactivate(obj), 'session')} ended.", messages.SUCCESS)
 
+    def get_urls(self) -> list[URLPattern]:
+        view = self.admin_site.admin_view(self.end_sessions_view)
+        return [path("<int:pk>/end-sessions/", view, name="authgate_person_end_sessions"), *super().get_urls()]
+
+    def end_sessions_view(self, request: HttpRequest, pk: int) -> HttpResponse:
+        person = self.get_object(request, str(pk))
+        if not request.user.has_perm(sessions.END):
+            raise PermissionDenied
+        if person is None:
+            raise Http404
+        if request.method == "POST":
+            self.message_user(request, sessions.end_all_of(request, person))
+        shows_person = self.has_view_permission(request, person)
+        back = reverse("admin:authgate_person_change", args=[pk]) if shows_person else sessions.list_url(person)
+        return HttpResponseRedirect(back)
+
+    def change_view(
+        self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: Any = None
+    ) -> HttpResponse:
+        person = self.get_object(request, object_id)
+        context: dict[str, Any] = {}
+        if person is not None and request.user.has_perm(sessions.END):
+            live = cut_off(Session.objects.filter(person=person)).sessions
+            context = {"live_sessions": live, "list_url": sessions.list_url(person)}
+        return super().change_view(request, object_id, form_url, {**context, **(extra_context or {})})
+
     def find_objections(self, objects: Iterable[Person]) -> list[str]:
         return find_objections(objects)
 
     def find_sessions(self, objects: Iterable[Person]) -> QuerySet[Session]:
         return Session.objects.filter(person__in=list(objects))
-
-
-class LiveFilter(admin.SimpleListFilter):
-    title = "state"
-    parameter_name = "state"
-
-    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        return [("live", "not ended"), ("ended", "ended")]
-
-    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
-        return queryset if self.value() is None else queryset.filter(ended_at__isnull=self.value() == "live")
-
-
-@admin.register(Session)
-class SessionAdmin(ModelAdmin[Session]):
-    """Only ever ended here; the tokens it holds are on no page."""
-
-    list_display = ["person", "created_at", "last_seen_at", "expires_at", "ended_at", "end_reason", "address"]
-    list_filter = [LiveFilter, "person__provider"]
-    list_select_related = ["person__provider"]
-    search_fields = ["person__email", "person__name", "person__provider_subject", "address"]
-    fields = ["person", "created_at", "last_seen_at", "expires_at", "ended_at", "end_reason", "address", "user_agent"]
-    actions = ["end_selected"]
-
-    def get_queryset(self, request: HttpRequest) -> QuerySet[Session]:
-        return super().get_queryset(request).defer("sealed_id_token", "sealed_refresh_token", "claims")
-
-    def lookup_allowed(self, lookup: str, value: str, request: HttpRequest) -> bool:
-        return lookup.startswith("person__provider__") and super().lookup_allowed(lookup, value, request)
-
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Session | None = None) -> bool:
-        return obj is None and super().has_change_permission(request, obj)
-
-    def has_delete_permission(self, request: HttpRequest, obj: Session | None = None) -> bool:
-        return False
-
-    @admin.action(description="End selected sessions", permissions=["change"])
-    def end_selected(self, request: HttpRequest, queryset: QuerySet[Session]) -> None:
-        whom = cut_off(queryset)
-        if whom.sessions:
-            warn(request, "sessions", signed_out(whom), ENDED)
-        sids = list(queryset.values_list("sid", flat=True))
-        ended = sum(store.end(sid, "ended in admin") for sid in sids)
-        self.message_user(request, f"{count(ended, 'session')} ended: refused everywhere within two seconds.")

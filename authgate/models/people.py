@@ -155,6 +155,8 @@ class Session(models.Model):
     expires_at = models.DateTimeField(help_text="The absolute limit; the idle limit may end it sooner.")
     ended_at = models.DateTimeField(null=True, blank=True)
     end_reason = models.CharField(max_length=40, blank=True)
+    # The database has the default as well: in a rolling upgrade the former version adds rows without a host.
+    host = models.CharField(max_length=262, blank=True, default="", db_default="", help_text="Where it was made.")
     address = models.CharField(max_length=64, blank=True)
     user_agent = models.CharField(max_length=400, blank=True)
     provider_sid = models.CharField("session at the provider", max_length=255, blank=True, db_index=True)

@@ -27,7 +27,8 @@ if TYPE_CHECKING:
     from authgate.oidc.provider import TokenSet
 
 __all__ = [
-    "clear_cookie", "cookie_for", "end", "end_all", "end_everything", "end_others", "end_timed_out", "start",
+    "clear_cookie", "cookie_for", "end", "end_all", "end_everything", "end_others", "end_these", "end_timed_out",
+    "start",
 ]  # fmt: skip
 
 logger = logging.getLogger(__name__)
@@ -49,6 +50,7 @@ def start(
     tokens: TokenSet,
     provider: IdentityProvider,
     *,
+    host: str,
     address: str,
     user_agent: str,
     replaces: str | None,
@@ -68,6 +70,7 @@ def start(
             created_at=now,
             last_seen_at=now,
             expires_at=now + timedelta(seconds=person.provider.session_lifetime),
+            host=_storable(host, 262),
             address=_storable(address, 64),
             user_agent=_storable(user_agent, 400),
         )
@@ -117,6 +120,10 @@ def end_others(person: Person, keep_sid: str, reason: str = "signed out elsewher
 
 def end_all(person: Person, reason: str) -> int:
     return _end(Session.objects.filter(person=person), reason)
+
+
+def end_these(sessions: QuerySet[Session], reason: str) -> int:
+    return _end(sessions, reason)
 
 
 def end_where(reason: str, **conditions: Any) -> int:

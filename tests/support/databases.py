@@ -43,7 +43,7 @@ from types import SimpleNamespace
 from authgate.sessions import store
 proven = SimpleNamespace(subject="7", email="", name="", claims={})
 tokens = SimpleNamespace(access_token="a", id_token="", refresh_token="", expires_in=None)
-store.start(proven, tokens, provider, address="", user_agent="", replaces=None)
+store.start(proven, tokens, provider, host="", address="", user_agent="", replaces=None)
 """
 _NAMES = "print(json.dumps(names))"
 

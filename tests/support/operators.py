@@ -102,6 +102,8 @@ class Post:
 PAGES: dict[str, dict[str, Any]] = {
     "authgate_policyrevision_rollback": {},
     "authgate_identityprovider_test": {},
+    "authgate_person_end_sessions": {},
+    "authgate_session_end": {},
     "auth_user_password_change": {"password1": NEW_PASSWORD, "password2": NEW_PASSWORD, "usable_password": "true"},
 }
 # Every consequence that the admin asks about, agreed to: what a post does once it is confirmed is what counts here.
