@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import ssl
 import stat
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -43,6 +45,25 @@ def check_tls(app_configs: Apps, **kwargs: Any) -> Iterator[CheckMessage]:
             yield Info(f"{_PLAIN}: `serve` needs --tls-cert.", hint=_HOW_TO_HAVE_TLS, id="authgate.I071")
     elif is_plain_behind_nobody(tls=last.tls):
         yield plain_behind_nobody()
+
+
+@register(Tags.security)
+def check_authorities(app_configs: Apps, **kwargs: Any) -> Iterator[CheckMessage]:
+    """OpenSSL takes a file that it cannot use for an empty one, and says nothing."""
+    variable = ssl.get_default_verify_paths().openssl_cafile_env
+    name = os.environ.get(variable)
+    if not name:
+        return
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cafile=name)
+    except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
+        cause = "it holds no PEM certificates" if isinstance(error, ssl.SSLError) else getattr(error, "strerror", error)
+        yield Warning(
+            f"{variable} names {name!r}, which cannot be used: {cause}. Services and identity providers whose "
+            "certificates it should vouch for are not reached.",
+            hint="Name a readable file of PEM certificates, or unset it to trust the system's authorities.",
+            id="authgate.W072",
+        )
 
 
 def is_plain_behind_nobody(*, tls: bool) -> bool:

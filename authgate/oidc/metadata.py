@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import urlsplit
 
 from authgate.host import is_loopback
 from authgate.models import IdentityProvider
 from authgate.oidc.cache import Fetched
 from authgate.oidc.errors import ProviderError
 from authgate.oidc.fetch import check_url, get_object
-from authgate.oidc.provider_rules import url_problem
+from authgate.oidc.provider_rules import own_parameters, url_problem
 
 TTL = 3600.0
 GITHUB_ISSUER = "https://github.com/login/oauth"
@@ -23,9 +23,6 @@ _GITHUB = {
 }
 _ENDPOINTS = ("authorization_endpoint", "token_endpoint", "userinfo_endpoint", "jwks_uri", "end_session_endpoint")
 _REQUIRED = ("authorization_endpoint", "token_endpoint")
-# Ours alone: an address that brings one of these along would ask for something else (RFC 6749 3.1: none twice).
-_OWN_PARAMETERS = {"client_id", "redirect_uri", "response_type", "response_mode", "scope", "state", "nonce"}
-_OWN_PARAMETERS |= {"code_challenge", "code_challenge_method"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,8 +138,5 @@ def _names(document: Mapping[str, Any], name: str, default: set[str]) -> frozens
 
 
 def _check_parameters(url: str) -> None:
-    names = {name for name, _ in parse_qsl(urlsplit(url).query, keep_blank_values=True)}
-    if taken := names & _OWN_PARAMETERS:
-        raise ProviderError(
-            "provider_unavailable", f"the authorization_endpoint already has {', '.join(sorted(taken))}"
-        )
+    if taken := own_parameters(url):
+        raise ProviderError("provider_unavailable", f"the authorization_endpoint already has {', '.join(taken)}")

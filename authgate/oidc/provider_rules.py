@@ -6,7 +6,7 @@ import ipaddress
 import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 from cryptography.x509 import load_pem_x509_certificates
 
@@ -50,6 +50,13 @@ _EVERY_TENANT = (
     "must name your tenant's ID: common, organizations and consumers sign in people of every tenant, and are the "
     "issuer of no ID token"
 )
+# Ours alone: an address that brings one of these along would ask for something else (RFC 6749 3.1: none twice).
+_OWN_PARAMETERS = frozenset(
+    (
+        "client_id", "redirect_uri", "response_type", "response_mode", "scope", "state", "nonce",
+        "code_challenge", "code_challenge_method",
+    )
+)  # fmt: skip
 
 Problems = Iterator[tuple[str, str]]  # field of IdentityProvider, message
 
@@ -110,6 +117,8 @@ def _check_urls(provider: IdentityProvider) -> Problems:
         url = getattr(provider, name)
         if url and (problem := url_problem(url)):
             yield name, problem
+        elif name == "authorization_endpoint" and (taken := own_parameters(url)):
+            yield name, f"must not have {', '.join(taken)} in its query: the gateway adds that itself"
     if provider.issuer.rstrip("/").endswith(WELL_KNOWN):
         yield "issuer", f"must be the issuer itself, without {WELL_KNOWN}/"
     elif "?" in provider.issuer:
@@ -139,6 +148,12 @@ def url_problem(url: str) -> str | None:
     if "@" in parts.netloc or "#" in url:
         return "must have neither a user name nor a fragment"
     return _host_problem(parts.scheme, host)
+
+
+def own_parameters(authorization_endpoint: str) -> list[str]:
+    """Those of the gateway's own that its query brings along; it may have any others."""
+    names = {name for name, _ in parse_qsl(urlsplit(authorization_endpoint).query, keep_blank_values=True)}
+    return sorted(names & _OWN_PARAMETERS)
 
 
 def _host_problem(scheme: str, host: str) -> str | None:
