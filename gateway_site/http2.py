@@ -26,7 +26,7 @@ from gateway_site.http1.protocol import Application, Http1Protocol
 from gateway_site.http1.refusal import Fault, Refusal, RequestRefused, build_refusal
 from gateway_site.http1.taking import NotTaken
 from gateway_site.http2_body import RequestBody
-from gateway_site.http2_bounds import PIECE_BYTES, Admission, send_bounded
+from gateway_site.http2_bounds import PIECE_BYTES, Admission, BoundedSend
 from gateway_site.listen import BACKLOG, StartRefused, fit_to_files, open_listeners
 from gateway_site.server import GatewayServer, ServeOptions
 from gateway_site.tls import build_context
@@ -181,11 +181,12 @@ async def _answer(
 ) -> None:
     """What an application leaves unanswered when it fails Granian would answer, without any of our headers."""
     has_begun = has_ended = False
+    bounded = BoundedSend(send, limits)
 
     async def named(message: dict[str, Any]) -> None:
         nonlocal has_begun, has_ended
         has_begun = True
-        await send_bounded(send, _named(message), limits)
+        await bounded(_named(message))
         has_ended = message["type"] == "http.response.body" and not message.get("more_body", False)
 
     try:
@@ -194,7 +195,7 @@ async def _answer(
     except RequestRefused as refused:
         await _refuse(_refusal_of(refused.fault, scope), named)
     except NotTaken:
-        pass  # without its end the answer is visibly cut
+        await bounded.linger()  # without its end the answer is visibly cut
     except Exception:
         if has_begun:
             raise

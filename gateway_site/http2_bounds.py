@@ -13,7 +13,9 @@ from gateway_site.http1.refusal import Fault, RequestRefused
 from gateway_site.http1.taking import NotTaken
 from gateway_site.peers import client_of
 
-PIECE_BYTES = 8 * 1024  # Granian keeps four messages of an answer, whatever their size
+PIECE_BYTES = 8 * 1024
+_KEPT_MESSAGES = 5  # of an answer, whatever their size: by Granian four, and by hyper the one that is next
+_UNTIMED_BYTES = 2 * 1024  # of an answer so small that its pieces would cost more than it holds
 
 
 class Admission:
@@ -44,16 +46,39 @@ class Admission:
                     del self._of[client]
 
 
-async def send_bounded(send: Any, message: dict[str, Any], limits: Limits) -> None:
-    """In pieces, each of which is taken in time. Raises NotTaken."""
-    body: bytes = message.get("body", b"")
-    *starts, last = range(0, max(len(body), 1), PIECE_BYTES)
-    try:
-        async with asyncio.timeout(limits.write_seconds) as patience:
-            for start in starts:
-                piece = body[start : start + PIECE_BYTES]
-                await send({"type": "http.response.body", "body": piece, "more_body": True})
-                patience.reschedule(asyncio.get_running_loop().time() + limits.write_seconds)
-            await send({**message, "body": body[last:]} if starts else message)
-    except TimeoutError as error:
-        raise NotTaken from error
+class BoundedSend:
+    """The `send` of one answer: in pieces, each of which is taken in time. Raises NotTaken."""
+
+    def __init__(self, send: Any, limits: Limits) -> None:
+        self._send = send
+        self._seconds = limits.write_seconds
+        self._sent = 0
+        self._length: int | None = None  # of the whole, if the head says it
+
+    async def __call__(self, message: dict[str, Any]) -> None:
+        if message["type"] == "http.response.start":
+            lengths = [value for name, value in message["headers"] if name.lower() == b"content-length"]
+            self._length = int(lengths[0]) if lengths else None
+        body: bytes = message.get("body", b"")
+        self._sent += len(body)
+        is_last = not message.get("more_body", False) or self._sent == self._length
+        *pieces, last = _pieces(body, apart=is_last and self._sent > _UNTIMED_BYTES)
+        try:
+            async with asyncio.timeout(self._seconds) as patience:
+                for piece in pieces:
+                    await self._send({"type": "http.response.body", "body": piece, "more_body": True})
+                    patience.reschedule(asyncio.get_running_loop().time() + self._seconds)
+                await self._send({**message, "body": last} if pieces else message)
+        except TimeoutError as error:
+            raise NotTaken from error
+
+    async def linger(self) -> None:
+        """Until the client takes something, or leaves: Granian keeps for so long what it has of an answer given up."""
+        await self._send({"type": "http.response.body", "body": b"", "more_body": True})
+
+
+def _pieces(body: bytes, *, apart: bool) -> list[bytes]:
+    """The last bytes `apart`, as many as messages are kept: when these have been taken, all before them has left."""
+    most = max(len(body) - _KEPT_MESSAGES, 0) if apart else len(body)
+    pieces = [body[start : min(start + PIECE_BYTES, most)] for start in range(0, most, PIECE_BYTES)]
+    return [*pieces, *(body[at : at + 1] for at in range(most, len(body)))] or [b""]

@@ -11,7 +11,7 @@ from gateway_site.http1.limits import Limits
 from gateway_site.http1.refusal import RequestRefused
 from gateway_site.http1.taking import NotTaken
 from gateway_site.http2 import guard
-from gateway_site.http2_bounds import PIECE_BYTES, Admission, send_bounded
+from gateway_site.http2_bounds import PIECE_BYTES, Admission, BoundedSend
 from tests.test_security_slow_http2 import SCOPE
 
 
@@ -66,11 +66,11 @@ def test_an_answer_that_is_not_taken_is_given_up_and_one_taken_slowly_is_not():
     body = bytes(range(256)) * (10 * PIECE_BYTES // 256)
     message = {"type": "http.response.body", "body": body, "more_body": False}
     with pytest.raises(NotTaken):
-        asyncio.run(send_bounded(slowly, message, Limits(write_seconds=0.2)))
+        asyncio.run(BoundedSend(slowly, Limits(write_seconds=0.2))(message))
     assert b"".join(one["body"] for one in taken) == body[: 8 * PIECE_BYTES]
 
 
-@pytest.mark.parametrize("size", [0, 1, PIECE_BYTES, PIECE_BYTES + 1, 3 * PIECE_BYTES])
+@pytest.mark.parametrize("size", [0, 1, 3000, PIECE_BYTES, PIECE_BYTES + 1, 3 * PIECE_BYTES])
 @pytest.mark.parametrize("more", [True, False])
 def test_pieces_are_the_whole(size, more):
     taken = []
@@ -79,6 +79,70 @@ def test_pieces_are_the_whole(size, more):
         taken.append(message)
 
     body = b"x" * size
-    asyncio.run(send_bounded(take, {"type": "http.response.body", "body": body, "more_body": more}, Limits()))
+    asyncio.run(BoundedSend(take, Limits())({"type": "http.response.body", "body": body, "more_body": more}))
     assert b"".join(one["body"] for one in taken) == body
     assert [one["more_body"] for one in taken] == [True] * (len(taken) - 1) + [more]
+
+
+class Shelf:
+    """Five messages are kept, as by Granian with hyper, for a client that takes none or leaves."""
+
+    def __init__(self):
+        self.kept = []
+        self.client_left = asyncio.Event()
+
+    async def send(self, message):
+        if message["type"] == "http.response.body":
+            if len(self.kept) == 5:
+                await self.client_left.wait()
+            self.kept.append(message["body"])
+
+
+async def answer(send, size, *, announced):
+    head = [(b"content-length", b"%d" % size)] if announced else []
+    await send({"type": "http.response.start", "status": 200, "headers": head})
+    await send({"type": "http.response.body", "body": b"x" * size, "more_body": announced})
+    if announced:
+        await send({"type": "http.response.body", "body": b""})
+
+
+@pytest.mark.parametrize("announced", [True, False])
+@pytest.mark.parametrize("size", [2049, 3000, PIECE_BYTES, 4 * PIECE_BYTES])
+def test_an_answer_that_the_server_keeps_whole_is_not_taken(size, announced):
+    async def run():
+        await answer(BoundedSend(Shelf().send, Limits(write_seconds=0.1)), size, announced=announced)
+
+    with pytest.raises(NotTaken):
+        asyncio.run(run())
+
+
+def test_a_client_that_does_not_take_its_answers_counts_with_each_until_it_leaves():
+    async def application(scope, receive, send):
+        await answer(send, 3000, announced=True)
+
+    async def run():
+        guarded = guard(application, Limits(requests=4, write_seconds=0.1))
+        shelves, refused = [Shelf() for _ in range(2)], []
+        async with asyncio.TaskGroup() as group:
+            for shelf in shelves:
+                group.create_task(guarded(dict(SCOPE), nothing, shelf.send))
+            await asyncio.sleep(0.5)
+            await guarded(dict(SCOPE), nothing, note_in(refused))
+            for shelf in shelves:
+                shelf.client_left.set()
+        await guarded(dict(SCOPE), nothing, note_in(served := []))
+        return refused, served
+
+    assert asyncio.run(run()) == ([503], [200])
+
+
+async def nothing():
+    return {"type": "http.request", "body": b"", "more_body": False}
+
+
+def note_in(statuses):
+    async def note(message):
+        if message["type"] == "http.response.start":
+            statuses.append(message["status"])
+
+    return note

@@ -103,3 +103,15 @@ def test_answers_that_one_connection_does_not_take_keep_nobody_from_the_page(sta
         assert (statuses, time.monotonic() - began < 5) == ([200] * 9, True)
         assert (len(client.answers), client.ended) == (STREAMS, set())
         assert memory.grown() < 24
+
+
+@pytest.mark.parametrize("path", PAGES, ids=["admin", "auth"])
+def test_a_page_that_is_not_taken_counts_until_its_time_is_over(start_gateway, path):
+    """Small enough for the server library to keep all of it. A page is logged when it has been taken, or given up."""
+    gateway = start_gateway(args=("--http2",), program=HASTY)
+    gateway.settle()
+    with client_of(gateway, window=0) as client:
+        began = time.monotonic()
+        client.open(head(path, authority=f"localhost:{gateway.port}"), end=True)
+        gateway.log_lines(wait_for=1, path=path.split("?")[0])
+        assert time.monotonic() - began > 1
