@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import json
 import re
 
 import pytest
@@ -89,14 +91,50 @@ def test_the_way_back_onto_the_callback_says_that_i_am_signed_in(page, gateway):
 
 def test_somebody_without_the_role_signs_in_as_somebody_else(page, gateway, openid):
     sign_in(page, gateway)
-    page.goto(f"{gateway.url}/api/admin")
+    wanted = f"{gateway.url}/api/admin/people?page=2&sort=a%20b"
+    page.goto(wanted)
     expect(page.get_by_text("alice@example.com")).to_be_visible()
     page.get_by_role("button", name="Sign in as somebody else").click()
     page.get_by_role("button", name="Sign out").click()
     page.get_by_role("link", name="Sign in again").click()
     page.get_by_role("button", name="root").click()
-    page.goto(f"{gateway.url}/api/admin")
+    page.wait_for_url(wanted)
     assert page.title() != "403 · authgate"
+
+
+def test_a_form_sent_after_the_session_ended_is_sent_again_from_its_own_tab(page, gateway, session_upstream):
+    sign_in(page, gateway, "/api/protected/form")
+    # A form of the service's: scripts are off in this browser, and the service answers with a line of JSON.
+    page.set_content(
+        f'<form method="post" action="{gateway.url}/api/protected/save"><button name="a">Save</button></form>'
+    )
+    page.context.clear_cookies(name=re.compile("^auth"))  # as they are hours later
+    page.get_by_role("button", name="Save").click()
+    expect(page.get_by_role("heading", name="You are signed out, so the form was not accepted.")).to_be_visible()
+    with page.context.expect_page() as opened:
+        page.get_by_role("link", name="Sign in in another tab").click()
+    opened.value.wait_for_url(f"{gateway.url}/dashboard")
+    page.reload()
+    assert "401" not in page.title()
+    assert [(sent.method, sent.target) for sent in session_upstream.requests][-1] == ("POST", b"/api/protected/save")
+
+
+def test_a_session_whose_keys_were_retired_is_not_blamed_on_the_browsers_cookies(page, gateway):
+    sign_in(page, gateway)
+    (cookie,) = [cookie for cookie in page.context.cookies() if cookie["name"] == "auth_token"]
+    page.context.add_cookies([{**cookie, "value": made_elsewhere(cookie["value"])}])
+    page.goto(f"{gateway.url}/dashboard")
+    expect(page.get_by_role("heading", name="Your session is no longer valid.")).to_be_visible()
+    page.get_by_role("link", name="Sign in again").click()
+    page.wait_for_url(f"{gateway.url}/dashboard")
+
+
+def made_elsewhere(cookie):
+    """As a gateway with other keys makes it."""
+    head, payload, signature = cookie.split(".")
+    header = json.loads(base64.urlsafe_b64decode(head + "=" * (-len(head) % 4)))
+    other = base64.urlsafe_b64encode(json.dumps({**header, "kid": "retired"}).encode()).rstrip(b"=").decode()
+    return f"{other}.{payload}.{signature}"
 
 
 def test_cookies_cleared_on_the_way_end_on_a_page_with_one_button(page, gateway):

@@ -49,7 +49,7 @@ _BY_STATUS = {
     405: _UNREADABLE,
     429: Words("Too many attempts in a short time."),
     500: Words("Something went wrong here.", _LATER),
-    502: Words("The service behind this page is not answering.", f"Your sign-in is fine. {_LATER}"),
+    502: Words("The service behind this page is not answering.", _LATER),
     503: Words("This page cannot be shown at the moment.", _LATER),
 }
 _OTHERWISE = Words("This page cannot be shown.", _TELL)
