@@ -12,6 +12,7 @@ from playwright.sync_api import expect, sync_playwright
 
 from tests.support.gateway import Gateway
 from tests.support.policies import demo_policy
+from tests.support.sessions import run
 
 PASSWORD = "a long enough password"
 CHROMIUM = shutil.which("chromium")
@@ -152,6 +153,37 @@ def test_no_page_is_wider_than_a_narrow_screen_or_makes_the_browser_complain(pag
         page.goto(gateway.url + path)
         assert page.evaluate("document.documentElement.scrollWidth") <= 400, path
     assert complaints == []
+
+
+CROWD = """
+provider = IdentityProvider.objects.create(slug="main", name="Main", issuer="https://" + "i" * 60, client_id="c")
+for subject, email in (("5d41402a-bc4b-2a76-b971-9d911017c592", ""), ("b", "b" * 30 + "@engineering.example.com")):
+    person = Person.objects.create(provider=provider, provider_subject=subject, email=email, last_login_at=now)
+    Session.objects.create(
+        sid=subject, person=person, created_at=now, last_seen_at=now, expires_at=now + timedelta(hours=1),
+        host="tickets.engineering.example.com:8443", address="2001:db8:85a3:8d3:1319:8a2e:370:7348",
+        user_agent="a" * 60,
+    )
+    RevokedToken.objects.create(jti=(subject * 9)[:43], reason="signed out from another session", expires_at=now)
+"""
+
+
+def lists(page, gateway):
+    page.goto(f"{gateway.url}/admin/")
+    return sorted({link.get_attribute("href") for link in page.locator("#content-main .model-group a, th a").all()})
+
+
+def test_no_list_hides_a_column_beyond_its_edge(page, gateway):
+    run(gateway, CROWD)
+    found = lists(page, gateway)
+    assert "/admin/authgate/session/" in found
+    for path in found:
+        page.goto(gateway.url + path)
+        for width in (1280, 390):
+            page.set_viewport_size({"width": width, "height": 800})
+            hidden = "[document.documentElement, ...document.querySelectorAll('.results')]"
+            hidden += ".map(box => box.scrollWidth - box.clientWidth)"
+            assert max(page.evaluate(hidden)) <= 0, (path, width)
 
 
 def test_a_locked_database_is_one_clear_page_and_nothing_is_changed(page, gateway):
