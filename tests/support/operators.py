@@ -171,6 +171,8 @@ def _sent(bound: Any) -> dict[str, Any]:
         return {f"{bound.html_name}_{index}": part for index, part in parts if part is not None}
     if value in (None, "", []) and bound.field.required:
         value = _SAMPLES.get(bound.name) or next(iter(choices_of(bound.field)), "sample")
+    if bound.name == "public_client":
+        value = True  # no secret is filled in, and a new provider needs one of the two
     if value is None or value is False or value == "":
         return {}
     if isinstance(value, list | tuple | models.QuerySet):
