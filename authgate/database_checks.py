@@ -13,6 +13,8 @@ from django.conf import settings
 from django.core.checks import CheckMessage, Error, Info, Warning, register
 from django.db import DatabaseError, connection
 
+from authgate.authn.keys import KeyUnusable
+from authgate.authn.trust import unseal_keys
 from authgate.host import is_loopback
 from authgate.models import IdentityProvider
 from authgate.oidc.errors import ProviderError
@@ -20,7 +22,7 @@ from authgate.oidc.provider import client_secret_of
 from authgate.own_hosts import exposed_host
 from authgate.policy import compiler, revisions
 from authgate.policy.errors import PolicyInvalid
-from authgate.trouble import missing_file
+from authgate.trouble import missing_file, trouble_of
 
 # Tag of the checks that read rows.
 ROWS = "rows"
@@ -39,12 +41,15 @@ def check_database(app_configs: Apps, databases: Databases = None, **kwargs: Any
         if databases:
             connection.ensure_connection()
     except DatabaseError as error:
-        if missing := missing_file():  # as on every new machine
+        missing = missing_file()
+        if "is not there" in missing:  # as on every new machine
             return [Info(f"The database was not checked{missing}.", id="authgate.I030")]
+        # Of a file the message says all that can be said.
+        is_server = connection.vendor != "sqlite"
         return [
             Warning(
-                f"The database does not answer: {' '.join(str(error).split())}. What is in it was not checked.",
-                hint="See that it runs, and AUTHGATE_DATABASE_URL.",
+                f"The {trouble_of(error).full}. What is in it was not checked.",
+                hint="See that it runs, and AUTHGATE_DATABASE_URL." if is_server else None,
                 id="authgate.W012",
             )
         ]
@@ -52,8 +57,35 @@ def check_database(app_configs: Apps, databases: Databases = None, **kwargs: Any
 
 
 @register(ROWS)
+def check_signing_keys(app_configs: Apps, databases: Databases = None, **kwargs: Any) -> list[CheckMessage]:
+    """A changed secret key, which `serve` cannot start with. No key is made here."""
+    try:
+        if databases:
+            unseal_keys()
+    except DatabaseError:
+        return []  # said above, or before the first migration
+    except KeyUnusable as error:
+        return [Warning(f"The gateway cannot start: {error}", id="authgate.W073")]
+    return []
+
+
+@register(ROWS)
 def check_providers(app_configs: Apps, databases: Databases = None, **kwargs: Any) -> list[CheckMessage]:
     return [message for provider in _enabled_providers(databases) for message in _provider_messages(provider)]
+
+
+@register(ROWS)
+def check_sign_in(app_configs: Apps, databases: Databases = None, **kwargs: Any) -> list[CheckMessage]:
+    """A gateway for machines alone needs no provider, so this is no warning."""
+    if not databases or exposed_host() is None or _enabled_providers(databases):
+        return []
+    return [
+        Info(
+            "No identity provider is enabled: browsers get a 401 instead of a sign-in.",
+            hint="`manage.py provider add`, as in docs/sign-in.md. For programs with tokens alone none is needed.",
+            id="authgate.I074",
+        )
+    ]
 
 
 @register(ROWS)
@@ -110,7 +142,7 @@ def _provider_messages(provider: IdentityProvider) -> list[CheckMessage]:
             Warning(
                 f"The client secret of the identity provider {provider.slug!r} cannot be opened: nobody can sign in "
                 "there.",
-                hint="AUTHGATE_SECRET_KEY has changed. Enter the client secret again in admin.",
+                hint="The secret key has changed. Enter the client secret again in admin.",
                 id="authgate.W007",
             )
         )

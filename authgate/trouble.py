@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import errno
 import os
+import pwd
 import re
+from pathlib import Path
 from typing import NamedTuple
 
 from django.db import DatabaseError, InterfaceError, InternalError, OperationalError, ProgrammingError, connection
@@ -21,6 +23,7 @@ _AWAY = (OperationalError, InterfaceError, InternalError)
 _EXHAUSTED = frozenset(
     (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EFBIG)
 )
+_DAMAGED = re.compile(r"is not a database|is malformed")
 _UNMIGRATED = re.compile(r"no such (table|column)|(relation|column) .+ does not exist")
 
 
@@ -32,7 +35,7 @@ class Trouble(NamedTuple):
 def trouble_of(error: Exception) -> Trouble:
     cause = " ".join(str(error).split())
     if isinstance(error, DatabaseProblem):
-        hint = "; run manage.py migrate first" if _UNMIGRATED.search(cause) else missing_file()
+        hint = "; run manage.py migrate first" if _UNMIGRATED.search(cause) else missing_file() or _damaged_file(cause)
         return Trouble(f"database: {cause}{hint}", "the database cannot be used")
     if isinstance(error, KeyUnusable):
         return Trouble(cause, "a signing key cannot be used")
@@ -54,7 +57,33 @@ def is_outage(error: BaseException) -> bool:
 
 
 def missing_file() -> str:
-    """What to do about it; empty while there is one, or a server."""
-    if connection.vendor != "sqlite" or os.path.exists(name := connection.settings_dict["NAME"]):
+    """What to do where a file cannot be had; empty while it can, or with a server."""
+    if connection.vendor != "sqlite" or str(name := connection.settings_dict["NAME"]).startswith("file:"):
         return ""
-    return f": {str(name)!r} is not there; put it back, or run manage.py migrate for a new one"
+    path = Path(name)
+    try:
+        path.stat()
+    except FileNotFoundError:
+        return f": {str(path)!r} is not there; put it back, or run manage.py migrate for a new one"
+    except OSError as error:
+        return f": {_denied(path.parent, error.strerror)}"
+    closed = [place for place in (path, path.parent) if not os.access(place, os.R_OK | os.W_OK)]
+    return f": {_denied(closed[0], 'Permission denied')}" if closed else ""
+
+
+def user_name() -> str:
+    """Whom this process runs as; a number where it has no name, as in a container."""
+    try:
+        return pwd.getpwuid(os.geteuid()).pw_name
+    except KeyError:
+        return str(os.geteuid())
+
+
+def _denied(place: Path, cause: str | None) -> str:
+    return f"{str(place)!r}: {cause} for the user {user_name()}; run this as its owner, or chown it to that user"
+
+
+def _damaged_file(cause: str) -> str:
+    if connection.vendor != "sqlite" or _DAMAGED.search(cause) is None:
+        return ""
+    return f": {str(connection.settings_dict['NAME'])!r} is damaged, or no database; restore it from a backup"

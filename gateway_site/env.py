@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import pwd
 import re
 import secrets
 import stat
@@ -198,7 +199,19 @@ def _is_directory(name: str, path: Path) -> bool:
         raise EnvError(name, f"cannot use {str(path)!r}: {_cause(error)}") from error
     if not stat.S_ISDIR(mode):
         raise EnvError(name, f"{str(path)!r} is not a directory")
+    # Without this, all that is in it would look as if it were not there.
+    if not os.access(path, os.X_OK):
+        raise EnvError(
+            name, f"cannot use {str(path)!r}: Permission denied for the user {_user()}; run this as its owner"
+        )
     return True
+
+
+def _user() -> str:
+    try:
+        return pwd.getpwuid(os.geteuid()).pw_name
+    except KeyError:
+        return str(os.geteuid())
 
 
 def optional_directory(name: str, environ: Mapping[str, str] = ENVIRON) -> Path | None:
@@ -239,6 +252,15 @@ def secret_key(
     if len(value) < 32:
         raise EnvError(name, f"{source}must have at least 32 characters, has {len(value)}")
     return value
+
+
+def source_of_secret(name: str, data_dir: Path, environ: Mapping[str, str] = ENVIRON) -> str:
+    """Where `secret_key` has it from, in words for an operator."""
+    if environ.get(name):
+        return f"{name} of {_places[name]}" if name in _places else name
+    if file_name := environ.get(f"{name}_FILE"):
+        return f"the key in {file_name!r} ({name}_FILE)"
+    return f"the key in {str(data_dir / 'secret_key')!r}"
 
 
 def _kept_secret(name: str, path: Path, sealed_in: Path | None, make: bool) -> str:

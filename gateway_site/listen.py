@@ -69,7 +69,9 @@ def fit_to_files(limits: Limits) -> Limits:
     room = limits.connections if hard == resource.RLIM_INFINITY else max(1, (hard - OTHER_FILES) // 2)
     if room >= limits.connections:
         return limits
-    logger.warning(
+    # A limit that leaves nearly all of them needs no attention.
+    logger.log(
+        logging.WARNING if room < limits.connections // 2 else logging.INFO,
         "%d open files are allowed (ulimit -Hn), so a worker takes %d connections instead of %d: allow %d for all",
         hard, room, limits.connections, 2 * limits.connections + OTHER_FILES,
     )  # fmt: skip

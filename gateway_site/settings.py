@@ -34,6 +34,7 @@ SECRET_KEY = env.secret_key(
     sealed_in=database.file_of(DATABASES["default"]),
     make=invocation.makes_a_gateway(),
 )
+AUTHGATE_SECRET_KEY_SOURCE = env.source_of_secret("AUTHGATE_SECRET_KEY", AUTHGATE_DATA_DIR)
 if database.is_there(DATABASES["default"]):  # elsewhere, if the directory is new, and so is the key: no second gateway
     env.make_directory("AUTHGATE_DATA_DIR", AUTHGATE_DATA_DIR)
 AUTHGATE_SECRET_FILES = env.files("AUTHGATE_SECRET_KEY", "AUTHGATE_DATABASE_URL", "AUTHGATE_REDIS_URL")

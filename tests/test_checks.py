@@ -285,6 +285,14 @@ def test_a_database_that_is_away_is_said_and_no_error(tmp_path: Path):
     assert "s3cret" not in checked.stderr
 
 
+def test_a_gateway_for_others_without_a_provider_is_told_to_add_one(tmp_path: Path):
+    env = environment(tmp_path / "data", AUTHGATE_PUBLIC_URL="https://gateway.example.com")
+    manage(env, "migrate")
+    assert "authgate.I074" in manage(env, "check").stderr
+    manage(env, "provider", "add", "x", "--issuer", "https://idp.example.com", "--client-id", "a", "--public-client")
+    assert "authgate.I074" not in manage(env, "check").stderr
+
+
 def test_every_message_has_a_hint_that_helps(settings):
     settings.AUTHGATE_TRUSTED_PROXIES = (ANY,)
     messages = checks.run_checks(tags=[checks.Tags.security])

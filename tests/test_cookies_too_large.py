@@ -50,6 +50,13 @@ def test_the_answer_names_the_cookies_and_ends_them(gateway, path):
     assert response.header("content-security-policy")
 
 
+def test_a_local_administrator_who_is_signed_out_by_it_is_told(gateway):
+    told = gateway.get("/none", headers=[PAGE, ("Cookie", f"authgate_admin=x; {BOMB}")])
+    assert ("authgate_admin", "/", "") in expired(told)
+    assert "no longer signed in to /admin/" in told.text and "still signed in here" not in told.text
+    assert "still signed in here" in gateway.get("/none", headers=[PAGE, ("Cookie", BOMB)]).text
+
+
 def test_a_program_gets_json_and_the_same_cookies_ended(gateway):
     response = gateway.get("/api/public/x", headers=[("Cookie", BOMB)])
     assert (response.status, response.json()["reason"]) == (431, "cookies_too_large")

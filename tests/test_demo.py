@@ -10,10 +10,12 @@ import sqlite3
 import subprocess
 import sys
 import time
+from io import StringIO
 from pathlib import Path
 
 import pytest
 from django.contrib.auth.models import User
+from django.core.management import call_command
 from django.core.management.base import CommandError
 
 from authgate.models import IdentityProvider, Person
@@ -22,9 +24,12 @@ from authgate.policy.powers import Machine
 from authgate.policy.schema import PolicyDocument, Role
 from gateway_site.demo import openid, traces
 from gateway_site.demo.banner import banner
+from gateway_site.demo.data import create_admin
+from gateway_site.demo.page import render
 from gateway_site.demo.processes import claim_port
 from tests.support import raw
 from tests.support.agent import Agent
+from tests.support.browser import chromium
 from tests.support.gateway import MANAGE, ROOT, Gateway, environment, free_port, manage
 
 BANNER_END = "Behind each route:"
@@ -223,7 +228,7 @@ def test_the_data_of_a_demo_are_refused_for_others_until_they_are_removed(tmp_pa
     assert re.findall(r"^removed the (.+?)[;,\n]", removed, re.M) == [
         "account admin", "account sso:demo|root", "identity provider demo", "demo policy",
     ]  # fmt: skip
-    assert re.findall(r"\(authgate\.\w+\)", manage(env, "check").stderr) == ["(authgate.I071)"]
+    assert re.findall(r"\(authgate\.\w+\)", manage(env, "check").stderr) == ["(authgate.I071)", "(authgate.I074)"]
     assert not list(demo.data_dir.glob("demo-*"))
     here = {"AUTHGATE_PUBLIC_URL": env["AUTHGATE_PUBLIC_URL"]}
     with Gateway(tmp_path / "copy", env=here, template=demo.data_dir) as gateway:
@@ -260,6 +265,60 @@ def test_the_policy_of_a_demo_is_removed_once_and_nobody_else_s_is(tmp_path):
     assert traces.remove(tmp_path) == []
     revisions.replace(PolicyDocument(roles={"b": Role()}), Machine("demo"), "added role b")  # an account of that name
     assert traces.remove(tmp_path) == []
+
+
+@pytest.mark.django_db
+def test_the_policy_of_a_demo_that_was_edited_is_kept_and_said_to_be(tmp_path):
+    revisions.replace(PolicyDocument(roles={"a": Role()}), Machine(traces.AUTHOR), traces.COMMENT)
+    revisions.replace(PolicyDocument(roles={"b": Role()}), Machine("ann"), "edited")
+    out = StringIO()
+    call_command("demo", "--remove", stdout=out)
+    assert "kept the policy, revision 2: it was changed since the demo" in out.getvalue()
+    assert "manage.py policy show" in out.getvalue()
+
+
+@pytest.mark.django_db
+def test_a_demo_policy_that_is_removed_is_not_said_to_be_kept(tmp_path):
+    revisions.replace(PolicyDocument(roles={"a": Role()}), Machine(traces.AUTHOR), traces.COMMENT)
+    traces.remove(tmp_path)
+    assert traces.kept() == []
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("email", [traces.ADMIN_EMAIL, "ann@example.com"])
+def test_an_account_of_the_demo_s_name_that_somebody_else_made_stays(tmp_path, email):
+    traces.mark()
+    theirs = User.objects.create_superuser("first", "a@example.com", "x")
+    traces.note_account(theirs)
+    theirs.delete()
+    User.objects.create_superuser(traces.ADMIN, email, "a password")
+    traces.remove(tmp_path)
+    assert User.objects.filter(username=traces.ADMIN).exists()
+
+
+@pytest.mark.django_db
+def test_an_account_of_the_demo_s_name_makes_no_demo_of_a_gateway():
+    User.objects.create_superuser(traces.ADMIN, traces.ADMIN_EMAIL, "a password")
+    assert not traces.is_marked()
+    assert traces.leftovers() == []
+
+
+@pytest.mark.django_db
+def test_the_account_that_the_demo_made_goes_with_it(tmp_path):
+    traces.mark()
+    assert create_admin()
+    assert traces.remove(tmp_path) == ["the account admin"]
+
+
+def test_its_page_fits_a_telephone():
+    received = {
+        "method": "GET", "path": "/" + "a" * 200, "query": "q" * 200, "identity": {"assertion": {"claim": "c" * 300}},
+        "headers": {"x-a-header-with-quite-a-long-name-as-some-proxies-send-it": "v" * 300},
+    }  # fmt: skip
+    with chromium() as browser:
+        page = browser.new_page(viewport={"width": 390, "height": 800})
+        page.set_content(render(received))
+        assert page.evaluate("document.documentElement.scrollWidth") <= 390
 
 
 def test_a_demo_that_others_could_reach_does_not_start_and_leaves_nothing(tmp_path):

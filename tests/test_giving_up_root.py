@@ -208,6 +208,41 @@ def test_only_root_becomes_another(data_dir):
     assert "CommandError: --user root: only root becomes another user" in done.stderr
 
 
+def as_nobody(data_dir, *args, **values):
+    command = [*for_everybody(), "setpriv", f"--reuid={NOBODY.pw_uid}", "--clear-groups", sys.executable, MANAGE, *args]
+    env = environment(data_dir, **values)
+    return subprocess.run(command, env=env, cwd=ROOT, capture_output=True, text=True, check=False).stderr
+
+
+@pytest.mark.parametrize("values", [{}, {"AUTHGATE_SECRET_KEY": "k" * 32}], ids=["key in it", "key elsewhere"])
+def test_a_data_directory_of_somebody_else_is_not_said_to_be_missing(data_dir, values):
+    os.chown(data_dir, 0, 0)
+    data_dir.chmod(0o700)
+    said = as_nobody(data_dir, "mint_token", "alice", **values)
+    problem = f"cannot use '{data_dir}': Permission denied for the user nobody; run this as its owner"
+    assert said.splitlines() == [f"authgate: AUTHGATE_DATA_DIR: {problem}"]
+
+
+def test_a_database_of_somebody_else_is_not_said_to_be_missing(data_dir):
+    os.chown(data_dir / "authgate.sqlite3", 0, 0)
+    (data_dir / "authgate.sqlite3").chmod(0o600)
+    for args in (("mint_token", "alice"), ("serve",), ("check",)):
+        said = as_nobody(data_dir, *args)
+        assert f"'{data_dir}/authgate.sqlite3': Permission denied for the user nobody" in said, said
+        assert "is not there" not in said and "Traceback" not in said
+
+
+def test_where_others_can_connect_root_is_pointed_out_whatever_the_gateway_is_called(data_dir):
+    os.chown(data_dir, 0, 0)
+    asked = [sys.executable, MANAGE, "serve", "--bind", f"0.0.0.0:{free_port()}"]
+    with subprocess.Popen(asked, env=environment(data_dir), cwd=ROOT, stderr=subprocess.PIPE, text=True) as served:
+        said = ""
+        while "serving as root" not in said and (line := served.stderr.readline()):
+            said += line
+        served.terminate()
+    assert "serving as root: name another user by --user" in said
+
+
 @pytest.mark.parametrize("args", [(), ("--user", "root")], ids=["by default", "as it was told"])
 def test_root_stays_root_where_the_data_are_root_s_and_says_so_unless_told(start_gateway, args):
     gateway = start_gateway(env={"AUTHGATE_ALLOWED_HOSTS": "gateway.example.com"}, args=args)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import os
+import resource
 import socket
 import time
 from collections.abc import Callable, Iterator
@@ -10,6 +12,8 @@ from contextlib import ExitStack, contextmanager
 
 import pytest
 
+from gateway_site.http1.limits import Limits
+from gateway_site.listen import fit_to_files
 from tests.support.gateway import Gateway
 from tests.support.streams import wait_until
 
@@ -46,3 +50,12 @@ def test_a_worker_without_files_for_more_connections_uses_no_processor(
         assert seconds_of_processor(gateway) - before < 0.3
     assert wait_until(lambda: gateway.get("/api/public/x").status == 200, 15)
     assert gateway.output.count("so a worker takes 72 connections instead of 10000") == 1
+
+
+@pytest.mark.parametrize(("files", "level"), [(20_000, logging.INFO), (4_096, logging.WARNING)])
+def test_a_limit_that_leaves_nearly_all_connections_is_no_warning(monkeypatch, caplog, files: int, level: int) -> None:
+    monkeypatch.setattr(resource, "getrlimit", lambda which: (files, files))
+    monkeypatch.setattr(resource, "setrlimit", lambda which, limits: None)
+    with caplog.at_level(logging.INFO):
+        fit_to_files(Limits())
+    assert [record.levelno for record in caplog.records] == [level]

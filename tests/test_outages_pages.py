@@ -53,6 +53,17 @@ def test_without_its_database_file_the_gateway_says_so_and_makes_no_other(
     assert "Traceback" not in gateway.output
 
 
+@pytest.mark.parametrize("size", [0, 4096], ids=["emptied", "overwritten"])
+def test_a_database_that_is_damaged_in_place_is_seen_by_readiness(start_gateway: StartGateway, size: int) -> None:
+    gateway = start_gateway()
+    file = gateway.data_dir / "authgate.sqlite3"
+    with file.open("r+b") as opened:
+        opened.write(b"x" * size) if size else opened.truncate(0)
+    assert wait_until(lambda: readiness(gateway) == not_ready("the database cannot be used"), 15)
+    assert gateway.get("/api/public/x").status == 200
+    assert f"'{file}' is damaged, or no database; restore it from a backup" in gateway.output
+
+
 def test_an_outage_is_one_line_however_many_ask(start_gateway: StartGateway) -> None:
     gateway = start_gateway()
     before = len(gateway.output)

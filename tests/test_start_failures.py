@@ -143,3 +143,30 @@ def test_keys_sealed_with_another_secret_stop_the_server_with_one_line(data_dir:
 def test_no_room_for_the_rate_limits_stops_the_server_with_one_line(data_dir: Path, serve: tuple[str, ...]) -> None:
     line = problem(run(data_dir, *serve, file_bytes=512 * 1024))
     assert line == "rate limits: cannot get 4 MiB of memory: File too large"
+
+
+def test_a_changed_secret_key_is_told_by_check_and_named_as_it_was_given(data_dir: Path) -> None:
+    (data_dir / "secret_key").write_text(OTHER_KEY)
+    for args in (("check",), ("mint_token", "alice")):
+        assert f"the key in '{data_dir}/secret_key' is not the one it was made with" in run(data_dir, *args).stderr
+    checked = run(data_dir, "check", AUTHGATE_SECRET_KEY=OTHER_KEY)
+    assert "authgate.W073" in checked.stderr
+    assert "AUTHGATE_SECRET_KEY is not the one it was made with" in checked.stderr
+
+
+def test_a_check_before_the_first_start_makes_no_key(tmp_path: Path) -> None:
+    run(tmp_path / "data", "migrate")
+    assert "authgate.W073" not in run(tmp_path / "data", "check").stderr
+    with closing(sqlite3.connect(tmp_path / "data" / "authgate.sqlite3")) as database:
+        assert database.execute("SELECT count(*) FROM authgate_signingkey").fetchone() == (0,)
+
+
+def test_a_damaged_database_is_named_with_what_to_do(data_dir: Path) -> None:
+    file = data_dir / "authgate.sqlite3"
+    file.write_bytes(b"no database" * 1000)
+    advice = f"'{file}' is damaged, or no database; restore it from a backup"
+    assert problem(run(data_dir, "mint_token", "alice")).endswith(advice)
+    assert advice in run(data_dir, "policy", "show").stderr
+    checked = run(data_dir, "check").stderr
+    assert "authgate.W012" in checked and advice in checked
+    assert "AUTHGATE_DATABASE_URL" not in checked

@@ -63,10 +63,12 @@ def seal(pair: KeyPair, purpose: str, secret: str) -> str:
     return base64.b64encode(nonce + _cipher(secret).encrypt(nonce, pem, _label(pair.kid, purpose))).decode("ascii")
 
 
-def unseal(sealed: str, kid: str, purpose: str, algorithm: str, secret: str) -> KeyPair:
-    """Raises KeyUnusable. The public half comes out of the seal too, never from the database:
+def unseal(
+    sealed: str, kid: str, purpose: str, algorithm: str, secret: str, source: str = "AUTHGATE_SECRET_KEY"
+) -> KeyPair:
+    """Raises KeyUnusable, which names the secret's `source`. The public half comes out of the seal too, never from
 
-    whoever can write the database but does not know the secret must not be able to plant a key.
+    the database: whoever can write that but does not know the secret must not be able to plant a key.
     """
     try:
         raw = base64.b64decode(sealed, validate=True)
@@ -75,7 +77,7 @@ def unseal(sealed: str, kid: str, purpose: str, algorithm: str, secret: str) -> 
         private = serialization.load_pem_private_key(pem, None, unsafe_skip_rsa_key_validation=True)
     except (ValueError, InvalidTag) as error:
         raise KeyUnusable(
-            f"signing key {kid} cannot be unsealed: AUTHGATE_SECRET_KEY is not the one it was made with, "
+            f"signing key {kid} cannot be unsealed: {source} is not the one it was made with, "
             "or the row was changed. Restore that secret, or retire the key to have a new one made."
         ) from error
     if not isinstance(private, rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey):

@@ -93,6 +93,12 @@ def build_trust(rows: TrustRows) -> TrustSnapshot:
     )
 
 
+def unseal_keys() -> None:
+    """Whether the keys that are in use can be: makes none. Raises KeyUnusable or DatabaseError."""
+    for purpose in Purpose:
+        _unseal_all([_key_row(row) for row in _rows(purpose)])
+
+
 def create_signing_key(purpose: SigningKey.Purpose, algorithm: SigningKey.Algorithm) -> SigningKey:
     """From the next reload on it signs for its purpose; the keys before it go on verifying until retired."""
     pair = quietly(generate_key_pair, algorithm)
@@ -124,11 +130,16 @@ def keep_revoked(instance: RevokedToken, **_: object) -> None:
 
 def _load_keys(purpose: SigningKey.Purpose) -> list[KeyRow]:
     rows = _rows(purpose) or _create_first(purpose)
-    return [KeyRow(row.kid, row.purpose, row.algorithm, row.private_key) for row in rows]
+    return [_key_row(row) for row in rows]
+
+
+def _key_row(row: SigningKey) -> KeyRow:
+    return KeyRow(row.kid, row.purpose, row.algorithm, row.private_key)
 
 
 def _unseal_all(rows: list[KeyRow]) -> Mapping[str, KeyPair]:
-    pairs = (unseal(row.sealed, row.kid, row.purpose, row.algorithm, settings.SECRET_KEY) for row in rows)
+    source = settings.AUTHGATE_SECRET_KEY_SOURCE
+    pairs = (unseal(row.sealed, row.kid, row.purpose, row.algorithm, settings.SECRET_KEY, source) for row in rows)
     return MappingProxyType({pair.kid: pair for pair in pairs})
 
 

@@ -11,8 +11,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import lru_cache, partial
 
+from django.db import DatabaseError, OperationalError, connection
 from django.db import Error as DatabaseProblem
-from django.db import connection
 
 from authgate.authn.cache import IdentityCache
 from authgate.authn.claims import LEEWAY
@@ -35,6 +35,7 @@ NEXT_LOAD_SECONDS = 2.0
 # A poll that hangs, on a lock or a dead network, is a fault too although nothing was raised.
 SILENCE_SECONDS = 15.0
 MAX_BACKOFF_SECONDS = 10.0
+_SQLITE_HEAD = b"SQLite format 3\0"
 # With paths of at most so many characters, what a client can make it remember stays below 5 MB.
 REMEMBERED_PATHS = 4096
 REMEMBERED_LENGTH = 256
@@ -198,6 +199,8 @@ class _Watcher:
         if file != self._file:
             connection.close()
             self._file, self._loaded = file, None
+        if file is not None:
+            _check_head(connection.settings_dict["NAME"])
 
     def _leave_old_clock(self) -> None:
         # What had expired by a clock that was set back since may be in force again: revocations are read anew.
@@ -266,6 +269,21 @@ def _database_file() -> tuple[int, int] | None:
     except OSError:
         return None
     return status.st_dev, status.st_ino
+
+
+def _check_head(name: str) -> None:
+    """Raises DatabaseError. An open connection goes on answering from memory when its file was overwritten, or closed
+    to us, while whoever opens it anew is refused.
+    """
+    try:
+        with open(name, "rb", buffering=0) as file:
+            head = file.read(len(_SQLITE_HEAD))
+    except OSError as error:
+        raise OperationalError("unable to open database file") from error
+    if not os.access(name, os.W_OK):
+        raise OperationalError("unable to open database file")
+    if head != _SQLITE_HEAD:
+        raise DatabaseError("file is not a database")
 
 
 def _what_is_served() -> str:

@@ -59,5 +59,5 @@ def create_admin() -> str | None:
     if users.filter(username=traces.ADMIN).exists():
         return None
     password = secrets.token_urlsafe(15)
-    users.create_superuser(traces.ADMIN, traces.ADMIN_EMAIL, password)
+    traces.note_account(users.create_superuser(traces.ADMIN, traces.ADMIN_EMAIL, password))
     return password

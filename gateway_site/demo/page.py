@@ -14,6 +14,8 @@ PAGE = """<!doctype html>
   table {{ border-collapse: collapse; width: 100%; }}
   th, td {{ text-align: left; vertical-align: top; padding: .3rem .6rem; border-bottom: 1px solid #ddd; }}
   th {{ white-space: nowrap; font-weight: 600; }}
+  pre {{ white-space: pre-wrap; }}
+  @media (max-width: 40rem) {{ th, td {{ display: block; white-space: normal; overflow-wrap: anywhere; }} }}
   td, pre {{ font-family: ui-monospace, monospace; font-size: 14px; overflow-wrap: anywhere; }}
 </style>
 <h1>What reached the demo service</h1>

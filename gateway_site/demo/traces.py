@@ -22,10 +22,17 @@ ADMIN, ADMIN_EMAIL = "admin", "admin@localhost"
 FILES = ("demo-provider.json", "demo-provider-keys.json")
 # A row beside the counters of states: 1 while the demo's data are in this database, 0 after their removal.
 _MARK = "demo"
+# Another: the number of the account that the demo made. Somebody's own may have the same name and address.
+_ACCOUNT = "demo-account"
+_REMOVED = "Demo removed"
 
 
 def mark() -> None:
     StateVersion.objects.update_or_create(name=_MARK, defaults={"value": 1})
+
+
+def note_account(account: User) -> None:
+    StateVersion.objects.update_or_create(name=_ACCOUNT, defaults={"value": account.pk})
 
 
 def is_marked() -> bool:
@@ -59,9 +66,22 @@ def remove(data_dir: Path) -> list[str]:
     return removed
 
 
+def kept() -> list[str]:
+    """After `remove`: what may still be the demo's, and what to do about it."""
+    began = PolicyRevision.objects.filter(number=1, author=AUTHOR, comment=COMMENT).exists()
+    removed = PolicyRevision.objects.filter(author=AUTHOR, comment=_REMOVED).exists()
+    latest = revisions.latest()
+    if not began or removed or latest is None:
+        return []
+    return [
+        f"the policy, revision {latest.number}: it was changed since the demo, and may still lead to the demo's "
+        "service. See it with `manage.py policy show`; import another one, or delete the demo's routes in /admin/"
+    ]
+
+
 def _looks_like_a_demo() -> bool:
     published = PolicyRevision.objects.filter(number=1, author=AUTHOR, comment=COMMENT).exists()
-    return published or bool(_providers()) or _accounts().exists()
+    return published or bool(_providers())
 
 
 def _providers() -> list[IdentityProvider]:
@@ -71,10 +91,18 @@ def _providers() -> list[IdentityProvider]:
 
 
 def _accounts() -> QuerySet[User]:
-    wanted = Q(username=ADMIN, email=ADMIN_EMAIL)
+    wanted = _of_the_demo()
     if _providers() or not IdentityProvider.objects.filter(slug=PROVIDER).exists():
         wanted |= Q(username__startswith=f"sso:{PROVIDER}|")
     return User.objects.filter(wanted)
+
+
+def _of_the_demo() -> Q:
+    """Demos of earlier versions have not noted which account was theirs."""
+    noted = StateVersion.objects.filter(name=_ACCOUNT).values_list("value", flat=True).first()
+    if noted is not None:
+        return Q(pk=noted, username=ADMIN)
+    return Q(username=ADMIN, email=ADMIN_EMAIL) if is_marked() else Q(pk__in=[])
 
 
 def _remove_accounts() -> list[str]:
@@ -83,6 +111,7 @@ def _remove_accounts() -> list[str]:
     # Kept out or not: with their provider goes the only way to sign in as them.
     accounts.update(is_active=True)
     accounts.delete()
+    StateVersion.objects.filter(name=_ACCOUNT).update(value=0)
     return removed
 
 
@@ -99,5 +128,5 @@ def _remove_policy() -> list[str]:
     latest = revisions.latest()
     if latest is None or (latest.author, latest.comment) != (AUTHOR, COMMENT):
         return []
-    revisions.replace(PolicyDocument(), Machine(AUTHOR), "Demo removed", allow_empty=True)
+    revisions.replace(PolicyDocument(), Machine(AUTHOR), _REMOVED, allow_empty=True)
     return ["the demo policy; without another one everything is denied"]

@@ -189,6 +189,7 @@ def _page(names: list[bytes], target: bytes, *, deletes_all: bool) -> bytes:
         "more": len(names) - len(shown),
         "again": target.decode("ascii") if _PLAIN_TARGET.fullmatch(target) else "/",
         "deletes_all": deletes_all,
+        "ends_admin": settings.SESSION_COOKIE_NAME.encode("ascii") in names,
         "delete_all_url": _DELETE_ALL,
     }
     return render_to_string("cookies_too_large.html", context).encode()

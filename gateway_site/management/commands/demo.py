@@ -22,7 +22,8 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         if options["remove"]:
             removed = traces.remove(settings.AUTHGATE_DATA_DIR)
-            self.stdout.write("\n".join(f"removed {what}" for what in removed) or "there was nothing of a demo")
+            lines = [f"removed {what}" for what in removed] + [f"kept {what}" for what in traces.kept()]
+            self.stdout.write("\n".join(lines) or "there was nothing of a demo")
             return
         run(
             port=options["port"],

@@ -15,6 +15,7 @@ from django.db.migrations.executor import MigrationExecutor
 from authgate import ratelimit
 from authgate.authn.trust import load_trust
 from authgate.database_checks import ROWS
+from authgate.host import is_loopback
 from authgate.observe import standard_error
 from authgate.own_hosts import exposed_host
 from authgate.policy import snapshot
@@ -22,7 +23,7 @@ from authgate.trouble import missing_file
 from gateway_site import checks, served
 from gateway_site.demo import traces
 from gateway_site.http1.limits import Limits
-from gateway_site.listen import StartRefused, parse_address
+from gateway_site.listen import Address, StartRefused, parse_address
 from gateway_site.privileges import account_to_become, give_up_root
 from gateway_site.redirect import build_redirect
 from gateway_site.tls import tls_files
@@ -95,7 +96,7 @@ def serve(
         had_as_root = give_up_root(
             account, address, redirect_bind, tls, settings.AUTHGATE_DATA_DIR, Path(settings.BASE_DIR)
         )
-    elif os.geteuid() == 0 and user is None and exposed_host() is not None:
+    elif os.geteuid() == 0 and user is None and _is_exposed(address):
         logger.warning("serving as root: name another user by --user, or let one own %s", settings.AUTHGATE_DATA_DIR)
     _check_database()
     _refuse_demo()
@@ -132,6 +133,11 @@ def serve(
     )
 
 
+def _is_exposed(address: Address) -> bool:
+    """Whether others may reach it, by what it is called or by where it listens."""
+    return exposed_host() is not None or not is_loopback(address.host.lower())
+
+
 def _refuse_demo() -> None:
     host = exposed_host()
     if host is not None and traces.is_marked():
@@ -148,7 +154,7 @@ def _report_rows() -> None:
 
 
 def _report(message: CheckMessage) -> None:
-    logger.warning("%s: %s %s", message.id, message.msg, message.hint)
+    logger.warning("%s: %s %s", message.id, message.msg, message.hint or "")
 
 
 def _check_database() -> None:
