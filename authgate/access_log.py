@@ -32,6 +32,7 @@ class Record(msgspec.Struct):
     status: int = 0
     bytes_sent: int = 0
     upstream_seconds: float | None = None
+    cut: str | None = None  # why the response did not reach its end
     in_log: bool = True
     started_at: float = msgspec.field(default_factory=monotonic)
 
@@ -54,6 +55,7 @@ class _Line(msgspec.Struct):
     credential: str | None
     revision: int | None
     jti: str | None  # of a bearer token: what to revoke
+    cut: str | None
 
 
 _UNREAD = RequestFacts("", "", Authority("", None), "", b"", "", "", Headers())
@@ -107,6 +109,7 @@ def _line(record: Record) -> _Line:
         None if identity is None else identity.credential,
         revision,
         identity.token_id if identity is not None and identity.credential == "bearer" else None,
+        record.cut,
     )
 
 

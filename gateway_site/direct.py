@@ -23,6 +23,7 @@ from gateway_site.http1.response import BadResponse, read_headers
 from gateway_site.lifespan import log_access
 from proxy.downstream import finish_response, response_policy
 from proxy.exchange import Exchange
+from proxy.failures import CLIENT_LEFT, SHUTDOWN, Failure, report, report_oddity
 from proxy.headers import BadFraming
 from proxy.outgoing import build_head
 from proxy.response_headers import Layout, Values
@@ -153,17 +154,23 @@ class DirectCycle(Cycle):
         self._held, self._more = b"", None
         return held
 
-    def response_failed(self, reason: Reason) -> None:
+    def response_failed(self, failure: Failure) -> None:
         exchange, self._exchange = self._exchange, None
         decision = self._record.decision
         assert exchange is not None and decision is not None  # noqa: S101
         if self.started:
+            self._record.cut = failure.reason
+            report(self._record, failure)
             self._connection.fail(self)
         elif exchange.stale and may_repeat(self._request.method):
             self._logged = True  # by the application, when it has brought the request to its end
             self._connection.hand_over(self._request, {**state_of(self._record), "second_try": True})
         else:
-            self.refuse(decision._replace(reason=reason))
+            report(self._record, failure)
+            self.refuse(decision._replace(reason=failure.reason))
+
+    def response_strayed(self, target: str, what: str) -> None:
+        report_oddity(self._record, target, what)
 
     def request_writable(self) -> None: ...
 
@@ -171,12 +178,18 @@ class DirectCycle(Cycle):
 
     # -- called by the connection ---------------------------------------------------------------------------
 
+    def give_up(self) -> None:
+        self._record.cut = SHUTDOWN
+        super().give_up()
+
     def leave(self) -> None:
         super().leave()
         exchange, self._exchange = self._exchange, None
         if exchange is not None:
             exchange.cancel()
-        self._log()
+        if not self._logged:
+            self._record.cut = self._record.cut or CLIENT_LEFT
+            self._log()
 
     def writing_paused(self) -> None:
         if self._exchange is not None:
@@ -196,5 +209,5 @@ def _read_closely(status: int, headers: RawHeaders) -> tuple[bytes, int | None, 
     try:
         lines = read_headers(status, headers)
     except BadResponse as error:
-        raise BadFraming from error
+        raise BadFraming(str(error)) from error
     return lines.block, lines.length, lines.has_date

@@ -7,9 +7,10 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from authgate.access_log import Record
-from authgate.decision import RawHeaders, Reason
+from authgate.decision import RawHeaders
 from authgate.security_headers import SECURITY_HEADERS
 from proxy.exchange import Exchange
+from proxy.failures import CLIENT_LEFT, SHUTDOWN, Failure, report_oddity
 from proxy.outgoing import own_cookies
 from proxy.places import rewrite_places
 from proxy.response_headers import Layout, ResponsePolicy, Values
@@ -40,7 +41,7 @@ class AsgiDownstream:
     def __init__(self, record: Record, receive: Receive, loop: asyncio.AbstractEventLoop, *, private: bool) -> None:
         self.exchange: Exchange
         self._loop = loop
-        self.failure: Reason | None = None
+        self.failure: Failure | None = None
         self.gone = False  # the client has left
         self._record = record
         self._receive = receive
@@ -79,9 +80,12 @@ class AsgiDownstream:
         self._ended = True
         self._wake()
 
-    def response_failed(self, reason: Reason) -> None:
-        self.failure = reason
+    def response_failed(self, failure: Failure) -> None:
+        self.failure = failure
         self._wake()
+
+    def response_strayed(self, target: str, what: str) -> None:
+        report_oddity(self._record, target, what)
 
     def request_writable(self) -> None:
         if self._writable is not None and not self._writable.done():
@@ -112,7 +116,16 @@ class AsgiDownstream:
         return bool(self._status)
 
     async def send_response(self, send: Send) -> None:
+        """Until its end; else the record says why it was cut."""
         record = self._record
+        record.cut = CLIENT_LEFT  # unless something else turns out
+        try:
+            await self._send_all(record, send)
+        except asyncio.CancelledError:
+            record.cut = SHUTDOWN
+            raise
+
+    async def _send_all(self, record: Record, send: Send) -> None:
         record.status = self._status
         await send({"type": "http.response.start", "status": self._status, "headers": self._headers})
         while not self.gone:
@@ -124,6 +137,7 @@ class AsgiDownstream:
             record.bytes_sent += len(body)
             await send({"type": "http.response.body", "body": body, "more_body": not ended})
             if ended:
+                record.cut = None
                 return
             if self._paused:
                 self._paused = False
@@ -132,6 +146,7 @@ class AsgiDownstream:
                 if self.failure is not None:
                     # Returning without the end makes the server cut the connection: the client can see that
                     # the response is not whole.
+                    record.cut = self.failure.reason
                     return
                 await self._news()
 

@@ -6,6 +6,7 @@ import time
 from typing import TYPE_CHECKING, Protocol
 
 from authgate.decision import Reason
+from proxy.failures import Failure
 from proxy.headers import BadFraming
 
 if TYPE_CHECKING:
@@ -28,7 +29,8 @@ class Downstream(Protocol):
     def response_data(self, data: bytes) -> None: ...
     def response_so_far(self) -> None: ...
     def response_end(self) -> None: ...
-    def response_failed(self, reason: Reason) -> None: ...
+    def response_failed(self, failure: Failure) -> None: ...
+    def response_strayed(self, target: str, what: str) -> None: ...
     def request_writable(self) -> None: ...
     def still_waiting(self) -> None: ...
 
@@ -109,8 +111,8 @@ class Exchange:
         self.head_at = self._last_activity = time.monotonic()
         try:
             self._downstream.response_head(status, layout, values)
-        except BadFraming:
-            self.upstream_broken()
+        except BadFraming as doubt:
+            self.upstream_broken(str(doubt))
         else:
             self.response_started = True
 
@@ -124,14 +126,20 @@ class Exchange:
         self._forget()
         self._downstream.response_end()
 
-    def upstream_lost(self) -> None:
-        connection = self._connection
-        self.stale = connection is not None and connection.reused and connection.unanswered
-        self._forget()
-        self._downstream.response_failed(Reason.UPSTREAM_BROKEN)
+    def upstream_strayed(self, what: str) -> None:
+        """The response is whole, and something is wrong with the upstream all the same."""
+        if self._connection is not None:
+            self._downstream.response_strayed(str(self._connection.target), what)
 
-    def upstream_broken(self) -> None:
-        self._fail(Reason.UPSTREAM_BROKEN)
+    def upstream_lost(self, how: str) -> None:
+        connection = self._connection
+        if connection is not None:
+            self.stale = connection.reused and connection.unanswered
+            self._forget()
+            self._downstream.response_failed(Failure(Reason.UPSTREAM_BROKEN, how, str(connection.target)))
+
+    def upstream_broken(self, what: str, error: BaseException | None = None) -> None:
+        self._fail(Reason.UPSTREAM_BROKEN, what, error)
 
     def pause_request(self) -> None:
         self.request_paused = True
@@ -145,9 +153,10 @@ class Exchange:
 
     def check(self, now: float) -> None:
         """End what has been silent too long, if the silence is the upstream's."""
-        limit = self._timeouts.idle if self.response_started or not self.request_sent else self._timeouts.response
+        in_body = self.response_started or not self.request_sent
+        limit = self._timeouts.idle if in_body else self._timeouts.response
         if limit is not None and now - self._last_activity > limit and not self._waits_for_client:
-            self._fail(Reason.UPSTREAM_TIMEOUT)
+            self._fail(Reason.UPSTREAM_TIMEOUT, self._silence(limit))
         else:
             self._downstream.still_waiting()
 
@@ -156,10 +165,18 @@ class Exchange:
         # The server bounds how long a client may take over its request, or over taking the response.
         return self.response_paused or not (self.request_sent or self.request_paused or self.response_started)
 
-    def _fail(self, reason: Reason) -> None:
-        if self._connection is not None:
+    def _silence(self, seconds: float) -> str:
+        if self.response_started:
+            return f"sent nothing more of its response for {seconds:g} s (timeouts.idle)"
+        if not self.request_sent:
+            return f"took nothing of the request body for {seconds:g} s (timeouts.idle)"
+        return f"sent no whole response head within {seconds:g} s (timeouts.response)"
+
+    def _fail(self, reason: Reason, what: str, error: BaseException | None = None) -> None:
+        connection = self._connection
+        if connection is not None:
             self._drop_connection()
-            self._downstream.response_failed(reason)
+            self._downstream.response_failed(Failure(reason, what, str(connection.target), error))
 
     def _drop_connection(self) -> None:
         connection = self._connection

@@ -168,4 +168,4 @@ def _pick_none(_: Values) -> Values:
 def _check_chunked(headers: RawHeaders) -> None:
     codings = [value.lower() for name, value in headers if name == b"transfer-encoding"]
     if codings != [b"chunked"]:
-        raise BadFraming
+        raise BadFraming("a Transfer-Encoding other than chunked")

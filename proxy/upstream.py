@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
-import logging
 import select
 import socket
 import ssl
@@ -17,14 +16,13 @@ import httptools
 
 from authgate.decision import RawHeaders
 from authgate.policy.targets import address_problem
+from proxy.bad_answers import ending_words, parser_words
 from proxy.buffers import READ_BYTES, WRITE_HIGH_WATER, BoundedReads
 from proxy.known_heads import KnownHead, recall, remember
 from proxy.response_headers import Layout, Values, layout_of
 
 if TYPE_CHECKING:
     from proxy.exchange import Exchange
-
-logger = logging.getLogger(__name__)
 
 MAX_RESPONSE_HEAD = 64 * 1024  # with the interim heads before it; also of the trailers
 MAX_RESPONSE_HEADERS = 256
@@ -45,6 +43,10 @@ class Target(NamedTuple):
     port: int
     path: str  # of a unix socket
     host_header: str
+
+    def __str__(self) -> str:
+        """As the policy has it."""
+        return f"unix:{self.path}" if self.scheme == "unix" else f"{self.scheme}://{self.host_header}"
 
 
 def parse_target(text: str) -> Target:
@@ -136,10 +138,8 @@ class UpstreamConnection(BoundedReads):
         try:
             self._parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
-            if isinstance(error, httptools.HttpParserCallbackError):
-                logger.error("while reading a response", exc_info=error.__context__)
             if not self._complete:
-                exchange.upstream_broken()
+                self._report_unreadable(exchange, error, data)
                 return
             self._extra = True
         if self.exchange is None:
@@ -149,9 +149,16 @@ class UpstreamConnection(BoundedReads):
                 remember(data, self.status, *self._head)
             self._finish(exchange)
         elif self._pending > MAX_RESPONSE_HEAD:
-            exchange.upstream_broken()
+            part = "trailers or chunk extensions" if self.status else "a response head"
+            exchange.upstream_broken(f"{part} of more than {MAX_RESPONSE_HEAD} bytes")
         elif self.status:
             exchange.upstream_so_far()
+
+    def _report_unreadable(self, exchange: Exchange, error: Exception, data: bytes) -> None:
+        if isinstance(error, httptools.HttpParserCallbackError):
+            exchange.upstream_broken("its response could not be read", error.__context__)
+        else:
+            exchange.upstream_broken(parser_words(str(error), data, in_head=not self.status))
 
     def _take_known(self, exchange: Exchange, known: KnownHead, data: bytes) -> None:
         """A whole response at once: the parser stays before the beginning of the next one."""
@@ -177,7 +184,7 @@ class UpstreamConnection(BoundedReads):
         if exchange is None:
             self.pool.discard(self)
         else:
-            exchange.upstream_lost()
+            exchange.upstream_lost(ending_words(exc, when=self._progress()))
 
     def eof_received(self) -> None:
         # connection_lost would wait until what is unsent has gone out, which it never may. Over TLS this is the close
@@ -190,7 +197,18 @@ class UpstreamConnection(BoundedReads):
         elif exchange is not None:
             self.exchange = None
             self.transport.abort()
-            exchange.upstream_lost()
+            exchange.upstream_lost(ending_words(None, when=self._progress()))
+
+    def _progress(self) -> str:
+        """How far the response has come."""
+        if self.unanswered:
+            return "that was kept from an earlier request, without an answer" if self.reused else "without an answer"
+        if not self.status:
+            return "in the middle of the response head"
+        layout, values = self._head
+        if layout.length_at >= 0:
+            return f"before the end of a body of {int(values[layout.length_at])} bytes"
+        return "before the last chunk" if layout.coding_at >= 0 else "in the middle of the body"
 
     # -- httptools ----------------------------------------------------------------------------------------
 
@@ -215,8 +233,11 @@ class UpstreamConnection(BoundedReads):
         if b" \n" in joined or b"\t\n" in joined or joined[-1:] in (b" ", b"\t"):
             # White space around a value is not part of it (RFC 9112 5.1); llhttp leaves what is behind.
             values = tuple([value.rstrip(b" \t") for value in values])
-        if layout.bytes + len(joined) > MAX_RESPONSE_HEAD or not self._is_sound(status, layout, values):
-            exchange.upstream_broken()
+        problem = self._problem_of(status, layout, values)
+        if layout.bytes + len(joined) > MAX_RESPONSE_HEAD:
+            problem = f"a response head of more than {MAX_RESPONSE_HEAD} bytes"
+        if problem is not None:
+            exchange.upstream_broken(problem)
             return
         if status < 200:
             # 100 answers an Expect we never send, 103 is optional. The parser would read a body here, which there is
@@ -248,16 +269,23 @@ class UpstreamConnection(BoundedReads):
             self._complete = True
             self._keep_alive = self._parser.should_keep_alive()
 
-    def _is_sound(self, status: int, layout: Layout, values: Values) -> bool:
+    def _problem_of(self, status: int, layout: Layout, values: Values) -> str | None:
         """What the parser lets through and others may not is refused."""
-        if len(values) > MAX_RESPONSE_HEADERS or status > 599:
-            return False
+        if len(values) > MAX_RESPONSE_HEADERS:
+            return f"more than {MAX_RESPONSE_HEADERS} headers"
+        if status > 599:
+            return "a bad status line: the status is above 599"
         if layout.length_at >= 0 and len(values[layout.length_at]) > MAX_LENGTH_DIGITS:
-            return False
+            return f"a Content-Length of more than {MAX_LENGTH_DIGITS} digits"
         if layout.coding_at >= 0 and self._parser.get_http_version() != "1.1":
-            return False  # RFC 9112 6.1
-        # 101 would open a tunnel nobody asked for.
-        return status >= 200 or (not layout.is_framed and 100 <= status != 101)
+            return "Transfer-Encoding in a response of HTTP/1.0"  # RFC 9112 6.1
+        if status >= 200:
+            return None
+        if status < 100:
+            return "a bad status line: the status is below 100"
+        if status == 101:
+            return "it switched protocols (101), which the request did not ask for"
+        return "an interim response (1xx) with a body" if layout.is_framed else None
 
     def _finish(self, exchange: Exchange) -> None:
         self.exchange = None
@@ -269,6 +297,8 @@ class UpstreamConnection(BoundedReads):
             self.pool.release(self)
         else:
             self.transport.abort()
+            if self._extra:
+                exchange.upstream_strayed("sent more than the response may have; the response was passed on without it")
         exchange.upstream_end()
 
 

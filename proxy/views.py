@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import logging
+import asyncio
 import time
+from collections.abc import Iterable
 from typing import Any
 
 from authgate.access_log import Record
@@ -12,12 +13,11 @@ from authgate.responses import send_refusal
 from proxy.buffers import BoundedReads
 from proxy.downstream import AsgiDownstream, Receive, Send
 from proxy.exchange import Exchange
+from proxy.failures import CLIENT_LEFT, SHUTDOWN, Failure, report, report_oddity
 from proxy.headers import BadFraming, request_body_length
 from proxy.outgoing import build_head
 from proxy.upstream import UpstreamConnection, UpstreamUnreachable
 from proxy.worker import current_worker
-
-logger = logging.getLogger(__name__)
 
 _IDEMPOTENT = frozenset(("GET", "HEAD", "OPTIONS", "PUT", "DELETE"))
 
@@ -39,6 +39,7 @@ async def proxy_view(scope: dict[str, Any], receive: Receive, send: Send) -> Non
         # Also what sends "100 Continue": only now that the gate has let the request in.
         message = await receive()
         if message["type"] == "http.disconnect":
+            record.cut = CLIENT_LEFT
             return
         first, more = message.get("body", b""), message.get("more_body", False)
         if length is None and not more:
@@ -68,7 +69,7 @@ def may_repeat(method: str) -> bool:
 class _Passage:
     """One request on its way: a connection, an exchange, and at most one second try."""
 
-    __slots__ = ("_decision", "_entry", "_facts", "_first", "_length", "_more", "_record", "_worker")
+    __slots__ = ("_decision", "_entry", "_facts", "_first", "_length", "_missed", "_more", "_record", "_worker")
 
     def __init__(self, record: Record, length: int | None, first: bytes, more: bool) -> None:
         assert record.facts and record.decision and record.decision.route  # noqa: S101  set by the front door
@@ -79,6 +80,7 @@ class _Passage:
         self._length = length
         self._first = first
         self._more = more
+        self._missed: dict[str, str] = {}  # targets without a connection, and why
         self._worker = current_worker()
 
     async def run(self, receive: Receive, send: Send, client: BoundedReads | None, *, second_try: bool) -> None:
@@ -97,13 +99,27 @@ class _Passage:
             if started:
                 await downstream.send_response(send)
             elif downstream.failure is not None:
-                await self._refuse(downstream.failure, send)
+                await self._refuse(downstream.failure.reason, send)
+            else:
+                record.cut = CLIENT_LEFT
         except UpstreamUnreachable as error:
-            logger.warning("upstream %s: %s", self._entry.upstream_name, error.__cause__ or error)
             slow = isinstance(error.__cause__, TimeoutError)
-            await self._refuse(Reason.UPSTREAM_TIMEOUT if slow else Reason.UPSTREAM_UNREACHABLE, send)
+            reason = Reason.UPSTREAM_TIMEOUT if slow else Reason.UPSTREAM_UNREACHABLE
+            downstream.failure = Failure(reason, _each_once(self._missed.values()), ", ".join(self._missed))
+            await self._refuse(reason, send)
+        except asyncio.CancelledError:
+            record.cut = SHUTDOWN
+            raise
         finally:
             downstream.close()
+            self._report(downstream.failure)
+
+    def _report(self, failure: Failure | None) -> None:
+        if failure is not None:
+            report(self._record, failure)
+        elif self._missed:
+            what = f"{_each_once(self._missed.values())}; another target was asked"
+            report_oddity(self._record, ", ".join(self._missed), what)
 
     async def _begin(self, downstream: AsgiDownstream, *, kept: bool) -> bool:
         connection = await self._connection(kept=kept)
@@ -124,7 +140,11 @@ class _Passage:
     async def _connection(self, *, kept: bool) -> UpstreamConnection:
         upstream = self._entry.upstream
         connection = self._worker.take_idle(upstream) if kept else None
-        return connection or await self._worker.connect(upstream, self._entry.timeouts.connect or 0)
+        return connection or await self._worker.connect(upstream, self._entry.timeouts.connect or 0, self._missed)
 
     async def _refuse(self, reason: Reason, send: Send) -> None:
         await send_refusal(self._record, self._decision._replace(reason=reason), send)
+
+
+def _each_once(words: Iterable[str]) -> str:
+    return ", ".join(dict.fromkeys(words))

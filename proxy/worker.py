@@ -7,6 +7,7 @@ import time
 from functools import lru_cache
 
 from authgate.policy.document import Upstream
+from proxy.bad_answers import connect_words
 from proxy.exchange import active
 from proxy.upstream import Pool, Target, UpstreamConnection, UpstreamUnreachable, parse_target
 
@@ -31,10 +32,10 @@ class Worker:
             self._turns[upstream.targets] = turn
         return connection
 
-    async def connect(self, upstream: Upstream, timeout: float) -> UpstreamConnection:
+    async def connect(self, upstream: Upstream, timeout: float, missed: dict[str, str]) -> UpstreamConnection:
         """A new connection to the target whose turn it is, else any to the next that answers.
 
-        Raises UpstreamUnreachable.
+        `missed` takes each target without a connection, and why. Raises UpstreamUnreachable.
         """
         targets = _parse_targets(upstream.targets)
         self._turns[upstream.targets] = turn = self._next_turn(upstream)
@@ -43,6 +44,7 @@ class Worker:
                 return (self._pool.take(target) if number else None) or await self._pool.connect(target, timeout)
             except OSError as error:
                 cause = error
+                missed[str(target)] = connect_words(error, timeout)
         raise UpstreamUnreachable from cause
 
     def _next_turn(self, upstream: Upstream) -> int:

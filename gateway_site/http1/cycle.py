@@ -52,6 +52,10 @@ class Cycle:
         self._connection.flow.resume_writing()  # `send` waits no longer for a client that has gone
         self._wake()
 
+    def give_up(self) -> None:
+        """The process ends."""
+        self._connection.fail(self)
+
     def writing_paused(self) -> None:
         """`send` waits by itself."""
 

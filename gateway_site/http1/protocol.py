@@ -166,7 +166,7 @@ class Http1Protocol(BoundedReads):
     def give_up(self) -> None:
         """The time for draining is over; the process ends."""
         if self._cycle is not None and not self._cycle.complete:
-            self.fail(self._cycle)
+            self._cycle.give_up()
         elif self.transport.get_write_buffer_size():
             self._reset()
 
