@@ -60,5 +60,11 @@ def test_the_dashboard_knows_who_holds_the_token(gateway):
 
 def test_the_dashboard_refuses_a_credential_that_is_not_valid(gateway):
     page = gateway.get("/dashboard", headers=(("Authorization", "Bearer abc"), *HTML))
+    assert (page.status, page.json()["reason"]) == (401, "invalid_token")
+
+
+def test_a_browser_whose_credential_is_not_valid_reads_so_on_the_dashboards_page(gateway):
+    navigation = ("Sec-Fetch-Mode", "navigate")
+    page = gateway.get("/dashboard", headers=(("Authorization", "Bearer abc"), navigation, *HTML))
     assert page.status == 401
     assert b"<code>invalid_token</code>" in page.body
