@@ -9,7 +9,7 @@ from time import gmtime, monotonic, strftime, time_ns
 
 import msgspec
 
-from authgate.decision import Decision, Headers, Identity, RequestFacts
+from authgate.decision import Decision, Headers, Identity, Reason, RequestFacts
 from authgate.host import Authority
 from authgate.observe.line_writer import LineWriter
 from authgate.policy.snapshot import Snapshot
@@ -29,6 +29,7 @@ class Record(msgspec.Struct):
     snapshot: Snapshot | None = None
     decision: Decision | None = None
     identity: Identity | None = None  # of the caller of a page that the gate does not decide about
+    rule: str = ""  # what of a bad target was refused
     status: int = 0
     bytes_sent: int = 0
     upstream_seconds: float | None = None
@@ -56,8 +57,10 @@ class _Line(msgspec.Struct):
     revision: int | None
     jti: str | None  # of a bearer token: what to revoke
     cut: str | None
+    rule: str | msgspec.UnsetType = msgspec.UNSET  # only on bad_target
 
 
+_SECOND_READING = "an application could read the path as one of another route"
 _UNREAD = RequestFacts("", "", Authority("", None), "", b"", "", "", Headers())
 _MILLISECONDS = tuple(f"{number:03d}Z" for number in range(1000))
 
@@ -84,11 +87,14 @@ class AccessLog:
 
 def _line(record: Record) -> _Line:
     facts, decision = record.facts or _UNREAD, record.decision
+    rule: str | msgspec.UnsetType = msgspec.UNSET
     if decision is None:
         outcome, reason, revision, route, identity = None, None, None, None, record.identity
     else:
         allowed, reason, revision, route, identity, _, _ = decision
         outcome = "allow" if allowed else "deny"
+        if reason is Reason.BAD_TARGET:
+            rule = record.rule or _SECOND_READING
     second, millisecond = divmod(time_ns() // 1_000_000, 1000)
     upstream = record.upstream_seconds
     return _Line(
@@ -110,6 +116,7 @@ def _line(record: Record) -> _Line:
         revision,
         identity.token_id if identity is not None and identity.credential == "bearer" else None,
         record.cut,
+        rule,
     )
 
 

@@ -94,6 +94,7 @@ class RequestFacts(NamedTuple):
     forwarded_for: str  # the caller and the trusted proxies after it, as a list header
     headers: Headers  # raw, names lower case, in order
     wants_upgrade: bool = False  # to a protocol other than HTTP
+    as_sent: bool = False  # `path` has no canonical form and is as it came: only for routes that say so
 
 
 @dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)

@@ -13,6 +13,7 @@ from authgate.host import Authority, HostRefused, is_loopback, parse_authority
 from authgate.own_hosts import own_hosts, public_port
 from authgate.target import TargetRefused, canonical_path, check_query
 from authgate.wire.address import canonical_address, parse_address
+from authgate.wire.path_as_sent import may_be_below, path_as_sent
 
 _METHOD = re.compile(r"[A-Z][A-Z-]{0,31}")
 _PORT = re.compile(r"[1-9][0-9]{0,4}")
@@ -33,15 +34,20 @@ _STILL_HTTP = frozenset((b"", b"h2c", b"h2", b"http", b"tls"))
 class RoutedHosts(Protocol):
     """The route table, as far as it is asked here."""
 
+    has_as_sent: bool
+
+    def takes_as_sent(self, host: str, path: str, method: str) -> bool: ...
+
     def names_host(self, host: str) -> bool: ...
 
 
 class FactsRefused(ValueError):
     """The request is malformed or ambiguous: answer 400 before anything is decided."""
 
-    def __init__(self, reason: Reason) -> None:
+    def __init__(self, reason: Reason, rule: str = "") -> None:
+        """`rule`: for the log, what exactly refused a target."""
         super().__init__(reason.value)
-        self.reason = reason
+        self.reason, self.rule = reason, rule
 
 
 def received_from(scope: dict[str, Any]) -> Received:
@@ -74,13 +80,17 @@ def read_facts(
         sender = _read_sender(headers, peer, scheme, routed)
     if method not in _COMMON_METHODS:
         _check_method(method)
-    try:
-        path = canonical_path(raw_path)
-        query = check_query(raw_query) if raw_query else b""
-    except TargetRefused as error:
-        raise FactsRefused(Reason.BAD_TARGET) from error
     _, scheme, authority, client, forwarded_for, wants_upgrade = sender
-    return RequestFacts(method, scheme, authority, path, query, client, forwarded_for, headers, wants_upgrade)
+    as_sent = False
+    try:
+        query = check_query(raw_query) if raw_query else b""
+        try:
+            path = canonical_path(raw_path)
+        except TargetRefused as refused:
+            path, as_sent = _path_as_sent(raw_path, authority.host, method, routed, refused), True
+    except TargetRefused as error:
+        raise FactsRefused(Reason.BAD_TARGET, str(error)) from error
+    return RequestFacts(method, scheme, authority, path, query, client, forwarded_for, headers, wants_upgrade, as_sent)
 
 
 @lru_cache(maxsize=4096)
@@ -94,6 +104,19 @@ def _check_method(method: str) -> None:
     # Method names are case-sensitive (RFC 9110 9.1): "get" must not slip past a rule for GET.
     if _METHOD.fullmatch(method) is None or method in ("CONNECT", "TRACE"):
         raise FactsRefused(Reason.BAD_METHOD)
+
+
+def _path_as_sent(raw: bytes, host: str, method: str, routed: RoutedHosts | None, refused: TargetRefused) -> str:
+    """Of a path that has no canonical form, where a route takes such. Raises TargetRefused."""
+    if routed is None or not routed.has_as_sent:
+        raise refused
+    path = path_as_sent(raw)
+    # The only paths of ours on a host of services.
+    if may_be_below(path, settings.AUTHGATE_AUTH_PREFIX):
+        raise TargetRefused("the path could be read as one of the gateway's own")
+    if not routed.takes_as_sent(host, path, method):
+        raise refused
+    return path
 
 
 def _read_sender(headers: Headers, peer: str, scheme: str, routed: RoutedHosts | None) -> _Sender:

@@ -9,7 +9,7 @@ from authgate.cross_site import is_cross_site
 from authgate.decision import LETTING_IN, Decision, Identity, InvalidCredential, Reason, RequestFacts
 from authgate.policy.rules import evaluate_access
 from authgate.policy.snapshot import REMEMBERED_LENGTH, Snapshot
-from authgate.policy.table import Limit, RouteEntry
+from authgate.policy.table import Limit, RouteEntry, takes_as_sent
 from authgate.ratelimit import client_key, guesses, take
 
 _MISSING_ROLE = Reason.MISSING_ROLE
@@ -25,6 +25,9 @@ def decide(facts: RequestFacts, snapshot: Snapshot | None) -> Decision | Awaitab
         return Decision(False, Reason.NO_POLICY)
     find = snapshot.find if len(facts.path) <= REMEMBERED_LENGTH else snapshot.table.find
     entry, has_second_reading = find(facts.authority.host, facts.path, facts.method)
+    # Read for a route that took it; by the policy of now it may belong to another one, or to none.
+    if facts.as_sent and not takes_as_sent(entry, facts.path):
+        return Decision(False, Reason.BAD_TARGET, snapshot.revision, entry)
     if entry is None:
         return Decision(False, Reason.NO_ROUTE, snapshot.revision)
     if has_second_reading:

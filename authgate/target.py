@@ -10,7 +10,7 @@ from urllib.parse import quote, unquote, unquote_to_bytes
 # Nothing to decode and nothing to doubt: by far most requests.
 _PLAIN_PATH = re.compile(rb"/|(?:/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)+/?")
 # RFC 3986 pchar without ";" (servers cut "/admin;x" to "/admin"), plus "|^[]", which browsers leave bare.
-_LEGAL_PATH = re.compile(rb"/(?:[A-Za-z0-9._~!$&'()*+,=:@|^\[\]/-]|%[0-9A-Fa-f]{2})*")
+_ILLEGAL = re.compile(rb"[^A-Za-z0-9._~!$&'()*+,=:@|^\[\]/%-]|%(?![0-9A-Fa-f]{2})")
 _LEGAL_QUERY = re.compile(rb"[!\"$-~]*")
 _QUERY = re.compile("[?#]")
 _UNRESERVED = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
@@ -22,8 +22,9 @@ _CANONICAL_ESCAPES = {
     for byte in sorted(frozenset(range(256)) - _NEVER_ESCAPED)
     for digits in {f"{byte:02x}", f"{byte:02X}", f"{byte >> 4:x}{byte & 15:X}", f"{byte >> 4:X}{byte & 15:x}"}
 }
+_NAMES = {"%2F": "slash", "%5C": "backslash"}
 # Decoding and folding cost time, before any limit; paths of more than 340 characters of Chinese are nobody's.
-_MAX_ESCAPES = 1024
+MAX_ESCAPES = 1024
 # The one character that folds to more (eighteen) than its escapes have.
 _LONG_LIGATURE, _MAX_LIGATURES = "\ufdfa", 20
 # UAX #15 13: normal text has no more combining characters in a row, and sorting them takes their number squared.
@@ -72,34 +73,45 @@ def fold_case(path: str) -> str:
     return path.lower() if "%" not in path else _fold_decoded(path)
 
 
+def character_named(found: bytes) -> str:
+    """In words for a log: what a path may not have. Of the path itself no more than this one character."""
+    text = found.decode("latin-1").upper()
+    if text.startswith("%"):
+        name = _NAMES.get(text, "control character")
+        return f"an encoded {name} ({text})" if text[1:] else "a broken escape"
+    return f"a bare {text}" if text.isascii() and text.isprintable() else "a byte that must be percent-encoded"
+
+
 @lru_cache(maxsize=512)  # of up to 8 KiB each, and the client chooses them
 def _canonicalise(raw: bytes) -> str:
-    if _LEGAL_PATH.fullmatch(raw) is None:
-        raise TargetRefused("the path has characters that must be percent-encoded, or a broken escape")
+    if not raw.startswith(b"/"):
+        raise TargetRefused("the path does not begin with a slash")
+    if (found := _ILLEGAL.search(raw)) is not None:
+        raise TargetRefused(f"the path has {character_named(found[0])}")
     path = _with_canonical_escapes(raw)
     if b"//" in path:
-        raise TargetRefused("the path has an empty segment")
+        raise TargetRefused("the path has an empty segment (//)")
     if _DOUBLE_ESCAPE.search(path):
         raise TargetRefused("the path is encoded twice")
     canonical = path.decode("ascii")
-    if _DOT_SEGMENT.search(_decoded_and_folded(canonical)):
+    if _DOT_SEGMENT.search(decoded_and_folded(canonical)):
         raise TargetRefused("the path has a dot segment")
     return canonical
 
 
 def _with_canonical_escapes(raw: bytes) -> bytes:
     first, *others = raw.split(b"%")
-    if len(others) > _MAX_ESCAPES:
-        raise TargetRefused(f"the path has more than {_MAX_ESCAPES} escapes")
+    if len(others) > MAX_ESCAPES:
+        raise TargetRefused(f"the path has more than {MAX_ESCAPES} escapes")
     try:
         return first + b"".join([_CANONICAL_ESCAPES[piece[:2]] + piece[2:] for piece in others])
-    except KeyError:
-        raise TargetRefused("the path has an encoded slash, backslash or control character") from None
+    except KeyError as error:
+        raise TargetRefused(f"the path has {character_named(b'%' + error.args[0])}") from None
 
 
 @lru_cache(maxsize=512)
 def _read_carelessly(path: str) -> str:
-    text = _QUERY.split(_decoded_and_folded(path), maxsplit=1)[0]
+    text = _QUERY.split(decoded_and_folded(path), maxsplit=1)[0]
     *above, last = (segment.partition(";")[0].rstrip(". ") for segment in text.split("/"))
     return quote("/".join(("", *filter(None, above), last)), safe="/")
 
@@ -110,7 +122,7 @@ def _fold_decoded(path: str) -> str:
 
 
 @lru_cache(maxsize=8)  # both who check a path and who read it carelessly ask, one after the other
-def _decoded_and_folded(path: str) -> str:
+def decoded_and_folded(path: str) -> str:
     # Overlong forms such as %C0%AF decode to "/" in careless decoders; strict UTF-8 has none.
     try:
         text = unquote_to_bytes(path).decode("utf-8")

@@ -79,7 +79,7 @@ def consider(record: Record, received: Received) -> Decision | Awaitable[Decisio
     try:
         record.facts = facts = read_facts(*received, snapshot.table if snapshot is not None else None)
     except FactsRefused as refused:
-        record.decision = Decision(False, refused.reason)
+        record.decision, record.rule = Decision(False, refused.reason), refused.rule
         return record.decision
     record.snapshot = snapshot
     if own_pages.is_reserved(facts, snapshot):

@@ -7,7 +7,7 @@ from functools import lru_cache
 from authgate.decision import RawHeaders, RequestFacts
 from authgate.host import Authority
 from authgate.identity_headers import client_may_send
-from authgate.policy.table import RouteEntry
+from authgate.policy.table import RouteEntry, stripped_prefix
 from authgate.wire.own_cookies import OwnCookies
 
 # RFC 9110 7.6.1 and what HTTP/1.1 software treats alike. Content-Length and Host are ours to write.
@@ -116,11 +116,6 @@ def _is_passed(name: bytes, value: bytes, entry: RouteEntry) -> bool:
 def _is_for_connection(authorization: bytes) -> bool:
     """NTLM and Negotiate sign a whole connection in (RFC 4559 6), and the next request on it may be anybody's."""
     return authorization[:9].lower().startswith((b"ntlm", b"negotiate"))
-
-
-def stripped_prefix(entry: RouteEntry) -> str:
-    """What the upstream does not see of the path."""
-    return entry.path if entry.strip_prefix and entry.path != "/" else ""
 
 
 def header_block(headers: RawHeaders) -> bytes:

@@ -13,8 +13,7 @@ from urllib.parse import urlsplit
 
 from authgate.decision import RawHeaders, RequestFacts
 from authgate.host import Authority, HostRefused, parse_authority
-from authgate.policy.table import RouteEntry
-from proxy.headers import stripped_prefix
+from authgate.policy.table import RouteEntry, stripped_prefix
 
 # As browsers read a URL (WHATWG URL): a backslash is a slash, tabs and line ends vanish, %2e is a dot.
 _IGNORED = dict.fromkeys(map(ord, "\t\r\n"))

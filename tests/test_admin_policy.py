@@ -120,6 +120,16 @@ def test_headers_to_let_through_are_one_per_line(admin_client):
     assert values["pass_headers"] == "X-Remote-User\nRemote-Groups"
 
 
+def test_paths_as_sent_are_chosen_and_what_lies_below_is_named(admin_client):
+    edit(admin_client, named(Route, "public"), paths="as_sent")
+    assert named(Route, "public").paths == "as_sent"
+    assert newest().comment == "changed route public: paths"
+    assert form_values(admin_client, change_url(named(Route, "public")))["paths"] == "as_sent"
+    response = edit(admin_client, named(Route, "admin"), path="/api/public/admin")
+    assert "lies below it" in str(errors_of(response))
+    assert newest().number == 2
+
+
 def test_methods_are_ticked_and_others_are_written(admin_client):
     edit(admin_client, named(Route, "public"), methods=["GET", "POST"], other_methods=" PROPFIND  REPORT")
     assert named(Route, "public").methods == ["GET", "POST", "PROPFIND", "REPORT"]

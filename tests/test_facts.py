@@ -20,11 +20,16 @@ def scope(
 class Routed:
     """A route table that names these hosts."""
 
+    has_as_sent = False
+
     def __init__(self, *hosts: str) -> None:
         self.hosts = hosts
 
     def names_host(self, host: str) -> bool:
         return host in self.hosts
+
+    def takes_as_sent(self, host: str, path: str, method: str) -> bool:
+        return False
 
 
 WIKI = Routed("wiki.test", "blog.test")

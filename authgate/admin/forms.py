@@ -184,6 +184,8 @@ class RouteForm(PolicyForm[Route]):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        if "paths" in self.fields:
+            self.fields["paths"].required = False  # what a form leaves out stays as it is
         if "methods" in self.fields:
             others = [name for name in self.instance.methods if name not in METHODS]
             self.initial.setdefault("other_methods", " ".join(map(str, others)))

@@ -69,7 +69,7 @@ class RouteAdmin(PolicyAdmin[Route]):
     save_as = True
     fieldsets = [
         (None, {"fields": ["name", "enabled"]}),
-        ("Which requests", {"fields": ["host", "path", "match", "methods", "other_methods"]}),
+        ("Which requests", {"fields": ["host", "path", "match", "paths", "methods", "other_methods"]}),
         ("Who may", {"fields": ["access", "roles", "rate_limit"]}),
         ("Where to", {"fields": ["upstream", "strip_prefix", "preserve_host", "pass_authorization", "pass_headers"]}),
         TIMEOUT_FIELDSET,

@@ -111,11 +111,21 @@ class Route(models.Model):
         PREFIX = "prefix", "prefix: the path and everything below it"
         EXACT = "exact", "exact: this path only"
 
+    class Paths(models.TextChoices):
+        CANONICAL = "canonical", "canonical: refuse paths that can be read in two ways"
+        AS_SENT = "as_sent", "as sent: also take them, unchanged"
+
     name = name_field()
     enabled = models.BooleanField(default=True, help_text="A disabled route answers 404; it never opens a looser one.")
     host = models.CharField(max_length=255, blank=True, help_text="Empty for any; *.example.com for its subdomains.")
     path = models.CharField(max_length=1000)
     match = models.CharField(max_length=10, choices=Match.choices, default=Match.PREFIX)
+    paths = models.CharField(
+        max_length=10,
+        choices=Paths.choices,
+        default=Paths.CANONICAL,
+        help_text="“As sent” is for services that need %2F, //, ; or {} in paths. No other route may lie below it.",
+    )
     methods = models.JSONField(default=list, blank=True, help_text="Empty for all. GET includes HEAD.")
     access = models.CharField(max_length=20, choices=Access.choices)
     roles = models.ManyToManyField(Role, blank=True, related_name="routes", help_text="Any one of them is enough.")

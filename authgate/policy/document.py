@@ -16,6 +16,7 @@ from authgate.policy.schema import (
     Grant,
     LimitKey,
     Match,
+    Paths,
     PolicyDocument,
     RateLimit,
     Role,
@@ -29,7 +30,7 @@ from authgate.policy.shape import find_faults
 from authgate.policy.validation import validate
 
 __all__ = [
-    "Access", "AdminAccess", "Grant", "LimitKey", "Match", "PolicyDocument", "PolicyError", "PolicyInvalid",
+    "Access", "AdminAccess", "Grant", "LimitKey", "Match", "Paths", "PolicyDocument", "PolicyError", "PolicyInvalid",
     "RateLimit", "Role", "Route", "Strict", "Timeouts", "Upstream", "When",
     "from_plain", "parse_json", "parse_stored", "parse_yaml", "to_json", "to_plain", "to_yaml", "validate",
 ]  # fmt: skip

@@ -105,8 +105,13 @@ def reserved_problem(route: Route, own_hosts: Collection[str], auth_prefix: str)
     prefix = next((prefix for prefix in RESERVED if is_below(route.path, prefix)), None)
     if prefix is None:
         return None
-    taken = min((host for host in own_hosts if _covers(route.host, host)), default=None)
+    taken = own_host_of(route, own_hosts)
     return taken and f"{prefix} belongs to the gateway itself on {taken}; give the route another host"
+
+
+def own_host_of(route: Route, own_hosts: Collection[str]) -> str | None:
+    """One of the gateway's own hosts for which this route is as well."""
+    return min((host for host in own_hosts if _covers(route.host, host)), default=None)
 
 
 def is_below(path: str, prefix: str) -> bool:

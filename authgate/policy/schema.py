@@ -8,6 +8,7 @@ import msgspec
 
 Access = Literal["public", "authenticated", "roles"]
 Match = Literal["prefix", "exact"]
+Paths = Literal["canonical", "as_sent"]
 LimitKey = Literal["client", "subject", "route"]
 AdminAccess = Literal["none", "staff", "superuser"]
 
@@ -68,6 +69,7 @@ class Route(Strict, frozen=True):
     upstream: str
     host: str = ""  # any
     match: Match = "prefix"
+    paths: Paths = "canonical"  # as_sent: also those that have no one spelling
     methods: tuple[str, ...] = ()  # all
     roles: tuple[str, ...] = ()
     rate_limit: str = ""  # none

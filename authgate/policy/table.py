@@ -15,6 +15,7 @@ from authgate.policy.places import host_problem, method_problem, path_problem
 from authgate.policy.schema import PolicyDocument, RateLimit, Route, Timeouts, Upstream
 from authgate.policy.validation import served_methods
 from authgate.target import careless_path, fold_case
+from authgate.wire.path_as_sent import may_name_host
 
 DEFAULT_TIMEOUTS = Timeouts(connect=5.0, response=60.0, idle=60.0)
 
@@ -63,6 +64,7 @@ class RouteEntry(msgspec.Struct, frozen=True, eq=False, gc=False):
     host: str = ""
     match: str = "prefix"
     problem: str = ""  # why it no longer validates; then it denies
+    as_sent: bool = False  # also takes paths that have no canonical form
 
 
 # The route, and whether an application could take the path for one that another route decides ("/public/admin%3Bx",
@@ -129,7 +131,10 @@ class RouteTable:
     A route takes part only if host, path and method all match.
     """
 
-    __slots__ = ("_any", "_entries", "_folded", "_has_exact", "_has_upper_case", "_hosts", "_wildcards", "is_plain")
+    __slots__ = (
+        "_any", "_entries", "_folded", "_has_exact", "_has_upper_case", "_hosts", "_wildcards", "has_as_sent",
+        "is_plain",
+    )  # fmt: skip
 
     def __init__(self, entries: list[RouteEntry] | None = None) -> None:
         self._entries = [] if entries is None else entries
@@ -140,6 +145,7 @@ class RouteTable:
         # ordinary path (lower case, no "/" at its end) is no careless spelling of any route.
         self._has_exact = self._has_upper_case = False
         self.is_plain = True
+        self.has_as_sent = False
         self._hosts: dict[str, _Paths] = {}
         self._wildcards: dict[str, _Paths] = {}  # by what follows "*"
         self._any = _Paths(self._entries)
@@ -180,6 +186,12 @@ class RouteTable:
         turned = folded[:-1] if folded[-1] == "/" else f"{folded}/"
         return self._leads_closer(entry, host, turned, method)
 
+    def takes_as_sent(self, host: str, path: str, method: str) -> bool:
+        """Whether a path that has no canonical form belongs to a route that takes it. Letter by letter: the policy
+        has nothing below such a route, so whatever else the path may mean there is the same route's.
+        """
+        return takes_as_sent(self.match(host, path, method), path)
+
     def names_host(self, host: str) -> bool:
         """Whether some route is for this very host or a wildcard over it."""
         return host in self._hosts or next(self._matching_wildcards(host), None) is not None
@@ -212,6 +224,7 @@ class RouteTable:
         return self._hosts.setdefault(host, _Paths(self._entries))
 
     def _note_spelling(self, route: Route) -> None:
+        self.has_as_sent |= route.paths == "as_sent"
         self._has_exact |= route.match == "exact"
         self._has_upper_case |= fold_case(route.path) != route.path
         self.is_plain &= not self._has_upper_case and (route.path == "/" or route.path[-1] != "/")
@@ -250,6 +263,16 @@ def build_table(document: PolicyDocument, errors: Iterable[PolicyError] = (), *,
     if table._has_upper_case:
         table._folded = table._folded_copy(pace(document.routes))
     return table
+
+
+def takes_as_sent(entry: RouteEntry | None, path: str) -> bool:
+    """Of a path that path_as_sent() has checked. What the service receives never begins with "//"."""
+    return entry is not None and entry.as_sent and not may_name_host(path[len(stripped_prefix(entry)) :])
+
+
+def stripped_prefix(entry: RouteEntry) -> str:
+    """What the upstream does not see of the path."""
+    return entry.path if entry.strip_prefix and entry.path != "/" else ""
 
 
 def _closeness(entry: RouteEntry) -> tuple[bool, int, bool, int]:
@@ -315,6 +338,7 @@ class _Parts:
             host=route.host,
             match=route.match,
             problem=problem,
+            as_sent=route.paths == "as_sent",
         )
 
 

@@ -7,6 +7,7 @@ import re
 from collections.abc import Collection, Iterator
 
 from authgate.identity_headers import IDENTITY_HEADERS, route_may_pass
+from authgate.policy.as_sent import as_sent_problems, check_nothing_below
 from authgate.policy.errors import Place, PolicyError, did_you_mean
 from authgate.policy.pace import Pace, at_once
 from authgate.policy.places import host_problem, method_problem, path_problem, reserved_problem
@@ -35,7 +36,7 @@ def validate(
             errors.append(PolicyError((*place, *field.split(".")), problem))
         for field, problem in _check_place(route, own_hosts, auth_prefix):
             errors.append(PolicyError((*place, field), problem))
-    return errors + _check_ties(document, pace)
+    return [*errors, *_check_ties(document, pace), *check_nothing_below(document, pace)]
 
 
 Problems = Iterator[tuple[str, str]]  # field, message
@@ -201,6 +202,8 @@ def _check_place(route: Route, own_hosts: Collection[str], auth_prefix: str) -> 
     problem = path_problem(route.path, route.match) or reserved_problem(route, own_hosts, auth_prefix)
     if problem:
         yield "path", problem
+    else:
+        yield from (("paths", problem) for problem in as_sent_problems(route, own_hosts))
     for method in route.methods:
         if problem := method_problem(method):
             yield "methods", problem

@@ -139,7 +139,7 @@ class HeadParser:
         # llhttp has refused controls and spaces. A fragment never travels, and who cuts it off sees another target
         # than who does not.
         if b"#" in target or not target.isascii():
-            raise RequestRefused(Fault.BAD_TARGET)
+            raise RequestRefused(Fault.BAD_TARGET, "the target has a # or a byte outside ASCII")
         return target if target.startswith(b"/") else _origin_form(target, authority)
 
 
@@ -230,5 +230,5 @@ def _origin_form(target: bytes, authority: bytes | None) -> bytes:
     """An absolute target must name the very Host of the request, so that nobody can prefer the other one."""
     match = _ABSOLUTE.fullmatch(target)
     if match is None or authority is None or match[1].lower() != authority.lower():
-        raise RequestRefused(Fault.BAD_TARGET)
+        raise RequestRefused(Fault.BAD_TARGET, "the target is no path, and no http address of the Host header")
     return (match[2] or b"/") + (match[3] or b"")

@@ -268,7 +268,7 @@ class Http1Protocol(BoundedReads):
             if refused.fault is Fault.COOKIES_TOO_LARGE:
                 self._read_on(OversizedHead(*self._reader.take()))
             else:
-                self._refuse(refused.fault, body=not head.startswith(b"HEAD "))
+                self._refuse(refused.fault, refused.rule, body=not head.startswith(b"HEAD "))
         else:
             self._begin(request, rest)
 
@@ -403,12 +403,13 @@ class Http1Protocol(BoundedReads):
         else:
             self._close()
 
-    def _refuse(self, fault: Fault, *, body: bool = True) -> None:
-        self._end_with(fault, build_refusal(fault), body=body)
+    def _refuse(self, fault: Fault, rule: str = "", *, body: bool = True) -> None:
+        self._end_with(fault, build_refusal(fault), rule, body=body)
 
-    def _end_with(self, fault: Fault, refusal: Refusal, *, body: bool) -> None:
+    def _end_with(self, fault: Fault, refusal: Refusal, rule: str = "", *, body: bool) -> None:
         """The last answer of this connection; whatever follows on it is never a request."""
-        logger.info("refused a request of %s: %s", self.peer or "-", fault, extra={"client": self.peer})
+        why = f"{fault}: {rule}" if rule else fault
+        logger.info("refused a request of %s: %s", self.peer or "-", why, extra={"client": self.peer})
         if self._cycle is not None:
             self._cycle.leave()
         self.transport.write(encode_refusal(refusal, self.server_state.date_line, body=body))

@@ -35,9 +35,10 @@ class Fault(StrEnum):
 
 
 class RequestRefused(ValueError):
-    def __init__(self, fault: Fault) -> None:
+    def __init__(self, fault: Fault, rule: str = "") -> None:
+        """`rule`: for the log, what exactly was refused."""
         super().__init__(fault.value)
-        self.fault = fault
+        self.fault, self.rule = fault, rule
 
 
 class _Answer(NamedTuple):
