@@ -109,7 +109,7 @@ def test_what_was_changed_meanwhile_is_live_once_the_database_is_back(start_gate
     with without_database(gateway):
         replace_workers(gateway, "HUP")
     assert wait_until(lambda: readiness(gateway) == {"ready": True}, 15)
-    gateway.import_policy("version: 1\n")
+    gateway.manage("policy", "import", "-", "--allow-empty", stdin="version: 1\n")
     gateway.settle()
     assert statuses(gateway, token) == [404, 404, 404, 404]
     # And the next outage finds that one, not what was kept first.

@@ -16,6 +16,7 @@ from tests.support.scripted import Kept, answer
 from tests.support.streams import Memory, Torrent, wait_until
 
 CLIENTS = 40
+BLOCKS = 64  # MiB of an answer: more than both kernels take
 
 
 def slowly(connection, request):
@@ -43,7 +44,7 @@ def kib_each(gateway, upstream, tls=None, *, network=SLOW_NETWORK, taken=0):
     torrents = []
 
     def send_much(connection, request):
-        torrents.append(torrent := Torrent(32))
+        torrents.append(torrent := Torrent(BLOCKS))
         torrent(connection, request)
 
     upstream.reply(send_much)
@@ -55,7 +56,7 @@ def kib_each(gateway, upstream, tls=None, *, network=SLOW_NETWORK, taken=0):
             client.read(taken << 20)
         assert wait_until(lambda: len(torrents) == CLIENTS, 10)
         assert wait_until(lambda: stand_still(torrents), 30)
-        assert all(torrent.sent < 32 for torrent in torrents)
+        assert all(torrent.sent < BLOCKS for torrent in torrents)
         return memory.grown() * 1024 / CLIENTS
 
 
@@ -102,4 +103,4 @@ def test_a_hundred_answers_that_one_connection_does_not_take_are_bounded(start_g
             client.sendall(frame(HEADERS, END_HEADERS | END_STREAM, stream, block))
         assert wait_until(lambda: len(upstream.requests) >= 100, 10)
         time.sleep(1)
-        assert 0 < memory.grown() < 20
+        assert 0 < memory.grown() < 25

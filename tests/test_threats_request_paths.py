@@ -137,7 +137,7 @@ FORWARDED = {
     "brackets": (b"/open/[a]|^", b"/open/[a]|^"),
     "dots inside": (b"/open/a..b/...c/.d", b"/open/a..b/...c/.d"),
     "query": (b"/open/x?a=%2F..//;%00&b", b"/open/x?a=%2F..//;%00&b"),
-    "empty query": (b"/open/x?", b"/open/x"),
+    "empty query": (b"/open/x?", b"/open/x?"),
     "question mark in the query": (b"/open/x??y?", b"/open/x??y?"),
     "absolute of our host": (b"http://localhost/open/x?y", b"/open/x?y"),
     "absolute in another case": (b"HTTP://LocalHost/open", b"/open"),

@@ -5,9 +5,11 @@ from __future__ import annotations
 import gc
 import logging
 import os
+import sqlite3
 import threading
 import time
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from functools import lru_cache, partial
 
@@ -35,7 +37,6 @@ NEXT_LOAD_SECONDS = 2.0
 # A poll that hangs, on a lock or a dead network, is a fault too although nothing was raised.
 SILENCE_SECONDS = 15.0
 MAX_BACKOFF_SECONDS = 10.0
-_SQLITE_HEAD = b"SQLite format 3\0"
 # With paths of at most so many characters, what a client can make it remember stays below 5 MB.
 REMEMBERED_PATHS = 4096
 REMEMBERED_LENGTH = 256
@@ -200,7 +201,7 @@ class _Watcher:
             connection.close()
             self._file, self._loaded = file, None
         if file is not None:
-            _check_head(connection.settings_dict["NAME"])
+            _check_file(connection.settings_dict["NAME"])
 
     def _leave_old_clock(self) -> None:
         # What had expired by a clock that was set back since may be in force again: revocations are read anew.
@@ -271,18 +272,18 @@ def _database_file() -> tuple[int, int] | None:
     return status.st_dev, status.st_ino
 
 
-def _check_head(name: str) -> None:
+def _check_file(name: str) -> None:
     """Raises DatabaseError. An open connection goes on answering from memory when its file was overwritten, or closed
     to us, while whoever opens it anew is refused.
+
+    Opened by SQLite, never by us: closing a file of our own would drop the locks that SQLite holds on it in this
+    process, and with them what others write (sqlite.org/howtocorrupt.html, 2.2).
     """
-    try:
-        with open(name, "rb", buffering=0) as file:
-            head = file.read(len(_SQLITE_HEAD))
-    except OSError as error:
-        raise OperationalError("unable to open database file") from error
+    with connection.wrap_database_errors, closing(sqlite3.connect(name, timeout=0)) as probe:
+        probe.execute("PRAGMA schema_version")
     if not os.access(name, os.W_OK):
         raise OperationalError("unable to open database file")
-    if head != _SQLITE_HEAD:
+    if not os.path.getsize(name):
         raise DatabaseError("file is not a database")
 
 
