@@ -102,7 +102,7 @@ def _of_the_demo() -> Q:
     noted = StateVersion.objects.filter(name=_ACCOUNT).values_list("value", flat=True).first()
     if noted is not None:
         return Q(pk=noted, username=ADMIN)
-    return Q(username=ADMIN, email=ADMIN_EMAIL) if is_marked() else Q(pk__in=[])
+    return Q(username=ADMIN, email=ADMIN_EMAIL)
 
 
 def _remove_accounts() -> list[str]:
