@@ -26,6 +26,7 @@ from authgate.trouble import missing_file, trouble_of
 
 # Tag of the checks that read rows.
 ROWS = "rows"
+KEYS_SEALED = "authgate.W073"
 
 Apps = Sequence[AppConfig] | None
 Databases = Sequence[str] | None
@@ -65,7 +66,7 @@ def check_signing_keys(app_configs: Apps, databases: Databases = None, **kwargs:
     except DatabaseError:
         return []  # said above, or before the first migration
     except KeyUnusable as error:
-        return [Warning(f"The gateway cannot start: {error}", id="authgate.W073")]
+        return [Warning(f"The gateway cannot start: {error}", id=KEYS_SEALED)]
     return []
 
 

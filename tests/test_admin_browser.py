@@ -104,10 +104,10 @@ def test_an_edited_route_is_live_in_every_worker_within_two_seconds(page, gatewa
 
 def test_a_fault_stands_beside_its_field_and_the_gateway_keeps_its_policy(page, gateway, complaints):
     open_route(page, gateway, "public")
-    page.get_by_label("Path").fill("/api/admin")
+    page.get_by_role("textbox", name="Path").fill("/api/admin")
     page.get_by_role("button", name="Save", exact=True).click()
     expect(page.locator(".field-path .errorlist")).to_contain_text("same host, path, match and methods")
-    expect(page.get_by_label("Path")).to_have_value("/api/admin")
+    expect(page.get_by_role("textbox", name="Path")).to_have_value("/api/admin")
     assert statuses(gateway, "/api/public/x", 4) == {200}
     assert complaints == []
 
@@ -191,5 +191,5 @@ def test_a_locked_database_is_one_clear_page_and_nothing_is_changed(page, gatewa
     with closing(sqlite3.connect(gateway.data_dir / "authgate.sqlite3", isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
         page.get_by_role("button", name="Save", exact=True).click()
-        expect(page.get_by_text("The database is busy or away.")).to_be_visible(timeout=30_000)
+        expect(page.get_by_role("heading", name="The database is busy or away.")).to_be_visible(timeout=30_000)
     assert statuses(gateway, "/api/public/x", 4) == {200}

@@ -105,10 +105,13 @@ def test_an_application_that_fails_under_granian_is_answered_like_any_other() ->
     async def application(scope: dict[str, Any], receive: Any, send: Any) -> None:
         raise RuntimeError
 
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.request", "body": b"", "more_body": False}
+
     async def send(message: dict[str, Any]) -> None:
         sent.append(message)
 
-    asyncio.run(guard(application, Limits())(scope, None, send))
+    asyncio.run(guard(application, Limits())(scope, receive, send))
     assert sent[0]["status"] == 500
     assert {(b"referrer-policy", b"no-referrer"), (b"cache-control", b"no-store")} < set(sent[0]["headers"])
     assert b"server_error" in sent[1]["body"]

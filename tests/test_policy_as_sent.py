@@ -148,3 +148,9 @@ def test_whoever_reads_a_path_as_sent_finds_the_same_route(fields, raw, host, me
     for reading in careless_readings(path) | careless_readings(unquote(path)):
         assert reading == entry.path or reading.startswith(f"{prefix}/"), reading
         assert table.match(host, reading, method) is entry, reading
+
+
+@pytest.mark.parametrize("hidden", ["..%252f%CC%87b", "..%255c%CC%81b", "x%250a%CC%81", "%252e%CC%87%252f"])
+def test_a_mark_hides_no_escape_from_who_decodes_twice(hidden: str) -> None:
+    with pytest.raises(TargetRefused):
+        path_as_sent(f"/a/{hidden}".encode())

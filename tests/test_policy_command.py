@@ -261,8 +261,10 @@ def test_a_database_without_tables_is_one_line(tmp_path):
 def test_a_file_that_is_no_database_is_one_line(env):
     with open(f"{env['AUTHGATE_DATA_DIR']}/authgate.sqlite3", "wb") as file:
         file.write(b"x" * 8192)
+    file_name = f"{env['AUTHGATE_DATA_DIR']}/authgate.sqlite3"
     assert stderr_of_failure(env, "import", "-", stdin=DEMO) == (
-        "CommandError: database: file is not a database; nothing was changed\n"
+        f"CommandError: database: file is not a database: '{file_name}' is damaged, or no database; "
+        "restore it from a backup; nothing was changed\n"
     )
 
 

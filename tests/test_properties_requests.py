@@ -134,7 +134,8 @@ def test_random_headers_never_name_another_caller(gate, upstream, subject):
         data = raw.request(method, target, [*credential, ("Connection", "close"), *headers])
         with gate.connect() as client:
             client.send(data)
-            assert _wait_for_answer(client) < 500
+            status = _wait_for_answer(client)
+            assert status < 500 or status == 501  # an Upgrade
 
     probe()
     assert len(upstream.requests) > 5

@@ -75,7 +75,7 @@ def test_a_file_that_is_no_database_is_one_line_and_stays(tmp_path: Path, comman
     file.touch(mode=0o600)
     file.write_bytes(b"nonsense" * 1000)
     line = problem(run(tmp_path / "data", *command, AUTHGATE_SECRET_KEY=OTHER_KEY))
-    assert line == "database: file is not a database"
+    assert line == (f"database: file is not a database: '{file}' is damaged, or no database; restore it from a backup")
     assert file.read_bytes() == b"nonsense" * 1000
 
 

@@ -5,6 +5,7 @@ whoever reads them, never who may have them.
 from __future__ import annotations
 
 import re
+import unicodedata
 from functools import lru_cache
 
 from authgate.target import MAX_ESCAPES, TargetRefused, character_named, decoded_and_folded
@@ -33,9 +34,12 @@ def path_as_sent(raw: bytes) -> str:
     """
     if (found := _ILLEGAL.search(raw)) is not None:
         raise TargetRefused(f"the path has {character_named(found[0])}")
+    if not raw.startswith(b"/"):
+        raise TargetRefused("the path does not begin with /")
     path = raw.decode("ascii")
     text = _fully_decoded(path)
-    if _DOT_SEGMENT.search(text) or _DOT_SEGMENT.search(_IGNORED.sub("", text)):
+    bare = "".join(letter for letter in _IGNORED.sub("", text) if not unicodedata.combining(letter))
+    if _DOT_SEGMENT.search(text) or _DOT_SEGMENT.search(bare):
         raise TargetRefused("the path has a dot segment")
     return path
 
@@ -69,4 +73,5 @@ def _decoded_once(text: str) -> str:
         raise TargetRefused(f"the path has more than {MAX_ESCAPES} escapes")
     if (found := _NEVER_ESCAPED.search(text)) is not None:
         raise TargetRefused(f"the path has {character_named(found[0].encode())}")
-    return decoded_and_folded(text)
+    # Taken apart: a mark that joins the last letter of an escape ("%2f" and U+0307) would hide it from the next layer.
+    return unicodedata.normalize("NFKD", decoded_and_folded(text))
