@@ -28,7 +28,11 @@ class Terminal:
         return self
 
     def __exit__(self, *exc: object) -> None:
-        """As a terminal that is closed: what runs in it gets HUP, then what did not go is killed."""
+        """Ends what runs in it as Ctrl-C does. A gateway would take the HUP of a closed terminal for a reload."""
+        deadline = time.monotonic() + 30
+        while os.tcgetpgrp(self._descriptor) != self._pid and time.monotonic() < deadline:
+            self.interrupt()
+            time.sleep(0.2)
         os.close(self._descriptor)
         for number in (signal.SIGTERM, signal.SIGKILL):
             with suppress(ProcessLookupError):
