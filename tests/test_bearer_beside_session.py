@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+
 import pytest
 
 from tests.support.gateway import Gateway
@@ -113,6 +115,43 @@ DAMAGED = {
 def test_a_token_of_ours_that_was_changed_never_gives_way_to_the_session(site, upstream, session, damage):
     answer = site.get("/protauth/x", token=damage(site.mint("bob")), headers=session)
     assert (answer.status, upstream.requests) == (401, [])
+
+
+DISGUISES = {
+    "no scheme": "{}",
+    "another scheme": "Token {}",
+    "a scheme for JWTs": "JWT {}",
+    "with a parameter": 'Token token="{}"',
+    "behind another one": "Digest username=a, Bearer {}",
+    "padded": "DPoP {}=",
+}
+
+
+@pytest.mark.parametrize("disguise", DISGUISES.values(), ids=DISGUISES)
+def test_a_token_of_ours_under_another_scheme_never_gives_way_to_the_session(site, upstream, session, disguise):
+    """A service may take it from there, and cannot know whether it was revoked."""
+    headers = [*session, ("Authorization", disguise.format(site.mint("bob")))]
+    answer = site.get("/protauth/x", headers=headers)
+    assert (answer.status, answer.json()["reason"], upstream.requests) == (401, "invalid_token", [])
+
+
+def test_a_token_of_ours_as_basics_password_never_gives_way_to_the_session(site, upstream, session):
+    pair = base64.b64encode(f"git:{site.mint('bob')}".encode()).decode()
+    answer = site.get("/protauth/x", headers=[*session, ("Authorization", f"basic {pair}")])
+    assert (answer.status, upstream.requests) == (401, [])
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "Basic YWxpY2U6cGFzcy53b3JkLng=", "Basic !!", "Basic", f"Token {APP_JWT}",
+        'Digest username="a", uri="/a.b.c.d"',
+        "AWS4-HMAC-SHA256 Credential=AK/20260101/eu-1.a.b/s3/aws4_request, SignedHeaders=host, Signature=fe5f80",
+    ],
+)  # fmt: skip
+def test_what_is_a_services_own_under_another_scheme_travels(site, upstream, session, value):
+    assert site.get("/protauth/x", headers=[*session, ("Authorization", value)]).status == 200
+    assert caller(upstream) == ("idp|alice", [value])
 
 
 @pytest.mark.parametrize("site_word", ["cross-site", "same-site"])

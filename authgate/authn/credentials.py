@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING, NamedTuple
 
 from authgate.authn.cache import cache_key
-from authgate.authn.ownership import may_be_ours
+from authgate.authn.ownership import holds_ours, may_be_ours
 from authgate.authn.tokens import Kind
 from authgate.decision import InvalidCredential, RawHeaders, Reason
 
@@ -49,7 +49,11 @@ def beside_the_services(found: Credential | None, headers: RawHeaders, trust: Tr
     A bearer token that is not ours is the service's own, and a session cookie beside it says who calls. Nothing is
     chosen by whether a credential is good: a bad token of ours is refused, and so is a bad cookie.
     """
-    if found is None or found.kind is not _ACCESS or may_be_ours(found.unverified_token, trust):
+    if found is not None and found.kind is _SESSION:
+        if any(name == b"authorization" and holds_ours(value, trust) for name, value in headers):
+            raise InvalidCredential(Reason.INVALID_TOKEN)
+        return found
+    if found is None or may_be_ours(found.unverified_token, trust):
         return found
     check_form(_ACCESS, found.unverified_token)
     return _find_session(headers, trust.session_cookie) or found

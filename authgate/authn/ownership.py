@@ -1,4 +1,4 @@
-"""Whether a bearer token is one of ours, read from what it says of itself. Verifies nothing and lets nobody in.
+"""Whether a token is one of ours, read from what it says of itself. Verifies nothing and lets nobody in.
 
 The answer only chooses what is judged: a token of ours, or the session beside it. Whatever could pass for ours
 counts as ours.
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 _JWS_SEGMENTS, _JWE_SEGMENTS = 3, 5
 _NOT_BASE64URL = re.compile(rb"[^A-Za-z0-9_-]")
 _BEFORE_JSON = b" \t\r\n\xef\xbb\xbf"  # white space, and a byte order mark
+# What stands between the parts of an Authorization header, and between name and password within Basic's.
+_BETWEEN = re.compile(rb"[\s,;:=\"']+")
 _READ_LENIENTLY = 64  # characters in front of a header that could hide its first brace
 
 
@@ -34,6 +36,28 @@ def may_be_ours(unverified_token: bytes, trust: TrustSnapshot) -> bool:
     except NotCompact:
         # Opaque tokens have dots, too. The header of a token of ours is JSON to every reader.
         return _begins_like_json(segments[0])
+
+
+def holds_ours(authorization: bytes, trust: TrustSnapshot) -> bool:
+    """Whether a token that may be ours stands in this header of another scheme than Bearer, or of none.
+
+    Services take tokens from `Token`, `JWT` and Basic's password as well, and cannot know that one is revoked.
+    """
+    texts = (authorization, _read_basic(authorization))
+    pieces = (piece for text in texts for piece in _BETWEEN.split(text) if piece.count(b".") >= _JWS_SEGMENTS - 1)
+    return any(may_be_ours(piece, trust) for piece in pieces)
+
+
+def _read_basic(authorization: bytes) -> bytes:
+    """Name and password (RFC 7617); empty for another scheme."""
+    scheme, _, value = authorization.partition(b" ")
+    if scheme.lower() != b"basic":
+        return b""
+    letters = value.strip().rstrip(b"=").replace(b"+", b"-").replace(b"/", b"_")
+    try:
+        return base64.urlsafe_b64decode(letters + b"=" * (-len(letters) % 4))
+    except ValueError:
+        return b""
 
 
 def _names_us(segments: list[bytes], trust: TrustSnapshot) -> bool:
