@@ -55,7 +55,7 @@ class _Line(msgspec.Struct):
     sub: str | None
     credential: str | None
     revision: int | None
-    jti: str | None  # of a bearer token: what to revoke
+    jti: str | None  # of an access token: what to revoke
     cut: str | None
     rule: str | msgspec.UnsetType = msgspec.UNSET  # only on bad_target
 
@@ -114,7 +114,7 @@ def _line(record: Record) -> _Line:
         None if identity is None else identity.subject,
         None if identity is None else identity.credential,
         revision,
-        identity.token_id if identity is not None and identity.credential == "bearer" else None,
+        None if identity is None or identity.is_signed_in else identity.token_id,
         record.cut,
         rule,
     )

@@ -143,10 +143,9 @@ def _provider_user(identity: Identity | None, access_of: Callable[[Identity], Ad
 
 
 def _live_session(identity: Identity | None) -> Session | None:
-    """An access token in the cookie is a session to the proxy, but here only what has a row is one."""
-    sid = identity.claims.get("sid") if identity is not None else None
-    if identity is None or not isinstance(sid, str) or sid != identity.token_id:
+    if identity is None or not identity.is_signed_in:
         return None
+    sid = identity.token_id
     session = Session.objects.select_related("person__provider").filter(sid=sid).first()
     if session is None or not may_go_on(session) or session.person.subject != identity.subject:
         return None

@@ -114,6 +114,13 @@ class Identity:
     roles: frozenset[str] = frozenset()
     claims: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
 
+    @property
+    def is_signed_in(self) -> bool:
+        """Whether a browser's sign-in made the credential. An access token in the session's cookie is one for machines
+        still: it may open routes, and nothing that is kept for operators.
+        """
+        return self.credential == "session" and bool(self.token_id) and self.claims.get("sid") == self.token_id
+
 
 class InvalidCredential(Exception):
     """A credential was presented and is not good: stop here, never try the next kind."""

@@ -145,6 +145,11 @@ def test_a_token_with_the_operators_roles_is_no_operator(gateway):
     assert "For operators" not in ask(gateway, "/nowhere", headers=[*PAGE, token]).text
 
 
+def test_a_token_with_the_operators_roles_in_the_sessions_cookie_is_no_operator(gateway):
+    cookie = ("Cookie", f"auth_token={gateway.mint('root', roles=('admin',))}")
+    assert "For operators" not in ask(gateway, "/nowhere", headers=[*PAGE, cookie]).text
+
+
 def test_a_service_that_is_down_is_worth_another_try_at_the_same_address(gateway):
     assert 'class="button" href="/gone/x?a=1&amp;b=%22"' in ask(gateway, "/gone/x?a=1&b=%22").text
     assert "<a class=" not in ask(gateway, "/gone/x", "POST", body=b"a=1").text.partition("<main")[2]

@@ -67,7 +67,7 @@ def render_refusal(record: Record, refused: Refused, identity: Identity | None, 
 
 def is_operator(snapshot: Snapshot | None, identity: Identity | None) -> bool:
     """Whether a session's roles open /admin/. A bearer token opens nothing there."""
-    if identity is None or identity.credential != "session" or snapshot is None:
+    if identity is None or not identity.is_signed_in or snapshot is None:
         return False
     return highest_access(snapshot.document, identity.roles) != "none"
 
