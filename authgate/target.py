@@ -29,9 +29,12 @@ MAX_ESCAPES = 1024
 _LONG_LIGATURE, _MAX_LIGATURES = "\ufdfa", 20
 # UAX #15 13: normal text has no more combining characters in a row, and sorting them takes their number squared.
 _LONG_RUN_OF_MARKS = re.compile(rb"[^\0]{31}")
+# What normalising leaves, and some code page of Windows takes for a slash or a backslash.
+_SLASHES = dict.fromkeys(map(ord, "\\\u00a5\u20a9\u2044\u2215\u2216\u29f5\u29f8\u29f9"), "/")
 # Of no combining class themselves, but they decompose to characters that have one.
 _HIDDEN_MARKS = dict.fromkeys(map(ord, "\u0f73\u0f75\u0f81\uff9e\uff9f"), "\u0301")
-_DOUBLE_ESCAPE = re.compile(rb"%25[0-9A-Fa-f]{2}")
+# In decoded text, also as IIS writes it.
+_STILL_ESCAPED = re.compile("%(?:[0-9A-Fa-f]{2}|[uU][0-9A-Fa-f]{4})")
 # In decoded text, and also disguised by what an application may cut off there ("/..%3Bx/", "/..%20/").
 _DOT_SEGMENT = re.compile(r"/\.{1,2}(?:[/;?# ]|\Z)")
 
@@ -91,10 +94,11 @@ def _canonicalise(raw: bytes) -> str:
     path = _with_canonical_escapes(raw)
     if b"//" in path:
         raise TargetRefused("the path has an empty segment (//)")
-    if _DOUBLE_ESCAPE.search(path):
-        raise TargetRefused("the path is encoded twice")
     canonical = path.decode("ascii")
-    if _DOT_SEGMENT.search(decoded_and_folded(canonical)):
+    text = decoded_and_folded(canonical)
+    if _STILL_ESCAPED.search(text):
+        raise TargetRefused("the path is encoded twice")
+    if _DOT_SEGMENT.search(text):
         raise TargetRefused("the path has a dot segment")
     return canonical
 
@@ -135,4 +139,4 @@ def decoded_and_folded(path: str) -> str:
     if text.count(_LONG_LIGATURE) > _MAX_LIGATURES:
         raise TargetRefused(f"the path has more than {_MAX_LIGATURES} times the ligature U+FDFA")
     # Windows, and whoever normalises names, reads a fullwidth slash, dot or letter as the plain one ("best fit").
-    return unicodedata.normalize("NFKC", text).replace("\\", "/")
+    return unicodedata.normalize("NFKC", text).translate(_SLASHES)

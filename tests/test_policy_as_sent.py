@@ -42,6 +42,8 @@ BELOW = {
     "below, disabled": (TAKER, route("other", "/app/x", enabled=False)),
     "below in another case": (TAKER, route("other", "/APP/x")),
     "the same in another case": (TAKER, route("other", "/App")),
+    "below in another reading": (route("taker", "/app.", paths="as_sent"), route("other", "/app/admin")),
+    "below in another composition": (route("taker", "/e%CC%81", paths="as_sent"), route("other", "/%C3%A9/admin")),
     "this path alone": (TAKER, route("other", "/app", match="exact")),
     "this path alone, with a slash": (TAKER, route("other", "/app/", match="exact")),
     "below on one of any hosts": (TAKER, route("other", "/app/x", host=ONE)),

@@ -12,7 +12,7 @@ from authgate.policy.errors import PolicyError
 from authgate.policy.pace import Pace
 from authgate.policy.places import RESERVED, own_host_of
 from authgate.policy.schema import PolicyDocument, Route
-from authgate.target import fold_case
+from authgate.target import careless_path, fold_case
 
 # By host as routes name it, and path with its case folded: the routes that take paths as sent.
 _Takers = dict[tuple[str, str], list[Route]]
@@ -83,4 +83,5 @@ def _prefixes(path: str) -> Iterator[str]:
 
 
 def _folded(path: str) -> str:
-    return fold_case(path).rstrip("/")
+    """As it reads to whoever decodes, trims and folds all they can."""
+    return fold_case(careless_path(path)).rstrip("/")
