@@ -56,7 +56,11 @@ def _header_at_fault(data: bytes) -> str:
         return ""  # what stands before a colon may be a piece of a value
     before = b""
     for line in data.partition(b"\r\n\r\n")[0].split(b"\r\n")[1:]:
-        name = before if line[:1] in (b" ", b"\t") else line.partition(b":")[0]
+        name, colon, _ = line.partition(b":")
+        if line[:1] in (b" ", b"\t"):
+            name = before
+        elif not colon:
+            return ""  # a piece of a value, or no header at all
         if name is before or _CONTROL.search(line):
             return name.decode("ascii") if _NAME.fullmatch(name) else ""
         before = name

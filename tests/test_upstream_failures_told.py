@@ -83,6 +83,10 @@ def told(gateway, path) -> str:
 ANSWERED = "; answered with upstream_broken"
 BAD_HEADS = [
     ("folded", answer("X-Long: a-secret\r\n b", body=b"hi"), "header X-Long: folded over several lines (obs-fold)"),
+    (
+        "folded after a line without a colon", answer("Set-Cookie: a=1;", "a-secret\r\n b", body=b"hi"),
+        "a header line without a colon, or a name with characters that no name may have",
+    ),
     ("control", answer("X-Odd: a-secret\0", body=b"hi"), "header X-Odd: a control character in a header"),
     ("large", answer("X-Large: " + "v" * 70_000, body=b"hi"), "a response head of more than 65536 bytes"),
     ("many", answer(*["X: a-secret"] * 300, body=b"hi"), "more than 256 headers"),
