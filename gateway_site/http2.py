@@ -169,7 +169,11 @@ def guard(application: Application, limits: Limits) -> Application:
         scope["client"] = (host, int(port))
         try:
             with admission.of(host):
-                await _answer(application, scope, RequestBody(scope, receive, limits), send, limits)
+                body = RequestBody(scope, receive, limits)
+                has_ended = await _answer(application, scope, body, send, limits)
+                # While many are at work a place is worth more than an answer to who has more to send.
+                if has_ended and admission.has_room:
+                    await body.discard()
         except RequestRefused as refused:
             await _refuse(build_refusal(refused.fault), send)
 
@@ -178,8 +182,10 @@ def guard(application: Application, limits: Limits) -> Application:
 
 async def _answer(
     application: Application, scope: dict[str, Any], body: RequestBody, send: Any, limits: Limits
-) -> None:
-    """What an application leaves unanswered when it fails Granian would answer, without any of our headers."""
+) -> bool:
+    """Whether the answer went out whole. What an application leaves unanswered when it fails Granian would answer,
+    without any of our headers.
+    """
     has_begun = has_ended = False
     bounded = BoundedSend(send, limits)
 
@@ -201,8 +207,7 @@ async def _answer(
             raise
         logger.exception("the application failed")
         await _refuse(build_refusal(Fault.SERVER_ERROR), named)
-    if has_ended:
-        await body.discard()
+    return has_ended
 
 
 def join_cookies(headers: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:

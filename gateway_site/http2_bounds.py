@@ -26,12 +26,17 @@ class Admission:
         self._all = 0
         self._of: Counter[str] = Counter()
 
+    @property
+    def has_room(self) -> bool:
+        """Fewer than half are taken."""
+        return self._all < self._most // 2
+
     @contextmanager
     def of(self, peer: str) -> Iterator[None]:
         """Raises RequestRefused."""
         client = client_of(peer)
         own = self._of[client] if client is not None else 0
-        if self._all >= self._most or (self._all >= self._most // 2 and own >= self._most // 4):
+        if self._all >= self._most or (not self.has_room and own >= self._most // 4):
             raise RequestRefused(Fault.SERVER_FULL)
         self._all += 1
         if client is not None:

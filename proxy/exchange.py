@@ -185,10 +185,11 @@ class Exchange:
             connection.abort()
 
     def _forget(self) -> None:
-        if self._client is not None:
-            self._client.receiver = None
         if self._connection is not None:
             self._connection.receiver = None
+            # It may read for another exchange by now.
+            if self._client is not None and self._client.receiver is self._connection:
+                self._client.receiver = None
         self._connection = None
         active.discard(self)
 

@@ -7,11 +7,13 @@ import subprocess
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from itertools import repeat
 
 import pytest
 
 from gateway_site.http1.limits import Limits
+from gateway_site.http2 import guard
 from gateway_site.http2_body import RequestBody
 from tests.support import raw
 from tests.support.echo_app import EchoServer
@@ -147,6 +149,64 @@ def test_a_body_that_stops_or_dribbles_is_waited_for_no_longer():
     assert (taken, seconds < 10) == (0, True)
     taken, seconds = discarded(Limits(linger_seconds=0.5), 10_000, pause=0.05)
     assert (0 < taken < 100 * 1024, seconds < 10) == (True, True)
+
+
+@pytest.mark.parametrize(("others", "pieces"), [(0, 1), (1, 0)])
+def test_with_http2_a_body_is_thrown_away_only_while_fewer_than_half_of_the_places_are_taken(others, pieces):
+    """A refused stranger who has more to send must not keep one from somebody else."""
+    received = 0
+
+    async def application(scope, receive, send):
+        if scope["raw_path"] == b"/held":
+            await asyncio.sleep(60)
+        await send({"type": "http.response.start", "status": 401, "headers": []})
+        await send({"type": "http.response.body", "body": b""})
+
+    async def receive():
+        nonlocal received
+        received += 1
+        return {"type": "http.disconnect"}
+
+    async def send(message):
+        pass
+
+    def scope(path):
+        return {
+            "type": "http", "http_version": "2", "method": "POST", "raw_path": path, "query_string": b"",
+            "headers": [(b"host", b"localhost")], "client": ("192.0.2.1", 1),
+        }  # fmt: skip
+
+    async def run():
+        guarded = guard(application, Limits(requests=4))
+        held = [asyncio.create_task(guarded(scope(b"/held"), receive, send)) for _ in range(others)]
+        await asyncio.sleep(0)
+        await guarded(scope(b"/refused"), receive, send)
+        for task in held:
+            task.cancel()
+
+    asyncio.run(run())
+    assert received == pieces
+
+
+def test_a_worker_that_ends_waits_no_longer_for_what_it_would_throw_away(start_gateway):
+    gateway = start_gateway()
+    with gateway.connect() as client:
+        client.send(raw.request("POST", "/api/protected", [("Content-Length", "1000000")]))
+        assert client.response("POST").status == 401
+        with ThreadPoolExecutor(1) as other:
+            dribbling = other.submit(dribble, client, seconds=25)
+            began = time.monotonic()
+            gateway.stop()
+            assert time.monotonic() - began < 15
+            dribbling.result()
+
+
+def dribble(client, seconds):
+    end = time.monotonic() + seconds
+    with suppress(OSError):
+        while time.monotonic() < end:
+            client.send(b"x")
+            time.sleep(0.5)
 
 
 @pytest.mark.parametrize(

@@ -162,6 +162,8 @@ class Http1Protocol(BoundedReads):
     def shutdown(self) -> None:
         if self._consume == self._read_head and self._reader.empty:
             self._deadline = self._loop.time() + self._limits.drain_idle_seconds
+        elif self._consume == self._discard:
+            self._linger_for(self._limits.drain_idle_seconds)
 
     def give_up(self) -> None:
         """The time for draining is over; the process ends."""
@@ -419,11 +421,15 @@ class Http1Protocol(BoundedReads):
         self._consume = self._discard
         self._body = None
         self._pipelined = b""
-        self._lingers_until = self._loop.time() + self._limits.linger_seconds
-        self._wait_for_more()
+        limits = self._limits
+        self._linger_for(limits.drain_idle_seconds if self.server_state.draining else limits.linger_seconds)
         self.flow.resume_reading()
         if self.transport.can_write_eof():
             self.transport.write_eof()
+
+    def _linger_for(self, seconds: float) -> None:
+        self._lingers_until = self._loop.time() + seconds
+        self._wait_for_more()
 
     def _discard(self, data: bytes) -> None:
         self._discarded += len(data)
