@@ -66,7 +66,7 @@ def text(name: str, default: str, environ: Mapping[str, str] = ENVIRON) -> str:
         return value or default
     try:
         content = Path(file_name).read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, ValueError) as error:  # no UTF-8, or a name with a NUL
         raise EnvError(f"{name}_FILE", f"cannot read {file_name!r}: {_cause(error)}") from error
     if not content:
         raise EnvError(f"{name}_FILE", f"{file_name!r} is empty")

@@ -12,6 +12,7 @@ from gateway_site.env import EnvError
 
 IN_DATA_DIR = "authgate.env"
 _NAME = re.compile(r"AUTHGATE_[A-Z0-9_]+")
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
 
 
 def named(name: str) -> Path | None:
@@ -54,11 +55,13 @@ def _refuse_others(name: str, path: Path, status: os.stat_result) -> None:
 def _parse(path: Path, text: str, forbidden: tuple[str, ...]) -> Iterator[tuple[str, str, int]]:
     seen: dict[str, int] = {}
     for number, line in enumerate(text.split("\n"), 1):
-        stripped = line.strip()
+        stripped = line.strip(" \t\r")
         if not stripped or stripped.startswith("#"):
             continue
         key, equals, value = stripped.partition("=")
         place = f"{path}:{number}"
+        if (found := _CONTROL.search(stripped)) is not None:
+            raise EnvError(place, f"a control character ({found[0]!r}); lines end with LF or CR LF")
         if not equals or not _NAME.fullmatch(key):
             raise EnvError(place, "must be AUTHGATE_NAME=value, or begin with #")
         if key in forbidden:
@@ -66,7 +69,7 @@ def _parse(path: Path, text: str, forbidden: tuple[str, ...]) -> Iterator[tuple[
         if key in seen:
             raise EnvError(place, f"{key} is already set in line {seen[key]}")
         seen[key] = number
-        yield key, _unquote(place, value.strip()), number
+        yield key, _unquote(place, value.strip(" \t")), number
 
 
 def _unquote(place: str, value: str) -> str:

@@ -96,6 +96,8 @@ def test_a_gateway_is_served_as_the_file_says(start_gateway, data_dir, file):
         ('AUTHGATE_SECRET_KEY="s3cret', 'a value that begins with " must end with it'),
         ("AUTHGATE_LOG_LEVEL=debug", "AUTHGATE_LOG_LEVEL is already set in line 1"),
         ("AUTHGATE_DATA_DIR=/s3cret", "AUTHGATE_DATA_DIR says where this file is, so it cannot stand in it"),
+        ("AUTHGATE_REDIS_URL=x\rAUTHGATE_X=s3cret", "a control character ('\\r'); lines end with LF or CR LF"),
+        ("AUTHGATE_REDIS_URL_FILE=/a\0s3cret", "a control character ('\\x00'); lines end with LF or CR LF"),
         ("AUTHGATE_PUBLIC_URI=s3cret", "AUTHGATE_PUBLIC_URI: is not a setting; the nearest is AUTHGATE_PUBLIC_URL"),
         ("AUTHGATE_SECRET_KEY=s3cret", "AUTHGATE_SECRET_KEY: must have at least 32 characters, has 6"),
         ("AUTHGATE_REDIS_URL_FILE=/nowhere", "AUTHGATE_REDIS_URL_FILE: cannot read '/nowhere': No such file"),
