@@ -228,7 +228,8 @@ def test_while_redis_is_stopped_the_machine_counts_alone_and_then_together_again
 
 
 @pytest.fixture
-def mute_url() -> Iterator[str]:
+def mute_url(monkeypatch) -> Iterator[str]:
+    monkeypatch.setattr(shared, "TIMEOUT", TIMEOUT)  # whatever a fixture of this module has made of it
     """Something that accepts connections and never says a word."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         yield f"redis://127.0.0.1:{server.getsockname()[1]}/0"
