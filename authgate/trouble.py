@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import pwd
 import re
 from pathlib import Path
 from typing import NamedTuple
@@ -14,6 +13,7 @@ from django.db import Error as DatabaseProblem
 
 from authgate.authn.keys import KeyUnusable
 from authgate.policy.errors import PolicyInvalid
+from authgate.system_user import user_name
 
 # No traceback helps with these: the operator has to mend something, a file system or a database perhaps.
 OPERATORS_TROUBLE = (DatabaseProblem, KeyUnusable, OSError)
@@ -69,14 +69,6 @@ def missing_file() -> str:
         return f": {_denied(path.parent, error.strerror)}"
     closed = [place for place in (path, path.parent) if not os.access(place, os.R_OK | os.W_OK)]
     return f": {_denied(closed[0], 'Permission denied')}" if closed else ""
-
-
-def user_name() -> str:
-    """Whom this process runs as; a number where it has no name, as in a container."""
-    try:
-        return pwd.getpwuid(os.geteuid()).pw_name
-    except KeyError:
-        return str(os.geteuid())
 
 
 def _denied(place: Path, cause: str | None) -> str:

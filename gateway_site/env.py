@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import ipaddress
 import os
-import pwd
 import re
 import secrets
 import stat
@@ -13,6 +12,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from authgate.system_user import user_name
 from authgate.wire.address import Network, canonical_network
 from gateway_site.private_file import finished_draft
 
@@ -202,16 +202,9 @@ def _is_directory(name: str, path: Path) -> bool:
     # Without this, all that is in it would look as if it were not there.
     if not os.access(path, os.X_OK):
         raise EnvError(
-            name, f"cannot use {str(path)!r}: Permission denied for the user {_user()}; run this as its owner"
+            name, f"cannot use {str(path)!r}: Permission denied for the user {user_name()}; run this as its owner"
         )
     return True
-
-
-def _user() -> str:
-    try:
-        return pwd.getpwuid(os.geteuid()).pw_name
-    except KeyError:
-        return str(os.geteuid())
 
 
 def optional_directory(name: str, environ: Mapping[str, str] = ENVIRON) -> Path | None:

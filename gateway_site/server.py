@@ -23,7 +23,8 @@ from uvicorn.server import Server
 from uvicorn_worker import UvicornWorker
 
 from gateway_site.http1.limits import Limits
-from gateway_site.http1.protocol import Application, GatewayState, Http1Protocol, Shortcut
+from gateway_site.http1.protocol import Application, Http1Protocol, Shortcut
+from gateway_site.http1.state import GatewayState
 from gateway_site.listen import BACKLOG, Address, StartRefused, fit_to_files, open_listeners
 from gateway_site.peers import client_of
 from gateway_site.privileges import HadAsRoot

@@ -14,17 +14,16 @@ from urllib.parse import unquote
 from uvicorn.config import Config
 from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.utils import get_local_addr, get_remote_addr, is_ssl
-from uvicorn.server import ServerState
 
 from authgate.wire.address import canonical_address
 from gateway_site.http1.body import Body, ChunkedBody, SizedBody
 from gateway_site.http1.cookies import OversizedHead
-from gateway_site.http1.crowd import Crowd
 from gateway_site.http1.cycle import Cycle
 from gateway_site.http1.head import CHUNKED, HeadParser, RequestHead
 from gateway_site.http1.limits import HIGH_WATER, Limits
 from gateway_site.http1.reader import HeadReader
 from gateway_site.http1.refusal import Fault, Refusal, RequestRefused, build_refusal, encode_refusal
+from gateway_site.http1.state import GatewayState
 from gateway_site.http1.taking import Taking, bytes_left
 from proxy.buffers import WRITE_HIGH_WATER, BoundedReads
 
@@ -34,43 +33,9 @@ Application = Callable[[dict[str, Any], Any, Any], Awaitable[None]]
 # Takes a request without a body off the application's hands, or hands it over to it.
 Shortcut = Callable[["Http1Protocol", RequestHead], Cycle]
 
-# Who a peer counts as; None for one that stands for many: a trusted proxy.
-ClientOf = Callable[[str], str | None]
-
 _ASGI = {"version": "3.0", "spec_version": "2.3"}
 _NEVER = math.inf
 _RESET = struct.pack("ii", 1, 0)
-
-
-class GatewayState(ServerState):
-    """What the connections of one worker share; uvicorn's server keeps it."""
-
-    def __init__(self, client_of: ClientOf) -> None:
-        super().__init__()
-        self.connections: set[Http1Protocol] = set()  # type: ignore[assignment]  # uvicorn names its own protocols
-        self.client_of = client_of
-        self.crowd = Crowd()
-        self.date_line = b""
-        self.draining = False
-
-    def admit(self, connection: Http1Protocol, most: int) -> bool:
-        """Whether there is room for it, or room was made at the cost of the client that takes most."""
-        client = self.client_of(connection.peer)
-        if len(self.connections) >= most:
-            spared = self.crowd.dispensable(client)
-            if spared is None:
-                return False
-            spared.give_way()
-        self.connections.add(connection)
-        if client is not None:
-            self.crowd.add(client, connection)
-        return True
-
-    def dismiss(self, connection: Http1Protocol) -> None:
-        self.connections.discard(connection)
-        client = self.client_of(connection.peer)
-        if client is not None:
-            self.crowd.remove(client, connection)
 
 
 class Http1Protocol(BoundedReads):

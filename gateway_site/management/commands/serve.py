@@ -25,9 +25,9 @@ from gateway_site import checks, served
 from gateway_site.demo import traces
 from gateway_site.http1.limits import Limits
 from gateway_site.listen import Address, StartRefused, parse_address
-from gateway_site.privileges import account_to_become, give_up_root
+from gateway_site.privileges import HadAsRoot, account_to_become, give_up_root
 from gateway_site.redirect import build_redirect
-from gateway_site.tls import tls_files
+from gateway_site.tls import TlsFiles, tls_files
 
 logger = logging.getLogger(__name__)
 
@@ -83,32 +83,58 @@ def serve(
         raise StartRefused(f"--workers: at least 1, not {workers}")
     address = parse_address("--bind", bind)
     tls = tls_files(tls_cert, tls_key)
-    redirect_bind = None
-    if redirect_http is not None:
-        redirect_bind = parse_address("--redirect-http", redirect_http)
-        if not settings.SECURE:
-            raise StartRefused("--redirect-http: AUTHGATE_PUBLIC_URL is not an https URL")
+    redirect_bind = _redirect_address(redirect_http)
     if missing := missing_file():
         raise StartRefused(f"database{missing}")
-    account = account_to_become(user, settings.AUTHGATE_DATA_DIR)
-    had_as_root = None
     # Before anything is opened in the data directory: it would be root's.
+    had_as_root = _leave_root(user, address, redirect_bind, tls)
+    _examine(tls)
+    _prepare(tls)
+    _run(
+        http2, bind=address, workers=workers, tls=tls, redirect_bind=redirect_bind, had_as_root=had_as_root,
+        redirect=build_redirect(settings.AUTHGATE_PUBLIC_URL),
+        limits=Limits(drain_seconds=settings.AUTHGATE_DRAIN_SECONDS),
+    )  # fmt: skip
+
+
+def _redirect_address(text: str | None) -> Address | None:
+    if text is None:
+        return None
+    address = parse_address("--redirect-http", text)
+    if not settings.SECURE:
+        raise StartRefused("--redirect-http: AUTHGATE_PUBLIC_URL is not an https URL")
+    return address
+
+
+def _leave_root(
+    user: str | None, address: Address, redirect_bind: Address | None, tls: TlsFiles | None
+) -> HadAsRoot | None:
+    """What was opened as root, when it is root no more."""
+    account = account_to_become(user, settings.AUTHGATE_DATA_DIR)
     if account is not None:
-        had_as_root = give_up_root(
-            account, address, redirect_bind, tls, settings.AUTHGATE_DATA_DIR, Path(settings.BASE_DIR)
-        )
-    elif os.geteuid() == 0 and user is None and _is_exposed(address):
+        return give_up_root(account, address, redirect_bind, tls, settings.AUTHGATE_DATA_DIR, Path(settings.BASE_DIR))
+    if os.geteuid() == 0 and user is None and _is_exposed(address):
         logger.warning("serving as root: name another user by --user, or let one own %s", settings.AUTHGATE_DATA_DIR)
+    return None
+
+
+def _examine(tls: TlsFiles | None) -> None:
     _check_database()
     _refuse_demo()
     _report_rows()
     if checks.is_plain_behind_nobody(tls=tls is not None):
         _report(checks.plain_behind_nobody())
-    # Keys and limits are had before the fork: without them every worker would fail, each in its own words.
+
+
+def _prepare(tls: TlsFiles | None) -> None:
+    """Keys and limits are had before the fork: without them every worker would fail, each in its own words."""
     load_trust()
     ratelimit.prepare()
     snapshot.prepare()
     served.record(settings.AUTHGATE_DATA_DIR, served.Served(settings.AUTHGATE_PUBLIC_URL, tls is not None))
+
+
+def _run(http2: bool, **options: Any) -> None:
     # Imported late: they load the whole gateway, which a wrong option does not need.
     if http2:
         from gateway_site.http2 import serve as run
@@ -119,19 +145,7 @@ def serve(
     from gateway_site.server import ServeOptions
 
     standard_error.keep_going(ratelimit.client_key)
-    run(
-        ServeOptions(
-            application,
-            address,
-            workers,
-            tls,
-            redirect_bind,
-            build_redirect(settings.AUTHGATE_PUBLIC_URL),
-            Limits(drain_seconds=settings.AUTHGATE_DRAIN_SECONDS),
-            shortcut,
-            had_as_root,
-        )
-    )
+    run(ServeOptions(application, shortcut=shortcut, **options))
 
 
 def _is_exposed(address: Address) -> bool:
