@@ -10,7 +10,7 @@ from django.shortcuts import render
 from django.views.decorators.http import require_GET, require_safe
 
 from authgate.decision import Reason
-from authgate.models import IdentityProvider
+from authgate.models import IdentityProvider, RevokedToken
 from authgate.oidc import login_state
 from authgate.oidc.errors import ProviderError
 from authgate.oidc.login import begin, complete
@@ -49,7 +49,7 @@ async def login(request: HttpRequest) -> HttpResponse:
     if refusal is not None:
         return refusal
     next_path = next_of(request)
-    if identity_of(request) is not None:
+    if await _is_signed_in(request):
         return HttpResponseRedirect(next_path)
     return await _choose(request, next_path)
 
@@ -69,6 +69,14 @@ async def callback(request: HttpRequest, slug: str = "") -> HttpResponse:
         return _not_arrived(request, slug, error)
     response = HttpResponseRedirect(checked_next(request, arrival.next_path))
     return add_cookies(response, [arrival.set_cookie, arrived_cookie()])
+
+
+async def _is_signed_in(request: HttpRequest) -> bool:
+    """By the database: a worker that has read of the session's end sent the browser here, and one that has not yet
+    would send it back, round and round.
+    """
+    identity = identity_of(request)
+    return identity is not None and not await database_threads.run(_is_revoked, identity.token_id)
 
 
 async def _choose(request: HttpRequest, next_path: str) -> HttpResponse:
@@ -143,9 +151,14 @@ def _how_lost(request: HttpRequest) -> str:
     ended: neither can become a redirect loop.
     """
     error: Reason | None = request.identity_error  # type: ignore[attr-defined]
-    if ARRIVED_COOKIE not in request.COOKIES or error in (Reason.TOKEN_REVOKED, Reason.NO_POLICY):
+    was_ended = identity_of(request) is not None or error is Reason.TOKEN_REVOKED
+    if ARRIVED_COOKIE not in request.COOKIES or was_ended or error is Reason.NO_POLICY:
         return ""
     return "cookies_refused" if error is None else "session_not_valid"
+
+
+def _is_revoked(token_id: str) -> bool:
+    return RevokedToken.objects.filter(jti=token_id).exists()
 
 
 def _enabled() -> list[IdentityProvider]:

@@ -164,6 +164,15 @@ def test_whose_session_was_ended_signs_in_again_at_once(visitor, gateway):
     assert visitor.sign_in(f"{visitor.url}/api/protected").url == f"{visitor.url}/api/protected"
 
 
+def test_a_worker_that_has_not_read_of_a_sessions_end_sends_nobody_back(visitor, gateway):
+    """The one that has would send them here again: each redirect is another connection, and maybe the other worker."""
+    for _ in range(3):
+        visitor.sign_in(f"{visitor.url}/api/protected")
+        run(gateway, "store.end_all(Person.objects.get(provider_subject='alice'), 'a test')")
+        page = visitor.send(f"{visitor.url}/auth/login?next=/api/protected")
+        assert (page.status, page.location != f"{visitor.url}/api/protected") == (302, True)
+
+
 def test_who_begins_sign_ins_without_end_is_told_to_wait(visitor):
     pages = [visitor.send(f"{visitor.url}/auth/login") for _ in range(25)]
     refused = [page for page in pages if page.status == 429]
