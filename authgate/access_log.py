@@ -93,8 +93,13 @@ def _line(record: Record) -> _Line:
     else:
         allowed, reason, revision, route, identity, _, _ = decision
         outcome = "allow" if allowed else "deny"
-        if reason is Reason.BAD_TARGET:
+        if not allowed and reason is Reason.BAD_TARGET:
             rule = record.rule or _SECOND_READING
+    if identity is None:
+        subject = credential = token_id = None
+    else:
+        subject, credential = identity.subject, identity.credential
+        token_id = None if identity.is_signed_in else identity.token_id
     second, millisecond = divmod(time_ns() // 1_000_000, 1000)
     upstream = record.upstream_seconds
     return _Line(
@@ -111,10 +116,10 @@ def _line(record: Record) -> _Line:
         None if route is None else route.name,
         outcome,
         reason,
-        None if identity is None else identity.subject,
-        None if identity is None else identity.credential,
+        subject,
+        credential,
         revision,
-        None if identity is None or identity.is_signed_in else identity.token_id,
+        token_id,
         record.cut,
         rule,
     )

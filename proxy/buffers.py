@@ -26,17 +26,21 @@ _ROOM = 2 * WIDE_READ_BYTES  # the kernel counts its own bookkeeping, too
 class BoundedReads(asyncio.BufferedProtocol):
     """A protocol with `data_received`, which gets READ_BYTES at most, where uvloop would read 256 KiB.
 
-    `receiver`: the connection that takes what is read here. While it takes everything at once, reads are wide.
+    Reads are wide while the receiver takes everything at once.
     """
 
-    __slots__ = ("_is_filled", "receiver")
+    __slots__ = ("_is_filled",)
 
     def __init__(self) -> None:
-        self.receiver: BoundedReads | None = None
         self._is_filled = False
 
+    @property
+    def receiver(self) -> BoundedReads | None:
+        """The connection that takes what is read here. Asked for when much was read, so that little costs nothing."""
+        raise NotImplementedError
+
     def get_buffer(self, sizehint: int) -> memoryview:
-        if self._is_filled and self.receiver is not None and self.receiver.can_take():
+        if self._is_filled and (receiver := self.receiver) is not None and receiver.can_take():
             return _wide
         return _narrow
 
@@ -58,3 +62,17 @@ class BoundedReads(asyncio.BufferedProtocol):
         except (OSError, AttributeError, struct.error):
             return False
         return bool(counts[_SNDBUF] - max(counts[_WMEM_ALLOC], counts[_WMEM_QUEUED]) >= _ROOM)
+
+
+class ClientReads(BoundedReads):
+    """`uploads_to`: the connection that takes the body of the request which is read now."""
+
+    __slots__ = ("uploads_to",)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.uploads_to: BoundedReads | None = None
+
+    @property
+    def receiver(self) -> BoundedReads | None:
+        return self.uploads_to

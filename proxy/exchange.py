@@ -11,7 +11,7 @@ from proxy.headers import BadFraming
 
 if TYPE_CHECKING:
     from authgate.policy.document import Timeouts
-    from proxy.buffers import BoundedReads
+    from proxy.buffers import ClientReads
     from proxy.response_headers import Layout, Values
     from proxy.upstream import UpstreamConnection
 
@@ -49,11 +49,11 @@ class Exchange:
     response_started = False
     stale = False  # lost a kept connection before a byte of the response: another one may serve
 
-    def __init__(self, downstream: Downstream, timeouts: Timeouts, client: BoundedReads | None) -> None:
+    def __init__(self, downstream: Downstream, timeouts: Timeouts, client: ClientReads | None) -> None:
         """`client`: its connection, if this server shows it."""
         self._downstream = downstream
         self._timeouts = timeouts
-        self._client = client
+        self.client = client
 
     # -- from the downstream ------------------------------------------------------------------------------
 
@@ -64,9 +64,8 @@ class Exchange:
         self.stale = False
         self._last_activity = time.monotonic()
         active.add(self)
-        if self._client is not None:
-            connection.receiver = self._client
-            self._client.receiver = connection if body else None
+        if body and self.client is not None:
+            self.client.uploads_to = connection
         connection.begin(self, head, head_only=head_only)
 
     def send_body(self, data: bytes) -> None:
@@ -84,8 +83,8 @@ class Exchange:
         if self._connection is not None and self.chunked:
             self._connection.transport.write(b"0\r\n\r\n")
         self.request_sent = True
-        if self._client is not None:
-            self._client.receiver = None  # what it sends now is another request
+        if self.client is not None:
+            self.client.uploads_to = None  # what it sends now is another request
 
     def pause_response(self) -> None:
         self.response_paused = True
@@ -185,11 +184,8 @@ class Exchange:
             connection.abort()
 
     def _forget(self) -> None:
-        if self._connection is not None:
-            self._connection.receiver = None
-            # It may read for another exchange by now.
-            if self._client is not None and self._client.receiver is self._connection:
-                self._client.receiver = None
+        if not self.request_sent and self.client is not None:
+            self.client.uploads_to = None
         self._connection = None
         active.discard(self)
 

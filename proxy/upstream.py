@@ -92,6 +92,10 @@ class UpstreamConnection(BoundedReads):
         self.transport.write(head)
 
     @property
+    def receiver(self) -> BoundedReads | None:
+        return self.exchange.client if self.exchange is not None else None
+
+    @property
     def unanswered(self) -> bool:
         """Not a byte of a response has come."""
         return not self.status and not self._pending

@@ -10,7 +10,7 @@ from typing import Any
 from authgate.access_log import Record
 from authgate.decision import RawHeaders, Reason
 from authgate.responses import send_refusal
-from proxy.buffers import BoundedReads
+from proxy.buffers import ClientReads
 from proxy.downstream import AsgiDownstream, Receive, Send
 from proxy.exchange import Exchange
 from proxy.failures import CLIENT_LEFT, SHUTDOWN, Failure, report, report_oddity
@@ -83,7 +83,7 @@ class _Passage:
         self._missed: dict[str, str] = {}  # targets without a connection, and why
         self._worker = current_worker()
 
-    async def run(self, receive: Receive, send: Send, client: BoundedReads | None, *, second_try: bool) -> None:
+    async def run(self, receive: Receive, send: Send, client: ClientReads | None, *, second_try: bool) -> None:
         record = self._record
         private = self._entry.access != "public" or self._decision.identity is not None
         downstream = AsgiDownstream(record, receive, self._worker.loop, private=private)

@@ -25,7 +25,7 @@ from gateway_site.http1.reader import HeadReader
 from gateway_site.http1.refusal import Fault, Refusal, RequestRefused, build_refusal, encode_refusal
 from gateway_site.http1.state import GatewayState
 from gateway_site.http1.taking import Taking, bytes_left
-from proxy.buffers import WRITE_HIGH_WATER, BoundedReads
+from proxy.buffers import WRITE_HIGH_WATER, ClientReads
 
 logger = logging.getLogger(__name__)
 
@@ -38,7 +38,7 @@ _NEVER = math.inf
 _RESET = struct.pack("ii", 1, 0)
 
 
-class Http1Protocol(BoundedReads):
+class Http1Protocol(ClientReads):
     """Constructed by uvicorn's server, which also calls `shutdown`."""
 
     def __init__(
