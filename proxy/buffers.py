@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import struct
+from collections.abc import Callable
 
 READ_BYTES = 64 * 1024
 # Read at once where the other side takes it at once, so that nothing of it waits here: fewer turns for large bodies.
@@ -24,12 +25,14 @@ _ROOM = 2 * WIDE_READ_BYTES  # the kernel counts its own bookkeeping, too
 
 
 class BoundedReads(asyncio.BufferedProtocol):
-    """A protocol with `data_received`, which gets READ_BYTES at most, where uvloop would read 256 KiB.
+    """A protocol that gets READ_BYTES at most, where uvloop would read 256 KiB. What was read goes to `consume`.
 
     Reads are wide while the receiver takes everything at once.
     """
 
     __slots__ = ("_is_filled",)
+
+    consume: Callable[[bytes], None]
 
     def __init__(self) -> None:
         self._is_filled = False
@@ -46,10 +49,7 @@ class BoundedReads(asyncio.BufferedProtocol):
 
     def buffer_updated(self, nbytes: int) -> None:
         self._is_filled = nbytes >= READ_BYTES
-        self.data_received(bytes(_wide[:nbytes]))
-
-    def data_received(self, data: bytes) -> None:
-        raise NotImplementedError
+        self.consume(bytes(_wide[:nbytes]))
 
     def can_take(self) -> bool:
         """Whether the kernel would take a wide piece for this connection at once, by its own count."""

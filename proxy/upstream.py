@@ -125,7 +125,7 @@ class UpstreamConnection(BoundedReads):
         """
         return not self.transport.is_closing() and not self._arrivals.poll(0)
 
-    def data_received(self, data: bytes) -> None:
+    def consume(self, data: bytes) -> None:
         exchange = self.exchange
         if exchange is None:
             # An answer nobody asked for would become the answer to the next request.

@@ -62,7 +62,7 @@ class Http1Protocol(ClientReads):
         self._loop = _loop or asyncio.get_event_loop()
         self._reader = HeadReader(limits)
         self._parser = HeadParser(limits)
-        self._consume = self._read_head
+        self.consume = self._read_head
         self._cycle: Cycle | None = None
         self._body: Body | None = None
         self._pipelined = b""
@@ -98,9 +98,6 @@ class Http1Protocol(ClientReads):
         if self._cycle is not None:
             self._cycle.leave()
 
-    def data_received(self, data: bytes) -> None:
-        self._consume(data)
-
     def eof_received(self) -> None:
         # A client that shuts its side counts as gone, as with nginx: nothing else would tell us that it went away. The
         # transport says so itself only when all is sent, which a client that reads nothing puts off for ever.
@@ -119,15 +116,15 @@ class Http1Protocol(ClientReads):
         self._taking = None
         if self._cycle is not None:
             self._cycle.writing_resumed()
-        elif self._consume == self._keep_pipelined:
+        elif self.consume == self._keep_pipelined:
             self._next_request()
 
     # -- called by the server -------------------------------------------------------------------------------
 
     def shutdown(self) -> None:
-        if self._consume == self._read_head and self._reader.empty:
+        if self.consume == self._read_head and self._reader.empty:
             self._deadline = self._loop.time() + self._limits.drain_idle_seconds
-        elif self._consume == self._discard:
+        elif self.consume == self._discard:
             self._linger_for(self._limits.drain_idle_seconds)
 
     def give_up(self) -> None:
@@ -151,13 +148,13 @@ class Http1Protocol(ClientReads):
 
     @property
     def is_idle(self) -> bool:
-        return self._consume == self._read_head and self._reader.empty
+        return self.consume == self._read_head and self._reader.empty
 
     @property
     def waits_for_client(self) -> bool:
         """Only its client can go on: with a head, with a body, or by taking what is there."""
-        reading = self._consume in (self._read_head, self._read_body) and not self.flow.read_paused
-        return reading or self._consume == self._discard or self.flow.write_paused
+        reading = self.consume in (self._read_head, self._read_body) and not self.flow.read_paused
+        return reading or self.consume == self._discard or self.flow.write_paused
 
     def give_way(self) -> None:
         """For a client that has less. At once, so that there are never more than there may be."""
@@ -246,7 +243,7 @@ class Http1Protocol(ClientReads):
             if head.feed(data):
                 self._end_with(Fault.COOKIES_TOO_LARGE, head.refusal(), body=head.method != b"HEAD")
 
-        self._consume = consume
+        self.consume = consume
         consume(b"")
 
     def _begin(self, request: RequestHead, rest: bytes) -> None:
@@ -261,7 +258,7 @@ class Http1Protocol(ClientReads):
         if request.length:
             chunked = request.length == CHUNKED
             self._body = ChunkedBody(self._limits) if chunked else SizedBody(request.length)
-            self._consume = self._read_body
+            self.consume = self._read_body
             self._deadline = self._loop.time() + self._limits.body_seconds
             if rest:
                 self._read_body(rest)
@@ -330,7 +327,7 @@ class Http1Protocol(ClientReads):
 
     def _await_response(self, rest: bytes) -> None:
         self._deadline = _NEVER
-        self._consume = self._keep_pipelined
+        self.consume = self._keep_pipelined
         if rest:
             self._keep_pipelined(rest)
 
@@ -343,7 +340,7 @@ class Http1Protocol(ClientReads):
     def _next_request(self) -> None:
         self._cycle = None
         self._head_begun = False
-        self._consume = self._read_head
+        self.consume = self._read_head
         idle = self._limits.drain_idle_seconds if self.server_state.draining else self._limits.idle_seconds
         self._deadline = self._loop.time() + idle
         if self.flow.read_paused:
@@ -355,12 +352,12 @@ class Http1Protocol(ClientReads):
     # -- endings --------------------------------------------------------------------------------------------
 
     def _expire(self) -> None:
-        if self._consume == self._read_head:
+        if self.consume == self._read_head:
             if self._reader.empty:
                 self._close()
             else:
                 self._refuse(Fault.HEAD_TIMEOUT)
-        elif self._consume == self._read_body:
+        elif self.consume == self._read_body:
             self._break_off(Fault.BODY_TIMEOUT)
         elif self.transport.is_closing():
             if any(bytes_left(self.transport)):
@@ -383,7 +380,7 @@ class Http1Protocol(ClientReads):
         self._linger()
 
     def _linger(self) -> None:
-        self._consume = self._discard
+        self.consume = self._discard
         self._body = None
         self._pipelined = b""
         limits = self._limits
@@ -422,6 +419,6 @@ class Http1Protocol(ClientReads):
         self.transport.abort()
 
     def _close(self) -> None:
-        self._consume = self._discard
+        self.consume = self._discard
         self._deadline = self._loop.time() + self._limits.head_seconds
         self.transport.close()
