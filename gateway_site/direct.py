@@ -12,6 +12,7 @@ from django.conf import settings
 
 from authgate.access_log import Record, new_request_id
 from authgate.decision import Decision, RawHeaders, Reason
+from authgate.policy.table import RouteEntry
 from authgate.responses import answer_refusal
 from authgate.sessions.renewal import may_be_due
 from gateway_site import own_pages
@@ -44,14 +45,14 @@ def start(connection: Http1Protocol, request: RequestHead) -> Cycle:
     if decision is not None and not isinstance(decision, Decision):
         raise RuntimeError("the gate waits, although no limit is kept in Redis")
     if decision is not None and decision.allowed:
-        assert decision.route is not None  # noqa: S101  what is allowed has a route
-        identity = decision.identity
+        route, identity = decision.route, decision.identity
+        assert route is not None  # noqa: S101  what is allowed has a route
         if (identity is None or identity.credential == "session") and may_be_due(decision, request.headers):
             return connection.hand_over(request, state_of(record))
-        kept = current_worker().take_idle(decision.route.upstream)
+        kept = current_worker().take_idle(route.upstream)
         if kept is not None:
             cycle = DirectCycle(connection, request, record)
-            cycle.forward(kept)
+            cycle.forward(kept, route, private=route.access != "public" or identity is not None)
             return cycle
     elif decision is not None and not own_pages.has_page(record) and not may_be_due(decision, request.headers):
         cycle = DirectCycle(connection, request, record)
@@ -74,22 +75,23 @@ class DirectCycle(Cycle):
     _held = b""
     _more: list[bytes] | None = None
     _logged = False
+    _private = True  # not for caches that others share
 
     def __init__(self, connection: Http1Protocol, request: RequestHead, record: Record) -> None:
         super().__init__(connection, request)
         self._record = record
 
-    def forward(self, upstream: UpstreamConnection) -> None:
+    def forward(self, upstream: UpstreamConnection, route: RouteEntry, *, private: bool) -> None:
         record = self._record
-        assert record.decision is not None and record.decision.route is not None  # noqa: S101
-        self._exchange = exchange = Exchange(self, record.decision.route.timeouts, self._connection)
+        self._private = private
+        self._exchange = exchange = Exchange(self, route.timeouts, self._connection)
         self._began = time.monotonic()
         try:
             head = build_head(record, upstream.target, 0)
         except Exception:
             logger.exception("request %s could not be forwarded", record.request_id, extra=caused_by(record))
             upstream.abort()
-            current_worker().loop.call_soon(self.refuse, record.decision._replace(reason=Reason.GATE_ERROR))
+            current_worker().loop.call_soon(self._refuse_after, Reason.GATE_ERROR)
             return
         exchange.begin(upstream, head, head_only=self._request.method == "HEAD", chunked=False, body=False)
 
@@ -102,6 +104,12 @@ class DirectCycle(Cycle):
             # Called by the loop, which would leave the client without any answer.
             logger.exception("request %s could not be refused", self._record.request_id, extra=caused_by(self._record))
             self._connection.fail(self)
+
+    def _refuse_after(self, reason: Reason) -> None:
+        """What was let in and came to nothing."""
+        decision = self._record.decision
+        assert decision is not None  # noqa: S101
+        self.refuse(decision._replace(reason=reason))
 
     def _answer(self, decision: Decision) -> None:
         record = self._record
@@ -116,12 +124,11 @@ class DirectCycle(Cycle):
 
     def response_head(self, status: int, layout: Layout, values: Values) -> None:
         record = self._record
-        decision, exchange = record.decision, self._exchange
-        assert decision and decision.route and exchange  # noqa: S101
-        private = decision.route.access != "public" or decision.identity is not None
-        block = None if status == 204 else response_policy.ordinary_lines(layout, values, private=private)
+        exchange = self._exchange
+        assert exchange is not None  # noqa: S101
+        block = None if status == 204 else response_policy.ordinary_lines(layout, values, private=self._private)
         if block is None:
-            headers = finish_response(layout, values, record, private=private)
+            headers = finish_response(layout, values, record, private=self._private)
             block, length, has_date = _read_closely(status, headers)
         else:
             length = int(values[layout.length_at]) if layout.length_at >= 0 else None
@@ -156,8 +163,7 @@ class DirectCycle(Cycle):
 
     def response_failed(self, failure: Failure) -> None:
         exchange, self._exchange = self._exchange, None
-        decision = self._record.decision
-        assert exchange is not None and decision is not None  # noqa: S101
+        assert exchange is not None  # noqa: S101
         if self.started:
             self._record.cut = failure.reason
             report(self._record, failure)
@@ -167,7 +173,7 @@ class DirectCycle(Cycle):
             self._connection.hand_over(self._request, {**state_of(self._record), "second_try": True})
         else:
             report(self._record, failure)
-            self.refuse(decision._replace(reason=failure.reason))
+            self._refuse_after(failure.reason)
 
     def response_strayed(self, target: str, what: str) -> None:
         report_oddity(self._record, target, what)

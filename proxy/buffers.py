@@ -49,7 +49,7 @@ class BoundedReads(asyncio.BufferedProtocol):
 
     def buffer_updated(self, nbytes: int) -> None:
         self._is_filled = nbytes >= READ_BYTES
-        self.consume(bytes(_wide[:nbytes]))
+        self.consume(_wide[:nbytes].tobytes())
 
     def can_take(self) -> bool:
         """Whether the kernel would take a wide piece for this connection at once, by its own count."""
