@@ -91,9 +91,9 @@ def _line(record: Record) -> _Line:
     if decision is None:
         outcome, reason, revision, route, identity = None, None, None, None, record.identity
     else:
-        allowed, reason, revision, route, identity, _, _ = decision
-        outcome = "allow" if allowed else "deny"
-        if not allowed and reason is Reason.BAD_TARGET:
+        reason, revision, route, identity = decision.reason, decision.revision, decision.route, decision.identity
+        outcome = "allow" if decision.allowed else "deny"
+        if reason is Reason.BAD_TARGET:
             rule = record.rule or _SECOND_READING
     if identity is None:
         subject = credential = token_id = None

@@ -9,6 +9,7 @@ import logging
 import time
 
 from django.conf import settings
+from msgspec.structs import replace
 
 from authgate.access_log import Record, new_request_id
 from authgate.decision import Decision, RawHeaders, Reason
@@ -109,7 +110,7 @@ class DirectCycle(Cycle):
         """What was let in and came to nothing."""
         decision = self._record.decision
         assert decision is not None  # noqa: S101
-        self.refuse(decision._replace(reason=reason))
+        self.refuse(replace(decision, reason=reason))
 
     def _answer(self, decision: Decision) -> None:
         record = self._record

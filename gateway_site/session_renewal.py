@@ -6,6 +6,7 @@ import logging
 from typing import Any
 
 from django.conf import settings
+from msgspec.structs import replace
 
 from authgate.access_log import Record
 from authgate.decision import Decision
@@ -45,7 +46,7 @@ async def renew(record: Record, send: Send) -> Send:
         return send
     # A session that is over is over at once, whatever is left of its cookie.
     token, set_cookie = (b"", b"") if renewed is None else renewed
-    record.facts = facts._replace(headers=renewal.with_cookie(facts.headers, due.token, token))
+    record.facts = replace(facts, headers=renewal.with_cookie(facts.headers, due.token, token))
     return _with_cookie(send, set_cookie) if set_cookie else send
 
 

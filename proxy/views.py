@@ -7,6 +7,8 @@ import time
 from collections.abc import Iterable
 from typing import Any
 
+from msgspec.structs import replace
+
 from authgate.access_log import Record
 from authgate.decision import RawHeaders, Reason
 from authgate.responses import send_refusal
@@ -32,7 +34,7 @@ async def proxy_view(scope: dict[str, Any], receive: Receive, send: Send) -> Non
         length = _body_length(scope)
     except BadFraming:
         assert record.decision  # noqa: S101
-        await send_refusal(record, record.decision._replace(allowed=False, reason=Reason.BAD_FRAMING), send)
+        await send_refusal(record, replace(record.decision, allowed=False, reason=Reason.BAD_FRAMING), send)
         return
     first, more = b"", False
     if length != 0:
@@ -143,7 +145,7 @@ class _Passage:
         return connection or await self._worker.connect(upstream, self._entry.timeouts.connect or 0, self._missed)
 
     async def _refuse(self, reason: Reason, send: Send) -> None:
-        await send_refusal(self._record, self._decision._replace(reason=reason), send)
+        await send_refusal(self._record, replace(self._decision, reason=reason), send)
 
 
 def _each_once(words: Iterable[str]) -> str:

@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 
 import pytest
+from msgspec.structs import replace
 
 from authgate.decision import RequestFacts
 from authgate.host import Authority
@@ -144,7 +145,7 @@ def test_one_client_may_send_only_so_many():
     )
     waits = [seconds_to_wait(facts) for _ in range(2000)]
     assert 500 <= waits.count(0.0) < 1000
-    assert seconds_to_wait(facts._replace(client="2001:db8:0:1::1")) == 0.0
+    assert seconds_to_wait(replace(facts, client="2001:db8:0:1::1")) == 0.0
 
 
 def test_a_key_that_is_new_is_asked_for_once_and_counts(gateway, idp):

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 
 import pytest
+from msgspec.structs import replace
 
 from authgate.access_log import Record
 from authgate.decision import Decision, Identity, Reason
@@ -34,7 +35,7 @@ def headers(decision: Decision) -> dict[bytes, bytes]:
 
 
 def denied(reason: Reason, **changes: object) -> Decision:
-    return Decision(False, reason)._replace(**changes)
+    return Decision(False, reason, **changes)
 
 
 @pytest.mark.parametrize("reason", REFUSALS)
@@ -150,7 +151,7 @@ def test_a_request_in_doubt_is_the_last_of_its_connection(reason):
 def test_missing_roles_are_shown_to_somebody_known_only():
     decision = denied(Reason.MISSING_ROLE, missing_roles=("secret-role",))
     assert b"secret-role" not in page_of(decision).body
-    assert b"secret-role" in page_of(decision._replace(identity=ALICE)).body
+    assert b"secret-role" in page_of(replace(decision, identity=ALICE)).body
 
 
 NAVIGATE = (b"sec-fetch-mode", b"navigate")
