@@ -176,7 +176,8 @@ def test_a_replaced_policy_leaves_memory_at_once():
 
 def test_without_a_policy_nobody_comes_in():
     facts = RequestFacts("GET", "http", parse_authority(b"a"), "/public", b"", "", "", [])
-    assert decided(facts, None)[:2] == (False, Reason.NO_POLICY)
+    decision = decided(facts, None)
+    assert (decision.allowed, decision.reason) == (False, Reason.NO_POLICY)
 
 
 def test_an_empty_policy_lets_nobody_in():
