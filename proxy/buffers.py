@@ -8,8 +8,11 @@ import struct
 from collections.abc import Callable
 
 READ_BYTES = 64 * 1024
-# Read at once where the other side takes it at once, so that nothing of it waits here: fewer turns for large bodies.
-WIDE_READ_BYTES = 256 * 1024
+# Read at once where the other side takes it at once, so that nothing of it waits here: fewer turns for large bodies. Not
+# 256 KiB: pieces of whole pages are copied more slowly.
+WIDE_READ_BYTES = 250 * 1024
+# So much of one read is a sign that more is on its way.
+_MUCH_BYTES = 16 * 1024
 # Writing pauses as soon as the kernel takes no more. Not 0: uvloop's TLS would then be paused for ever.
 WRITE_HIGH_WATER = 1
 
@@ -21,7 +24,7 @@ _narrow = _wide[:READ_BYTES]
 _SO_MEMINFO = 55
 _MEMINFO = struct.Struct("=9I")
 _SNDBUF, _WMEM_ALLOC, _WMEM_QUEUED = 3, 2, 5
-_ROOM = 2 * WIDE_READ_BYTES  # the kernel counts its own bookkeeping, too
+_ROOM = 2 * WIDE_READ_BYTES  # of one wide piece: the kernel counts its own bookkeeping, too
 
 
 class BoundedReads(asyncio.BufferedProtocol):
@@ -30,12 +33,14 @@ class BoundedReads(asyncio.BufferedProtocol):
     Reads are wide while the receiver takes everything at once.
     """
 
-    __slots__ = ("_is_filled",)
+    __slots__ = ("_row", "_wide_until")
 
     consume: Callable[[bytes], None]
 
     def __init__(self) -> None:
-        self._is_filled = False
+        # Reads without a break that brought much. 0 also when the receiver is another one, or has heard from others.
+        self._row = 0
+        self._wide_until = 0  # the place in this row up to which the receiver has room
 
     @property
     def receiver(self) -> BoundedReads | None:
@@ -43,36 +48,46 @@ class BoundedReads(asyncio.BufferedProtocol):
         raise NotImplementedError
 
     def get_buffer(self, sizehint: int) -> memoryview:
-        if self._is_filled and (receiver := self.receiver) is not None and receiver.can_take():
-            return _wide
-        return _narrow
+        return self._buffer() if self._row else _narrow
 
     def buffer_updated(self, nbytes: int) -> None:
-        self._is_filled = nbytes >= READ_BYTES
+        self._row = nbytes >= _MUCH_BYTES and self._row + 1
         self.consume(_wide[:nbytes].tobytes())
 
-    def can_take(self) -> bool:
-        """Whether the kernel would take a wide piece for this connection at once, by its own count."""
+    def _buffer(self) -> memoryview:
+        if self._row == 1 or self._row > self._wide_until:
+            receiver = self.receiver
+            pieces = receiver.room() // _ROOM if receiver is not None else 0
+            self._wide_until = self._row + pieces - 1
+        return _wide if self._row <= self._wide_until else _narrow
+
+    def room(self) -> int:
+        """Bytes that the kernel would take for this connection at once, by its own count."""
         transport: asyncio.Transport = self.transport  # type: ignore[attr-defined]
         if transport.get_write_buffer_size() or transport.get_extra_info("sslcontext") is not None:
-            return False  # TLS keeps what it has encrypted
+            return 0  # TLS keeps what it has encrypted
         raw = transport.get_extra_info("socket")
         try:
             counts = _MEMINFO.unpack(raw.getsockopt(socket.SOL_SOCKET, _SO_MEMINFO, _MEMINFO.size))
         except (OSError, AttributeError, struct.error):
-            return False
-        return bool(counts[_SNDBUF] - max(counts[_WMEM_ALLOC], counts[_WMEM_QUEUED]) >= _ROOM)
+            return 0
+        return max(0, counts[_SNDBUF] - max(counts[_WMEM_ALLOC], counts[_WMEM_QUEUED]))
 
 
 class ClientReads(BoundedReads):
-    """`uploads_to`: the connection that takes the body of the request which is read now."""
+    """Of a client, whose body goes to one connection at a time."""
 
-    __slots__ = ("uploads_to",)
+    __slots__ = ("_receiver",)
 
     def __init__(self) -> None:
         super().__init__()
-        self.uploads_to: BoundedReads | None = None
+        self._receiver: BoundedReads | None = None
 
     @property
     def receiver(self) -> BoundedReads | None:
-        return self.uploads_to
+        return self._receiver
+
+    def upload_to(self, receiver: BoundedReads | None) -> None:
+        """None: what it sends now is another request."""
+        self._receiver = receiver
+        self._row = 0

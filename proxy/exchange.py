@@ -65,7 +65,7 @@ class Exchange:
         self._last_activity = time.monotonic()
         active.add(self)
         if body and self.client is not None:
-            self.client.uploads_to = connection
+            self.client.upload_to(connection)
         connection.begin(self, head, head_only=head_only)
 
     def send_body(self, data: bytes) -> None:
@@ -84,7 +84,7 @@ class Exchange:
             self._connection.transport.write(b"0\r\n\r\n")
         self.request_sent = True
         if self.client is not None:
-            self.client.uploads_to = None  # what it sends now is another request
+            self.client.upload_to(None)
 
     def pause_response(self) -> None:
         self.response_paused = True
@@ -185,7 +185,7 @@ class Exchange:
 
     def _forget(self) -> None:
         if not self.request_sent and self.client is not None:
-            self.client.uploads_to = None
+            self.client.upload_to(None)
         self._connection = None
         active.discard(self)
 
