@@ -8,8 +8,8 @@ import struct
 from collections.abc import Callable
 
 READ_BYTES = 64 * 1024
-# Read at once where the other side takes it at once, so that nothing of it waits here: fewer turns for large bodies. Not
-# 256 KiB: pieces of whole pages are copied more slowly.
+# Read at once where the other side takes it at once, so that nothing of it waits here: fewer turns for large bodies.
+# Not 256 KiB: pieces of whole pages are copied more slowly.
 WIDE_READ_BYTES = 250 * 1024
 # So much of one read is a sign that more is on its way.
 _MUCH_BYTES = 16 * 1024
@@ -68,7 +68,7 @@ class BoundedReads(asyncio.BufferedProtocol):
             return 0  # TLS keeps what it has encrypted
         raw = transport.get_extra_info("socket")
         try:
-            counts = _MEMINFO.unpack(raw.getsockopt(socket.SOL_SOCKET, _SO_MEMINFO, _MEMINFO.size))
+            counts: tuple[int, ...] = _MEMINFO.unpack(raw.getsockopt(socket.SOL_SOCKET, _SO_MEMINFO, _MEMINFO.size))
         except (OSError, AttributeError, struct.error):
             return 0
         return max(0, counts[_SNDBUF] - max(counts[_WMEM_ALLOC], counts[_WMEM_QUEUED]))
