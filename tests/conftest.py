@@ -38,6 +38,15 @@ from tests.support.valkey import Valkey, ValkeyUnavailable  # noqa: E402
 pytest_plugins = ["tests.support.skips", "tests.support.databases"]
 
 
+@pytest.fixture(autouse=True)
+def no_known_providers() -> None:
+    """What this process has learned of a provider may be of another test's, which had the same port."""
+    from authgate.oidc import jwks, metadata
+
+    for cache in (jwks._key_sets, metadata._discovered):
+        cache._entries.clear()
+
+
 @pytest.fixture(scope="session")
 def session_upstream() -> Iterator[RecordingUpstream]:
     with RecordingUpstream() as upstream:
