@@ -12,6 +12,7 @@ from authgate.decision import Identity, InvalidCredential, RawHeaders, Reason
 from authgate.policy import snapshot
 from authgate.security_headers import OWN_PAGES_CSP, SECURITY_HEADERS
 
+_SAME_FOR_EVERYBODY = "/.well-known/jwks.json"
 Response = HttpResponseBase
 GetResponse = Callable[[HttpRequest], Response | Awaitable[Response]]
 
@@ -67,7 +68,7 @@ class SecurityHeadersMiddleware(Middleware):
     def after(self, request: HttpRequest, response: Response) -> Response:
         for name, value in _HEADERS:
             response.setdefault(name, value)
-        if not _is_same_for_everybody(request.path):
+        if request.path != _SAME_FOR_EVERYBODY:
             response["Cache-Control"] = "no-store"
             patch_vary_headers(response, ("Cookie", "Authorization"))
         return response
@@ -97,7 +98,3 @@ def _raw_headers(request: HttpRequest) -> RawHeaders:
     # with a comma, which is no token.
     names = (("HTTP_AUTHORIZATION", b"authorization"), ("HTTP_COOKIE", b"cookie"))
     return [(raw, request.META[name].encode("latin-1")) for name, raw in names if name in request.META]
-
-
-def _is_same_for_everybody(path: str) -> bool:
-    return path in ("/.well-known/jwks.json", "/health")

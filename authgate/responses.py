@@ -227,8 +227,21 @@ async def send_refusal(
     else:
         method, headers = (unread["method"], unread["headers"]) if unread is not None else ("", Headers())
     answer = answer_refusal(record, decision, method, headers, again=again)
+    record.decision = decision
+    await _send_answer(record, answer, method, send)
+
+
+async def send_text(record: Record, text: bytes, send: Send) -> None:
+    """A page of one word, for programs."""
+    facts = record.facts
+    assert facts is not None  # noqa: S101  the front door sets them first
+    answer = _answer(200, text, record.request_id, (b"content-type", b"text/plain"))
+    await _send_answer(record, answer, facts.method, send)
+
+
+async def _send_answer(record: Record, answer: Answer, method: str, send: Send) -> None:
     body = b"" if method == "HEAD" else answer.body
-    record.decision, record.status, record.bytes_sent = decision, answer.status, len(body)
+    record.status, record.bytes_sent = answer.status, len(body)
     await send({"type": "http.response.start", "status": answer.status, "headers": answer.headers})
     await send({"type": "http.response.body", "body": body})
 

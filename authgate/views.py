@@ -20,10 +20,6 @@ from authgate.threads import TooBusy, database_lanes
 from authgate.trouble import is_outage
 
 
-async def health(request: HttpRequest) -> HttpResponse:
-    return HttpResponse("healthy", content_type="text/plain")
-
-
 async def ready(request: HttpRequest) -> JsonResponse:
     problem = snapshot.not_ready()
     body: dict[str, object] = {"ready": problem is None}

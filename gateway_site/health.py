@@ -5,7 +5,8 @@ from __future__ import annotations
 from authgate.decision import RawHeaders
 from authgate.own_hosts import public_host
 
-PATHS = ("/health", "/health/ready")
+ALIVE = "/health"
+PATHS = (ALIVE, "/health/ready")
 _RAW_PATHS = tuple(path.encode("ascii") for path in PATHS)
 
 

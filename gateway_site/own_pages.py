@@ -20,7 +20,7 @@ from authgate.policy.places import RESERVED, is_below
 from authgate.policy.snapshot import Snapshot
 from authgate.ratelimit import client_key
 from authgate.ratelimit.sign_in import seconds_to_wait
-from authgate.responses import send_refusal
+from authgate.responses import send_refusal, send_text
 from authgate.security_headers import has_secret_address, without_referrer
 from authgate.sign_in_pages import new_sign_in
 from authgate.threads import TooBusy, admin_turns, admin_turns_of_strangers
@@ -48,6 +48,9 @@ _assets = {
 static_site = StaticSite(settings.AUTHGATE_STATIC_SITE) if settings.AUTHGATE_STATIC_SITE else None
 
 
+Page = Callable[[Scope, Receive, Send, Record, RequestFacts], Awaitable[None]]
+
+
 def is_reserved(facts: RequestFacts, snapshot: Snapshot | None) -> bool:
     """Whether this request is for the gateway itself: on a host that a route names, only the auth prefix is."""
     if not facts.path.startswith(_reserved):
@@ -70,7 +73,7 @@ async def serve(scope: Scope, receive: Receive, send: Send, record: Record) -> N
     """Django's part: sign-in, admin, dashboard, health. Only under a Host that is ours."""
     facts = record.facts
     assert facts is not None  # noqa: S101  the front door sets them first
-    record.in_log = facts.path != "/health"
+    record.in_log = facts.path != health.ALIVE
     if has_secret_address(facts.path):
         send = _without_referrer(send)
     if facts.path not in health.PATHS and not _is_known_host(facts, record.snapshot):
@@ -79,9 +82,14 @@ async def serve(scope: Scope, receive: Receive, send: Send, record: Record) -> N
     if (objection := _find_objection(facts)) is not None:
         await _refuse_early(record, facts, objection, send)
         return
-    assets = next((site for prefix, site in _assets.items() if facts.path.startswith(prefix)), None)
-    serve_it = _serve_django if assets is None else _serve_files(assets)
-    await _refusing(serve_it, scope, receive, send, record)
+    await _refusing(_page_at(facts.path), scope, receive, send, record)
+
+
+def _page_at(path: str) -> Page:
+    if path == health.ALIVE:
+        return _serve_health
+    assets = next((site for prefix, site in _assets.items() if path.startswith(prefix)), None)
+    return _serve_django if assets is None else _serve_files(assets)
 
 
 def _find_objection(facts: RequestFacts) -> Decision | None:
@@ -100,9 +108,6 @@ async def _refuse_early(record: Record, facts: RequestFacts, objection: Decision
 def _same_again(facts: RequestFacts) -> str:
     """The address asked for; empty for a form, which no link sends again."""
     return f"{facts.path}{facts.query.decode('ascii')}" if facts.method == "GET" else ""
-
-
-Page = Callable[[Scope, Receive, Send, Record, RequestFacts], Awaitable[None]]
 
 
 async def _refusing(page: Page, scope: Scope, receive: Receive, send: Send, record: Record) -> None:
@@ -124,6 +129,12 @@ def _serve_files(site: StaticSite) -> Page:
         await site({**scope, "path": facts.path}, receive, _recording(record, send))
 
     return serve_file
+
+
+async def _serve_health(scope: Scope, receive: Receive, send: Send, record: Record, facts: RequestFacts) -> None:
+    """Not by Django: anybody may ask, as often as they like, and its threads would cost twenty times as much."""
+    announced_length(facts)
+    await send_text(record, b"healthy", send)
 
 
 async def _serve_django(scope: Scope, receive: Receive, send: Send, record: Record, facts: RequestFacts) -> None:

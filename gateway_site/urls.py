@@ -11,7 +11,6 @@ AUTH = settings.AUTHGATE_AUTH_PREFIX.lstrip("/")
 
 urlpatterns = [
     path("", views.default_page, name="default-page"),
-    path("health", views.health, name="health"),
     path("health/ready", views.ready, name="health-ready"),
     path("admin/login/", sign_in),  # ahead of the same page without a limit
     path("admin/", admin.site.urls),

@@ -52,6 +52,13 @@ def test_health_answers_a_load_balancer_that_sends_no_host(request, server, path
     assert (response.status, response.text) == (200, text)
 
 
+def test_health_is_plain_text_that_nobody_keeps(gateway):
+    answer = gateway.get("/health")
+    assert (answer.status, answer.body) == (200, b"healthy")
+    assert (answer.header("content-type"), answer.header("cache-control")) == ("text/plain", "no-store")
+    assert gateway.request("/health", method="HEAD").body == b""
+
+
 def test_health_without_a_host_is_never_a_services(wiki, upstream):
     assert wiki.send(b"GET /health HTTP/1.0\r\n\r\n").text == "healthy"
     assert not upstream.requests

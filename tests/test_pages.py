@@ -18,11 +18,6 @@ def no_snapshot(monkeypatch):
     monkeypatch.setattr(snapshot, "_current", None)
 
 
-def test_health_is_plain_text(client):
-    response = client.get("/health")
-    assert (response.status_code, response.content, response["Content-Type"]) == (200, b"healthy", "text/plain")
-
-
 def test_not_ready_until_a_policy_is_loaded(client):
     response = client.get("/health/ready")
     assert (response.status_code, response.json()) == (
