@@ -70,7 +70,8 @@ def test_queries_tokens_and_cookies_are_never_written(gateway, upstream):
 
 
 def test_control_characters_reach_the_log_only_escaped(gateway):
-    gateway.send(b"GET /api/%1b[31m HTTP/1.1\r\nHost: gateway.test\r\n\r\n")
+    answer = gateway.send(b"GET /api/%1b[31m HTTP/1.1\r\nHost: gateway.test\r\n\r\n")
+    last(gateway, request_id=answer.header("x-request-id"))
     assert "\x1b" not in gateway.output
 
 

@@ -26,10 +26,12 @@ upstreams:
   api: {{targets: ["{target}"]}}
   refused: {{targets: ["{dead}"]}}
   half: {{targets: ["{dead}", "{target}"]}}
+  none: {{targets: ["{dead}", "{refused_target()}"]}}
 routes:
   - {{name: api, path: /api, access: public, upstream: api, timeouts: {{response: 0.6, idle: 0.6}}}}
   - {{name: refused, path: /refused, access: public, upstream: refused}}
   - {{name: half, path: /half, access: public, upstream: half}}
+  - {{name: none, path: /none, access: public, upstream: none}}
 """
     data_dir = tmp_path_factory.mktemp("telling") / "data"
     # Each request comes from a client of its own, since lines are limited for each.
@@ -278,3 +280,11 @@ def test_http2_tells_and_marks_the_same(start_gateway, upstream):
     what = "closed the connection before the end of a body of 6 bytes; the response was cut"
     assert told(gateway, "/api/public/cut") == what
     assert access_line(gateway, "/api/public/cut")["cut"] == "upstream_broken"
+
+
+def test_all_targets_are_tried_before_giving_up(telling):
+    for _ in range(2):  # each of them first
+        ask(telling, "/none")
+        [line] = warnings(telling, "/none")
+        targets = re.findall(r"http://127\.0\.0\.1:[0-9]+", line)
+        assert (len(set(targets)), telling.dead in targets) == (2, True), line

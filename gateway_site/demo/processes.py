@@ -72,10 +72,6 @@ class Processes:
         for _, process in reversed(self._running):
             _end(process)
 
-    @property
-    def is_stopping(self) -> bool:
-        return self._stop.is_set()
-
     def start(self, name: str, command: list[str], *, cwd: Path, env: Mapping[str, str]) -> None:
         # A session of its own, so that Ctrl-C reaches only this process and the others end in order.
         process = subprocess.Popen(

@@ -22,10 +22,6 @@ class HeadReader:
     def empty(self) -> bool:
         return not self._buffer
 
-    @property
-    def unverified_start(self) -> bytes:
-        return bytes(self._buffer[:16])
-
     def take(self) -> tuple[bytes, bytes]:
         """What was read before the line that was refused, and from it on. Nothing more is read here after that."""
         before, rest = bytes(self._buffer[: self._line_at]), bytes(self._buffer[self._line_at :])

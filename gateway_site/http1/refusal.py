@@ -16,7 +16,6 @@ _SECURITY_HEADERS = without_referrer(SECURITY_HEADERS)
 
 class Fault(StrEnum):
     BAD_REQUEST = "bad_request"
-    BAD_HEADER = "bad_header"
     BAD_FRAMING = "bad_framing"
     BAD_HOST = "bad_host"
     BAD_TARGET = "bad_target"
@@ -53,7 +52,6 @@ _ANSWERS = {
     Fault.BAD_REQUEST: _Answer(
         400, "bad_request", "The request is not HTTP/1.1. Check scheme, port and what sends it."
     ),
-    Fault.BAD_HEADER: _Answer(400, "bad_request", "A request header is malformed. Check its name and value."),
     Fault.BAD_FRAMING: _Answer(
         400,
         "bad_request",
