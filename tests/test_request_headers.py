@@ -3,6 +3,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from authgate.decision import Headers, RawHeaders, RequestFacts
 from authgate.host import parse_authority
@@ -35,7 +36,7 @@ def facts(*headers: tuple[str, str], **changes: Any) -> RequestFacts:
     raw = Headers((name.encode(), value.encode("latin-1")) for name, value in (("host", "gateway.test"), *headers))
     authority = parse_authority(b"gateway.test:8000")
     plain = RequestFacts("GET", "http", authority, "/api/a", b"", "1.2.3.4", "1.2.3.4, 10.0.0.1", raw)
-    return plain._replace(**changes)
+    return replace(plain, **changes)
 
 
 def head_of(of: RequestFacts, by: RouteEntry = PLAIN, host: str = "up.test", length: int | None = 0) -> bytes:
@@ -103,14 +104,14 @@ def test_headers_that_come_again_are_written_for_their_own_request(changes, by, 
     first = facts(("authorization", "Bearer t"))
     head_of(first)
     fresh = facts(("authorization", "Bearer t"), **changes)
-    assert head_of(first._replace(**changes), by, host) == head_of(fresh, by, host) != head_of(first)
+    assert head_of(replace(first, **changes), by, host) == head_of(fresh, by, host) != head_of(first)
 
 
 def test_headers_that_come_again_are_not_read_again():
     first = facts(("x-one", "1"))
     head_of(first)
     lines_of_first = first.headers.upstream_lines
-    head_of(first._replace(method="POST", path="/api/b", query=b"?c"), length=3)
+    head_of(replace(first, method="POST", path="/api/b", query=b"?c"), length=3)
     assert first.headers.upstream_lines is lines_of_first
 
 
