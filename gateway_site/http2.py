@@ -105,6 +105,7 @@ def serve(options: ServeOptions) -> None:
         _attach_redirect(server, options, redirect)
     scheme = "https" if options.tls else "http"
     logger.info("serving on %s://%s, workers: %d", scheme, options.bind, options.workers)
+    options.when_listening()
     server.serve(target_loader=functools.partial(guard, options.application, options.limits), wrap_loader=False)
 
 

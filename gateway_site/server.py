@@ -50,6 +50,7 @@ class ServeOptions:
     limits: Limits = field(default_factory=Limits)
     shortcut: Shortcut | None = None
     had_as_root: HadAsRoot | None = None
+    when_listening: Callable[[], None] = lambda: None
 
 
 def serve(options: ServeOptions) -> None:
@@ -251,6 +252,7 @@ class GatewayApplication(BaseApplication):  # type: ignore[misc]  # untyped
         host, port = listener.getsockname()[:2]
         scheme = "https" if self.options.tls else "http"
         logger.info("serving on %s://%s, workers: %d", scheme, Address(host, port), self.options.workers)
+        self.options.when_listening()
 
 
 class CalmLogger(Logger):  # type: ignore[misc]  # untyped

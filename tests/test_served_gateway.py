@@ -64,6 +64,15 @@ def test_a_gateway_is_called_by_its_settings_and_not_as_it_was_last_served(start
     assert json.loads((gateway.data_dir / "served.json").read_text())["public_url"] == "http://localhost:8000"
 
 
+@pytest.mark.parametrize("args", [(), ("--http2",)], ids=["http1", "http2"])
+def test_a_second_gateway_that_finds_the_port_taken_is_not_the_one_that_is_served(start_gateway, args):
+    gateway = start_gateway(env={"AUTHGATE_PUBLIC_URL": "http://gateway.test"})
+    env = environment(gateway.data_dir, AUTHGATE_PUBLIC_URL="http://localhost:8000")
+    second = manage(env, "serve", "--bind", f"127.0.0.1:{gateway.port}", *args)
+    assert "Address already in use" in second.stderr
+    assert json.loads((gateway.data_dir / "served.json").read_text())["public_url"] == "http://gateway.test"
+
+
 @pytest.mark.parametrize("content", ["", "\0" * 40, "[]", "{}", '{"public_url": "s3cret", "tls": false}'])
 def test_a_damaged_note_of_the_public_url_is_one_line_that_does_not_repeat_it(data_dir, content):
     (data_dir / "served.json").write_text(content)

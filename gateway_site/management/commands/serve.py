@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import functools
 import logging
 import os
 from argparse import ArgumentParser
@@ -89,12 +90,18 @@ def serve(
     # Before anything is opened in the data directory: it would be root's.
     had_as_root = _leave_root(user, address, redirect_bind, tls)
     _examine(tls)
-    _prepare(tls)
+    _prepare()
     _run(
         http2, bind=address, workers=workers, tls=tls, redirect_bind=redirect_bind, had_as_root=had_as_root,
         redirect=build_redirect(settings.AUTHGATE_PUBLIC_URL),
         limits=Limits(drain_seconds=settings.AUTHGATE_DRAIN_SECONDS),
+        # Not before: a second one that finds the port taken is not how this gateway is served.
+        when_listening=functools.partial(_record, served.Served(settings.AUTHGATE_PUBLIC_URL, tls is not None)),
     )  # fmt: skip
+
+
+def _record(how: served.Served) -> None:
+    served.record(settings.AUTHGATE_DATA_DIR, how)
 
 
 def _redirect_address(text: str | None) -> Address | None:
@@ -126,12 +133,11 @@ def _examine(tls: TlsFiles | None) -> None:
         _report(checks.plain_behind_nobody())
 
 
-def _prepare(tls: TlsFiles | None) -> None:
+def _prepare() -> None:
     """Keys and limits are had before the fork: without them every worker would fail, each in its own words."""
     load_trust()
     ratelimit.prepare()
     snapshot.prepare()
-    served.record(settings.AUTHGATE_DATA_DIR, served.Served(settings.AUTHGATE_PUBLIC_URL, tls is not None))
 
 
 def _run(http2: bool, **options: Any) -> None:
