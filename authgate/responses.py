@@ -58,7 +58,7 @@ _REFUSALS = {
         400, "bad_request",
         "The Authorization header is malformed or there twice. Send one: Authorization: Bearer TOKEN.",
     ),
-    Reason.NO_CREDENTIAL: Refusal(401, "unauthorized", "Sign in or send a bearer token."),
+    Reason.NO_CREDENTIAL: Refusal(401, "unauthorized", "Sign in, or send a token as Authorization: Bearer TOKEN."),
     Reason.INVALID_TOKEN: Refusal(
         401, "unauthorized",
         "The token or session cookie is not one that this gateway makes. Copy the token whole, make one with "
@@ -78,8 +78,8 @@ _REFUSALS = {
     ),
     Reason.UNKNOWN_KEY: Refusal(
         401, "unauthorized",
-        "The token was signed with a key that this gateway does not have: another gateway made it, or the key was "
-        "retired. Ask for a new token or sign in again.",
+        "The token was signed with a key that this gateway does not have: it is of another gateway or of "
+        "another data directory (AUTHGATE_DATA_DIR), or the key was retired. Ask for a new token or sign in again.",
     ),
     Reason.WRONG_ISSUER: Refusal(
         401, "unauthorized",
@@ -150,6 +150,12 @@ _HEALED_BY_SIGNING_IN = frozenset((Reason.NO_CREDENTIAL, *_CREDENTIAL_REASONS))
 _LOGIN = f"{settings.AUTHGATE_AUTH_PREFIX}/login"
 
 
+_NO_PROVIDER = (
+    "No identity provider is set up, so nobody can sign in: add one here or by manage.py provider add. Programs send a "
+    "token as Authorization: Bearer TOKEN."
+)
+
+
 class Answer(NamedTuple):
     """A complete response of our own."""
 
@@ -180,16 +186,17 @@ def answer_refusal(record: Record, decision: Decision, method: str, headers: Raw
     if sign_in and may_be_redirect(method, headers):
         return _redirect(sign_in, record.request_id)
     identity = decision.identity or record.identity
-    body = render_refusal(record, _describe(decision), identity, Ways(sign_in, again)).encode()
+    body = render_refusal(record, _describe(decision, record.snapshot), identity, Ways(sign_in, again)).encode()
     return _refused(decision, body, record.request_id, b"text/html; charset=utf-8")
 
 
-def _describe(decision: Decision) -> Refused:
+def _describe(decision: Decision, snapshot: Snapshot | None) -> Refused:
     refusal, route = refusal_of(decision.reason), decision.route
+    nobody_can = snapshot is not None and not snapshot.trust.has_providers
     return Refused(
         refusal.status,
         decision.reason.value,
-        refusal.message,
+        _NO_PROVIDER if nobody_can and decision.reason is Reason.NO_CREDENTIAL else refusal.message,
         decision.retry_after,
         route.name if route is not None else "",
         route.upstream_name if route is not None else "",

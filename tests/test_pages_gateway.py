@@ -47,6 +47,13 @@ def test_a_response_carries_each_security_header_once(gateway, path):
         assert names.count(name) == 1, (name, names)
 
 
+def test_where_nobody_can_sign_in_an_operator_reads_what_to_do(start_gateway):
+    gateway = start_gateway()
+    page = gateway.request("/api/protected", host=f"localhost:{gateway.port}", headers=HTML)
+    assert page.status == 401
+    assert b"No identity provider is set up" in page.body
+
+
 def test_without_a_site_there_is_a_default_page(gateway):
     assert b"authgate is running" in gateway.get("/", headers=HTML).body
 

@@ -64,6 +64,14 @@ def test_a_gateway_is_called_by_its_settings_and_not_as_it_was_last_served(start
     assert json.loads((gateway.data_dir / "served.json").read_text())["public_url"] == "http://localhost:8000"
 
 
+def test_a_port_that_is_not_the_public_url_s_is_named_at_the_start(start_gateway):
+    asks = "sign-in, links and tokens are for http://localhost:1, but the gateway listens on port"
+    assert asks in start_gateway(env={"AUTHGATE_PUBLIC_URL": "http://localhost:1"}).output
+    behind = {"AUTHGATE_PUBLIC_URL": "http://localhost:1", "AUTHGATE_TRUSTED_PROXIES": "127.0.0.1/32"}
+    for env in ({}, {"AUTHGATE_PUBLIC_URL": "http://gateway.test"}, behind):
+        assert "sign-in, links and tokens are for" not in start_gateway(env=env).output
+
+
 @pytest.mark.parametrize("args", [(), ("--http2",)], ids=["http1", "http2"])
 def test_a_second_gateway_that_finds_the_port_taken_is_not_the_one_that_is_served(start_gateway, args):
     gateway = start_gateway(env={"AUTHGATE_PUBLIC_URL": "http://gateway.test"})

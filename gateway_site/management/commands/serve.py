@@ -19,7 +19,7 @@ from authgate.database_checks import KEYS_SEALED as STOPS_BY_ITSELF
 from authgate.database_checks import ROWS
 from authgate.host import is_loopback
 from authgate.observe import standard_error
-from authgate.own_hosts import exposed_host
+from authgate.own_hosts import exposed_host, public_host, public_port
 from authgate.policy import snapshot
 from authgate.trouble import missing_file
 from gateway_site import checks, served
@@ -89,7 +89,7 @@ def serve(
         raise StartRefused(f"database{missing}")
     # Before anything is opened in the data directory: it would be root's.
     had_as_root = _leave_root(user, address, redirect_bind, tls)
-    _examine(tls)
+    _examine(tls, address)
     _prepare()
     _run(
         http2, bind=address, workers=workers, tls=tls, redirect_bind=redirect_bind, had_as_root=had_as_root,
@@ -125,10 +125,15 @@ def _leave_root(
     return None
 
 
-def _examine(tls: TlsFiles | None) -> None:
+def _examine(tls: TlsFiles | None, address: Address) -> None:
     _check_database()
     _refuse_demo()
     _report_rows()
+    if address.port and _is_elsewhere(address):
+        logger.warning(
+            "sign-in, links and tokens are for %s, but the gateway listens on port %d: set AUTHGATE_PUBLIC_URL",
+            settings.AUTHGATE_PUBLIC_URL, address.port,
+        )  # fmt: skip
     if checks.is_plain_behind_nobody(tls=tls is not None):
         _report(checks.plain_behind_nobody())
 
@@ -157,6 +162,11 @@ def _run(http2: bool, **options: Any) -> None:
 def _is_exposed(address: Address) -> bool:
     """Whether others may reach it, by what it is called or by where it listens."""
     return exposed_host() is not None or not is_loopback(address.host.lower())
+
+
+def _is_elsewhere(address: Address) -> bool:
+    """Whether the public URL names another port of this machine, with no proxy that is known to lead here."""
+    return is_loopback(public_host()) and address.port != public_port() and not settings.AUTHGATE_TRUSTED_PROXIES
 
 
 def _refuse_demo() -> None:
