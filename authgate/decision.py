@@ -20,8 +20,8 @@ RawHeaders = list[tuple[bytes, bytes]]
 class Headers(RawHeaders):
     """The headers of a request, never changed once they are read.
 
-    A client repeats them on its connection, and then this very object comes again. So what follows from them is kept
-    with them, each part by the one module that reads it, together with all else it was made from.
+    Clients repeat their headers on a connection, and the server then passes the same object again. So results derived
+    from the headers are cached on it, each by the one module that reads it, together with its other inputs.
     """
 
     __slots__ = ("credential", "sender", "upstream_lines")

@@ -1,4 +1,4 @@
-"""Signing in: away to the identity provider, and back from it. Nothing here is ever gone round twice."""
+"""Signing in: away to the identity provider, and back from it. No step here can become a redirect loop."""
 
 from __future__ import annotations
 

@@ -303,7 +303,7 @@ def _explain(decision: Decision) -> RawHeaders:
     """Retry-After, or the challenge of RFC 6750 section 3. Constants only: nothing of the request is echoed."""
     reason = decision.reason
     if reason in _LAST:
-        # Whoever sent it and whoever carried it may differ on where it ends: nothing behind it is a request.
+        # Client and proxies may disagree about where this request ends: close, and read no request behind it.
         close = [(b"connection", b"close")]
         return [*close, (b"allow", _METHODS)] if reason is Reason.BAD_METHOD else close
     if reason is Reason.RATE_LIMITED:

@@ -42,8 +42,8 @@ _NEXT_COOKIE, _NEXT_PATH = f"{'__Secure-' if settings.SECURE else ''}authgate_ne
 _NEXT_SECONDS = 600
 
 
-# Forms of ours stand on pages that Django does not make as well, so they carry no token of its; the gate's own rule
-# about other sites decides, as it does for every service behind it.
+# These forms also appear on pages that Django does not render, so they carry no CSRF token. is_cross_site() protects
+# them, as it protects every service behind the gateway.
 @csrf_exempt
 @require_http_methods(["GET", "HEAD", "POST"])
 @explains_outages

@@ -37,7 +37,8 @@ View = Callable[Concatenate[HttpRequest, P], Coroutine[Any, Any, HttpResponse]]
 
 AUTH = settings.AUTHGATE_AUTH_PREFIX
 _PREFIX = "__Host-" if settings.SECURE else ""
-# Says that a sign-in has just succeeded here: whoever is asked to sign in again at once would go round in circles.
+# Set for 20 s after a sign-in. /auth/login seeing it without a session means that the browser drops our cookie: show a
+# page, do not redirect.
 ARRIVED_COOKIE, _ARRIVED_SECONDS = f"{_PREFIX}authgate_arrived", 20
 _public_host = public_host()
 
@@ -60,7 +61,7 @@ _FAILURES = {
         "This page is a step of signing in and cannot be opened by itself. Begin again with the button.",
     ),
     "login_expired": Failure(
-        400, "bad_request", "This sign-in is over.",
+        400, "bad_request", "This sign-in attempt has expired.",
         "It took more than ten minutes, was used already, or was begun in another browser or one that keeps no "
         "cookies. Begin again with the button.",
     ),

@@ -109,8 +109,8 @@ class Shared:
 class Turns:
     """Django runs each of its synchronous pages in a thread of its own, with a connection to the database of its own.
 
-    So only `size` of them at a time, and `waiting` more that wait for their turn. Taken around Django as a whole:
-    inside of it a client that leaves ends a page while its thread and its connection go on.
+    So only `size` of them run at a time, and `waiting` more wait for their turn. A turn is taken outside Django: Django
+    cancels a page when its client disconnects, but the page's thread and its database connection live on.
     """
 
     def __init__(self, size: int, *, waiting: int, share: int) -> None:
@@ -158,7 +158,7 @@ _unfinished: set[asyncio.Task[Any]] = set()
 
 
 async def _to_its_end(work: Coroutine[Any, Any, T]) -> T:
-    """A client that leaves ends the waiting and not the work, whose thread goes on: so does what it holds."""
+    """A client that disconnects stops waiting. The thread runs on, so its place stays taken until the thread ends."""
     task = asyncio.get_running_loop().create_task(work)
     _unfinished.add(task)
     task.add_done_callback(_unfinished.discard)

@@ -48,7 +48,7 @@ _LOGGING = {
 
 
 class Http2Server(Granian):  # type: ignore[misc]  # untyped
-    """Granian would end altogether when a worker dies soon after any respawn, HUP's too; here it is replaced."""
+    """Granian exits when a worker dies soon after a respawn, including one by HUP. This one keeps replacing it."""
 
     def __init__(self, options: ServeOptions, **settings: Any) -> None:
         super().__init__("gateway_site.asgi:application", options.bind.host, options.bind.port, **settings)

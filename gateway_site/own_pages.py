@@ -173,7 +173,7 @@ async def _in_turn(facts: RequestFacts, known: bool, page: Callable[[], Awaitabl
 
 
 async def serve_unrouted(scope: Scope, receive: Receive, send: Send, record: Record) -> None:
-    """Where no route is. The gate's "no route" is not what became of the request, so it is not what is logged."""
+    """Serve a request that matched no route. Clears the NO_ROUTE decision, so that the log shows what was served."""
     record.decision = None
     if static_site is None:
         await serve(scope, receive, send, record)

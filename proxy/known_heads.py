@@ -1,4 +1,4 @@
-"""Heads of responses that came lately: byte for byte the same head means what it meant when it was parsed."""
+"""A cache of parsed response heads, keyed by their exact bytes."""
 
 from __future__ import annotations
 

@@ -71,7 +71,7 @@ def test_a_role_opens_its_routes_on_the_dashboard(gateway):
     page = gateway.get("/dashboard", token=token, headers=PAGE).text
     for words in ('href="/admins"', "The &lt;Boss&gt;", "boss@example.com"):
         assert words in page
-    assert "Where you are signed in" not in page
+    assert "Active sessions" not in page
 
 
 def test_the_dashboard_shows_all_my_sessions_and_marks_this_one(gateway):

@@ -143,8 +143,8 @@ def test_a_session_ended_from_another_browser_is_over_within_two_seconds(browser
     left_open = sign_in(visitor.new_page(), f"{gateway.url}/api/protected/left-open", "root")
     other = browser.new_context()
     page = sign_in(other.new_page(), f"{gateway.url}/dashboard", "root")
-    page.get_by_role("button", name="End all others").click()
-    expect(page.get_by_role("button", name="End all others")).to_be_hidden()
+    page.get_by_role("button", name="End all other sessions").click()
+    expect(page.get_by_role("button", name="End all other sessions")).to_be_hidden()
     left_open.wait_for_timeout(2000)
     ask = "async () => [...await Promise.all([...Array(8)].map(async () => (await fetch('/api/protected/x')).status))]"
     assert left_open.evaluate(ask) == [401] * 8
@@ -159,7 +159,7 @@ def test_cookies_cleared_on_the_way_are_a_page_that_says_so_and_one_button(visit
     expect_provider(page)
     visitor.clear_cookies(domain="localhost")
     choose(page)
-    expect(page.get_by_role("heading", name="This sign-in is over.")).to_be_visible()
+    expect(page.get_by_role("heading", name="This sign-in attempt has expired.")).to_be_visible()
     page.get_by_role("link", name="Sign in again").click()
     expect(page.get_by_role("heading", name="Alice Example")).to_be_visible()
 

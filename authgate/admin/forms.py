@@ -146,8 +146,8 @@ class RoleGrantForm(PolicyForm[RoleGrant]):
     }  # fmt: skip
     value = ClaimValueField(
         required=False,
-        help_text="What the claim must contain or equal: a text, a whole number, true or false. "
-        'A text that looks like a number goes in quotes: "42".',
+        help_text="What the claim must contain or equal: a string, an integer, true or false. "
+        'A string that looks like a number goes in quotes: "42".',
     )
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:

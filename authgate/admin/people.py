@@ -93,8 +93,8 @@ class ProviderForm(ModelForm[IdentityProvider]):
     )
     claim_mapping = MappingField(
         required=False,
-        help_text="Where email, name and groups are, when elsewhere: groups = realm_access.roles. For OAuth 2.0 also "
-        "sub: what names a person there and never changes.",
+        help_text="Where to find email, name and groups if the provider uses other claim names: groups = "
+        "realm_access.roles. For OAuth 2.0 also sub: the claim that identifies a person and never changes.",
     )
 
     def __init__(self, *args: Any, **options: Any) -> None:

@@ -58,5 +58,5 @@ def _verify_identity(credential: Credential, snapshot: Snapshot, now: float) -> 
 
 
 def _provider_of(claims: VerifiedClaims) -> str:
-    """Only sessions have a `sid`, which nobody can ask to have minted; their subject begins with the slug."""
+    """A session's provider slug, else "". `sid` is reserved when tokens are minted, so only sessions carry it."""
     return claims.subject.partition("|")[0] if "sid" in claims.all else ""

@@ -44,7 +44,7 @@ class IdentityProvider(models.Model):
         "issuer URL",
         max_length=400,
         blank=True,
-        help_text="To the letter: a slash at its end counts. Without one, the address of its discovery will do.",
+        help_text="Must match exactly, including any trailing slash. If there is no issuer, enter the discovery URL.",
     )
     authorization_endpoint = models.URLField(max_length=400, blank=True, help_text="Empty: from discovery.")
     token_endpoint = models.URLField(max_length=400, blank=True, help_text="Empty: from discovery.")
@@ -69,7 +69,7 @@ class IdentityProvider(models.Model):
     require_verified_email = models.BooleanField("only with a verified e-mail address", default=True)
     logout = models.CharField("sign-out ends the session", max_length=10, choices=Logout, default=Logout.PROVIDER)
     ca_certificates = models.TextField(
-        "CA certificates", blank=True, help_text="PEM; empty: those the system trusts. For providers with an own CA."
+        "CA certificates", blank=True, help_text="PEM; empty: those the system trusts. For providers with their own CA."
     )
     session_idle = models.PositiveIntegerField(
         "idle limit in seconds", default=8 * 3600, validators=[MinValueValidator(60), MaxValueValidator(365 * DAY)]
@@ -127,7 +127,9 @@ class Person(models.Model):
     provider_subject = models.CharField("subject at the provider", max_length=255)
     email = models.CharField("e-mail", max_length=320, blank=True)
     name = models.CharField(max_length=255, blank=True)
-    is_active = models.BooleanField("active", default=True, help_text="Off: all sessions end, and none begins.")
+    is_active = models.BooleanField(
+        "active", default=True, help_text="If off, all sessions end and no new ones can be started."
+    )
     created_at = models.DateTimeField("first seen", auto_now_add=True)
     last_login_at = models.DateTimeField("last sign-in", null=True, blank=True)
 

@@ -34,7 +34,7 @@ class Upstream(models.Model):
 class Role(models.Model):
     class Admin(models.TextChoices):
         NONE = "none", "none: no access"
-        STAFF = "staff", "staff: what their account in /admin/ is permitted"
+        STAFF = "staff", "staff: as permitted by their account in /admin/"
         SUPERUSER = "superuser", "superuser: everything"
 
     name = name_field()
@@ -105,7 +105,7 @@ class Route(models.Model):
     class Access(models.TextChoices):
         PUBLIC = "public", "public: everybody"
         AUTHENTICATED = "authenticated", "authenticated: everybody signed in"
-        ROLES = "roles", "roles: who has one of the roles"
+        ROLES = "roles", "roles: anyone with one of the roles"
 
     class Match(models.TextChoices):
         PREFIX = "prefix", "prefix: the path and everything below it"

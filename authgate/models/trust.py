@@ -26,8 +26,8 @@ class SigningKey(models.Model):
         ASSERTIONS = "assertions"  # X-Auth-Assertion, for upstreams; its own key, so neither passes as the other
 
     class Algorithm(models.TextChoices):
-        RS256 = "RS256"
-        ES256 = "ES256"
+        RS256 = "RS256", "RS256"
+        ES256 = "ES256", "ES256"
 
     kid = models.CharField(max_length=64, unique=True, editable=False)
     purpose = models.CharField(max_length=20, choices=Purpose.choices, default=Purpose.TOKENS)

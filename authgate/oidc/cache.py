@@ -56,10 +56,10 @@ class Fetched(Generic[T]):
             return self._fetch(entry, fetch)
 
     def again(self, key: tuple[str, ...], fetch: Callable[[], T], enough: Callable[[T], bool], every: float) -> T:
-        """For a value that may lack something: then it is fetched again, but not more often than `every` seconds.
+        """Fetch again when `enough(value)` is false, at most once every `every` seconds.
 
-        Raises ProviderError as well when it is not known whether the provider has what is lacking: it was fetched a
-        moment ago for somebody else, or cannot be fetched. That is no reason to end anything.
+        Raises ProviderError also when the value is still not enough but was fetched a moment ago, or cannot be fetched:
+        the provider may have what is lacking, so callers must not end a session because of it.
         """
         value, entry = self.get(key, fetch), self._entry(key)
         if enough(value):

@@ -91,7 +91,7 @@ def _sources(
 def _find_email(
     provider: IdentityProvider, id_claims: Mapping[str, Any], userinfo: Mapping[str, Any]
 ) -> tuple[str, bool]:
-    """The address, and whether the very source that names it vouches for it: not one's word for the other's address."""
+    """The address, and whether it is verified. The ID token and userinfo each vouch only for their own address."""
     named = [(mapped(provider, "email", source), _vouches(provider, source)) for source in (id_claims, userinfo)]
     usable = [(email, verified) for email, verified in named if isinstance(email, str) and _is_address(email)]
     if not usable:

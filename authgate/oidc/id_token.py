@@ -142,7 +142,7 @@ def _check_signature(unverified: UnverifiedToken, algorithm: str, keys: FindKeys
         )
 
     found = [key for key in keys(is_meant) if algorithm in key.algorithms and kid in (None, key.kid)]
-    # Not tried one after the other: which key a token is checked with is never the sender's to vary.
+    # Never try keys in turn: the sender must not get to choose the key.
     if len(found) != 1:
         raise _refusal("no key of the provider is meant" if not found else "several keys of the provider may be meant")
     if not is_meant(found[0]):

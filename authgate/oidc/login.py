@@ -63,7 +63,7 @@ def begin(provider: IdentityProvider, origin: str, next_path: str, cookies: Mapp
 
 def complete(slug: str, origin: str, query: QueryDict, cookies: Mapping[str, str]) -> Completed:
     """Raises ProviderError, which carries where this sign-in would have led."""
-    purge_sometimes()  # also where nobody ever arrives
+    purge_sometimes()  # here too, for sites where no sign-in ever succeeds
     state, now = query.get("state", ""), time.time()
     pending = login_state.find(state, cookies, now) if state else None
     try:

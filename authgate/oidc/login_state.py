@@ -27,7 +27,7 @@ MAX_COOKIES = 40
 _CLOCKS_DIFFER = 60  # of machines that serve one site
 _LONGEST_STATE = 8192
 _PURPOSE = "login"
-# When it was begun, so that the oldest can be told; and which of that second.
+# The name's suffix: the start time in hex, then a random part.
 _PAIR = re.compile(rb"((?:__Host-)?authgate_login_[0-9a-f]{8}_[0-9a-f]{8})=([A-Za-z0-9_-]{1,64})")
 _SUFFIX = re.compile(r"([0-9a-f]{8})_[0-9a-f]{8}")
 

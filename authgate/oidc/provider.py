@@ -28,7 +28,7 @@ __all__ = ["ProviderClient", "ProviderError", "TokenSet", "client_secret_of", "s
 _OAUTH_ERROR = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 _PRINTABLE = re.compile(r"[^ !#-\[\]-~]")
 _DESCRIPTION = 300  # characters of a provider's words that are logged
-# Of a secret; so many of its characters in a row are taken for a piece of it.
+# So many consecutive characters shared with a secret count as a leak.
 _PIECE = 6
 
 

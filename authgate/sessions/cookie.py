@@ -62,7 +62,7 @@ def mint_cookie(session: Session, snapshot: Snapshot) -> str:
 
 
 def _seconds(session: Session, now: int) -> int:
-    # Somebody is seen only when the cookie is renewed: the shorter its life, the less of an idle limit is lost to that.
+    # last_seen_at changes only on renewal, so the cookie lives for at most a fraction of the idle limit.
     left = int(session.ends_at.timestamp()) - now
     return max(1, min(SESSION_COOKIE_SECONDS, session.person.provider.session_idle // _LIVES_PER_IDLE, left))
 

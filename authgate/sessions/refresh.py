@@ -146,7 +146,7 @@ def _update(session: Session, **values: Any) -> bool:
 
 
 def _over(session: Session, reason: str) -> Session | None:
-    """Unless the lock ran out and somebody else has asked with success meanwhile."""
+    """End the session, unless our lock expired and another worker has refreshed it. Returns that one."""
     current = Session.objects.select_related("person__provider").filter(sid=session.sid, ended_at=None).first()
     if current is not None and current.sealed_refresh_token != session.sealed_refresh_token:
         return current

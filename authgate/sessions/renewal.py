@@ -66,7 +66,7 @@ class NotRenewed(Exception):
 
 
 class BeingRefreshed(NotRenewed):
-    """The provider is asked, and nobody whose cookie lives waits for it: a later request has the answer."""
+    """A refresh is in progress. A request with a valid cookie goes on, and a later one gets the result."""
 
 
 class RenewalFailed(NotRenewed):

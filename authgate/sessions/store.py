@@ -139,7 +139,7 @@ def end_everything(reason: str) -> tuple[int, int]:
 
 
 def end_timed_out(now: datetime) -> None:
-    """Whose time is over by the row, and who can have no cookie any more: so nothing needs to be revoked."""
+    """Sessions that have been over for longer than a cookie lives, so no revocation is needed."""
     for provider in IdentityProvider.objects.all():
         # A cookie may have been given out while the idle limit was a longer one.
         idle_since = now - timedelta(seconds=max(provider.session_idle, 2 * SESSION_COOKIE_SECONDS))

@@ -15,7 +15,7 @@ class Limits:
     chunk_line_bytes: int = 256  # the size of a chunk and its extensions, which nobody uses
     chunk_extension_bytes: int = 16 * 1024  # of all chunks together
     head_seconds: float = 10.0  # from the first byte of a head (a new connection: from the start) to its end
-    # Longer than the usual 60 s of a load balancer in front, so that it is never us who close under its request.
+    # Longer than the usual 60 s of a load balancer in front, so that the load balancer closes first.
     idle_seconds: float = 75.0
     body_seconds: float = 30.0  # without a byte of an expected body
     write_seconds: float = 60.0  # without the client taking a byte of the response

@@ -99,8 +99,8 @@ class Http1Protocol(ClientReads):
             self._cycle.leave()
 
     def eof_received(self) -> None:
-        # A client that shuts its side counts as gone, as with nginx: nothing else would tell us that it went away. The
-        # transport says so itself only when all is sent, which a client that reads nothing puts off for ever.
+        # Treat a half-closed client as gone, like nginx. The transport reports the end only after all output is sent,
+        # and a client that reads nothing puts that off for ever.
         if self._cycle is not None:
             self._cycle.leave()
         self._close()
