@@ -108,6 +108,12 @@ def test_any_text_survives_yaml(grants):
         pytest.param("a: [", "line 2, column 1: ", id="cut-off"),
         pytest.param("a: b\n c: d", "line 2, column 3: ", id="bad-indent"),
         pytest.param("a:\tb: c", "line 1, column", id="tab"),
+        pytest.param("a:\n\t- b", "indent with spaces, never with tabs", id="indented by tabs"),
+        pytest.param("a: [{name:x, b: c}]\nd: b: c", 'put a space after "name:"', id="two colons"),
+        pytest.param(
+            "a: {b: 1,\nc: 2\nd: 3", "the map that begins with { on this line or above has no end", id="open map"
+        ),
+        pytest.param("a: [1, 2\nb: 3", "the list that begins with [ on this line or above has no end", id="open list"),
         pytest.param("a: \x00", "unacceptable character", id="nul"),
         pytest.param("a: \ud800", "surrogates not allowed", id="surrogate"),
         pytest.param("[" * 100_000, "nested deeper than 20", id="deep"),

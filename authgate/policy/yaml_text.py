@@ -20,6 +20,16 @@ _INTEGER = re.compile(r"[-+]?(?:0|[1-9][0-9]*)")
 _FLOAT = re.compile(r"[-+]?(?:0|[1-9][0-9]*)\.[0-9]+(?:[eE][-+]?[0-9]+)?")
 _MAX_DIGITS = 18
 
+# What usually causes an error that PyYAML names by what it expected.
+_REMEDIES = {
+    "found character that cannot start any token": ": indent with spaces, never with tabs; put text that begins with one of "
+    "%, @ or ` in quotes",
+    "mapping values are not allowed in this context": ': put a space after "name:", indent keys of one level alike, and '
+    "put text that holds a colon in quotes",
+    "did not find expected ',' or '}'": ": the map that begins with { on this line or above has no end",
+    "did not find expected ',' or ']'": ": the list that begins with [ on this line or above has no end",
+}
+
 _Container = dict[Any, Any] | list[Any]
 
 
@@ -44,7 +54,8 @@ def _build(text: str, lines: dict[Place, int] | None) -> _Builder:
             builder.take(event)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
-        raise PolicyInvalid([PolicyError((), _at(mark) + str(error.problem or error.context))]) from error
+        problem = str(error.problem or error.context)
+        raise PolicyInvalid([PolicyError((), _at(mark) + problem + _REMEDIES.get(problem, ""))]) from error
     except (yaml.YAMLError, UnicodeError) as error:
         raise PolicyInvalid([PolicyError((), " ".join(str(error).split()))]) from error
     return builder

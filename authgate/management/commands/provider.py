@@ -67,7 +67,7 @@ class Command(BaseCommand):
             raise CommandError("\n".join(_explain(error))) from error
         provider.save()
         self.stdout.write(f"added {slug}; redirect URI to register there: {redirect_uri(slug)}")
-        self.stdout.write(f"People can sign in with it now. Test it: manage.py provider test {slug}")
+        self.stdout.write(f"People can sign in with it as soon as it answers. Test it: manage.py provider test {slug}")
 
     def _list(self, **_: Any) -> None:
         for provider in IdentityProvider.objects.order_by("slug"):
