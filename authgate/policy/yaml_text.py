@@ -22,10 +22,12 @@ _MAX_DIGITS = 18
 
 # What usually causes an error that PyYAML names by what it expected.
 _REMEDIES = {
-    "found character that cannot start any token": ": indent with spaces, never with tabs; put text that begins with one of "
-    "%, @ or ` in quotes",
-    "mapping values are not allowed in this context": ': put a space after "name:", indent keys of one level alike, and '
-    "put text that holds a colon in quotes",
+    "found character that cannot start any token": (
+        ": indent with spaces, never with tabs; put text that begins with one of %, @ or ` in quotes"
+    ),
+    "mapping values are not allowed in this context": (
+        ': put a space after "name:", indent keys of one level alike, and put text that holds a colon in quotes'
+    ),
     "did not find expected ',' or '}'": ": the map that begins with { on this line or above has no end",
     "did not find expected ',' or ']'": ": the list that begins with [ on this line or above has no end",
 }
