@@ -184,7 +184,7 @@ class Exchange:
             connection.abort()
 
     def _forget(self) -> None:
-        if not self.request_sent and self.client is not None:
+        if not self.request_sent and self._connection is not None and self.client is not None:
             self.client.upload_to(None)
         self._connection = None
         active.discard(self)
