@@ -72,7 +72,7 @@ PAGES = [
     "/auth/login?next=%00", "/auth/login?provider=%00", "/auth/callback/main?state=%00&code=a",
     "/auth/callback/main?code=%00",
     "/auth/signed-out?next=/a%00", "/auth/frontchannel-logout/main?iss=https://idp.example&sid=%00", "/dashboard?a=%00",
-    "/auth/me?%00=1", "/admin/login/?next=%00", "/health?a=%00",
+    "/auth/me?%00=1", "/admin/login/?next=%00", "/health/ready?a=%00",
 ]  # fmt: skip
 
 
