@@ -89,19 +89,24 @@ def serve(
         raise StartRefused(f"database{missing}")
     # Before anything is opened in the data directory: it would be root's.
     had_as_root = _leave_root(user, address, redirect_bind, tls)
-    _examine(tls, address)
+    _examine(tls)
     _prepare()
     _run(
         http2, bind=address, workers=workers, tls=tls, redirect_bind=redirect_bind, had_as_root=had_as_root,
         redirect=build_redirect(settings.AUTHGATE_PUBLIC_URL),
         limits=Limits(drain_seconds=settings.AUTHGATE_DRAIN_SECONDS),
         # Not before: a second one that finds the port taken is not how this gateway is served.
-        when_listening=functools.partial(_record, served.Served(settings.AUTHGATE_PUBLIC_URL, tls is not None)),
+        when_listening=functools.partial(_record, address, tls),
     )  # fmt: skip
 
 
-def _record(how: served.Served) -> None:
-    served.record(settings.AUTHGATE_DATA_DIR, how)
+def _record(address: Address, tls: TlsFiles | None) -> None:
+    served.record(settings.AUTHGATE_DATA_DIR, served.Served(settings.AUTHGATE_PUBLIC_URL, tls is not None))
+    if address.port and _is_elsewhere(address):
+        logger.warning(
+            "sign-in, links and tokens are for %s, but the gateway listens on port %d: set AUTHGATE_PUBLIC_URL",
+            settings.AUTHGATE_PUBLIC_URL, address.port,
+        )  # fmt: skip
 
 
 def _redirect_address(text: str | None) -> Address | None:
@@ -125,15 +130,10 @@ def _leave_root(
     return None
 
 
-def _examine(tls: TlsFiles | None, address: Address) -> None:
+def _examine(tls: TlsFiles | None) -> None:
     _check_database()
     _refuse_demo()
     _report_rows()
-    if address.port and _is_elsewhere(address):
-        logger.warning(
-            "sign-in, links and tokens are for %s, but the gateway listens on port %d: set AUTHGATE_PUBLIC_URL",
-            settings.AUTHGATE_PUBLIC_URL, address.port,
-        )  # fmt: skip
     if checks.is_plain_behind_nobody(tls=tls is not None):
         _report(checks.plain_behind_nobody())
 
