@@ -72,8 +72,8 @@ async def callback(request: HttpRequest, slug: str = "") -> HttpResponse:
 
 
 async def _is_signed_in(request: HttpRequest) -> bool:
-    """By the database: a worker that has read of the session's end sent the browser here, and one that has not yet
-    would send it back, round and round.
+    """Ask the database. Workers learn of a session's end up to half a second apart, and two that disagree would send
+    the browser back and forth.
     """
     identity = identity_of(request)
     return identity is not None and not await database_threads.run(_is_revoked, identity.token_id)

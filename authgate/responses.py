@@ -78,8 +78,8 @@ _REFUSALS = {
     ),
     Reason.UNKNOWN_KEY: Refusal(
         401, "unauthorized",
-        "The token was signed with a key that this gateway does not have: it is of another gateway or of "
-        "another data directory (AUTHGATE_DATA_DIR), or the key was retired. Ask for a new token or sign in again.",
+        "The token was signed with a key that this gateway does not have: it comes from another gateway or another "
+        "data directory (AUTHGATE_DATA_DIR), or the key was retired. Ask for a new token or sign in again.",
     ),
     Reason.WRONG_ISSUER: Refusal(
         401, "unauthorized",
@@ -151,8 +151,8 @@ _LOGIN = f"{settings.AUTHGATE_AUTH_PREFIX}/login"
 
 
 _NO_PROVIDER = (
-    "No identity provider is set up, so nobody can sign in: add one here or by manage.py provider add. Programs send a "
-    "token as Authorization: Bearer TOKEN."
+    "No identity provider is set up, so nobody can sign in. Add one in the admin or with manage.py provider add. "
+    "Programs send a token as Authorization: Bearer TOKEN."
 )
 
 
@@ -239,7 +239,7 @@ async def send_refusal(
 
 
 async def send_text(record: Record, text: bytes, send: Send) -> None:
-    """A page of one word, for programs."""
+    """Answer 200 with plain text."""
     facts = record.facts
     assert facts is not None  # noqa: S101  the front door sets them first
     answer = _answer(200, text, record.request_id, (b"content-type", b"text/plain"))

@@ -27,7 +27,7 @@ from authgate.threads import TooBusy, admin_turns, admin_turns_of_strangers
 from gateway_site import health, page_answers, page_bodies
 from gateway_site.budget import BudgetSpent, Loan
 from gateway_site.page_answers import Answer
-from gateway_site.page_bodies import BodyRefused, ClientGone, announced_length, read_body, replay
+from gateway_site.page_bodies import BodyRefused, ClientGone, read_body, read_no_body, replay
 from gateway_site.static_site import ASGIApp, Scope, StaticSite, django_static_roots
 from proxy.downstream import Receive, Send
 
@@ -125,15 +125,15 @@ async def _refusing(page: Page, scope: Scope, receive: Receive, send: Send, reco
 
 def _serve_files(site: StaticSite) -> Page:
     async def serve_file(scope: Scope, receive: Receive, send: Send, record: Record, facts: RequestFacts) -> None:
-        announced_length(facts)
-        await site({**scope, "path": facts.path}, receive, _recording(record, send))
+        await read_no_body(facts, receive)
+        await site({**scope, "path": facts.path}, replay(b"", receive), _recording(record, send))
 
     return serve_file
 
 
 async def _serve_health(scope: Scope, receive: Receive, send: Send, record: Record, facts: RequestFacts) -> None:
-    """Not by Django: anybody may ask, as often as they like, and its threads would cost twenty times as much."""
-    announced_length(facts)
+    """Bypass Django, which starts two threads for a request: anybody may ask for this, as often as they like."""
+    await read_no_body(facts, receive)
     await send_text(record, b"healthy", send)
 
 

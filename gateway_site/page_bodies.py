@@ -63,6 +63,23 @@ async def read_body(facts: RequestFacts, snapshot: Snapshot | None, receive: Rec
         raise BodyRefused(Reason.BUSY) from error
 
 
+async def read_no_body(facts: RequestFacts, receive: Receive) -> None:
+    """For a page without a form. Over HTTP/2 a body need not be announced. Raises BodyRefused, ClientGone."""
+    announced_length(facts)
+    more = True
+    try:
+        async with asyncio.timeout(SECONDS):
+            while more:
+                message = await receive()
+                if message["type"] == "http.disconnect":
+                    raise ClientGone
+                more = message.get("more_body", False)
+                if message.get("body"):
+                    raise BodyRefused(Reason.BODY_TOO_LARGE)
+    except TimeoutError as error:
+        raise BodyRefused(Reason.BODY_TIMEOUT) from error
+
+
 class _Reading:
     def __init__(self, facts: RequestFacts, snapshot: Snapshot | None, receive: Receive, loan: Loan) -> None:
         self._facts = facts

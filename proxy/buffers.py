@@ -9,9 +9,9 @@ from collections.abc import Callable
 
 READ_BYTES = 64 * 1024
 # Read at once where the other side takes it at once, so that nothing of it waits here: fewer turns for large bodies.
-# Not 256 KiB: pieces of whole pages are copied more slowly.
+# As much as uvloop reads for a plain protocol.
 WIDE_READ_BYTES = 250 * 1024
-# So much of one read is a sign that more is on its way.
+# A read of at least this size is a sign that more is on its way.
 _MUCH_BYTES = 16 * 1024
 # Writing pauses as soon as the kernel takes no more. Not 0: uvloop's TLS would then be paused for ever.
 WRITE_HIGH_WATER = 1
@@ -33,33 +33,33 @@ class BoundedReads(asyncio.BufferedProtocol):
     Reads are wide while the receiver takes everything at once.
     """
 
-    __slots__ = ("_row", "_wide_until")
+    __slots__ = ("_streak", "_wide_until")
 
     consume: Callable[[bytes], None]
 
     def __init__(self) -> None:
-        # Reads without a break that brought much. 0 also when the receiver is another one, or has heard from others.
-        self._row = 0
-        self._wide_until = 0  # the place in this row up to which the receiver has room
+        # Consecutive large reads. Reset to 0 when the receiver changes, or may have been written to by others.
+        self._streak = 0
+        self._wide_until = 0  # the read of this streak up to which the receiver has room
 
     @property
     def receiver(self) -> BoundedReads | None:
-        """The connection that takes what is read here. Asked for when much was read, so that little costs nothing."""
+        """The connection that takes what is read here. Looked up only after a large read: small ones cost nothing."""
         raise NotImplementedError
 
     def get_buffer(self, sizehint: int) -> memoryview:
-        return self._buffer() if self._row else _narrow
+        return self._buffer() if self._streak else _narrow
 
     def buffer_updated(self, nbytes: int) -> None:
-        self._row = nbytes >= _MUCH_BYTES and self._row + 1
+        self._streak = nbytes >= _MUCH_BYTES and self._streak + 1
         self.consume(_wide[:nbytes].tobytes())
 
     def _buffer(self) -> memoryview:
-        if self._row == 1 or self._row > self._wide_until:
+        if self._streak == 1 or self._streak > self._wide_until:
             receiver = self.receiver
             pieces = receiver.room() // _ROOM if receiver is not None else 0
-            self._wide_until = self._row + pieces - 1
-        return _wide if self._row <= self._wide_until else _narrow
+            self._wide_until = self._streak + pieces - 1
+        return _wide if self._streak <= self._wide_until else _narrow
 
     def room(self) -> int:
         """Bytes that the kernel would take for this connection at once, by its own count."""
@@ -90,4 +90,4 @@ class ClientReads(BoundedReads):
     def upload_to(self, receiver: BoundedReads | None) -> None:
         """None: what it sends now is another request."""
         self._receiver = receiver
-        self._row = 0
+        self._streak = 0

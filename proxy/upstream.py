@@ -84,7 +84,7 @@ class UpstreamConnection(BoundedReads):
         self._pending = 0  # bytes received since the beginning, or since the last piece of the body
         self._head_only = head_only
         self._complete = self._extra = self._interim = self._keep_alive = self._until_close = False
-        self._row = 0
+        self._streak = 0
 
     def begin(self, exchange: Exchange, head: bytes, *, head_only: bool) -> None:
         """Send a request head; its response goes to the exchange. `head_only`: the response has no body (HEAD)."""

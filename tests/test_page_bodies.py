@@ -12,6 +12,7 @@ from authgate.host import Authority
 from gateway_site import page_bodies
 from gateway_site.budget import Budget, BudgetSpent, Loan
 from tests.support import raw
+from tests.support.http2 import Http2Client, head
 from tests.support.sessions import make_session, run
 from tests.support.streams import Memory
 
@@ -49,6 +50,17 @@ def test_unfinished_bodies_of_strangers_cost_no_memory(any_gateway):
                 except OSError:
                     break  # nothing more is read
         assert memory.grown() < 24
+
+
+@pytest.mark.parametrize("path", ["/auth/me", "/dashboard", "/health", "/static/authgate/site.css"])
+def test_over_http2_a_body_that_nothing_announced_is_refused_and_ends(start_gateway, path):
+    gateway = start_gateway(args=("--http2",))
+    with Http2Client(gateway.address) as client:
+        stream = client.open(head(path, "POST", authority=f"localhost:{gateway.port}"), end=False)
+        client.send_body(stream, b"a" * 5000)
+        client.finish(stream)
+        assert client.wait_for(lambda: stream in client.ended)
+        assert client.reasons() == ["body_too_large"]
 
 
 @pytest.mark.parametrize("path", ["/auth/me", "/auth/login", "/dashboard", "/health", "/static/authgate/site.css"])

@@ -96,15 +96,16 @@ def serve(
         redirect=build_redirect(settings.AUTHGATE_PUBLIC_URL),
         limits=Limits(drain_seconds=settings.AUTHGATE_DRAIN_SECONDS),
         # Not before: a second one that finds the port taken is not how this gateway is served.
-        when_listening=functools.partial(_record, address, tls),
+        when_listening=functools.partial(_when_listening, address, tls),
     )  # fmt: skip
 
 
-def _record(address: Address, tls: TlsFiles | None) -> None:
+def _when_listening(address: Address, tls: TlsFiles | None) -> None:
     served.record(settings.AUTHGATE_DATA_DIR, served.Served(settings.AUTHGATE_PUBLIC_URL, tls is not None))
     if address.port and _is_elsewhere(address):
         logger.warning(
-            "sign-in, links and tokens are for %s, but the gateway listens on port %d: set AUTHGATE_PUBLIC_URL",
+            "sign-in, links and tokens are for %s, but the gateway listens on port %d: set AUTHGATE_PUBLIC_URL, "
+            "unless something forwards that port to this one",
             settings.AUTHGATE_PUBLIC_URL, address.port,
         )  # fmt: skip
 
