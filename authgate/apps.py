@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from django.apps import AppConfig
+from django.contrib.admin.apps import AdminConfig as DjangoAdminConfig
 
 
 class AuthgateConfig(AppConfig):
@@ -8,6 +9,15 @@ class AuthgateConfig(AppConfig):
     verbose_name = "Gateway policy"
 
     def ready(self) -> None:
-        from authgate import checks, database_checks, file_checks  # noqa: F401  (registers them)
-        from authgate.authn import trust  # noqa: F401  (its receivers make every worker see changed keys)
-        from authgate.sessions import deletion  # noqa: F401  (and these say what goes with a person)
+        # Each registers what has to happen whoever changes a row, or what `manage.py check` looks at.
+        from authgate.checks import database, environment, files  # noqa: F401
+        from authgate.sessions import deletion  # noqa: F401
+        from authgate.state import trust  # noqa: F401
+
+
+class AdminConfig(DjangoAdminConfig):
+    default_site = "authgate.admin.site.AdminSite"
+
+    def ready(self) -> None:
+        super().ready()
+        from authgate.admin import registered  # noqa: F401

@@ -5,15 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import suppress
 from functools import lru_cache
-from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from django.conf import settings
 
-from authgate.host import Authority, HostRefused, is_loopback, parse_authority
-
-if TYPE_CHECKING:
-    from authgate.policy.snapshot import Snapshot
+from authgate.wire.authority import Authority, HostRefused, is_loopback, parse_authority
 
 _LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
 
@@ -30,13 +26,6 @@ def public_port() -> int:
 def own_hosts() -> frozenset[str]:
     """The public host, those of AUTHGATE_ALLOWED_HOSTS, and on this machine alone each of its usual names."""
     return _own_hosts(settings.AUTHGATE_PUBLIC_URL, tuple(settings.AUTHGATE_ALLOWED_HOSTS))
-
-
-def is_services(host: str, snapshot: Snapshot | None) -> bool:
-    """Whether this host is a service's, and only the auth prefix on it is ours. Never one of our own, whatever a route
-    says: its passwords would be the service's.
-    """
-    return host not in own_hosts() and snapshot is not None and snapshot.table.names_host(host)
 
 
 def exposed_host() -> str | None:

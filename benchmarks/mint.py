@@ -11,7 +11,7 @@ import django
 def main(first: int, count: int) -> None:
     django.setup()
     from authgate.authn.tokens import Kind, mint
-    from authgate.authn.trust import load_trust
+    from authgate.state.trust import load_trust
 
     trust, now = load_trust(), int(time.time())
     for number in range(first, first + count):

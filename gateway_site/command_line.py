@@ -4,7 +4,7 @@ import sys
 
 from django.core.management import ManagementUtility, get_commands
 
-from authgate.trouble import OPERATORS_TROUBLE, trouble_of
+from authgate.state.trouble import OPERATORS_TROUBLE, trouble_of
 
 # What operators use, in the order in which they meet it; the rest is Django's.
 OURS = (

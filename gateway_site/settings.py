@@ -46,7 +46,7 @@ SECURE = urlsplit(AUTHGATE_PUBLIC_URL).scheme == "https"
 AUTHGATE_SESSION_COOKIE = "__Host-auth_token" if SECURE else "auth_token"
 
 DEBUG = False
-# The front door has already refused every Host that is not ours (gateway_site/asgi.py), by the same table that
+# The front door has already refused every Host that is not ours (proxy/pipeline/asgi.py), by the same table that
 # routes requests; a second, static list here could only disagree with it.
 ALLOWED_HOSTS = ["*"]
 ROOT_URLCONF = "gateway_site.urls"
@@ -59,9 +59,9 @@ USE_I18N = False
 
 INSTALLED_APPS = [
     "gateway_site",
-    "authgate",
+    "authgate.apps.AuthgateConfig",
     "proxy",
-    "authgate.admin_site.AdminConfig",
+    "authgate.apps.AdminConfig",
     "django.contrib.auth",
     "django.contrib.contenttypes",
     "django.contrib.sessions",
@@ -70,14 +70,14 @@ INSTALLED_APPS = [
 ]
 
 MIDDLEWARE = [
-    "authgate.middleware.SecurityHeadersMiddleware",
-    "authgate.storable_text.StorableTextMiddleware",
+    "authgate.pages.middleware.SecurityHeadersMiddleware",
+    "authgate.pages.storable_text.StorableTextMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
-    "authgate.middleware.JWTAuthenticationMiddleware",
-    "authgate.admin_access.admin_access",
+    "authgate.pages.middleware.JWTAuthenticationMiddleware",
+    "authgate.sessions.operators.admin_access",
     "django.contrib.messages.middleware.MessageMiddleware",
 ]
 
@@ -97,7 +97,7 @@ TEMPLATES = [
 ]
 
 PASSWORD_HASHERS = [
-    "authgate.password_hashing.QuietPasswordHasher",
+    "authgate.sessions.password_hashing.QuietPasswordHasher",
     # Of accounts that come from elsewhere: their next sign-in gives them one of the above.
     "django.contrib.auth.hashers.PBKDF2SHA1PasswordHasher",
     "django.contrib.auth.hashers.Argon2PasswordHasher",
@@ -116,7 +116,7 @@ SESSION_COOKIE_AGE = 12 * 3600
 MESSAGE_STORAGE = "authgate.admin.messages.MessageStorage"
 CSRF_COOKIE_NAME = "__Host-authgate_csrf" if SECURE else "authgate_csrf"
 CSRF_COOKIE_SECURE = SECURE
-CSRF_FAILURE_VIEW = "authgate.views.csrf_failure"
+CSRF_FAILURE_VIEW = "authgate.pages.views.csrf_failure"
 CSRF_TRUSTED_ORIGINS = [AUTHGATE_PUBLIC_URL]
 
 # What `check --deploy` would say of every gateway: its own middleware sends these headers, HSTS with https among them.
@@ -136,7 +136,7 @@ LOGGING = {
     "disable_existing_loggers": False,
     "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(name)s %(message)s"}},
     "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
-    "filters": {"unexpected": {"()": "authgate.outages.Unexpected"}},
+    "filters": {"unexpected": {"()": "authgate.pages.outages.Unexpected"}},
     "root": {"handlers": ["stderr"], "level": AUTHGATE_LOG_LEVEL.upper()},
     "loggers": {
         "django.request": {"filters": ["unexpected"]},

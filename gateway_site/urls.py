@@ -4,8 +4,8 @@ from django.conf import settings
 from django.contrib import admin
 from django.urls import path
 
-from authgate import dashboard_views, identity_views, login_views, session_views, views
 from authgate.admin.sign_in import sign_in
+from authgate.pages import dashboard_views, identity_views, login_views, session_views, views
 
 AUTH = settings.AUTHGATE_AUTH_PREFIX.lstrip("/")
 
@@ -27,7 +27,7 @@ urlpatterns = [
     path(".well-known/jwks.json", identity_views.jwks, name="jwks"),
 ]
 
-handler400 = "authgate.views.bad_request"
-handler403 = "authgate.views.forbidden"
-handler404 = "authgate.views.not_found"
-handler500 = "authgate.views.server_error"
+handler400 = "authgate.pages.views.bad_request"
+handler403 = "authgate.pages.views.forbidden"
+handler404 = "authgate.pages.views.not_found"
+handler500 = "authgate.pages.views.server_error"

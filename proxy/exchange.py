@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Protocol
+from abc import ABC, abstractmethod
+from asyncio import Transport
+from typing import Protocol
 
-from authgate.decision import Reason
+from authgate.policy.schema import Timeouts
+from authgate.reason import Reason
+from proxy.buffers import BoundedReads, ClientReads
 from proxy.failures import Failure
 from proxy.headers import BadFraming
-
-if TYPE_CHECKING:
-    from authgate.policy.document import Timeouts
-    from proxy.buffers import ClientReads
-    from proxy.response_headers import Layout, Values
-    from proxy.upstream import UpstreamConnection
+from proxy.response_headers import Layout, Values
 
 
 class Downstream(Protocol):
@@ -35,11 +34,34 @@ class Downstream(Protocol):
     def still_waiting(self) -> None: ...
 
 
+class Upstream(BoundedReads, ABC):
+    """Where the request goes: a connection that carries one exchange at a time."""
+
+    __slots__ = ("reused", "target", "transport")
+
+    target: object  # as the policy has it, by `str`
+    transport: Transport
+    reused: bool  # kept from an earlier exchange
+
+    @property
+    @abstractmethod
+    def unanswered(self) -> bool:
+        """Not a byte of a response has come."""
+
+    @abstractmethod
+    def begin(self, exchange: Exchange, head: bytes, *, head_only: bool) -> None:
+        """Send a request head; its response goes to the exchange. `head_only`: the response has no body (HEAD)."""
+
+    @abstractmethod
+    def abort(self) -> None:
+        """Drop the connection at once; nothing of a half-done exchange may reach the next one."""
+
+
 class Exchange:
     """State of one request on its way. All calls come from one event loop."""
 
     # Most requests change none of these: set on the class they cost a request nothing.
-    _connection: UpstreamConnection | None = None
+    _connection: Upstream | None = None
     _last_activity = 0.0
     head_at = 0.0  # when the response head arrived, in seconds of time.monotonic
     chunked = False
@@ -57,7 +79,7 @@ class Exchange:
 
     # -- from the downstream ------------------------------------------------------------------------------
 
-    def begin(self, connection: UpstreamConnection, head: bytes, *, head_only: bool, chunked: bool, body: bool) -> None:
+    def begin(self, connection: Upstream, head: bytes, *, head_only: bool, chunked: bool, body: bool) -> None:
         self._connection = connection
         self.chunked = chunked
         self.request_sent = not body

@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 from typing import NamedTuple
 
-from authgate.access_log import Record
-from authgate.decision import Reason
+from authgate.observe.access_log import Record
+from authgate.reason import Reason
 
 logger = logging.getLogger(__name__)
 

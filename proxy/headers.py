@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from functools import lru_cache
 
-from authgate.decision import RawHeaders, RequestFacts
-from authgate.host import Authority
-from authgate.identity_headers import client_may_send
 from authgate.policy.table import RouteEntry, stripped_prefix
+from authgate.request import RequestFacts
+from authgate.wire.authority import Authority
+from authgate.wire.headers import RawHeaders
+from authgate.wire.identity_headers import client_may_send
 from authgate.wire.own_cookies import OwnCookies
 
 # RFC 9110 7.6.1 and what HTTP/1.1 software treats alike. Content-Length and Host are ours to write.

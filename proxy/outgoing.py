@@ -7,15 +7,15 @@ from collections import OrderedDict
 
 from django.conf import settings
 
-from authgate.access_log import Record
-from authgate.authn.assertion import ASSERTION_SECONDS, mint_assertion
-from authgate.decision import Identity
-from authgate.identity_headers import build_identity_headers
-from authgate.policy.snapshot import Snapshot
+from authgate.identity.assertion import ASSERTION_SECONDS, mint_assertion
+from authgate.identity.headers import build_identity_headers
+from authgate.observe.access_log import Record
 from authgate.policy.table import RouteEntry
+from authgate.request import Identity
+from authgate.state.snapshot import Snapshot
 from authgate.wire.own_cookies import OwnCookies
 from proxy.headers import header_block, request_head
-from proxy.upstream import Target
+from proxy.upstream.connection import Target
 
 # An assertion is replaced a minute before its end, so that a slow service can verify it.
 _KEPT_SECONDS = ASSERTION_SECONDS - 60

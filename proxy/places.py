@@ -11,9 +11,10 @@ from functools import lru_cache
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
-from authgate.decision import RawHeaders, RequestFacts
-from authgate.host import Authority, HostRefused, parse_authority
 from authgate.policy.table import RouteEntry, stripped_prefix
+from authgate.request import RequestFacts
+from authgate.wire.authority import Authority, HostRefused, parse_authority
+from authgate.wire.headers import RawHeaders
 
 # As browsers read a URL (WHATWG URL): a backslash is a slash, tabs and line ends vanish, %2e is a dot.
 _IGNORED = dict.fromkeys(map(ord, "\t\r\n"))

@@ -8,7 +8,7 @@ from functools import lru_cache
 from operator import itemgetter
 from typing import Any, NamedTuple
 
-from authgate.decision import RawHeaders
+from authgate.wire.headers import RawHeaders
 from authgate.wire.own_cookies import OwnCookies
 from proxy.headers import HOP_BY_HOP, BadFraming, connection_options, header_block
 

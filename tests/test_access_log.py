@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from authgate.access_log import AccessLog, Record, new_request_id
+from authgate.observe.access_log import AccessLog, Record, new_request_id
 from authgate.observe.line_writer import flush_all
 
 FIELDS = [

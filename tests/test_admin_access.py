@@ -24,7 +24,7 @@ from datetime import timedelta
 from django.utils import timezone
 from authgate.authn.compact import write_object
 from authgate.authn.tokens import Kind, sign_payload
-from authgate.authn.trust import load_trust
+from authgate.state.trust import load_trust
 from authgate.models import IdentityProvider, Person, Session
 sid, subject, kind, claims = json.loads('''{arguments}''')
 provider, _ = IdentityProvider.objects.get_or_create(slug="idp", defaults={{

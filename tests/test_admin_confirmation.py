@@ -11,10 +11,10 @@ from django.contrib.auth.models import User
 from django.test import Client
 from django.utils import timezone
 
-from authgate.authn.trust import create_signing_key, load_trust
 from authgate.models import IdentityProvider, Person, Role, RoleGrant, Session, SigningKey
-from authgate.policy import snapshot
 from authgate.sessions.cookie import mint_cookie
+from authgate.state import snapshot, watcher
+from authgate.state.trust import create_signing_key, load_trust
 from tests.support import powers
 from tests.support.admin import form_values
 from tests.support.attempts import effective, taken_back
@@ -198,7 +198,7 @@ def test_an_operator_who_deletes_their_own_account_is_warned_first(root):
 
 def by_role(monkeypatch: pytest.MonkeyPatch) -> Client:
     """alice, whose claim is_admin gives the role boss."""
-    loaded, session = snapshot.load(), Session.objects.get(sid="sid-alice")
+    loaded, session = watcher.load(), Session.objects.get(sid="sid-alice")
     monkeypatch.setattr(snapshot, "_current", loaded)
     client = Client()
     client.cookies["auth_token"] = mint_cookie(session, loaded)

@@ -9,10 +9,11 @@ from django.contrib.auth.models import Permission, User
 from django.test import Client
 
 from authgate.models import IdentityProvider, Person, Session
-from authgate.policy import revisions, snapshot
+from authgate.policy import revisions
 from authgate.policy.document import parse_yaml
 from authgate.policy.powers import Machine
 from authgate.sessions.cookie import mint_cookie
+from authgate.state import snapshot, watcher
 from tests.support.operators import POLICY, make_session, make_world
 
 pytestmark = pytest.mark.django_db
@@ -70,7 +71,7 @@ def test_staff_who_may_view_accounts_do_not_see_who_has_which_role(root):
 
 
 def test_a_local_account_beside_a_sign_in_is_explained(root, monkeypatch):
-    loaded, session = snapshot.load(), Session.objects.get(sid="sid-carol")
+    loaded, session = watcher.load(), Session.objects.get(sid="sid-carol")
     monkeypatch.setattr(snapshot, "_current", loaded)
     assert "You work here with the local account" not in root.get("/admin/").content.decode()
     root.cookies["auth_token"] = mint_cookie(session, loaded)

@@ -6,8 +6,9 @@ import pytest
 from django.contrib.auth.models import Permission, User
 
 from authgate.models import IdentityProvider, Person, Role, RoleGrant
-from authgate.policy import revisions, snapshot
+from authgate.policy import revisions
 from authgate.policy.powers import Machine
+from authgate.state import snapshot
 from tests.support.admin import form_values
 from tests.support.operators import CONFIRMED
 

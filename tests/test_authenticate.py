@@ -5,11 +5,13 @@ import time
 
 import pytest
 
-from authgate.authn.authenticate import authenticate
 from authgate.authn.cache import IdentityCache, cache_key
 from authgate.authn.tokens import Kind
-from authgate.decision import Headers, Identity, InvalidCredential, Reason
+from authgate.gate.authenticate import authenticate
 from authgate.policy.document import Grant, When
+from authgate.reason import Reason
+from authgate.request import Identity, InvalidCredential
+from authgate.wire.headers import Headers
 from tests.support.signing import ISSUER, make_snapshot, make_trust, sign_token
 
 ALICE = sign_token()

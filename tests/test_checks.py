@@ -9,7 +9,7 @@ from django.contrib.auth.models import User
 from django.core import checks
 from django.core.checks.registry import registry
 
-from authgate.database_checks import ROWS
+from authgate.checks.database import ROWS
 from authgate.models import IdentityProvider, Person
 from authgate.policy import revisions
 from authgate.policy.document import from_plain

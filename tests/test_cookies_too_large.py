@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from playwright.sync_api import expect
 
-from gateway_site.http1.cookies import MAX_LINES_BYTES, MAX_NAMES_BYTES, MAX_PAIRS, CookieNames, OversizedHead
+from proxy.server.http1.cookies import MAX_LINES_BYTES, MAX_NAMES_BYTES, MAX_PAIRS, CookieNames, OversizedHead
 from tests.support import raw
 from tests.support.browser import CHROMIUM, chromium
 from tests.support.gateway import Gateway

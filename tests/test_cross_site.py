@@ -2,9 +2,9 @@ from __future__ import annotations
 
 import pytest
 
-from authgate.cross_site import is_cross_site
-from authgate.decision import RequestFacts
-from authgate.host import parse_authority
+from authgate.gate.cross_site import is_cross_site
+from authgate.request import RequestFacts
+from authgate.wire.authority import parse_authority
 
 
 def facts(method: str, *headers: tuple[str, str], scheme: str = "http", host: str = "gateway.test") -> RequestFacts:

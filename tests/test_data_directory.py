@@ -88,7 +88,7 @@ def test_a_database_that_is_damaged_or_gone_makes_readiness_red(
     damage(gateway.data_dir / "authgate.sqlite3")
     replace_workers(gateway, "KILL")
     assert wait_until(lambda: readiness(gateway) == not_ready("the database cannot be used"), 15)
-    assert gateway.output.count(" ERROR authgate.policy.snapshot policy: database: ") <= 4
+    assert gateway.output.count(" ERROR authgate.state.watcher policy: database: ") <= 4
 
 
 def test_limits_count_on_whatever_is_done_to_the_data_directory(start_gateway: StartGateway, upstream: object) -> None:

@@ -15,7 +15,7 @@ from django.db import transaction
 from django.utils import timezone
 
 from authgate.models import IdentityProvider, Person, RevokedToken, Session
-from authgate.sso_accounts import username_of
+from authgate.sessions.sso_accounts import username_of
 from tests.support.admin import sign_in
 from tests.support.databases import run_two
 
@@ -190,7 +190,7 @@ User.objects.filter(username="sso:idp|alice").update(is_active=False)
 @pytest.mark.parametrize("deactivate", [DEACTIVATE, DEACTIVATE_ACCOUNT], ids=["of a person", "of an account"])
 @pytest.mark.parametrize(
     "delete",
-    ["person.delete()", "from authgate.oidc.registration import remove; remove(provider)"],
+    ["person.delete()", "from authgate.sessions.registration import remove; remove(provider)"],
     ids=["person", "provider"],
 )
 def test_a_deletion_that_waits_for_a_deactivation_is_refused(database, deactivate, delete):

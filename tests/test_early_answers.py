@@ -12,9 +12,9 @@ from itertools import repeat
 
 import pytest
 
-from gateway_site.http1.limits import Limits
-from gateway_site.http2 import guard
-from gateway_site.http2_body import RequestBody
+from proxy.server.http1.limits import Limits
+from proxy.server.http2.body import RequestBody
+from proxy.server.http2.server import guard
 from tests.support import raw
 from tests.support.echo_app import EchoServer
 from tests.support.gateway import Gateway

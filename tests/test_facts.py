@@ -5,8 +5,10 @@ from typing import Any
 
 import pytest
 
-from authgate.decision import Headers, Reason, RequestFacts
-from authgate.facts import FactsRefused, is_trusted_proxy, read_facts, received_from
+from authgate.gate.facts import FactsRefused, is_trusted_proxy, read_facts, received_from
+from authgate.reason import Reason
+from authgate.request import RequestFacts
+from authgate.wire.headers import Headers
 
 
 def scope(

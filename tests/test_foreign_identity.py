@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from authgate.decision import Headers, RequestFacts
-from authgate.host import parse_authority
-from authgate.identity_headers import client_may_send
-from gateway_site.own_pages import _django_scope
+from authgate.request import RequestFacts
+from authgate.wire.authority import parse_authority
+from authgate.wire.headers import Headers
+from authgate.wire.identity_headers import client_may_send
+from proxy.pipeline.own_pages import _django_scope
 from tests.support import raw
 from tests.support.foreign_names import LEGITIMATE, WELL_KNOWN
 from tests.support.gateway import Gateway

@@ -10,14 +10,16 @@ from types import SimpleNamespace
 
 import pytest
 
-from authgate.decision import Decision, Reason, RequestFacts
-from authgate.gate import decide
-from authgate.host import parse_authority
+from authgate.decision import Decision
+from authgate.gate.decide import decide
 from authgate.policy.document import PolicyDocument, RateLimit, Role, Route, Upstream
-from authgate.policy.snapshot import Snapshot
 from authgate.policy.table import RouteTable, build_table
 from authgate.policy.validation import validate
 from authgate.ratelimit import guesses
+from authgate.reason import Reason
+from authgate.request import RequestFacts
+from authgate.state.snapshot import Snapshot
+from authgate.wire.authority import parse_authority
 from tests.support.signing import make_snapshot, make_trust, sign_token
 
 UP = {"api": Upstream(targets=("http://127.0.0.1:1",))}

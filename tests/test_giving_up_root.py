@@ -18,8 +18,8 @@ from pathlib import Path
 
 import pytest
 
-from gateway_site.listen import parse_address
 from gateway_site.management.commands import serve
+from proxy.server.listen import parse_address
 from tests.support import raw
 from tests.support.certificates import Certificates
 from tests.support.gateway import DIE_WITH_US, MANAGE, ROOT, environment, free_port, manage

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway_site.http1.crowd import Crowd
+from proxy.server.http1.crowd import Crowd
 from tests.support import raw
 from tests.support.certificates import Certificates
 from tests.support.echo_app import EchoServer

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from authgate.models import PolicyRevision
-from authgate.policy import snapshot
+from authgate.state import watcher
 
 pytestmark = pytest.mark.django_db
 SOUND = {"role": "user", "when": {"authenticated": True}}
@@ -16,7 +16,7 @@ SOUND = {"role": "user", "when": {"authenticated": True}}
 def roles_of_everybody(*grants):
     text = json.dumps({"version": 1, "roles": {"user": {}, "admin": {}}, "grants": grants})
     PolicyRevision.objects.create(number=1, author="test", document=text)
-    return snapshot.load().grants.roles_of({"groups": ["staff"], "": "staff"})
+    return watcher.load().grants.roles_of({"groups": ["staff"], "": "staff"})
 
 
 FAULTY = {

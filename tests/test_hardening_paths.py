@@ -11,7 +11,7 @@ import pytest
 
 from authgate.policy.document import PolicyDocument, Role, Route, Upstream
 from authgate.policy.table import build_table
-from authgate.target import TargetRefused, canonical_path, careless_path, fold_case
+from authgate.wire.target import TargetRefused, canonical_path, careless_path, fold_case
 from tests.test_gate import ALICE, Reason, ask, bearer, route, snapshot
 
 GUARDED = {"access": "roles", "roles": ("admin",)}

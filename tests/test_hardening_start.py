@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from authgate.file_checks import check_data_dir
+from authgate.checks.files import check_data_dir
 from gateway_site import database, env
 from tests.support.gateway import environment, manage
 

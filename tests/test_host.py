@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from authgate.host import HostRefused, is_loopback, parse_authority
+from authgate.wire.authority import HostRefused, is_loopback, parse_authority
 
 
 @pytest.mark.parametrize(

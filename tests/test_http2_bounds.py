@@ -7,11 +7,11 @@ from contextlib import ExitStack, suppress
 
 import pytest
 
-from gateway_site.http1.limits import Limits
-from gateway_site.http1.refusal import RequestRefused
-from gateway_site.http1.taking import NotTaken
-from gateway_site.http2 import guard
-from gateway_site.http2_bounds import PIECE_BYTES, Admission, BoundedSend
+from proxy.server.http1.limits import Limits
+from proxy.server.http1.refusal import RequestRefused
+from proxy.server.http1.taking import NotTaken
+from proxy.server.http2.bounds import PIECE_BYTES, Admission, BoundedSend
+from proxy.server.http2.server import guard
 from tests.test_security_slow_http2 import SCOPE
 
 

@@ -4,8 +4,9 @@ import json
 
 import pytest
 
-from authgate.decision import Identity
-from authgate.identity_headers import IDENTITY_HEADERS, build_identity_headers, client_may_send, header_value
+from authgate.identity.headers import build_identity_headers, header_value
+from authgate.request import Identity
+from authgate.wire.identity_headers import IDENTITY_HEADERS, client_may_send
 
 
 def identity(**changes: object) -> Identity:

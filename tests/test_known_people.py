@@ -8,7 +8,7 @@ import pytest
 from django.core.exceptions import ValidationError
 
 from authgate.models import IdentityProvider, Person, Role, RoleGrant
-from authgate.oidc.errors import ProviderError
+from authgate.outbound.errors import ProviderError
 from tests.support.admin import form_values, sign_in
 from tests.support.databases import SIGN_IN, run_two
 from tests.test_sessions_store import start

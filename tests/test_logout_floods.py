@@ -14,9 +14,9 @@ from contextlib import closing, contextmanager
 import pytest
 from msgspec.structs import replace
 
-from authgate.decision import RequestFacts
-from authgate.host import Authority
 from authgate.ratelimit.sign_in import seconds_to_wait
+from authgate.request import RequestFacts
+from authgate.wire.authority import Authority
 from tests.support.gateway import Gateway
 from tests.support.hostile import JWKS, signing_key
 from tests.support.oidc import add_provider

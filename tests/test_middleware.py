@@ -9,10 +9,10 @@ from asgiref.sync import iscoroutinefunction
 from django.http import HttpResponse
 from django.test import AsyncRequestFactory, RequestFactory
 
-from authgate import identity_views
-from authgate.decision import Reason
-from authgate.middleware import JWTAuthenticationMiddleware, SecurityHeadersMiddleware
-from authgate.policy import snapshot as snapshots
+from authgate.pages import identity_views
+from authgate.pages.middleware import JWTAuthenticationMiddleware, SecurityHeadersMiddleware
+from authgate.reason import Reason
+from authgate.state import snapshot as snapshots
 from tests.support.signing import make_snapshot, make_trust, sign_token
 
 ALICE = sign_token(claims={"email": "a@b.c", "name": "Alice"}).decode()

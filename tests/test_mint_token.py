@@ -10,11 +10,11 @@ import pytest
 from django.core.management import CommandError, call_command
 
 from authgate.authn.tokens import Kind, verify
-from authgate.authn.trust import load_trust
 from authgate.policy.document import PolicyDocument, Role, Route, Upstream
 from authgate.policy.powers import Machine
 from authgate.policy.revisions import publish
 from authgate.policy.rows import apply_document
+from authgate.state.trust import load_trust
 from tests.support.gateway import environment, manage
 
 pytestmark = pytest.mark.django_db

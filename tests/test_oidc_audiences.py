@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from authgate.models import IdentityProvider
-from authgate.oidc.errors import ProviderError
 from authgate.oidc.id_token import verify_refreshed
 from authgate.oidc.login import Completed
 from authgate.oidc.provider import ProviderClient
+from authgate.outbound.errors import ProviderError
 from tests.support.hostile import CLIENT_ID, USERINFO, HostileProvider
 from tests.support.logins import Browser, make_provider, sign_in
 
@@ -119,7 +119,7 @@ def test_a_sign_in_under_way_does_not_outlive_a_change_of_the_audiences(hostile:
 
 
 def test_the_client_id_is_no_further_audience_and_none_is_blank() -> None:
-    from authgate.oidc.provider_rules import find_problems
+    from authgate.models.provider_rules import find_problems
 
     provider = IdentityProvider(slug="a", issuer="https://a.example", client_id="cid", further_audiences=["cid", " "])
     assert [field for field, _ in find_problems(provider)] == ["further_audiences"] * 2

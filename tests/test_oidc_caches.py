@@ -9,10 +9,11 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from authgate.oidc import cache, jwks
-from authgate.oidc.cache import Fetched
-from authgate.oidc.errors import ProviderError
+from authgate.oidc import jwks
 from authgate.oidc.jwks import load_keys, read_keys
+from authgate.outbound import cache
+from authgate.outbound.cache import Fetched
+from authgate.outbound.errors import ProviderError
 from tests.support.hostile import JWKS, HostileProvider, Reply, Seen, signing_key
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from authgate.models import IdentityProvider
 from authgate.oidc.claims import ProvenPerson, is_still_allowed, person_claims
-from authgate.oidc.errors import ProviderError
+from authgate.outbound.errors import ProviderError
 
 
 def _prove(claims: dict[str, Any], userinfo: dict[str, Any] | None = None, **changes: Any) -> ProvenPerson:

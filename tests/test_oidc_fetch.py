@@ -15,8 +15,8 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from authgate.oidc import fetch
-from authgate.oidc.errors import ProviderError
+from authgate.outbound import fetch
+from authgate.outbound.errors import ProviderError
 from tests.support.certificates import Certificates
 from tests.support.hostile import HostileProvider, Reply
 

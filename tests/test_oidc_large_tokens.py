@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from authgate.models import Session
-from authgate.oidc.errors import ProviderError
+from authgate.outbound.errors import ProviderError
 from authgate.sessions import store
 from tests.support.hostile import JWKS, HostileProvider, signing_key
 from tests.support.logins import make_provider, sign_in

@@ -8,8 +8,8 @@ from urllib.parse import parse_qs, quote_plus, urlsplit
 
 import pytest
 
-from authgate.oidc.errors import ProviderError
 from authgate.oidc.provider import ProviderClient
+from authgate.outbound.errors import ProviderError
 from tests.support.hostile import (
     CLIENT_ID,
     CLIENT_SECRET,

@@ -11,8 +11,8 @@ from django.core.exceptions import ValidationError
 
 from authgate.models import IdentityProvider
 from authgate.oidc.diagnose import diagnose
-from authgate.oidc.errors import ProviderError
 from authgate.oidc.login import Completed
+from authgate.outbound.errors import ProviderError
 from authgate.sessions import store
 from authgate.sessions.refresh import refresh
 from tests.support.hostile import DISCOVERY, HostileProvider

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from authgate.oidc.errors import ProviderError
 from authgate.oidc.id_token import verify_refreshed
 from authgate.oidc.provider import ProviderClient
+from authgate.outbound.errors import ProviderError
 from tests.support.hostile import HostileProvider, broken, unsigned
 from tests.support.logins import make_provider
 

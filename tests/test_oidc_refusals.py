@@ -10,7 +10,7 @@ from urllib.parse import parse_qs, quote_plus, urlencode, urlsplit
 import pytest
 
 from authgate.oidc import login_state
-from authgate.oidc.errors import ProviderError
+from authgate.outbound.errors import ProviderError
 from tests.support.hostile import (
     CLIENT_ID,
     CLIENT_SECRET,

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from authgate.oidc.errors import ProviderError
+from authgate.outbound.errors import ProviderError
 from tests.support.hostile import HostileProvider
 from tests.support.logins import make_provider, sign_in
 

@@ -12,8 +12,8 @@ from contextlib import ExitStack, contextmanager
 
 import pytest
 
-from gateway_site.http1.limits import Limits
-from gateway_site.listen import fit_to_files
+from proxy.server.http1.limits import Limits
+from proxy.server.listen import fit_to_files
 from tests.support.gateway import Gateway
 from tests.support.streams import wait_until
 

@@ -15,11 +15,11 @@ from django.contrib import admin
 from django.contrib.auth.models import Permission, User
 from django.test import Client
 
-from authgate.admin_site import AdminSite
+from authgate.admin.site import AdminSite
 from authgate.models import Session
-from authgate.policy import snapshot
 from authgate.sessions.cookie import mint_cookie
-from authgate.sso_accounts import username_of
+from authgate.sessions.sso_accounts import username_of
+from authgate.state import snapshot, watcher
 from tests.support import powers
 from tests.support.attempts import effective, hostile, send, taken_back
 from tests.support.operators import PAGES, SITE_PAGES, Post, every_post, make_world, own_pages
@@ -76,7 +76,7 @@ def staff_with(permissions: Any, name: str = "staff") -> Client:
 
 def staff_by_role(monkeypatch: pytest.MonkeyPatch) -> Client:
     """bob, whose group gives a role that opens /admin/ as staff."""
-    loaded, session = snapshot.load(), Session.objects.get(sid="sid-bob")
+    loaded, session = watcher.load(), Session.objects.get(sid="sid-bob")
     monkeypatch.setattr(snapshot, "_current", loaded)
     user = User.objects.create(username=username_of(session.person.subject))
     user.user_permissions.set(Permission.objects.all())

@@ -20,11 +20,12 @@ from django.contrib.auth.models import Permission, User
 from django.contrib.sessions.models import Session as BrowserSession
 from django.test import Client
 from authgate.models import IdentityProvider, Person, RevokedToken, Role, RoleGrant, Session
-from authgate.policy import revisions, snapshot
+from authgate.policy import revisions
 from authgate.policy.powers import Machine
 from authgate.sessions import store
 from authgate.sessions.cookie import mint_cookie
-from authgate.sso_accounts import username_of
+from authgate.sessions.sso_accounts import username_of
+from authgate.state import watcher
 from datetime import timedelta
 from django.utils import timezone
 from tests.support.attempts import effective
@@ -54,7 +55,7 @@ cookies["rollback"] = local("rollback", is_superuser=False)
 User.objects.get(username="rollback").user_permissions.set(Permission.objects.filter(codename="change_policyrevision"))
 sessions = {name: by_role(name) for name in BY_ROLE}
 live = revisions.publish(Machine("test")).number
-loaded = snapshot.load()
+loaded = watcher.load()
 cookies |= {name: f"auth_token={mint_cookie(session, loaded)}" for name, session in sessions.items()}
 root = Client()
 root.force_login(User.objects.get(username="root"))

@@ -73,7 +73,7 @@ def test_an_outage_is_one_line_however_many_ask(start_gateway: StartGateway) -> 
         gateway.get("/admin/login/", headers=[("X-Forwarded-For", f"203.0.113.{number}")])
         assert gateway.get("/health/ready").status == 503
     lines = [line for line in gateway.output[before:].splitlines() if " ERROR " in line or " WARNING " in line]
-    assert len([line for line in lines if "authgate.outages" in line]) == 1
+    assert len([line for line in lines if "authgate.pages.outages" in line]) == 1
     assert len(lines) == 2, lines  # and the watcher's
 
 

@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 from django.urls import URLPattern
 
-from gateway_site.http1.limits import Limits
-from gateway_site.http2 import guard
 from gateway_site.urls import urlpatterns
+from proxy.server.http1.limits import Limits
+from proxy.server.http2.server import guard
 from tests.support import raw
 from tests.support.agent import Agent
 from tests.support.gateway import Gateway

@@ -7,10 +7,12 @@ from contextlib import ExitStack
 
 import pytest
 
-from authgate.decision import Headers, Reason, RequestFacts
-from authgate.host import Authority
-from gateway_site import page_bodies
-from gateway_site.budget import Budget, BudgetSpent, Loan
+from authgate.reason import Reason
+from authgate.request import RequestFacts
+from authgate.wire.authority import Authority
+from authgate.wire.headers import Headers
+from proxy.pipeline import page_bodies
+from proxy.pipeline.budget import Budget, BudgetSpent, Loan
 from tests.support import raw
 from tests.support.http2 import Http2Client, head
 from tests.support.sessions import make_session, run

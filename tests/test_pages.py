@@ -5,10 +5,10 @@ import re
 import pytest
 from django.urls import reverse
 
-from authgate.access_log import Record
-from authgate.decision import Identity
+from authgate.observe.access_log import Record
 from authgate.pages.refusal import Refused, Ways, render_refusal
-from authgate.policy import snapshot
+from authgate.request import Identity
+from authgate.state import snapshot, watcher
 
 pytestmark = pytest.mark.django_db
 
@@ -27,13 +27,13 @@ def test_not_ready_until_a_policy_is_loaded(client):
 
 
 def test_ready_once_a_policy_is_loaded(client, monkeypatch):
-    monkeypatch.setattr(snapshot, "_current", snapshot.load())
+    monkeypatch.setattr(snapshot, "_current", watcher.load())
     monkeypatch.setattr(snapshot, "_watcher", None)
     assert (client.get("/health/ready").status_code, client.get("/health/ready").json()) == (200, {"ready": True})
 
 
 def test_not_ready_while_the_policy_cannot_be_reloaded(client, monkeypatch):
-    monkeypatch.setattr(snapshot, "_current", snapshot.load())
+    monkeypatch.setattr(snapshot, "_current", watcher.load())
     monkeypatch.setattr(snapshot, "not_ready", lambda: "the database is gone")
     response = client.get("/health/ready")
     assert (response.status_code, response.json()) == (503, {"ready": False, "problem": "the database is gone"})
@@ -74,7 +74,7 @@ def test_a_missing_page_is_json_for_programs(client):
 
 
 def test_a_form_without_its_token_is_refused_with_a_page(client, settings):
-    settings.CSRF_FAILURE_VIEW = "authgate.views.csrf_failure"
+    settings.CSRF_FAILURE_VIEW = "authgate.pages.views.csrf_failure"
     client.handler.enforce_csrf_checks = True
     response = client.post("/admin/login/", {}, headers={"accept": "text/html"})
     assert response.status_code == 403

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from django.utils.http import http_date
 
-from gateway_site.static_site import CHUNK, StaticSite, django_static_roots
+from proxy.pipeline.static_site import CHUNK, StaticSite, django_static_roots
 
 
 class Answer:

@@ -17,10 +17,12 @@ import pytest
 from django.contrib.auth.hashers import check_password, get_hasher, make_password
 from django.http import HttpResponse
 
-from authgate import local_sign_in, threads
-from authgate.decision import Reason, RequestFacts
-from authgate.host import Authority
+from authgate import threads
+from authgate.pages import local_sign_in
+from authgate.reason import Reason
+from authgate.request import RequestFacts
 from authgate.threads import quietly
+from authgate.wire.authority import Authority
 from tests.support.agent import Agent
 from tests.support.gateway import Gateway
 from tests.support.oidc import add_provider
@@ -240,7 +242,7 @@ def test_the_quiet_thread_is_there_after_a_fork():
 
 def test_hashes_are_those_of_django(settings):
     settings.PASSWORD_HASHERS = [
-        "authgate.password_hashing.QuietPasswordHasher", "django.contrib.auth.hashers.PBKDF2PasswordHasher",
+        "authgate.sessions.password_hashing.QuietPasswordHasher", "django.contrib.auth.hashers.PBKDF2PasswordHasher",
     ]  # fmt: skip
     kept = make_password("x", "salt")
     settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.PBKDF2PasswordHasher"]

@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 
-from authgate.decision import Headers, RequestFacts
-from authgate.host import parse_authority
 from authgate.policy.document import PolicyDocument, Route, Upstream
 from authgate.policy.table import RouteEntry, build_table
+from authgate.request import RequestFacts
+from authgate.wire.authority import parse_authority
+from authgate.wire.headers import Headers
 from proxy.places import rewrite_places
 from tests.support.browser import CHROMIUM, chromium
 from tests.support.gateway import Gateway

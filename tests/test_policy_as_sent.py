@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from authgate.policy.document import PolicyDocument, PolicyInvalid, Role, Route, Upstream, parse_yaml, to_yaml, validate
 from authgate.policy.table import build_table
-from authgate.target import TargetRefused, canonical_path
 from authgate.wire.path_as_sent import path_as_sent
+from authgate.wire.target import TargetRefused, canonical_path
 from tests.support.threats import careless_readings
 from tests.test_properties_target import paths
 

@@ -5,10 +5,11 @@ import time
 import msgspec
 import pytest
 
-from authgate.decision import Identity, Reason
 from authgate.policy.document import Grant, PolicyDocument, Role, Route, Upstream, When
 from authgate.policy.rules import GrantRules, evaluate_access
 from authgate.policy.table import build_table
+from authgate.reason import Reason
+from authgate.request import Identity
 
 
 def roles(claims, **when):

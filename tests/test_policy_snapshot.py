@@ -17,14 +17,14 @@ import pytest
 import yaml
 from msgspec.structs import replace
 
-from authgate import state
-from authgate.authn.trust import load_trust
-from authgate.models import PolicyRevision
-from authgate.policy import revisions, snapshot
+from authgate.models import PolicyRevision, versions
+from authgate.policy import revisions
 from authgate.policy.document import PolicyDocument, PolicyInvalid, parse_yaml, to_json
 from authgate.policy.pace import politely
 from authgate.policy.powers import Machine
 from authgate.policy.rows import apply_document
+from authgate.state import watcher
+from authgate.state.trust import load_trust
 from tests.support.gateway import ROOT, environment, manage
 from tests.support.policies import demo_policy
 
@@ -39,7 +39,7 @@ def store(document, number=1):
 
 @pytest.mark.django_db
 def test_before_the_first_revision_everything_is_denied():
-    loaded = snapshot.load()
+    loaded = watcher.load()
     assert (loaded.revision, loaded.document, loaded.table.match("h", "/", "GET")) == (0, PolicyDocument(), None)
 
 
@@ -48,7 +48,7 @@ def test_before_the_first_revision_everything_is_denied():
 def test_the_latest_revision_is_loaded_whole(pace):
     revisions.replace(PolicyDocument(), Machine("test"))
     revisions.replace(parse_yaml(DEMO), Machine("test"))
-    loaded = snapshot.load(pace=pace)
+    loaded = watcher.load(pace=pace)
     assert (loaded.revision, loaded.document) == (2, parse_yaml(DEMO))
     assert loaded.table.match("h", "/api/admin/x", "GET").name == "admin"
     assert loaded.grants.roles_of({"groups": ["platform-admins"]}) == {"admin", "user"}
@@ -59,19 +59,19 @@ def test_the_latest_revision_is_loaded_whole(pace):
 def test_rows_without_a_revision_count_for_nothing():
     revisions.replace(PolicyDocument(), Machine("test"))
     apply_document(parse_yaml(DEMO))
-    assert snapshot.load().table.match("h", "/api/public", "GET") is None
+    assert watcher.load().table.match("h", "/api/public", "GET") is None
 
 
 @pytest.mark.django_db
 def test_every_snapshot_forgets_the_identities_of_the_one_before():
-    assert snapshot.load().identities is not snapshot.load().identities
+    assert watcher.load().identities is not watcher.load().identities
 
 
 @pytest.mark.django_db
 def test_a_stored_route_that_no_longer_validates_is_kept_and_marked(settings):
     revisions.replace(parse_yaml(DEMO), Machine("test"))
     settings.AUTHGATE_AUTH_PREFIX = "/api/admin"
-    assert "belongs to the gateway" in snapshot.load().table.match("h", "/api/admin", "GET").problem
+    assert "belongs to the gateway" in watcher.load().table.match("h", "/api/admin", "GET").problem
 
 
 @pytest.mark.django_db
@@ -87,7 +87,7 @@ def test_a_stored_route_that_no_longer_validates_is_kept_and_marked(settings):
 def test_a_stored_policy_with_a_route_that_cannot_be_placed_is_not_loaded(text, message):
     store(json.dumps({"rate_limits": {}} | yaml.safe_load(text)) if text else "{")
     with pytest.raises(PolicyInvalid, match=message):
-        snapshot.load()
+        watcher.load()
 
 
 # --- a real process that watches a real database --------------------------------------------------------------------
@@ -95,18 +95,18 @@ WATCH = """
 import json, sys, time
 import django
 django.setup()
-from authgate.policy import snapshot
+from authgate.state import snapshot, watcher
 if sys.argv[1:] == ["fork"]:
     import os
-    snapshot.start_watching()
+    watcher.start_watching()
     if os.fork():
         os.wait()
         sys.exit()
-snapshot.start_watching()
+watcher.start_watching()
 seen = None
 while True:
     current = snapshot.current()
-    now = (current and current.revision, snapshot.fault(), id(current))
+    now = (current and current.revision, watcher.fault(), id(current))
     if now != seen:
         print(json.dumps(now[:2]), flush=True)
         seen = now
@@ -273,7 +273,7 @@ def test_a_reload_works_in_short_bursts():
 
     gc.disable()  # the heap of a whole test run is not that of a worker
     try:
-        snapshot.load(pace=pace)
+        watcher.load(pace=pace)
     finally:
         gc.enable()
     # Read, validated, checked for ties and placed: one by one, and none of it takes long.
@@ -284,7 +284,7 @@ def test_a_reload_works_in_short_bursts():
 
 @pytest.mark.django_db
 def test_the_counters_are_read_in_one_query(django_assert_num_queries):
-    state.bump("policy")
-    state.bump("trust")
+    versions.bump("policy")
+    versions.bump("trust")
     with django_assert_num_queries(1):
-        assert set(snapshot._read_versions()) == {"policy", "trust"}
+        assert set(watcher._read_versions()) == {"policy", "trust"}

@@ -7,7 +7,7 @@ from urllib.parse import unquote_to_bytes
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from authgate.target import TargetRefused, canonical_path, careless_path
+from authgate.wire.target import TargetRefused, canonical_path, careless_path
 from tests.support.threats import careless_readings
 
 PIECES = (

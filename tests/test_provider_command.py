@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from django.core.management import CommandError, call_command
 
-from authgate.database_checks import check_providers
+from authgate.checks.database import check_providers
 from authgate.models import IdentityProvider
 from authgate.oidc.provider import client_secret_of
 

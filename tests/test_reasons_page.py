@@ -8,14 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from authgate.decision import LETTING_IN, Reason
-from authgate.responses import refusal_of
-from authgate.sign_in_pages import _FAILURES
-from gateway_site.http1.refusal import Fault, build_refusal
+from authgate.pages.responses import refusal_of
+from authgate.pages.sign_in_pages import _FAILURES
+from authgate.reason import LETTING_IN, Reason
+from proxy.server.http1.refusal import Fault, build_refusal
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "reasons.md"
 _ROW = re.compile(r"\| `(\w+)` \| (.+?) \| (.+?) \| (.+?) \|")
-# Of Django's own pages (authgate/views.py), which name the kind of refusal alone.
+# Of Django's own pages (authgate/pages/views.py), which name the kind of refusal alone.
 OF_PAGES = {"bad_request": 400, "forbidden": 403, "not_found": 404, "rate_limited": 429, "unavailable": 503}
 
 ROWS = {row[1]: row for row in map(_ROW.fullmatch, PAGE.read_text().splitlines()) if row}

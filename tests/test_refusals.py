@@ -5,12 +5,14 @@ import json
 import pytest
 from msgspec.structs import replace
 
-from authgate.access_log import Record
-from authgate.decision import Decision, Identity, Reason
+from authgate.decision import Decision
+from authgate.observe.access_log import Record
 from authgate.pages.representation import may_be_page, may_be_redirect
+from authgate.pages.responses import answer_refusal, refusal_of, refuse
 from authgate.pages.words import wait_in_words, words_for
-from authgate.responses import answer_refusal, refusal_of, refuse
-from authgate.security_headers import OWN_PAGES_CSP, SECURITY_HEADERS
+from authgate.reason import Reason
+from authgate.request import Identity
+from authgate.wire.security_headers import OWN_PAGES_CSP, SECURITY_HEADERS
 
 LET_IN = {Reason.PUBLIC, Reason.AUTHENTICATED, Reason.ROLE}
 REFUSALS = [reason for reason in Reason if reason not in LET_IN]

@@ -5,11 +5,13 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from authgate.decision import Headers, RawHeaders, RequestFacts
-from authgate.host import parse_authority
-from authgate.identity_headers import IDENTITY_HEADERS, build_identity_headers
+from authgate.identity.headers import build_identity_headers
 from authgate.policy.document import PolicyDocument, Route, Upstream
 from authgate.policy.table import RouteEntry, build_table
+from authgate.request import RequestFacts
+from authgate.wire.authority import parse_authority
+from authgate.wire.headers import Headers, RawHeaders
+from authgate.wire.identity_headers import IDENTITY_HEADERS
 from authgate.wire.own_cookies import OwnCookies
 from proxy.headers import (
     BadFraming,
@@ -270,9 +272,9 @@ def test_on_https_only_the_names_with_a_prefix_are_ours(cookie, kept):
 
 REAL_NAMES = """
 from django.conf import settings
-from authgate import local_sign_in, sign_in_pages
 from authgate.admin.messages import MessageStorage
 from authgate.oidc import login_state
+from authgate.pages import local_sign_in, sign_in_pages
 from authgate.wire.own_cookies import OwnCookies
 names = [
     settings.AUTHGATE_SESSION_COOKIE, settings.SESSION_COOKIE_NAME, settings.CSRF_COOKIE_NAME, local_sign_in.COOKIE,

@@ -10,7 +10,7 @@ POLICY_ROWS = {"Upstream", "Route", "Role", "RoleGrant", "RateLimit", "PolicyRev
 # What serves requests runs revisions; rows are for those who edit, compile and list them.
 TOUCH_POLICY_ROWS = {
     "authgate/policy/compiler.py", "authgate/policy/rows.py",
-    "authgate/policy/snapshot.py", "authgate/policy/revisions.py",
+    "authgate/state/snapshot.py", "authgate/policy/revisions.py",
     "authgate/policy/listing.py", "authgate/management/commands/policy.py", "authgate/templatetags/authgate_admin.py",
     "gateway_site/demo/data.py", "gateway_site/demo/traces.py",
 }  # fmt: skip

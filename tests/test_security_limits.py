@@ -8,7 +8,7 @@ from django.contrib.auth.models import User
 from authgate import ratelimit
 from authgate.ratelimit.local import LocalLimits
 from authgate.ratelimit.storage import create_storage
-from gateway_site.http1.limits import Limits
+from proxy.server.http1.limits import Limits
 from tests.support import raw
 
 FORM_LIMIT = 2_621_440  # Django's own for a form

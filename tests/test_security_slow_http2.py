@@ -6,8 +6,8 @@ import asyncio
 
 import pytest
 
-from gateway_site.http1.limits import Limits
-from gateway_site.http2 import guard
+from proxy.server.http1.limits import Limits
+from proxy.server.http2.server import guard
 
 SCOPE = {
     "type": "http", "http_version": "2", "method": "POST", "raw_path": b"/x", "query_string": b"",

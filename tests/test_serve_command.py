@@ -22,9 +22,9 @@ from cryptography.hazmat.primitives.serialization import (
     PrivateFormat,
 )
 
-from gateway_site.listen import StartRefused
 from gateway_site.management.commands import serve
-from gateway_site.tls import tls_files
+from proxy.server.listen import StartRefused
+from proxy.server.tls import tls_files
 from tests.support import raw
 from tests.support.certificates import Certificates
 from tests.support.gateway import Gateway, environment, free_port, manage

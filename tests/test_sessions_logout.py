@@ -8,10 +8,10 @@ import pytest
 
 from authgate.models import IdentityProvider, RevokedToken, Session
 from authgate.oidc.claims import ProvenPerson
-from authgate.oidc.errors import ProviderError
-from authgate.oidc.logout import backchannel, frontchannel, provider_logout_url
 from authgate.oidc.provider import TokenSet
+from authgate.outbound.errors import ProviderError
 from authgate.sessions import store
+from authgate.sessions.logout import backchannel, frontchannel, provider_logout_url
 from tests.support.token_provider import CLIENT_ID, LOGOUT_EVENT, TokenProvider
 
 pytestmark = pytest.mark.django_db

@@ -14,7 +14,7 @@ from django.utils import timezone
 
 from authgate.authn.tokens import Kind, verify
 from authgate.models import IdentityProvider, Person, RevokedToken, Session, StateVersion, UsedOnce
-from authgate.oidc.errors import ProviderError
+from authgate.outbound.errors import ProviderError
 from authgate.policy.schema import Grant, When
 from authgate.sealing import unseal_text
 from authgate.sessions import cookie, store

@@ -15,10 +15,10 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from authgate.decision import RequestFacts
-from authgate.host import Authority
 from authgate.ratelimit.sign_in import seconds_to_wait
-from gateway_site.own_pages import REFUSED_AFTER
+from authgate.request import RequestFacts
+from authgate.wire.authority import Authority
+from proxy.pipeline.own_pages import REFUSED_AFTER
 from tests.support import raw
 from tests.support.agent import Agent
 from tests.support.gateway import Gateway

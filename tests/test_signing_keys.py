@@ -12,13 +12,13 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from django.conf import settings
 from django.utils import timezone
 
-from authgate.authn.assertion import mint_assertion
 from authgate.authn.keys import KeyUnusable, generate_key_pair, seal, unseal
-from authgate.authn.trust import Purpose, create_signing_key, load_trust
-from authgate.decision import Identity
+from authgate.identity.assertion import mint_assertion
 from authgate.models import RevokedToken, SigningKey, StateVersion
 from authgate.policy.document import PolicyDocument, Route, Upstream
 from authgate.policy.table import build_table
+from authgate.request import Identity
+from authgate.state.trust import Purpose, create_signing_key, load_trust
 from tests.support.gateway import MANAGE, ROOT, environment, manage
 from tests.support.signing import key, make_trust
 

@@ -9,7 +9,7 @@ from urllib.parse import urlencode
 import pytest
 from django.db import DataError
 
-from authgate.storable_text import StorableTextMiddleware, is_storable
+from authgate.pages.storable_text import StorableTextMiddleware, is_storable
 from tests.support.gateway import Gateway
 from tests.support.policies import demo_policy
 from tests.support.sessions import make_session, run

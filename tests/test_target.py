@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from authgate.target import TargetRefused, canonical_path, careless_path, check_query
+from authgate.wire.target import TargetRefused, canonical_path, careless_path, check_query
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from authgate.oidc.errors import ProviderError
+from authgate.outbound.errors import ProviderError
 from tests.support.hostile import JWKS, USERINFO, HostileProvider, Reply, signing_key
 from tests.support.logins import make_provider, sign_in
 

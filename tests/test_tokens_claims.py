@@ -6,7 +6,8 @@ import pytest
 
 from authgate.authn.claims import LEEWAY
 from authgate.authn.tokens import ClaimRefused, Kind, mint, verify
-from authgate.decision import InvalidCredential, Reason
+from authgate.reason import Reason
+from authgate.request import InvalidCredential
 from tests.support.signing import ISSUER, make_trust, sign_token
 
 NOW = 1_800_000_000

@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from authgate.authn.tokens import Kind, verify
-from authgate.decision import InvalidCredential, Reason
+from authgate.reason import Reason
+from authgate.request import InvalidCredential
 from tests.support.signing import b64, compact, good_claims, good_header, key, make_trust, sign_token
 
 BAD = Reason.INVALID_TOKEN

@@ -16,7 +16,7 @@ import uvloop
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from proxy.upstream import Pool, parse_target
+from proxy.upstream.connection import Pool, parse_target
 from tests.support import raw
 from tests.support.scripted import Kept, Script, ThenClose, answer, assert_refusal
 

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from proxy.upstream import UpstreamUnreachable, _check_peer
+from proxy.upstream.connection import UpstreamUnreachable, _check_peer
 from tests.support import raw
 from tests.support.certificates import make_certificates
 from tests.support.gateway import Gateway

@@ -13,7 +13,7 @@ from django.http import HttpRequest, HttpResponse
 from authgate.admin import operators
 from authgate.admin.confirmation import warn
 from authgate.admin.deletion import CarefulDeletion
-from authgate.sso_accounts import PREFIX, find_objection
+from authgate.sessions.sso_accounts import PREFIX, find_objection
 
 admin.site.unregister([User, Group])
 

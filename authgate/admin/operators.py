@@ -14,7 +14,7 @@ from authgate.policy.errors import PolicyInvalid
 from authgate.policy.powers import highest_access
 from authgate.policy.rules import GrantRules
 from authgate.policy.schema import PolicyDocument
-from authgate.sso_accounts import PREFIX, deactivated_names, username_of
+from authgate.sessions.sso_accounts import PREFIX, deactivated_names, username_of
 
 MOST_PEOPLE = 1000  # those who signed in last
 

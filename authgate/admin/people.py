@@ -15,18 +15,19 @@ from django.urls import URLPattern, path, reverse
 from authgate.admin import sessions
 from authgate.admin.confirmation import ENDED, signed_out, warn
 from authgate.admin.deletion import CarefulDeletion
+from authgate.admin.site import changes_nothing
 from authgate.admin.typed import ModelAdmin, ModelForm
-from authgate.admin_access import operator_of
-from authgate.admin_site import changes_nothing
 from authgate.models import IdentityProvider, Person, Session
 from authgate.models.people import default_scopes
 from authgate.oidc.diagnose import diagnose
 from authgate.oidc.presets import PRESETS
 from authgate.oidc.provider import seal_client_secret
-from authgate.oidc.registration import redirect_uri, remove, save
+from authgate.oidc.redirect_uri import redirect_uri
 from authgate.sessions.activation import activate, deactivate
 from authgate.sessions.deletion import find_objections
 from authgate.sessions.live import CutOff, count, cut_off, cut_off_by
+from authgate.sessions.operators import operator_of
+from authgate.sessions.registration import remove, save
 
 _ENDPOINTS = ["authorization_endpoint", "token_endpoint", "userinfo_endpoint", "jwks_uri", "end_session_endpoint"]
 

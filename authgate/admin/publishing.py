@@ -12,12 +12,12 @@ from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 
 from authgate.admin.typed import ModelAdmin
 from authgate.admin.wording import sentence
-from authgate.admin_access import operator_of
 from authgate.models import PolicyRevision
 from authgate.policy import revisions
 from authgate.policy.document import PolicyDocument, parse_stored
 from authgate.policy.errors import PolicyInvalid
 from authgate.policy.powers import PowersRefused
+from authgate.sessions.operators import operator_of
 
 M = TypeVar("M", bound=models.Model)
 SHOWN_ERRORS = 10

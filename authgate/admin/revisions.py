@@ -11,10 +11,10 @@ from django.urls import URLPattern, path, reverse
 
 from authgate.admin.publishing import document_of, live_number, publication_message, shorten, show_refusal
 from authgate.admin.typed import ModelAdmin
-from authgate.admin_access import operator_of
 from authgate.models import PolicyRevision
 from authgate.policy import revisions
 from authgate.policy.errors import PolicyInvalid
+from authgate.sessions.operators import operator_of
 
 SHOWN_CHANGES = 500
 ROLLBACK = "authgate.change_policyrevision"

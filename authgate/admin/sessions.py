@@ -12,11 +12,11 @@ from django.utils import timezone
 
 from authgate.admin.confirmation import ENDED, signed_out, warn
 from authgate.admin.typed import ModelAdmin
-from authgate.admin_access import operator_of
 from authgate.models import Person, Session
 from authgate.sessions.browser import name_browser
 from authgate.sessions.ending import end_by_operator
 from authgate.sessions.live import count, cut_off, is_live
+from authgate.sessions.operators import operator_of
 
 END = "authgate.change_session"
 _OF_PERSON = "person__id__exact"

@@ -9,12 +9,12 @@ from django.conf import settings
 from django.contrib import admin
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 
-from authgate.local_sign_in import is_open_to, remember_device
 from authgate.models import IdentityProvider
 from authgate.oidc.next_url import MAX_LENGTH
+from authgate.pages.local_sign_in import is_open_to, remember_device
+from authgate.pages.views import too_many_attempts
 from authgate.policy.table import Limit
 from authgate.ratelimit import client_key, take_here
-from authgate.views import too_many_attempts
 
 # Of one client, counted here because only here the name is read. What one client may try in all is refused before a
 # thread has it (authgate.ratelimit.sign_in).

@@ -8,7 +8,7 @@ from collections.abc import Collection
 from contextlib import suppress
 
 from authgate.authn.tokens import Kind
-from authgate.decision import Identity
+from authgate.request import Identity
 
 
 def cache_key(kind: Kind, token: bytes) -> tuple[Kind, bytes]:

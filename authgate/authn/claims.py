@@ -6,12 +6,11 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from authgate.decision import InvalidCredential, Reason
-
-if TYPE_CHECKING:
-    from authgate.authn.trust import TrustSnapshot
+from authgate.authn.trust import TrustSnapshot
+from authgate.reason import Reason
+from authgate.request import InvalidCredential
 
 LEEWAY = 5  # seconds that the clocks of two machines may differ: for nbf and iat; exp is exact
 MAX_TEXT = 200  # characters of sub, jti, email, name and a role

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from authgate.authn.cache import cache_key
 from authgate.authn.ownership import holds_ours, may_be_ours
 from authgate.authn.tokens import Kind
-from authgate.decision import InvalidCredential, RawHeaders, Reason
-
-if TYPE_CHECKING:
-    from authgate.authn.trust import TrustSnapshot
+from authgate.authn.trust import TrustSnapshot
+from authgate.reason import Reason
+from authgate.request import InvalidCredential
+from authgate.wire.headers import RawHeaders
 
 _SCHEME = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+)(?: |\Z)")
 # Named here because Python 3.11 looks an enum's member up through a descriptor, and this runs on most requests.

@@ -8,12 +8,10 @@ from __future__ import annotations
 
 import base64
 import re
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from authgate.authn.compact import MAX_TOKEN_BYTES, NotCompact, read_object
-
-if TYPE_CHECKING:
-    from authgate.authn.trust import TrustSnapshot
+from authgate.authn.trust import TrustSnapshot
 
 _JWS_SEGMENTS, _JWE_SEGMENTS = 3, 5
 _NOT_BASE64URL = re.compile(rb"[^A-Za-z0-9_-]")

@@ -10,15 +10,14 @@ import secrets
 from collections.abc import Iterable, Mapping
 from enum import StrEnum
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from authgate.authn.claims import LATEST, MAX_TEXT, VerifiedClaims, is_safe_text, verify_claims
 from authgate.authn.compact import MAX_TOKEN_BYTES, NotCompact, read_compact, read_object, write_compact, write_object
-from authgate.decision import InvalidCredential, Reason
-
-if TYPE_CHECKING:
-    from authgate.authn.keys import KeyPair
-    from authgate.authn.trust import TrustSnapshot
+from authgate.authn.keys import KeyPair
+from authgate.authn.trust import TrustSnapshot
+from authgate.reason import Reason
+from authgate.request import InvalidCredential
 
 MAX_TTL = 366 * 24 * 3600  # a machine's token is renewed at least once a year, and no revocation ends before that
 RESERVED_CLAIMS = frozenset(("iss", "sub", "aud", "iat", "nbf", "exp", "jti", "sid", "roles", "email", "name"))

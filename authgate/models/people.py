@@ -11,7 +11,8 @@ from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models, transaction
 
 from authgate.models.policy import RoleGrant
-from authgate.oidc.provider_rules import (
+from authgate.models.provider_rules import (
+    OAUTH2,
     WELL_KNOWN,
     find_changed_addresses,
     find_changed_subjects,
@@ -31,7 +32,7 @@ class IdentityProvider(models.Model):
     class Kind(models.TextChoices):
         OIDC = "oidc", "OpenID Connect"
         GITHUB = "github", "GitHub (OAuth 2.0)"
-        OAUTH2 = "oauth2", "OAuth 2.0 with a userinfo endpoint"
+        OAUTH2 = OAUTH2, "OAuth 2.0 with a userinfo endpoint"
 
     class Logout(models.TextChoices):
         LOCAL = "local", "here only"

@@ -8,10 +8,10 @@ from typing import Any
 
 from authgate.authn.claims import is_safe_text
 from authgate.models import IdentityProvider
-from authgate.oidc.errors import ProviderError
 from authgate.oidc.id_token import is_subject
 from authgate.oidc.log_words import listed
 from authgate.oidc.seen import describe_claims, describe_flag, find_oddities
+from authgate.outbound.errors import ProviderError
 
 # References to claims elsewhere are never followed (they name any address), and hashes are of use to nobody.
 _DROPPED = frozenset(["_claim_names", "_claim_sources", "at_hash", "c_hash", "s_hash"])

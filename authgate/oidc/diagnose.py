@@ -9,13 +9,13 @@ from email.utils import parsedate_to_datetime
 from typing import NamedTuple
 
 from authgate.models import IdentityProvider
-from authgate.oidc.errors import ProviderError
-from authgate.oidc.fetch import Answer, get
 from authgate.oidc.id_token import LEEWAY
 from authgate.oidc.jwks import ALGORITHMS, fetch_keys
 from authgate.oidc.metadata import Metadata, discovery_url, fetch_metadata, load_metadata, needs_discovery
 from authgate.oidc.provider import ProviderClient, client_secret_of
-from authgate.oidc.registration import redirect_uri
+from authgate.oidc.redirect_uri import redirect_uri
+from authgate.outbound.errors import ProviderError
+from authgate.outbound.fetch import Answer, get
 
 
 class Finding(NamedTuple):

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from authgate.models import IdentityProvider
-from authgate.oidc.errors import ProviderError
-from authgate.oidc.fetch import check_userinfo_status, get, read_json
+from authgate.outbound.errors import ProviderError
+from authgate.outbound.fetch import check_userinfo_status, get, read_json
 
 _PER_PAGE = 100
 _MAX_PAGES = 10

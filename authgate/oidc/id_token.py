@@ -14,10 +14,10 @@ from authgate.authn.claims import LATEST
 from authgate.authn.compact import NotCompact, UnverifiedToken, read_compact, read_object
 from authgate.models import IdentityProvider
 from authgate.oidc.audience import find_audience_problem
-from authgate.oidc.errors import ProviderError
-from authgate.oidc.fetch import MAX_BYTES
 from authgate.oidc.jwks import ALGORITHMS, ProviderKey
 from authgate.oidc.metadata import Metadata
+from authgate.outbound.errors import ProviderError
+from authgate.outbound.fetch import MAX_BYTES
 
 LEEWAY = 60  # seconds that the provider's clock may differ from ours
 MAX_SUBJECT = 255

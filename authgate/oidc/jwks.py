@@ -11,9 +11,9 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from jwt.algorithms import Algorithm, get_default_algorithms
 from jwt.exceptions import PyJWTError
 
-from authgate.oidc.cache import Fetched
-from authgate.oidc.errors import ProviderError
-from authgate.oidc.fetch import get_object
+from authgate.outbound.cache import Fetched
+from authgate.outbound.errors import ProviderError
+from authgate.outbound.fetch import get_object
 
 TTL = 3600.0
 REFETCH_SECONDS = 60.0

@@ -9,20 +9,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from django.conf import settings
 from django.db import close_old_connections
 from django.http import QueryDict
 
 from authgate.models import IdentityProvider
 from authgate.oidc import login_state
 from authgate.oidc.claims import ProvenPerson, find_odd_claims, person_claims
-from authgate.oidc.errors import ProviderError
 from authgate.oidc.id_token import verify_id_token
 from authgate.oidc.login_state import PendingLogin
 from authgate.oidc.metadata import Metadata
 from authgate.oidc.next_url import safe_next
 from authgate.oidc.provider import ProviderClient, TokenSet
-from authgate.sessions.purge import purge_sometimes
+from authgate.oidc.redirect_uri import redirect_uri
+from authgate.outbound.errors import ProviderError
 
 logger = logging.getLogger(__name__)
 
@@ -53,8 +52,9 @@ class _Answer:
 def begin(provider: IdentityProvider, origin: str, next_path: str, cookies: Mapping[str, str]) -> Begun:
     """`origin` has no path. Raises ProviderError."""
     now = time.time()
-    redirect_uri = _redirect_uri(origin, provider.slug)
-    pending = login_state.new_pending(provider.slug, safe_next(next_path), redirect_uri, cookies, now)
+    pending = login_state.new_pending(
+        provider.slug, safe_next(next_path), redirect_uri(provider.slug, origin), cookies, now
+    )
     location = ProviderClient(provider).authorization_url(
         state=pending.seal(), nonce=pending.nonce, verifier=pending.verifier, redirect_uri=pending.redirect_uri
     )
@@ -63,7 +63,6 @@ def begin(provider: IdentityProvider, origin: str, next_path: str, cookies: Mapp
 
 def complete(slug: str, origin: str, query: QueryDict, cookies: Mapping[str, str]) -> Completed:
     """Raises ProviderError, which carries where this sign-in would have led."""
-    purge_sometimes()  # here too, for sites where no sign-in ever succeeds
     state, now = query.get("state", ""), time.time()
     pending = login_state.find(state, cookies, now) if state else None
     try:
@@ -97,7 +96,7 @@ def _read_answer(query: QueryDict) -> _Answer:
 
 def _bound_provider(pending: PendingLogin, slug: str, origin: str) -> IdentityProvider:
     """The provider this sign-in was begun with, answering where it was told to (RFC 9700 4.4: mix-up)."""
-    if pending.slug != slug or pending.redirect_uri != _redirect_uri(origin, slug):
+    if pending.slug != slug or pending.redirect_uri != redirect_uri(slug, origin):
         raise ProviderError("oauth2_error", "the answer came to another provider's or host's callback")
     provider = IdentityProvider.objects.filter(slug=slug, enabled=True).first()
     if provider is None:
@@ -140,7 +139,3 @@ def _id_claims(client: ProviderClient, tokens: TokenSet, nonce: str) -> dict[str
         access_token=tokens.access_token,
         now=time.time(),
     )
-
-
-def _redirect_uri(origin: str, slug: str) -> str:
-    return f"{origin.rstrip('/')}{settings.AUTHGATE_AUTH_PREFIX}/callback/{slug}"

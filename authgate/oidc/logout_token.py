@@ -8,9 +8,9 @@ from urllib.parse import parse_qs
 
 from authgate.authn.claims import LATEST, is_safe_text
 from authgate.authn.compact import MAX_TOKEN_BYTES
-from authgate.oidc.errors import ProviderError
 from authgate.oidc.id_token import LEEWAY, FindKeys, check_form, is_subject, verify_signed
 from authgate.oidc.metadata import Metadata
+from authgate.outbound.errors import ProviderError
 
 REFUSED = "invalid_logout_token"
 _EVENT = "http://schemas.openid.net/event/backchannel-logout"

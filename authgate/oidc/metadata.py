@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
-from authgate.host import is_loopback
 from authgate.models import IdentityProvider
-from authgate.oidc.cache import Fetched
-from authgate.oidc.errors import ProviderError
-from authgate.oidc.fetch import check_url, get_object
-from authgate.oidc.provider_rules import own_parameters, url_problem
+from authgate.models.provider_rules import own_parameters, url_problem
+from authgate.outbound.cache import Fetched
+from authgate.outbound.errors import ProviderError
+from authgate.outbound.fetch import check_url, get_object
+from authgate.wire.authority import is_loopback
 
 TTL = 3600.0
 GITHUB_ISSUER = "https://github.com/login/oauth"

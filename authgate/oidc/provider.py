@@ -17,10 +17,10 @@ from urllib3.exceptions import HTTPError
 from authgate.models import IdentityProvider
 from authgate.oidc import github
 from authgate.oidc.claims import mapped
-from authgate.oidc.errors import ProviderError
-from authgate.oidc.fetch import BoundedSession, check_userinfo_status, get, read_object, unreachable
 from authgate.oidc.jwks import ProviderKey, load_keys
 from authgate.oidc.metadata import Metadata, load_metadata
+from authgate.outbound.errors import ProviderError
+from authgate.outbound.fetch import BoundedSession, check_userinfo_status, get, read_object, unreachable
 from authgate.sealing import SealBroken, seal_text, unseal_text
 
 __all__ = ["ProviderClient", "ProviderError", "TokenSet", "client_secret_of", "seal_client_secret"]

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from django.conf import settings
 from django.template.loader import render_to_string
 
-from authgate.access_log import Record
-from authgate.authn.authenticate import authenticate
-from authgate.decision import Identity, InvalidCredential, Reason, RequestFacts
-from authgate.host import is_loopback
+from authgate.gate.authenticate import authenticate
+from authgate.observe.access_log import Record
 from authgate.oidc.next_url import safe_next
-from authgate.own_hosts import exposed_host, is_services
+from authgate.own_hosts import exposed_host
 from authgate.pages.words import SIGNED_OUT, Words, wait_in_words, words_for
 from authgate.policy.powers import highest_access
-
-if TYPE_CHECKING:
-    from authgate.policy.snapshot import Snapshot
+from authgate.reason import Reason
+from authgate.request import Identity, InvalidCredential, RequestFacts
+from authgate.state.hosts import is_services
+from authgate.state.snapshot import Snapshot
+from authgate.wire.authority import is_loopback
 
 _LOGOUT = f"{settings.AUTHGATE_AUTH_PREFIX}/logout"
 # These may pass by themselves, so the same address is worth another try.

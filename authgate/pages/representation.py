@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from django.http import HttpRequest
 
-from authgate.decision import RawHeaders
+from authgate.wire.headers import RawHeaders
 
 _OF_LINKS = frozenset(("GET", "HEAD"))
 _OF_NAVIGATIONS = _OF_LINKS | {"POST"}  # links and forms: no other request replaces the page in a tab

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from authgate.decision import Reason
+from authgate.reason import Reason
 
 
 class Words(NamedTuple):

@@ -12,7 +12,7 @@ from authgate.policy.errors import PolicyError
 from authgate.policy.pace import Pace
 from authgate.policy.places import RESERVED, own_host_of
 from authgate.policy.schema import PolicyDocument, Route
-from authgate.target import careless_path, fold_case
+from authgate.wire.target import careless_path, fold_case
 
 # By host as routes name it, and path with its case folded: the routes that take paths as sent.
 _Takers = dict[tuple[str, str], list[Route]]

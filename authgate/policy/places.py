@@ -6,8 +6,8 @@ import re
 from collections.abc import Collection
 from urllib.parse import quote, unquote, unquote_to_bytes
 
-from authgate.host import HostRefused, parse_authority
 from authgate.policy.schema import Route
+from authgate.wire.authority import HostRefused, parse_authority
 
 MAX_PATH = 1000
 # Served by the gateway itself on its own hosts (authgate/own_hosts.py); elsewhere only the sign-in prefix is.

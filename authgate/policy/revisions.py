@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from django.db import transaction
 
-from authgate import state
-from authgate.models import PolicyRevision
+from authgate.models import PolicyRevision, versions
 from authgate.policy.changes import describe_changes
 from authgate.policy.compiler import check, compile_rows
 from authgate.policy.document import PolicyDocument, PolicyError, PolicyInvalid, parse_json, to_json
@@ -54,7 +53,7 @@ def publish(actor: Actor, comment: str = "") -> PolicyRevision:
     """
     with transaction.atomic():
         # Whoever comes second waits here, and then compiles rows that include the first one's edits.
-        state.lock("policy")
+        versions.lock("policy")
         text = to_json(compile_for(actor))
         previous = latest()
         # As text: in Python a grant for true equals one for 1.
@@ -66,7 +65,7 @@ def publish(actor: Actor, comment: str = "") -> PolicyRevision:
             comment=_printable(comment)[:200],
             document=text,
         )
-        state.bump("policy")
+        versions.bump("policy")
         return revision
 
 
@@ -80,7 +79,7 @@ def replace(document: PolicyDocument, actor: Actor, comment: str = "", *, allow_
         raise PolicyInvalid(errors)
     with transaction.atomic():
         # First of all: two imports would otherwise wait for each other's rows.
-        state.lock("policy")
+        versions.lock("policy")
         if not allow_empty and not document.routes and _serves_something():
             raise WouldBeEmpty([PolicyError(("routes",), "none: every request would be refused")])
         apply_document(document)

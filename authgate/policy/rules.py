@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from authgate.decision import Identity, Reason
 from authgate.policy.errors import PolicyError
 from authgate.policy.schema import Grant, When
 from authgate.policy.table import RouteEntry
+from authgate.reason import Reason
+from authgate.request import Identity
 
 # RFC 6749 3.3: one string of words. Every other string claim is one value, never searched.
 _WORD_CLAIMS = frozenset(("scope", "scp"))

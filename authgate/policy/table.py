@@ -8,14 +8,14 @@ from dataclasses import dataclass, field
 import msgspec
 from msgspec.structs import replace
 
-from authgate.decision import Reason
 from authgate.policy.errors import PolicyError, PolicyInvalid
 from authgate.policy.pace import Pace, at_once
 from authgate.policy.places import host_problem, method_problem, path_problem
 from authgate.policy.schema import PolicyDocument, RateLimit, Route, Timeouts, Upstream
 from authgate.policy.validation import served_methods
-from authgate.target import careless_path, fold_case
+from authgate.reason import Reason
 from authgate.wire.path_as_sent import may_name_host
+from authgate.wire.target import careless_path, fold_case
 
 DEFAULT_TIMEOUTS = Timeouts(connect=5.0, response=60.0, idle=60.0)
 

@@ -6,13 +6,13 @@ import math
 import re
 from collections.abc import Collection, Iterator
 
-from authgate.identity_headers import IDENTITY_HEADERS, route_may_pass
 from authgate.policy.as_sent import as_sent_problems, check_nothing_below
 from authgate.policy.errors import Place, PolicyError, did_you_mean
 from authgate.policy.pace import Pace, at_once
 from authgate.policy.places import host_problem, method_problem, path_problem, reserved_problem
 from authgate.policy.schema import Grant, PolicyDocument, RateLimit, Route, Timeouts, When
 from authgate.policy.targets import target_problem
+from authgate.wire.identity_headers import IDENTITY_HEADERS, route_may_pass
 
 MAX_SECONDS = 86400
 MAX_COUNT = 1_000_000

@@ -10,10 +10,11 @@ from typing import NamedTuple
 
 from django.conf import settings
 
-from authgate.decision import RawHeaders, RequestFacts
 from authgate.policy.places import is_below
 from authgate.policy.table import Limit
 from authgate.ratelimit import client_key, take_here
+from authgate.request import RequestFacts
+from authgate.wire.headers import RawHeaders
 
 ADMIN_SIGN_IN = "/admin/login"
 _auth = settings.AUTHGATE_AUTH_PREFIX

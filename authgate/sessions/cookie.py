@@ -6,16 +6,14 @@ import json
 import logging
 import time
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from django.conf import settings
 
 from authgate.authn.claims import is_safe_text
 from authgate.authn.tokens import RESERVED_CLAIMS, Kind, mint
-
-if TYPE_CHECKING:
-    from authgate.models import Session
-    from authgate.policy.snapshot import Snapshot
+from authgate.models import Session
+from authgate.state.snapshot import Snapshot
 
 logger = logging.getLogger(__name__)
 

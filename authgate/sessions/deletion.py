@@ -10,7 +10,7 @@ from django.dispatch import receiver
 
 from authgate.models import Person
 from authgate.sessions import store
-from authgate.sso_accounts import deactivated_names, lock_account, part_with, username_of
+from authgate.sessions.sso_accounts import deactivated_names, lock_account, part_with, username_of
 
 __all__ = ["find_objections"]
 

@@ -10,8 +10,7 @@ from django.db import Error as DatabaseProblem
 from django.db import connection, transaction
 from django.utils import timezone
 
-from authgate import state
-from authgate.models import RevokedToken, Session, UsedOnce
+from authgate.models import RevokedToken, Session, UsedOnce, versions
 from authgate.observe.strangers import NOBODY
 from authgate.sessions import store
 
@@ -40,7 +39,7 @@ def purge_sometimes() -> None:
 def purge() -> None:
     now = timezone.now()
     with transaction.atomic():
-        state.lock("trust")  # as whoever ends sessions does: two that end the same ones wait for each other here
+        versions.lock("trust")  # as whoever ends sessions does: two that end the same ones wait for each other here
         store.end_timed_out(now)
         Session.objects.filter(ended_at__lt=now - KEPT_FOR).delete()
         UsedOnce.objects.filter(expires_at__lt=now - _KEPT_PAST_END).delete()

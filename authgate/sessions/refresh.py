@@ -13,9 +13,9 @@ from django.utils import timezone
 
 from authgate.models import Person, Session
 from authgate.oidc.claims import ProvenPerson, person_claims
-from authgate.oidc.errors import ProviderError
 from authgate.oidc.id_token import read_proven, verify_refreshed
 from authgate.oidc.provider import ProviderClient, TokenSet
+from authgate.outbound.errors import ProviderError
 from authgate.sealing import SealBroken, unseal_text
 from authgate.sessions import store
 

@@ -18,14 +18,17 @@ from django.utils import timezone
 from authgate.authn.credentials import beside_the_services, find_credential
 from authgate.authn.tokens import MAX_TTL, Kind, verify
 from authgate.authn.trust import TrustSnapshot
-from authgate.decision import Decision, Headers, InvalidCredential, Reason
+from authgate.decision import Decision
 from authgate.models import Session
 from authgate.oidc.claims import is_still_allowed
-from authgate.policy import snapshot as policy_snapshot
+from authgate.reason import Reason
+from authgate.request import InvalidCredential
 from authgate.sessions.cookie import mint_cookie, set_cookie
 from authgate.sessions.purge import purge_sometimes
 from authgate.sessions.refresh import is_due, refresh
+from authgate.state import snapshot as policy_snapshot
 from authgate.threads import Threads, TooBusy
+from authgate.wire.headers import Headers
 
 logger = logging.getLogger(__name__)
 

@@ -6,25 +6,22 @@ import json
 import logging
 import secrets
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from django.contrib.sessions.models import Session as AccountSession
 from django.db import transaction
 from django.db.models import Q, QuerySet
 from django.utils import timezone
 
-from authgate import state
 from authgate.authn.claims import is_safe_text
-from authgate.models import IdentityProvider, Person, RevokedToken, Session
-from authgate.oidc.errors import ProviderError
+from authgate.models import IdentityProvider, Person, RevokedToken, Session, versions
+from authgate.models.provider_rules import proving
+from authgate.oidc.claims import ProvenPerson
 from authgate.oidc.log_words import listed
-from authgate.oidc.provider_rules import proving
+from authgate.oidc.provider import TokenSet
+from authgate.outbound.errors import ProviderError
 from authgate.sealing import seal_text
 from authgate.sessions.cookie import SESSION_COOKIE_SECONDS, clear_cookie, cookie_for
-
-if TYPE_CHECKING:
-    from authgate.oidc.claims import ProvenPerson
-    from authgate.oidc.provider import TokenSet
 
 __all__ = [
     "clear_cookie", "cookie_for", "end", "end_all", "end_everything", "end_others", "end_these", "end_timed_out",
@@ -164,7 +161,7 @@ def _end(sessions: QuerySet[Session], reason: str) -> int:
         return 0  # without a lock: strangers may ask for the end of sessions that are none
     with transaction.atomic():
         # One after the other, in one order: two that end the same sessions wait for each other here.
-        state.lock("trust")
+        versions.lock("trust")
         seen_at = dict(sessions.filter(ended_at=None).values_list("sid", "last_seen_at"))
         sids = list(seen_at)
         if not sids:
@@ -180,7 +177,7 @@ def _end(sessions: QuerySet[Session], reason: str) -> int:
             ],
             ignore_conflicts=True,
         )
-        state.bump("trust")
+        versions.bump("trust")
     return len(sids)
 
 

@@ -6,7 +6,7 @@ from typing import Any
 from django import template
 
 from authgate.models import PolicyRevision
-from authgate.policy import snapshot
+from authgate.state import snapshot, watcher
 
 register = template.Library()
 
@@ -21,5 +21,5 @@ def gateway_state(context: Mapping[str, Any]) -> dict[str, Any]:
         "shows_author": user.has_perm("authgate.view_policyrevision"),
         "running": current.revision if current else None,
         # In full it names hosts, database users and files.
-        "fault": snapshot.fault() if user.has_module_perms("authgate") else snapshot.not_ready(),
+        "fault": watcher.fault() if user.has_module_perms("authgate") else watcher.not_ready(),
     }

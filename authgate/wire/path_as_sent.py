@@ -8,7 +8,7 @@ import re
 import unicodedata
 from functools import lru_cache
 
-from authgate.target import MAX_ESCAPES, TargetRefused, character_named, decoded_and_folded
+from authgate.wire.target import MAX_ESCAPES, TargetRefused, character_named, decoded_and_folded
 
 # RFC 3986 pchar and "/", with what clients leave bare.
 _ILLEGAL = re.compile(rb"[^A-Za-z0-9._~!$&'()*+,;=:@|^\[\]{}/%-]|%(?![0-9A-Fa-f]{2})")

@@ -7,7 +7,7 @@ from django.apps import AppConfig
 from django.core.checks import CheckMessage, Error, register
 from django.db import DatabaseError
 
-from authgate.database_checks import ROWS
+from authgate.checks.database import ROWS
 from authgate.own_hosts import exposed_host
 from gateway_site.demo import traces
 

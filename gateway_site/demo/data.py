@@ -11,10 +11,10 @@ from django.core.management import call_command
 from django.core.management.base import CommandError
 from django.db import DatabaseError, transaction
 
-from authgate.authn.trust import load_trust
 from authgate.models import PolicyRevision
 from authgate.policy import document, revisions, rows
 from authgate.policy.powers import Machine
+from authgate.state.trust import load_trust
 from gateway_site.demo import traces
 
 POLICY_FILE = Path(__file__).with_name("policy.yaml")

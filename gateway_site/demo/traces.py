@@ -9,12 +9,12 @@ from django.contrib.auth.models import User
 from django.db import transaction
 from django.db.models import Q, QuerySet
 
-from authgate.host import is_loopback
 from authgate.models import IdentityProvider, Person, PolicyRevision, StateVersion
-from authgate.oidc import registration
 from authgate.policy import revisions
 from authgate.policy.document import PolicyDocument
 from authgate.policy.powers import Machine
+from authgate.sessions import registration
+from authgate.wire.authority import is_loopback
 
 AUTHOR, COMMENT = "demo", "Demo policy"
 PROVIDER, CLIENT_ID = "demo", "authgate"

@@ -250,10 +250,10 @@ def main() -> None:
     import django
 
     django.setup()
-    from gateway_site.http1.limits import Limits
-    from gateway_site.listen import Address
-    from gateway_site.server import ServeOptions, serve
-    from gateway_site.tls import tls_files
+    from proxy.server.http1.limits import Limits
+    from proxy.server.listen import Address
+    from proxy.server.processes import ServeOptions, serve
+    from proxy.server.tls import tls_files
 
     settings = json.loads(sys.argv[1])
     limits = Limits(**settings["limits"])

@@ -17,7 +17,7 @@ def main() -> None:
     django.setup()
     from django.core.management import execute_from_command_line
 
-    from gateway_site import page_answers, page_bodies
+    from proxy.pipeline import page_answers, page_bodies
 
     page_answers.SECONDS = page_bodies.SECONDS = SECONDS
     execute_from_command_line(sys.argv)

@@ -14,7 +14,7 @@ _LOOP = """
 import json, sys
 from django.db import transaction
 from django.test.utils import setup_test_environment
-from authgate import state
+from authgate.state import versions
 from tests.support.powers import digest
 setup_test_environment()
 names = {}
@@ -28,7 +28,7 @@ for line in sys.stdin:
         say(names.pop("result", None))
     else:
         with transaction.atomic():
-            state.lock("policy")
+            versions.lock("policy")
             exec(order["hold"], names)
             say(digest())
             sys.stdin.readline()

@@ -15,11 +15,11 @@ from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 
-from authgate.authn.trust import create_signing_key, load_trust
 from authgate.models import IdentityProvider, Person, RevokedToken, Session, SigningKey, UsedOnce
 from authgate.policy import revisions
 from authgate.policy.document import parse_yaml
 from authgate.policy.powers import Machine
+from authgate.state.trust import create_signing_key, load_trust
 
 POLICY = """\
 version: 1

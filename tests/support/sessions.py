@@ -15,7 +15,7 @@ import json, time
 from datetime import timedelta
 from django.utils import timezone
 from authgate.authn.tokens import Kind, mint
-from authgate.authn.trust import load_trust
+from authgate.state.trust import load_trust
 from authgate.models import IdentityProvider, Person, RevokedToken, Session
 from authgate.sealing import seal_text
 from authgate.sessions import store

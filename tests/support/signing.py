@@ -14,8 +14,8 @@ from authgate.authn.keys import KeyPair, generate_key_pair
 from authgate.authn.trust import TrustSnapshot
 from authgate.policy.document import Grant, PolicyDocument
 from authgate.policy.rules import GrantRules
-from authgate.policy.snapshot import Snapshot
 from authgate.policy.table import build_table
+from authgate.state.snapshot import Snapshot
 
 ISSUER = "http://gateway.test"
 

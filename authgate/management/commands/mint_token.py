@@ -14,9 +14,9 @@ from django.core.management.base import BaseCommand, CommandError
 from authgate.authn.compact import read_compact, read_object
 from authgate.authn.keys import KeyUnusable
 from authgate.authn.tokens import MAX_TTL, ClaimRefused, Kind, mint
-from authgate.policy import snapshot
 from authgate.policy.document import PolicyDocument
 from authgate.policy.errors import PolicyInvalid
+from authgate.state import snapshot, watcher
 
 DEFAULT_TTL = 3600
 
@@ -69,7 +69,7 @@ class Command(BaseCommand):
 
 def _load_snapshot() -> snapshot.Snapshot:
     try:
-        return snapshot.load()
+        return watcher.load()
     except (KeyUnusable, PolicyInvalid) as error:
         raise CommandError(str(error)) from error
 

@@ -12,15 +12,14 @@ from django.core.management.base import BaseCommand, CommandError
 from django.db import Error as DatabaseProblem
 from django.db import transaction
 
-from authgate import state
-from authgate.models import IdentityProvider, PolicyRevision
+from authgate.models import IdentityProvider, PolicyRevision, versions
 from authgate.policy import listing, policy_file, revisions
 from authgate.policy.compiler import check
 from authgate.policy.document import PolicyDocument, PolicyInvalid, parse_yaml, to_yaml
 from authgate.policy.faults import all_faults
 from authgate.policy.policy_file import FileProblem
 from authgate.policy.powers import Machine
-from authgate.trouble import trouble_of
+from authgate.state.trouble import trouble_of
 
 
 class Command(BaseCommand):
@@ -101,7 +100,7 @@ class Command(BaseCommand):
     def _reporting(self, dry_run: bool = False) -> Iterator[None]:
         """What was published inside, in words and with the way back, or what would have been."""
         with transaction.atomic():
-            state.lock("policy")  # what is told is what was live until then
+            versions.lock("policy")  # what is told is what was live until then
             before = revisions.latest()
             yield
             after = revisions.latest()

@@ -12,8 +12,9 @@ from authgate.models import IdentityProvider, Session
 from authgate.oidc.diagnose import diagnose
 from authgate.oidc.presets import PRESETS
 from authgate.oidc.provider import seal_client_secret
-from authgate.oidc.registration import redirect_uri, remove
+from authgate.oidc.redirect_uri import redirect_uri
 from authgate.sessions.live import count, cut_off
+from authgate.sessions.registration import remove
 
 _ENDPOINTS = ("authorization_endpoint", "token_endpoint", "userinfo_endpoint")
 _OPTIONS = {

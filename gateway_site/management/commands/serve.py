@@ -14,21 +14,21 @@ from django.db import connection
 from django.db.migrations.executor import MigrationExecutor
 
 from authgate import ratelimit
-from authgate.authn.trust import load_trust
-from authgate.database_checks import KEYS_SEALED as STOPS_BY_ITSELF
-from authgate.database_checks import ROWS
-from authgate.host import is_loopback
+from authgate.checks.database import KEYS_SEALED as STOPS_BY_ITSELF
+from authgate.checks.database import ROWS
 from authgate.observe import standard_error
 from authgate.own_hosts import exposed_host, public_host, public_port
-from authgate.policy import snapshot
-from authgate.trouble import missing_file
+from authgate.state import watcher
+from authgate.state.trouble import missing_file
+from authgate.state.trust import load_trust
+from authgate.wire.authority import is_loopback
 from gateway_site import checks, served
 from gateway_site.demo import traces
-from gateway_site.http1.limits import Limits
-from gateway_site.listen import Address, StartRefused, parse_address
-from gateway_site.privileges import HadAsRoot, account_to_become, give_up_root
-from gateway_site.redirect import build_redirect
-from gateway_site.tls import TlsFiles, tls_files
+from proxy.server.http1.limits import Limits
+from proxy.server.listen import Address, StartRefused, parse_address
+from proxy.server.privileges import HadAsRoot, account_to_become, give_up_root
+from proxy.server.redirect import build_redirect
+from proxy.server.tls import TlsFiles, tls_files
 
 logger = logging.getLogger(__name__)
 
@@ -143,18 +143,18 @@ def _prepare() -> None:
     """Keys and limits are had before the fork: without them every worker would fail, each in its own words."""
     load_trust()
     ratelimit.prepare()
-    snapshot.prepare()
+    watcher.prepare()
 
 
 def _run(http2: bool, **options: Any) -> None:
     # Imported late: they load the whole gateway, which a wrong option does not need.
     if http2:
-        from gateway_site.http2 import serve as run
+        from proxy.server.http2.server import serve as run
     else:
-        from gateway_site.server import serve as run
-    from gateway_site.asgi import application
-    from gateway_site.direct import shortcut
-    from gateway_site.server import ServeOptions
+        from proxy.server.processes import serve as run
+    from proxy.pipeline.asgi import application
+    from proxy.pipeline.direct import shortcut
+    from proxy.server.processes import ServeOptions
 
     standard_error.keep_going(ratelimit.client_key)
     run(ServeOptions(application, shortcut=shortcut, **options))

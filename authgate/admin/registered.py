@@ -1,0 +1,13 @@
+"""Everything that /admin/ shows. Loaded once there are models and a site (authgate/apps.py)."""
+
+from __future__ import annotations
+
+from django.contrib import admin
+
+from authgate.admin import accounts, people, policy, revisions, routes, sessions, trust
+
+__all__ = ["accounts", "people", "policy", "revisions", "routes", "sessions", "trust"]
+
+admin.site.site_header = "authgate policy"
+admin.site.site_title = "authgate"
+admin.site.index_title = "Overview"

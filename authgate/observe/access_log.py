@@ -1,0 +1,133 @@
+"""One JSON line per request on standard output. Never a query string, a token or a cookie."""
+
+from __future__ import annotations
+
+import asyncio
+from functools import lru_cache
+from random import getrandbits
+from time import gmtime, monotonic, strftime, time_ns
+
+import msgspec
+
+from authgate.decision import Decision
+from authgate.observe.line_writer import LineWriter
+from authgate.reason import Reason
+from authgate.request import Identity, RequestFacts
+from authgate.state.snapshot import Snapshot
+from authgate.wire.authority import Authority
+from authgate.wire.headers import Headers
+
+_FLUSH_SECONDS = 0.05
+
+
+def new_request_id() -> str:
+    return getrandbits(128).to_bytes(16).hex()  # names a request, guards nothing
+
+
+class Record(msgspec.Struct):
+    """What is known of one request; filled in along its way and written when it ends."""
+
+    request_id: str
+    facts: RequestFacts | None = None
+    snapshot: Snapshot | None = None
+    decision: Decision | None = None
+    identity: Identity | None = None  # of the caller of a page that the gate does not decide about
+    rule: str = ""  # what of a bad target was refused
+    status: int = 0
+    bytes_sent: int = 0
+    upstream_seconds: float | None = None
+    cut: str | None = None  # why the response did not reach its end
+    in_log: bool = True
+    started_at: float = msgspec.field(default_factory=monotonic)
+
+
+class _Line(msgspec.Struct):
+    ts: str
+    request_id: str
+    client: str
+    method: str
+    host: str
+    path: str
+    status: int
+    bytes: int
+    duration_ms: float
+    upstream_ms: float | None
+    route: str | None
+    decision: str | None
+    reason: str | None
+    sub: str | None
+    credential: str | None
+    revision: int | None
+    jti: str | None  # of an access token: what to revoke
+    cut: str | None
+    rule: str | msgspec.UnsetType = msgspec.UNSET  # only on bad_target
+
+
+_SECOND_READING = "an application could read the path as one of another route"
+_UNREAD = RequestFacts("", "", Authority("", None), "", b"", "", "", Headers())
+_MILLISECONDS = tuple(f"{number:03d}Z" for number in range(1000))
+
+
+class AccessLog:
+    """Collects lines for a moment and hands them on together: one system call for many requests."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._writer = LineWriter(descriptor, "access log", remind=True)
+        self._lines: list[bytes] = []
+        self._encoder = msgspec.json.Encoder()
+
+    def write(self, record: Record) -> None:
+        if not self._lines:
+            asyncio.get_running_loop().call_later(_FLUSH_SECONDS, self.flush)
+        self._lines.append(self._encoder.encode(_line(record)))
+
+    def flush(self) -> None:
+        if self._lines:
+            # The empty one ends the last line.
+            self._writer.put(b"\n".join((*self._lines, b"")))
+            self._lines = []
+
+
+def _line(record: Record) -> _Line:
+    facts, decision = record.facts or _UNREAD, record.decision
+    rule: str | msgspec.UnsetType = msgspec.UNSET
+    if decision is None:
+        outcome, reason, revision, route, identity = None, None, None, None, record.identity
+    else:
+        reason, revision, route, identity = decision.reason, decision.revision, decision.route, decision.identity
+        outcome = "allow" if decision.allowed else "deny"
+        if reason is Reason.BAD_TARGET:
+            rule = record.rule or _SECOND_READING
+    if identity is None:
+        subject = credential = token_id = None
+    else:
+        subject, credential = identity.subject, identity.credential
+        token_id = None if identity.is_signed_in else identity.token_id
+    second, millisecond = divmod(time_ns() // 1_000_000, 1000)
+    upstream = record.upstream_seconds
+    return _Line(
+        _second(second) + _MILLISECONDS[millisecond],
+        record.request_id,
+        facts.client,
+        facts.method,
+        facts.authority.host,
+        facts.path,
+        record.status,
+        record.bytes_sent,
+        (monotonic() - record.started_at) * 100_000 // 1 / 100,
+        None if upstream is None else upstream * 100_000 // 1 / 100,
+        None if route is None else route.name,
+        outcome,
+        reason,
+        subject,
+        credential,
+        revision,
+        token_id,
+        record.cut,
+        rule,
+    )
+
+
+@lru_cache(maxsize=4)
+def _second(second: int) -> str:
+    return strftime("%Y-%m-%dT%H:%M:%S.", gmtime(second))

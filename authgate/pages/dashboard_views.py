@@ -1,0 +1,90 @@
+"""Who I am, what I may open, and where I am signed in."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import render
+from django.views.decorators.http import require_safe
+
+from authgate.models import Session
+from authgate.pages import responses
+from authgate.pages.sign_in_pages import AUTH, explains_outages, facts_of, identity_of, session_id, snapshot_of
+from authgate.policy.rules import evaluate_access
+from authgate.policy.table import RouteEntry
+from authgate.ratelimit import client_key
+from authgate.reason import LETTING_IN, Reason
+from authgate.request import Identity
+from authgate.sessions.browser import name_browser
+from authgate.sessions.live import live_sessions
+from authgate.state.snapshot import Snapshot
+from authgate.threads import database_lanes
+
+MOST_ROUTES = 200
+
+
+class Door(NamedTuple):
+    """A route somebody may open."""
+
+    name: str
+    place: str
+    url: str  # empty: no single address
+
+
+class SignedIn(NamedTuple):
+    """A session as its person sees it."""
+
+    session: Session
+    browser: str
+    is_this: bool
+
+
+@require_safe
+@explains_outages
+async def dashboard(request: HttpRequest) -> HttpResponse:
+    identity, snapshot = identity_of(request), snapshot_of(request)
+    error: Reason | None = request.identity_error  # type: ignore[attr-defined]
+    if identity is None or snapshot is None:
+        return responses.refuse_django(request, error or Reason.NO_CREDENTIAL)
+    sid = session_id(request)
+    client = client_key(facts_of(request).client)
+    sessions = await database_lanes.run(client, _sessions_with, sid) if sid else []
+    doors = _doors(request, identity, snapshot)
+    context = {
+        "identity": identity,
+        "roles": sorted(identity.roles),
+        "doors": doors[:MOST_ROUTES],
+        "more_doors": max(0, len(doors) - MOST_ROUTES),
+        "sessions": sessions,
+        "has_session": sid is not None,
+        "logout_url": f"{AUTH}/logout",
+        "end_url": f"{AUTH}/sessions/end",
+    }
+    return render(request, "dashboard.html", context)
+
+
+def _doors(request: HttpRequest, identity: Identity, snapshot: Snapshot) -> list[Door]:
+    pairs = zip(snapshot.document.routes, snapshot.table.entries, strict=True)
+    entries = [entry for route, entry in pairs if not route.methods or "GET" in route.methods]
+    return [_door(request, entry) for entry in entries if evaluate_access(entry, identity) in LETTING_IN]
+
+
+def _door(request: HttpRequest, entry: RouteEntry) -> Door:
+    place = f"{entry.host}{entry.path}"
+    if entry.host.startswith("*"):
+        return Door(entry.name, place, "")
+    if not entry.host:
+        return Door(entry.name, place, entry.path)
+    facts = facts_of(request)
+    port = "" if facts.authority.port is None else f":{facts.authority.port}"
+    return Door(entry.name, place, f"{facts.scheme}://{entry.host}{port}{entry.path}")
+
+
+def _sessions_with(sid: str) -> list[SignedIn]:
+    """This one first."""
+    own = Session.objects.select_related("person__provider").filter(sid=sid).first()
+    if own is None:
+        return []
+    sessions = sorted(live_sessions(own.person), key=lambda session: session.sid != sid)
+    return [SignedIn(session, name_browser(session.user_agent), session.sid == sid) for session in sessions]

@@ -1,0 +1,58 @@
+"""Who asks for a page of the admin: told before anything is done for them, from the cookies alone."""
+
+from __future__ import annotations
+
+from django.conf import settings
+from django.contrib.sessions.backends.db import SessionStore
+from django.db import DatabaseError
+from django.http import HttpRequest, parse_cookie
+
+from authgate.gate.authenticate import authenticate
+from authgate.pages import local_sign_in
+from authgate.ratelimit import client_key
+from authgate.request import InvalidCredential, RequestFacts
+from authgate.sessions.operators import access_in_force, local_user
+from authgate.state.snapshot import Snapshot
+from authgate.threads import Lanes, Threads, TooBusy
+from authgate.wire.headers import RawHeaders
+
+# Anybody may send a made-up cookie: apart from all other threads, and never more than one of them for one client.
+_lookups = Lanes(Threads("admin_forms", 2), 1)
+
+
+def is_known(facts: RequestFacts, snapshot: Snapshot | None) -> bool:
+    """Whether a signed cookie says so: a role that opens the admin, or a local password that was right before."""
+    by_role = snapshot is not None and _has_role(facts.headers, snapshot)
+    return by_role or local_sign_in.is_known(facts.headers)
+
+
+async def may_send_large_forms(facts: RequestFacts, snapshot: Snapshot | None) -> bool:
+    """Larger than a stranger's. Raises TooBusy. A session of single sign-on is told without the database."""
+    if snapshot is not None and _has_role(facts.headers, snapshot):
+        return True
+    key = _session_key(facts.headers)
+    return bool(key) and await _lookups.run(client_key(facts.client), _is_local_staff, key)
+
+
+def _has_role(headers: RawHeaders, snapshot: Snapshot) -> bool:
+    try:
+        identity = authenticate(headers, snapshot)
+    except InvalidCredential:
+        return False
+    return identity is not None and identity.is_signed_in and access_in_force(identity) != "none"
+
+
+def _session_key(headers: RawHeaders) -> str:
+    """Django's."""
+    cookies = "; ".join(value.decode("latin-1") for name, value in headers if name == b"cookie")
+    return parse_cookie(cookies).get(settings.SESSION_COOKIE_NAME, "")
+
+
+def _is_local_staff(session_key: str) -> bool:
+    request = HttpRequest()
+    request.session = SessionStore(session_key)
+    try:
+        user = local_user(request)
+    except DatabaseError as error:
+        raise TooBusy from error
+    return user is not None and user.is_active and user.is_staff

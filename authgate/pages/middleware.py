@@ -1,0 +1,102 @@
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import cast
+
+from asgiref.sync import iscoroutinefunction, markcoroutinefunction
+from django.http import HttpRequest, HttpResponseBase
+from django.utils.cache import patch_vary_headers
+
+from authgate.gate.authenticate import authenticate
+from authgate.reason import Reason
+from authgate.request import Identity, InvalidCredential
+from authgate.state import snapshot
+from authgate.wire.headers import RawHeaders
+from authgate.wire.security_headers import OWN_PAGES_CSP, SECURITY_HEADERS
+
+_SAME_FOR_EVERYBODY = "/.well-known/jwks.json"
+Response = HttpResponseBase
+GetResponse = Callable[[HttpRequest], Response | Awaitable[Response]]
+
+
+class Middleware:
+    """Both modes of Django, so that neither costs a thread: `before` the view, `after` it."""
+
+    sync_capable = True
+    async_capable = True
+
+    def __init__(self, get_response: GetResponse) -> None:
+        self.get_response = get_response
+        self.is_async = iscoroutinefunction(get_response)
+        if self.is_async:
+            markcoroutinefunction(self)
+
+    def __call__(self, request: HttpRequest) -> Response | Awaitable[Response]:
+        if self.is_async:
+            return self._call_async(request)
+        return self.after(request, self.before(request) or cast(Response, self.get_response(request)))
+
+    async def _call_async(self, request: HttpRequest) -> Response:
+        early = self.before(request)
+        return self.after(request, early or await cast(Awaitable[Response], self.get_response(request)))
+
+    def before(self, request: HttpRequest) -> Response | None:
+        """A response stands for the view's."""
+        return None
+
+    def after(self, request: HttpRequest, response: Response) -> Response:
+        return response
+
+
+class JWTAuthenticationMiddleware(Middleware):
+    """Sets request.identity and request.identity_error by the gate's own `authenticate`; refuses nothing.
+
+    Pages go on as nobody, so that a stale cookie does not lock anyone out; `identity_required` refuses.
+    """
+
+    def before(self, request: HttpRequest) -> Response | None:
+        identity, error = _identify(request)
+        request.identity = identity  # type: ignore[attr-defined]
+        request.identity_error = error  # type: ignore[attr-defined]
+        record = getattr(request, "scope", {}).get("state", {}).get("record")
+        if record is not None:
+            record.identity = identity
+        return None
+
+
+class SecurityHeadersMiddleware(Middleware):
+    """The security headers of everything Django serves, and no shared copy of what may be personal."""
+
+    def after(self, request: HttpRequest, response: Response) -> Response:
+        for name, value in _HEADERS:
+            response.setdefault(name, value)
+        if request.path != _SAME_FOR_EVERYBODY:
+            response["Cache-Control"] = "no-store"
+            patch_vary_headers(response, ("Cookie", "Authorization"))
+        return response
+
+
+_HEADERS = [
+    (name.decode().title(), value.decode())
+    for name, value in (*SECURITY_HEADERS, (b"content-security-policy", OWN_PAGES_CSP))
+]
+
+
+def _identify(request: HttpRequest) -> tuple[Identity | None, Reason | None]:
+    current = snapshot.current()
+    if current is None:
+        return None, Reason.NO_POLICY
+    try:
+        return authenticate(_raw_headers(request), current), None
+    except InvalidCredential as refused:
+        return None, refused.reason
+
+
+def _raw_headers(request: HttpRequest) -> RawHeaders:
+    scope = getattr(request, "scope", None)
+    if scope is not None:
+        return cast(RawHeaders, scope["headers"])
+    # WSGI (Django's test client) has joined repeated headers already: two Authorization headers became one
+    # with a comma, which is no token.
+    names = (("HTTP_AUTHORIZATION", b"authorization"), ("HTTP_COOKIE", b"cookie"))
+    return [(raw, request.META[name].encode("latin-1")) for name, raw in names if name in request.META]

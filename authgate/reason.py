@@ -1,0 +1,56 @@
+"""Why a request was let in or refused."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class Reason(StrEnum):
+    """Why a request was let in or refused; one value per outcome, stable, shown to callers and in logs."""
+
+    # let in
+    PUBLIC = "public"
+    AUTHENTICATED = "authenticated"
+    ROLE = "role"
+    # 400: the request itself is in doubt
+    BAD_TARGET = "bad_target"
+    BAD_HOST = "bad_host"
+    BAD_HEADER = "bad_header"
+    BAD_METHOD = "bad_method"
+    BAD_FRAMING = "bad_framing"
+    MALFORMED_CREDENTIAL = "malformed_credential"
+    # 413, 408: more than a page of the gateway's own reads, or in more time
+    BODY_TOO_LARGE = "body_too_large"
+    BODY_TIMEOUT = "body_timeout"
+    # 401: nobody, or a credential that proves nothing
+    NO_CREDENTIAL = "no_credential"
+    INVALID_TOKEN = "invalid_token"
+    TOKEN_EXPIRED = "token_expired"
+    TOKEN_NOT_YET_VALID = "token_not_yet_valid"
+    TOKEN_REVOKED = "token_revoked"
+    BAD_SIGNATURE = "bad_signature"
+    UNKNOWN_KEY = "unknown_key"
+    WRONG_ISSUER = "wrong_issuer"
+    WRONG_AUDIENCE = "wrong_audience"
+    # 403: somebody, but not this
+    MISSING_ROLE = "missing_role"
+    CROSS_SITE = "cross_site"
+    ROUTE_INVALID = "route_invalid"
+    LOCAL_SIGN_IN_CLOSED = "local_sign_in_closed"
+    # 404
+    NO_ROUTE = "no_route"
+    ROUTE_DISABLED = "route_disabled"
+    # 429, 503
+    RATE_LIMITED = "rate_limited"
+    NO_POLICY = "no_policy"
+    GATE_ERROR = "gate_error"
+    BUSY = "busy"
+    # 501: let in, but the gateway does not carry it
+    UPGRADE_NOT_SUPPORTED = "upgrade_not_supported"
+    # 502, 504: let in, but the service behind failed
+    UPSTREAM_UNREACHABLE = "upstream_unreachable"
+    UPSTREAM_BROKEN = "upstream_broken"
+    UPSTREAM_TIMEOUT = "upstream_timeout"
+
+
+LETTING_IN = frozenset((Reason.PUBLIC, Reason.AUTHENTICATED, Reason.ROLE))

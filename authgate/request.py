@@ -1,0 +1,62 @@
+"""What is known of a request: its facts, and the caller whom its credential proves."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any
+
+import msgspec
+
+from authgate.reason import Reason
+from authgate.wire.authority import Authority
+from authgate.wire.headers import Headers
+
+
+class RequestFacts(msgspec.Struct, frozen=True, gc=False):
+    """What the gate may know of a request. A struct: one is built for every request, and many tuples take as long."""
+
+    method: str
+    scheme: str  # "http" or "https", as the visitor sees it
+    authority: Authority  # canonical host, and the port the visitor used
+    path: str  # canonical: the very string that is sent upstream
+    query: bytes  # raw, with its "?", behind which there may be nothing
+    client: str  # address of the caller, trusted proxies already taken off
+    forwarded_for: str  # the caller and the trusted proxies after it, as a list header
+    headers: Headers  # raw, names lower case, in order
+    wants_upgrade: bool = False  # to a protocol other than HTTP
+    as_sent: bool = False  # `path` has no canonical form and is as it came: only for routes that say so
+
+
+@dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
+class Identity:
+    """A caller whose credential was verified. Never built from anything unverified.
+
+    Compared by object identity: caches of what is derived from it hang on the very object.
+    """
+
+    subject: str
+    issuer: str
+    credential: str  # "bearer" or "session"
+    expires_at: int  # seconds since the epoch
+    token_id: str = ""
+    email: str = ""
+    name: str = ""
+    roles: frozenset[str] = frozenset()
+    claims: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
+
+    @property
+    def is_signed_in(self) -> bool:
+        """Whether a browser's sign-in made the credential. An access token in the session's cookie is one for machines
+        still: it may open routes, and nothing that is kept for operators.
+        """
+        return self.credential == "session" and bool(self.token_id) and self.claims.get("sid") == self.token_id
+
+
+class InvalidCredential(Exception):
+    """A credential was presented and is not good: stop here, never try the next kind."""
+
+    def __init__(self, reason: Reason) -> None:
+        super().__init__(reason.value)
+        self.reason = reason

@@ -1,0 +1,24 @@
+"""The headers of a request, as they came."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+RawHeaders = list[tuple[bytes, bytes]]
+
+
+class Headers(RawHeaders):
+    """The headers of a request, never changed once they are read.
+
+    Clients repeat their headers on a connection, and the server then passes the same object again. So results derived
+    from the headers are cached on it, each by the one module that reads it, together with its other inputs.
+    """
+
+    __slots__ = ("credential", "sender", "upstream_lines")
+
+    def __init__(self, pairs: Iterable[tuple[bytes, bytes]] = ()) -> None:
+        super().__init__(pairs)
+        self.sender: Any = None  # of authgate.gate.facts
+        self.credential: Any = None  # of authgate.gate.authenticate
+        self.upstream_lines: Any = None  # of proxy.headers

@@ -1,0 +1,51 @@
+from __future__ import annotations
+
+import gc
+import logging
+
+from django.conf import settings
+
+from authgate import ratelimit
+from authgate.observe.access_log import AccessLog, Record
+from authgate.observe.line_writer import flush_all
+from authgate.observe.strangers import client_lines
+from authgate.state import watcher
+from proxy.pipeline.downstream import Receive, Send
+from proxy.upstream.worker import current_worker
+
+logger = logging.getLogger(__name__)
+
+
+_access_log = AccessLog(descriptor=1) if settings.AUTHGATE_ACCESS_LOG == "json" else None
+
+
+def log_access(record: Record) -> None:
+    if _access_log is not None and record.in_log:
+        _access_log.write(record)
+
+
+async def run_lifespan(receive: Receive, send: Send) -> None:
+    """Per worker: watch the policy from start to end (ASGI lifespan protocol)."""
+    while True:
+        message = await receive()
+        if message["type"] == "lifespan.startup":
+            try:
+                ratelimit.prepare()
+                watcher.start_watching()
+                # Made now: reading the certificate authorities takes tens of milliseconds.
+                current_worker()
+                # A request makes hundreds of objects and no cycles: collecting every 700 cost a twentieth of its time.
+                gc.set_threshold(20_000, 20, 50)
+            except Exception as error:
+                await send({"type": "lifespan.startup.failed", "message": str(error)})
+                return
+            await send({"type": "lifespan.startup.complete"})
+        else:
+            watcher.stop_watching()
+            await ratelimit.close()
+            if _access_log is not None:
+                _access_log.flush()
+            client_lines.tell()
+            flush_all()
+            await send({"type": "lifespan.shutdown.complete"})
+            return

@@ -1,0 +1,225 @@
+"""What the gateway serves itself: Django's pages, its static files, an optional static site."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Awaitable, Callable
+from typing import Any, cast
+from urllib.parse import unquote
+
+from django.conf import settings
+from django.core.handlers.asgi import ASGIHandler
+
+from authgate.decision import Decision
+from authgate.observe.access_log import Record
+from authgate.own_hosts import own_hosts
+from authgate.pages import known_operators, local_sign_in
+from authgate.pages.responses import send_refusal, send_text
+from authgate.pages.sign_in_pages import new_sign_in
+from authgate.policy.places import RESERVED, is_below
+from authgate.ratelimit import client_key
+from authgate.ratelimit.sign_in import seconds_to_wait
+from authgate.reason import Reason
+from authgate.request import RequestFacts
+from authgate.state.hosts import is_services
+from authgate.state.snapshot import Snapshot
+from authgate.threads import TooBusy, admin_turns, admin_turns_of_strangers
+from authgate.wire.identity_headers import client_may_send
+from authgate.wire.security_headers import has_secret_address, without_referrer
+from proxy.pipeline import page_answers, page_bodies
+from proxy.pipeline.budget import BudgetSpent, Loan
+from proxy.pipeline.downstream import Receive, Send
+from proxy.pipeline.page_answers import Answer
+from proxy.pipeline.page_bodies import BodyRefused, ClientGone, read_body, read_no_body, replay
+from proxy.pipeline.static_site import ASGIApp, Scope, StaticSite, django_static_roots
+from proxy.server import health
+
+# Seconds that a client over its limit, or that finds no place, waits for the answer; nothing that others need is held
+# meanwhile. Answered at once, one that asks again at once on hundreds of connections would have all of the event loop
+# (measured).
+REFUSED_AFTER = 0.25
+
+_own_hosts = own_hosts()
+_auth = settings.AUTHGATE_AUTH_PREFIX
+_reserved = (_auth, *RESERVED)
+
+django_pages = cast(ASGIApp, ASGIHandler())
+_assets = {
+    prefix: StaticSite(*django_static_roots(), prefix=prefix, max_age=3600)
+    for prefix in ("/static/", settings.STATIC_URL)
+}
+static_site = StaticSite(settings.AUTHGATE_STATIC_SITE) if settings.AUTHGATE_STATIC_SITE else None
+
+
+Page = Callable[[Scope, Receive, Send, Record, RequestFacts], Awaitable[None]]
+
+
+def is_reserved(facts: RequestFacts, snapshot: Snapshot | None) -> bool:
+    """Whether this request is for the gateway itself: on a host that a route names, only the auth prefix is."""
+    if not facts.path.startswith(_reserved):
+        return False
+    prefixes = (_auth,) if is_services(facts.authority.host, snapshot) else _reserved
+    return any(is_below(facts.path, prefix) for prefix in prefixes)
+
+
+def has_page(record: Record) -> bool:
+    """Whether something is served where no route is: the static site, else the default page at "/"."""
+    facts, decision = record.facts, record.decision
+    if facts is None or decision is None or decision.reason is not Reason.NO_ROUTE:
+        return False
+    if is_services(facts.authority.host, record.snapshot) or facts.method not in ("GET", "HEAD"):
+        return False
+    return static_site is not None or facts.path == "/"
+
+
+async def serve(scope: Scope, receive: Receive, send: Send, record: Record) -> None:
+    """Django's part: sign-in, admin, dashboard, health. Only under a Host that is ours."""
+    facts = record.facts
+    assert facts is not None  # noqa: S101  the front door sets them first
+    record.in_log = facts.path != health.ALIVE
+    if has_secret_address(facts.path):
+        send = _without_referrer(send)
+    if facts.path not in health.PATHS and not _is_known_host(facts, record.snapshot):
+        await send_refusal(record, Decision(False, Reason.BAD_HOST), send)
+        return
+    if (objection := _find_objection(facts)) is not None:
+        await _refuse_early(record, facts, objection, send)
+        return
+    await _refusing(_page_at(facts.path), scope, receive, send, record)
+
+
+def _page_at(path: str) -> Page:
+    if path == health.ALIVE:
+        return _serve_health
+    assets = next((site for prefix, site in _assets.items() if path.startswith(prefix)), None)
+    return _serve_django if assets is None else _serve_files(assets)
+
+
+def _find_objection(facts: RequestFacts) -> Decision | None:
+    """What can be said of a request without any work for it."""
+    if seconds := seconds_to_wait(facts):
+        return Decision(False, Reason.RATE_LIMITED, retry_after=math.ceil(seconds))
+    return local_sign_in.find_objection(facts) if local_sign_in.is_attempt(facts) else None
+
+
+async def _refuse_early(record: Record, facts: RequestFacts, objection: Decision, send: Send) -> None:
+    if objection.reason is Reason.RATE_LIMITED:
+        await asyncio.sleep(REFUSED_AFTER)
+    await send_refusal(record, objection, send, again=new_sign_in(record) or _same_again(facts))
+
+
+def _same_again(facts: RequestFacts) -> str:
+    """The address asked for; empty for a form, which no link sends again."""
+    return f"{facts.path}{facts.query.decode('ascii')}" if facts.method == "GET" else ""
+
+
+async def _refusing(page: Page, scope: Scope, receive: Receive, send: Send, record: Record) -> None:
+    assert record.facts is not None  # noqa: S101
+    try:
+        await page(scope, receive, send, record, record.facts)
+    except BodyRefused as refused:
+        await send_refusal(record, Decision(False, refused.reason), send)
+    except (TooBusy, BudgetSpent):
+        await asyncio.sleep(REFUSED_AFTER)
+        await send_refusal(record, Decision(False, Reason.BUSY), send, again=_same_again(record.facts))
+    except ClientGone:
+        pass
+
+
+def _serve_files(site: StaticSite) -> Page:
+    async def serve_file(scope: Scope, receive: Receive, send: Send, record: Record, facts: RequestFacts) -> None:
+        await read_no_body(facts, receive)
+        await site({**scope, "path": facts.path}, replay(b"", receive), _recording(record, send))
+
+    return serve_file
+
+
+async def _serve_health(scope: Scope, receive: Receive, send: Send, record: Record, facts: RequestFacts) -> None:
+    """Bypass Django, which starts two threads for a request: anybody may ask for this, as often as they like."""
+    await read_no_body(facts, receive)
+    await send_text(record, b"healthy", send)
+
+
+async def _serve_django(scope: Scope, receive: Receive, send: Send, record: Record, facts: RequestFacts) -> None:
+    known = known_operators.is_known(facts, record.snapshot)
+    with Loan(page_answers.budget_of_known if known else page_answers.budget, facts.client) as loan:
+        answer = Answer(loan)
+        with Loan(page_bodies.budget_of_known if known else page_bodies.budget, facts.client) as body_loan:
+            whole = replay(await read_body(facts, record.snapshot, receive, body_loan), receive)
+            await _ask_django(facts, known, _django_scope(scope, facts), whole, answer.take)
+        await answer.give(_recording(record, send))
+
+
+async def _ask_django(facts: RequestFacts, known: bool, scope: Scope, receive: Receive, send: Send) -> None:
+    """With all of the body there, and an answer that waits for nobody: a client never holds up what many share."""
+    if scope["path"].startswith("/admin/"):
+        # Strangers may ask for the admin's sign-in: not so often that no thread and no connection to the database is
+        # left for the rest.
+        await _in_turn(facts, known, lambda: django_pages(scope, receive, send))
+    else:
+        await django_pages(scope, receive, send)
+
+
+async def _in_turn(facts: RequestFacts, known: bool, page: Callable[[], Awaitable[None]]) -> None:
+    client = client_key(facts.client)
+
+    async def in_turn() -> None:
+        await admin_turns.run(client, page)
+
+    # The narrower turn first: strangers and passwords wait there, and never in the places of those who are known.
+    if local_sign_in.is_attempt(facts):
+        await local_sign_in.in_turn(facts, in_turn)
+    elif known:
+        await in_turn()
+    else:
+        await admin_turns_of_strangers.run(client, in_turn)
+
+
+async def serve_unrouted(scope: Scope, receive: Receive, send: Send, record: Record) -> None:
+    """Serve a request that matched no route. Clears the NO_ROUTE decision, so that the log shows what was served."""
+    record.decision = None
+    if static_site is None:
+        await serve(scope, receive, send, record)
+    else:
+        await _refusing(_serve_files(static_site), scope, receive, send, record)
+
+
+def _is_known_host(facts: RequestFacts, snapshot: Snapshot | None) -> bool:
+    return facts.authority.host in _own_hosts or is_services(facts.authority.host, snapshot)
+
+
+def _django_scope(scope: Scope, facts: RequestFacts) -> Scope:
+    """The request as the gate saw it: Django must not read a second meaning out of the raw one."""
+    headers = [(name, value) for name, value in facts.headers if name != b"host" and client_may_send(name)]
+    return {
+        **scope,
+        "scheme": facts.scheme,
+        "client": (facts.client, 0),
+        "path": unquote(facts.path),
+        "raw_path": facts.path.encode("ascii"),
+        "headers": [(b"host", str(facts.authority).encode("ascii")), *headers],
+    }
+
+
+def _without_referrer(send: Send) -> Send:
+    """Outermost: a refusal in the place of a page has it like the page."""
+
+    async def discreet(message: dict[str, Any]) -> None:
+        if message["type"] == "http.response.start":
+            message["headers"] = without_referrer(message["headers"])
+        await send(message)
+
+    return discreet
+
+
+def _recording(record: Record, send: Send) -> Send:
+    async def recorded(message: dict[str, Any]) -> None:
+        if message["type"] == "http.response.start":
+            record.status = message["status"]
+            message["headers"] = [*message["headers"], (b"x-request-id", record.request_id.encode("ascii"))]
+        else:
+            record.bytes_sent += len(message.get("body", b""))
+        await send(message)
+
+    return recorded

@@ -1,0 +1,423 @@
+"""One client connection: heads are read one at a time, the next only after the response to the last."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+import socket
+import struct
+from collections.abc import Callable
+from typing import Any
+from urllib.parse import unquote
+
+from uvicorn.config import Config
+from uvicorn.protocols.http.flow_control import FlowControl
+from uvicorn.protocols.utils import get_local_addr, get_remote_addr, is_ssl
+
+from authgate.wire.address import canonical_address
+from proxy.buffers import WRITE_HIGH_WATER, ClientReads
+from proxy.server.http1.body import Body, ChunkedBody, SizedBody
+from proxy.server.http1.cookies import OversizedHead
+from proxy.server.http1.cycle import Application, Cycle
+from proxy.server.http1.head import CHUNKED, HeadParser, RequestHead
+from proxy.server.http1.limits import HIGH_WATER, Limits
+from proxy.server.http1.reader import HeadReader
+from proxy.server.http1.refusal import Fault, Refusal, RequestRefused, build_refusal, encode_refusal
+from proxy.server.http1.state import GatewayState
+from proxy.server.http1.taking import Taking, bytes_left
+
+logger = logging.getLogger(__name__)
+
+# Takes a request without a body off the application's hands, or hands it over to it.
+Shortcut = Callable[["Http1Protocol", RequestHead], Cycle]
+
+_ASGI = {"version": "3.0", "spec_version": "2.3"}
+_NEVER = math.inf
+_RESET = struct.pack("ii", 1, 0)
+
+
+class Http1Protocol(ClientReads):
+    """Constructed by uvicorn's server, which also calls `shutdown`."""
+
+    def __init__(
+        self,
+        config: Config,
+        server_state: GatewayState,
+        app_state: dict[str, Any],
+        limits: Limits,
+        application: Application | None = None,
+        shortcut: Shortcut | None = None,
+        _loop: asyncio.AbstractEventLoop | None = None,
+    ) -> None:
+        super().__init__()
+        self.server_state = server_state
+        self.transport: asyncio.Transport
+        self.flow: FlowControl
+        self._application = application or config.loaded_app
+        self._shortcut = shortcut
+        self._app_state = app_state
+        self._limits = limits
+        self._loop = _loop or asyncio.get_event_loop()
+        self._reader = HeadReader(limits)
+        self._parser = HeadParser(limits)
+        self.consume = self._read_head
+        self._cycle: Cycle | None = None
+        self._body: Body | None = None
+        self._pipelined = b""
+        self._head_begun = True  # the very first byte is waited for no longer than a whole head
+        self._discarded = 0
+        self._lingers_until = _NEVER
+        self._deadline = _NEVER
+        self._taking: Taking | None = None
+
+    # -- asyncio.Protocol -----------------------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        self.transport = transport
+        transport.set_write_buffer_limits(high=WRITE_HIGH_WATER, low=0)
+        self.flow = FlowControl(transport)
+        self._server = get_local_addr(transport)
+        self._client = get_remote_addr(transport)
+        peer = self._client[0] if self._client else ""
+        self.peer = canonical_address(peer) or peer  # that of a unix socket has none
+        self.scheme = "https" if is_ssl(transport) else "http"
+        if not self.server_state.admit(self, self._limits.connections):
+            # Before it says a word: waiting for a head would let everybody keep one open for as long as that takes.
+            transport.write(encode_refusal(build_refusal(Fault.SERVER_FULL), self.server_state.date_line))
+            self._close()
+            # It is not among the connections that expire; by TLS it may be waiting for a goodbye.
+            self._loop.call_later(self._limits.head_seconds, transport.abort)
+            return
+        self._deadline = self._loop.time() + self._limits.head_seconds
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.server_state.dismiss(self)
+        self._deadline = _NEVER
+        if self._cycle is not None:
+            self._cycle.leave()
+
+    def eof_received(self) -> None:
+        # Treat a half-closed client as gone, like nginx. The transport reports the end only after all output is sent,
+        # and a client that reads nothing puts that off for ever.
+        if self._cycle is not None:
+            self._cycle.leave()
+        self._close()
+
+    def pause_writing(self) -> None:
+        self.flow.pause_writing()
+        self._taking = Taking(self.transport, self._limits.write_seconds)
+        if self._cycle is not None:
+            self._cycle.writing_paused()
+
+    def resume_writing(self) -> None:
+        self.flow.resume_writing()
+        self._taking = None
+        if self._cycle is not None:
+            self._cycle.writing_resumed()
+        elif self.consume == self._keep_pipelined:
+            self._next_request()
+
+    # -- called by the server -------------------------------------------------------------------------------
+
+    def shutdown(self) -> None:
+        if self.consume == self._read_head and self._reader.empty:
+            self._deadline = self._loop.time() + self._limits.drain_idle_seconds
+        elif self.consume == self._discard:
+            self._linger_for(self._limits.drain_idle_seconds)
+
+    def give_up(self) -> None:
+        """The time for draining is over; the process ends."""
+        if self._cycle is not None and not self._cycle.complete:
+            self._cycle.give_up()
+        elif self.transport.get_write_buffer_size():
+            self._reset()
+
+    def expire(self, now: float) -> None:
+        """Called a few times a second for every connection: far cheaper than a timer for every request."""
+        if self._taking is None and self.transport.is_closing():
+            self._taking = Taking(self.transport, self._limits.write_seconds)
+        if self._taking is not None and self._taking.has_stopped(now):
+            self._reset()
+        elif now >= self._deadline:
+            self._deadline = _NEVER
+            self._expire()
+
+    # -- when there are too many ----------------------------------------------------------------------------
+
+    @property
+    def is_idle(self) -> bool:
+        return self.consume == self._read_head and self._reader.empty
+
+    @property
+    def waits_for_client(self) -> bool:
+        """Only its client can go on: with a head, with a body, or by taking what is there."""
+        reading = self.consume in (self._read_head, self._read_body) and not self.flow.read_paused
+        return reading or self.consume == self._discard or self.flow.write_paused
+
+    def give_way(self) -> None:
+        """For a client that has less. At once, so that there are never more than there may be."""
+        self.server_state.dismiss(self)
+        if self.is_idle:
+            self.transport.abort()  # with FIN, since nothing is on its way
+        else:
+            if self._cycle is not None:
+                self._cycle.leave()
+            self._reset()
+
+    # -- called by the cycle --------------------------------------------------------------------------------
+
+    def resume_body(self) -> None:
+        self._deadline = self._loop.time() + self._limits.body_seconds
+        self.flow.resume_reading()
+
+    def response_complete(self, *, keep_alive: bool) -> None:
+        self.server_state.total_requests += 1
+        if self.transport.is_closing():
+            return
+        if self._body is not None:
+            self._linger()
+        elif not keep_alive:
+            self._close()
+        elif self.flow.write_paused:
+            # No work is begun for a client that does not take what there is already.
+            self._cycle = None
+        else:
+            self._next_request()
+
+    def fail(self, cycle: Cycle) -> None:
+        """The application gave up: a clear answer if none has begun, else a response that is visibly cut."""
+        if cycle is not self._cycle or cycle.complete or cycle.gone:
+            return
+        if cycle.started:
+            self._cut(cycle)
+        else:
+            self._refuse(Fault.SERVER_ERROR)
+
+    def cut_off(self, cycle: Cycle) -> None:
+        """What is left is dropped: closing would keep it as long as the client takes a byte at times."""
+        if cycle is self._cycle and not cycle.gone:
+            cycle.leave()
+            self._reset()
+
+    def hand_over(self, request: RequestHead, state: dict[str, Any]) -> Cycle:
+        """The shortcut leads nowhere: the application takes the request, with this as its scope["state"]."""
+        self._cycle = cycle = Cycle(self, request)
+        self._run(cycle, self._scope_of(request, state))
+        return cycle
+
+    # -- a head ---------------------------------------------------------------------------------------------
+
+    def _read_head(self, data: bytes) -> None:
+        # Whole, and with the headers of the last one: most heads on a kept connection.
+        request = None if self._head_begun else self._parser.repeated(data)
+        if request is not None:
+            self._begin(request, b"")
+        else:
+            self._read_any_head(data)
+
+    def _read_any_head(self, data: bytes) -> None:
+        head = b""
+        try:
+            found = self._reader.feed(data)
+            if found is None:
+                if not self._head_begun:
+                    self._head_begun = True
+                    self._deadline = self._loop.time() + self._limits.head_seconds
+                return
+            head, rest = found
+            request = self._parser.parse(head)
+        except RequestRefused as refused:
+            if refused.fault is Fault.COOKIES_TOO_LARGE:
+                self._read_on(OversizedHead(*self._reader.take()))
+            else:
+                self._refuse(refused.fault, refused.rule, body=not head.startswith(b"HEAD "))
+        else:
+            self._begin(request, rest)
+
+    def _read_on(self, head: OversizedHead) -> None:
+        self._deadline = min(self._deadline, self._loop.time() + self._limits.head_seconds)
+
+        def consume(data: bytes) -> None:
+            if head.feed(data):
+                self._end_with(Fault.COOKIES_TOO_LARGE, head.refusal(), body=head.method != b"HEAD")
+
+        self.consume = consume
+        consume(b"")
+
+    def _begin(self, request: RequestHead, rest: bytes) -> None:
+        if len(self.server_state.tasks) >= self._limits.requests:
+            self._refuse(Fault.SERVER_FULL, body=request.method != "HEAD")
+            return
+        if self._shortcut is not None and not request.length:
+            self._cycle = self._shortcut(self, request)
+            self._await_response(rest)
+            return
+        self._cycle = cycle = Cycle(self, request)
+        if request.length:
+            chunked = request.length == CHUNKED
+            self._body = ChunkedBody(self._limits) if chunked else SizedBody(request.length)
+            self.consume = self._read_body
+            self._deadline = self._loop.time() + self._limits.body_seconds
+            if rest:
+                self._read_body(rest)
+                if cycle.gone:
+                    return
+        else:
+            self._await_response(rest)
+        self._run(cycle, self._scope_of(request, self._app_state.copy()))
+
+    def _scope_of(self, request: RequestHead, state: dict[str, Any]) -> dict[str, Any]:
+        return {
+            "type": "http",
+            "asgi": _ASGI,
+            "http_version": request.version,
+            "method": request.method,
+            "scheme": self.scheme,
+            "path": unquote(request.raw_path.decode("ascii")),
+            "raw_path": request.raw_path,
+            "query_string": request.query[1:],
+            "bare_query": request.query == b"?",
+            "root_path": "",
+            "headers": request.headers,
+            "client": self._client,
+            "server": self._server,
+            "state": state,
+            "extensions": {"authgate.connection": self},
+        }
+
+    def _run(self, cycle: Cycle, scope: dict[str, Any]) -> None:
+        cycle.task = task = self._loop.create_task(cycle.run(self._application, scope))
+        self.server_state.tasks.add(task)
+
+    # -- a body ---------------------------------------------------------------------------------------------
+
+    def _read_body(self, data: bytes) -> None:
+        cycle, body = self._cycle, self._body
+        assert cycle is not None and body is not None  # noqa: S101
+        pieces: list[bytes] = []
+        try:
+            rest = body.feed(data, pieces)
+        except RequestRefused as refused:
+            self._break_off(refused.fault)
+            return
+        if body.complete:
+            cycle.take_body(pieces, complete=True)
+            self._body = None
+            self._await_response(rest)
+        elif any(pieces):
+            # The next piece is read when this one has been taken.
+            self.flow.pause_reading()
+            self._deadline = _NEVER
+            cycle.take_body(pieces, complete=False)
+        else:
+            self._deadline = self._loop.time() + self._limits.body_seconds
+
+    def _break_off(self, fault: Fault) -> None:
+        """The body turned out bad while the request is already at work."""
+        cycle = self._cycle
+        assert cycle is not None  # noqa: S101
+        if cycle.started:
+            self._cut(cycle)
+        else:
+            self._refuse(fault)
+
+    # -- a response -----------------------------------------------------------------------------------------
+
+    def _await_response(self, rest: bytes) -> None:
+        self._deadline = _NEVER
+        self.consume = self._keep_pipelined
+        if rest:
+            self._keep_pipelined(rest)
+
+    def _keep_pipelined(self, data: bytes) -> None:
+        # Not even looked at before its turn: a refusal of it must not overtake the response now on its way.
+        self._pipelined += data
+        if len(self._pipelined) > HIGH_WATER:
+            self.flow.pause_reading()
+
+    def _next_request(self) -> None:
+        self._cycle = None
+        self._head_begun = False
+        self.consume = self._read_head
+        idle = self._limits.drain_idle_seconds if self.server_state.draining else self._limits.idle_seconds
+        self._deadline = self._loop.time() + idle
+        if self.flow.read_paused:
+            self.flow.resume_reading()
+        if self._pipelined:
+            data, self._pipelined = self._pipelined, b""
+            self._read_head(data)
+
+    # -- endings --------------------------------------------------------------------------------------------
+
+    def _expire(self) -> None:
+        if self.consume == self._read_head:
+            if self._reader.empty:
+                self._close()
+            else:
+                self._refuse(Fault.HEAD_TIMEOUT)
+        elif self.consume == self._read_body:
+            self._break_off(Fault.BODY_TIMEOUT)
+        elif self.transport.is_closing():
+            if any(bytes_left(self.transport)):
+                self._deadline = self._loop.time() + self._limits.head_seconds
+            else:
+                self.transport.abort()  # the client has everything, and says no goodbye (TLS)
+        else:
+            self._close()
+
+    def _refuse(self, fault: Fault, rule: str = "", *, body: bool = True) -> None:
+        self._end_with(fault, build_refusal(fault), rule, body=body)
+
+    def _end_with(self, fault: Fault, refusal: Refusal, rule: str = "", *, body: bool) -> None:
+        """The last answer of this connection; whatever follows on it is never a request."""
+        why = f"{fault}: {rule}" if rule else fault
+        logger.info("refused a request of %s: %s", self.peer or "-", why, extra={"client": self.peer})
+        if self._cycle is not None:
+            self._cycle.leave()
+        self.transport.write(encode_refusal(refusal, self.server_state.date_line, body=body))
+        self._linger()
+
+    def _linger(self) -> None:
+        self.consume = self._discard
+        self._body = None
+        self._pipelined = b""
+        limits = self._limits
+        self._linger_for(limits.drain_idle_seconds if self.server_state.draining else limits.linger_seconds)
+        self.flow.resume_reading()
+        if self.transport.can_write_eof():
+            self.transport.write_eof()
+
+    def _linger_for(self, seconds: float) -> None:
+        self._lingers_until = self._loop.time() + seconds
+        self._wait_for_more()
+
+    def _discard(self, data: bytes) -> None:
+        self._discarded += len(data)
+        if self._discarded > self._limits.linger_bytes:
+            self.flow.pause_reading()
+        elif not self.transport.is_closing():
+            self._wait_for_more()
+
+    def _wait_for_more(self) -> None:
+        self._deadline = min(self._lingers_until, self._loop.time() + self._limits.linger_silence_seconds)
+
+    def _cut(self, cycle: Cycle) -> None:
+        visible = cycle.visibly_unfinished
+        cycle.leave()
+        if visible:
+            self._close()
+        else:
+            self._reset()
+
+    def _reset(self) -> None:
+        """A body that ends with the connection looks whole after FIN; only RST says that it is not."""
+        raw = self.transport.get_extra_info("socket")
+        if raw is not None:  # None: TLS has lost the connection already
+            raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+        self.transport.abort()
+
+    def _close(self) -> None:
+        self.consume = self._discard
+        self._deadline = self._loop.time() + self._limits.head_seconds
+        self.transport.close()

@@ -1,0 +1,376 @@
+"""Connections to upstreams and the pool that keeps them. Carries bytes; decides nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import select
+import socket
+import ssl
+import struct
+import time
+from typing import NamedTuple
+from urllib.parse import urlsplit
+
+import httptools
+
+from authgate.policy.targets import address_problem
+from authgate.wire.headers import RawHeaders
+from proxy.buffers import READ_BYTES, WRITE_HIGH_WATER, BoundedReads
+from proxy.exchange import Exchange, Upstream
+from proxy.response_headers import Layout, Values, layout_of
+from proxy.upstream.bad_answers import ending_words, parser_words
+from proxy.upstream.known_heads import KnownHead, recall, remember
+
+MAX_RESPONSE_HEAD = 64 * 1024  # with the interim heads before it; also of the trailers
+MAX_RESPONSE_HEADERS = 256
+MAX_LENGTH_DIGITS = 18
+_RESET = struct.pack("ii", 1, 0)
+MAX_IDLE_PER_TARGET = 256
+# Shorter than the keep-alive of common servers (60-75 s), so that we rarely write into a closing connection.
+MAX_IDLE_SECONDS = 30.0
+
+
+class UpstreamUnreachable(OSError):
+    """No connection to any target of the upstream."""
+
+
+class Target(NamedTuple):
+    scheme: str  # http, https or unix
+    host: str
+    port: int
+    path: str  # of a unix socket
+    host_header: str
+
+    def __str__(self) -> str:
+        """As the policy has it."""
+        return f"unix:{self.path}" if self.scheme == "unix" else f"{self.scheme}://{self.host_header}"
+
+
+def parse_target(text: str) -> Target:
+    """A target as the policy's validator has let it through."""
+    if text.startswith("unix:"):
+        return Target("unix", "", 0, text.removeprefix("unix:"), "localhost")
+    parts = urlsplit(text)
+    port = parts.port or (443 if parts.scheme == "https" else 80)
+    return Target(parts.scheme, parts.hostname or "", port, "", parts.netloc)
+
+
+class UpstreamConnection(Upstream):
+    __slots__ = (
+        "_arrivals", "_complete", "_extra", "_fields", "_head", "_head_only", "_interim", "_keep_alive", "_parser",
+        "_pending", "_until_close", "exchange", "idle_since", "pool", "status",
+    )  # fmt: skip
+
+    target: Target
+
+    def __init__(self, pool: Pool, target: Target) -> None:
+        super().__init__()
+        self.pool = pool
+        self.target = target
+        self.exchange: Exchange | None = None
+        self.reused = False
+        self.idle_since = 0.0
+        self._parser = httptools.HttpResponseParser(self)
+        self._reset(head_only=False)
+
+    def _reset(self, *, head_only: bool) -> None:
+        self.status = 0
+        self._fields: RawHeaders = []  # as they came
+        self._pending = 0  # bytes received since the beginning, or since the last piece of the body
+        self._head_only = head_only
+        self._complete = self._extra = self._interim = self._keep_alive = self._until_close = False
+        self._streak = 0
+
+    def begin(self, exchange: Exchange, head: bytes, *, head_only: bool) -> None:
+        self.exchange = exchange
+        self._reset(head_only=head_only)
+        self.transport.write(head)
+
+    @property
+    def receiver(self) -> BoundedReads | None:
+        return self.exchange.client if self.exchange is not None else None
+
+    @property
+    def unanswered(self) -> bool:
+        return not self.status and not self._pending
+
+    def abort(self) -> None:
+        self.exchange = None
+        if not self.transport.is_closing():
+            # With RST: what is unsent must not wait in the kernel for an upstream that does not read it.
+            self.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+            self.transport.abort()
+
+    # -- asyncio ------------------------------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = transport  # type: ignore[assignment]
+        self.transport.set_write_buffer_limits(high=WRITE_HIGH_WATER, low=0)
+        if hasattr(transport, "set_read_buffer_limits"):  # of TLS
+            transport.set_read_buffer_limits(high=READ_BYTES)
+        self._arrivals = select.poll()
+        self._arrivals.register(transport.get_extra_info("socket").fileno(), select.POLLIN)
+
+    def is_quiet(self) -> bool:
+        """Neither closed nor speaking unasked, not even in what the event loop has yet to read.
+
+        Bytes that wait in the socket would be taken for the answer to the next request, somebody else's.
+        """
+        return not self.transport.is_closing() and not self._arrivals.poll(0)
+
+    def consume(self, data: bytes) -> None:
+        exchange = self.exchange
+        if exchange is None:
+            # An answer nobody asked for would become the answer to the next request.
+            self.pool.discard(self)
+            return
+        if self.status:
+            # Bytes of a head are no sign of life: dribbled, they would hold the request for ever.
+            exchange.touch()
+        is_first = not self._pending and not self.status and not self._head_only
+        if is_first and (known := recall(data)) is not None:
+            self._take_known(exchange, known, data)
+            return
+        self._pending += len(data)
+        try:
+            self._parser.feed_data(data)
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
+            if not self._complete:
+                self._report_unreadable(exchange, error, data)
+                return
+            self._extra = True
+        if self.exchange is None:
+            return
+        if self._complete:
+            if is_first and self._keep_alive and not self._extra:
+                remember(data, self.status, *self._head)
+            self._finish(exchange)
+        elif self._pending > MAX_RESPONSE_HEAD:
+            part = "trailers or chunk extensions" if self.status else "a response head"
+            exchange.upstream_broken(f"{part} of more than {MAX_RESPONSE_HEAD} bytes")
+        elif self.status:
+            exchange.upstream_so_far()
+
+    def _report_unreadable(self, exchange: Exchange, error: Exception, data: bytes) -> None:
+        if isinstance(error, httptools.HttpParserCallbackError):
+            exchange.upstream_broken("its response could not be read", error.__context__)
+        else:
+            exchange.upstream_broken(parser_words(str(error), data, in_head=not self.status))
+
+    def _take_known(self, exchange: Exchange, known: KnownHead, data: bytes) -> None:
+        """A whole response at once: the parser stays before the beginning of the next one."""
+        self.status = known.status
+        exchange.upstream_head(known.status, known.layout, known.values)
+        body_bytes = int(known.values[known.layout.length_at])
+        if body_bytes and self.exchange is not None:
+            exchange.upstream_data(data[-body_bytes:])
+        if self.exchange is not None:
+            self._complete = self._keep_alive = True
+            self._finish(exchange)
+
+    def pause_writing(self) -> None:
+        if self.exchange is not None:
+            self.exchange.pause_request()
+
+    def resume_writing(self) -> None:
+        if self.exchange is not None:
+            self.exchange.resume_request()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        exchange, self.exchange = self.exchange, None
+        if exchange is None:
+            self.pool.discard(self)
+        else:
+            exchange.upstream_lost(ending_words(exc, when=self._progress()))
+
+    def eof_received(self) -> None:
+        # connection_lost would wait until what is unsent has gone out, which it never may. Over TLS this is the close
+        # alert: a connection that just ends has been cut (RFC 9112 9.8).
+        exchange = self.exchange
+        if exchange is not None and self._until_close:
+            self.exchange = None
+            self.transport.abort()
+            exchange.upstream_end()
+        elif exchange is not None:
+            self.exchange = None
+            self.transport.abort()
+            exchange.upstream_lost(ending_words(None, when=self._progress()))
+
+    def _progress(self) -> str:
+        """How far the response has come."""
+        if self.unanswered:
+            return "that was kept from an earlier request, without an answer" if self.reused else "without an answer"
+        if not self.status:
+            return "in the middle of the response head"
+        layout, values = self._head
+        if layout.length_at >= 0:
+            return f"before the end of a body of {int(values[layout.length_at])} bytes"
+        return "before the last chunk" if layout.coding_at >= 0 else "in the middle of the body"
+
+    # -- httptools ----------------------------------------------------------------------------------------
+
+    def on_message_begin(self) -> None:
+        if self._complete:
+            self._extra = True
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        # After the head these are trailers, which are dropped: nothing may slip past what the head declared.
+        fields = self._fields
+        if not self.status and len(fields) <= MAX_RESPONSE_HEADERS:
+            fields.append((name, value))
+
+    def on_headers_complete(self) -> None:
+        exchange = self.exchange
+        if exchange is None or self._complete:
+            return
+        status = self._parser.get_status_code()
+        names, values = zip(*self._fields, strict=True) if self._fields else ((), ())
+        layout = layout_of(names)
+        joined = b"\n".join(values)
+        if b" \n" in joined or b"\t\n" in joined or joined[-1:] in (b" ", b"\t"):
+            # White space around a value is not part of it (RFC 9112 5.1); llhttp leaves what is behind.
+            values = tuple([value.rstrip(b" \t") for value in values])
+        problem = self._problem_of(status, layout, values)
+        if layout.bytes + len(joined) > MAX_RESPONSE_HEAD:
+            problem = f"a response head of more than {MAX_RESPONSE_HEAD} bytes"
+        if problem is not None:
+            exchange.upstream_broken(problem)
+            return
+        if status < 200:
+            # 100 answers an Expect we never send, 103 is optional. The parser would read a body here, which there is
+            # none (RFC 9110 15.2).
+            self._interim = True
+            self._fields = []
+            return
+        self.status = status
+        self._head = (layout, values)
+        self._until_close = not layout.is_framed and status not in (204, 304)
+        exchange.upstream_head(status, layout, values)
+        if self._head_only:
+            self._complete = True
+            # llhttp cannot be told that this message has no body: its state ends with this response.
+            self._keep_alive = self._parser.should_keep_alive()
+            self._parser = httptools.HttpResponseParser(self)
+
+    def on_body(self, data: bytes) -> None:
+        self._pending = 0
+        if self._head_only:
+            self._extra = True
+        elif self.exchange is not None and not self._complete:
+            self.exchange.upstream_data(data)
+
+    def on_message_complete(self) -> None:
+        if self._interim:
+            self._interim = False
+        elif not self._complete:
+            self._complete = True
+            self._keep_alive = self._parser.should_keep_alive()
+
+    def _problem_of(self, status: int, layout: Layout, values: Values) -> str | None:
+        """What the parser lets through and others may not is refused."""
+        if len(values) > MAX_RESPONSE_HEADERS:
+            return f"more than {MAX_RESPONSE_HEADERS} headers"
+        if status > 599:
+            return "a bad status line: the status is above 599"
+        if layout.length_at >= 0 and len(values[layout.length_at]) > MAX_LENGTH_DIGITS:
+            return f"a Content-Length of more than {MAX_LENGTH_DIGITS} digits"
+        if layout.coding_at >= 0 and self._parser.get_http_version() != "1.1":
+            return "Transfer-Encoding in a response of HTTP/1.0"  # RFC 9112 6.1
+        if status >= 200:
+            return None
+        if status < 100:
+            return "a bad status line: the status is below 100"
+        if status == 101:
+            return "it switched protocols (101), which the request did not ask for"
+        return "an interim response (1xx) with a body" if layout.is_framed else None
+
+    def _finish(self, exchange: Exchange) -> None:
+        self.exchange = None
+        # What of the request is still unsent would stand between the next one and its answer.
+        sent = exchange.request_sent and not self.transport.get_write_buffer_size()
+        if self._keep_alive and not self._extra and sent:
+            if exchange.response_paused:
+                self.transport.resume_reading()
+            self.pool.release(self)
+        else:
+            self.transport.abort()
+            if self._extra:
+                exchange.upstream_strayed("sent more than the response may have; the response was passed on without it")
+        exchange.upstream_end()
+
+
+class Pool:
+    """Idle connections of one event loop, newest first: the rest may age and be closed."""
+
+    def __init__(self) -> None:
+        self._idle: dict[Target, list[UpstreamConnection]] = {}
+        self._tls = ssl.create_default_context()
+        self._tls.set_alpn_protocols(["http/1.1"])
+
+    def take(self, target: Target) -> UpstreamConnection | None:
+        idle = self._idle.get(target)
+        while idle:
+            connection = idle.pop()
+            if connection.is_quiet():
+                connection.reused = True
+                return connection
+            connection.abort()
+        return None
+
+    def release(self, connection: UpstreamConnection) -> None:
+        idle = self._idle.get(connection.target)
+        if idle is None:
+            idle = self._idle[connection.target] = []
+        if len(idle) >= MAX_IDLE_PER_TARGET:
+            connection.transport.abort()
+            return
+        connection.idle_since = time.monotonic()
+        idle.append(connection)
+
+    def discard(self, connection: UpstreamConnection) -> None:
+        idle = self._idle.get(connection.target, [])
+        if connection in idle:
+            idle.remove(connection)
+        if connection.transport is not None:
+            connection.transport.abort()
+
+    def close_idle(self, now: float) -> None:
+        """Close what has been idle for long; called by the clock."""
+        for target, idle in list(self._idle.items()):
+            fresh = [c for c in idle if now - c.idle_since < MAX_IDLE_SECONDS]
+            if fresh:
+                self._idle[target] = fresh
+            else:
+                del self._idle[target]
+            for connection in idle:
+                if now - connection.idle_since >= MAX_IDLE_SECONDS:
+                    connection.transport.abort()
+
+    async def connect(self, target: Target, timeout: float) -> UpstreamConnection:
+        """A new connection. Raises OSError (TimeoutError included, and ssl.SSLError)."""
+        loop = asyncio.get_running_loop()
+
+        def make() -> UpstreamConnection:
+            return UpstreamConnection(self, target)
+
+        async with asyncio.timeout(timeout):
+            if target.scheme == "unix":
+                _, connection = await loop.create_unix_connection(make, target.path)
+            else:
+                tls = self._tls if target.scheme == "https" else None
+                _, connection = await loop.create_connection(make, target.host, target.port, ssl=tls)
+        _check_peer(connection)
+        return connection
+
+
+def _check_peer(connection: UpstreamConnection) -> None:
+    if connection.transport.is_closing():
+        # Nobody would tell the exchange about the end of a connection that ended before it.
+        raise UpstreamUnreachable("the connection was closed at once")
+    peer = connection.transport.get_extra_info("peername")
+    # A name that the validator could not judge may resolve to the cloud's metadata service.
+    problem = address_problem(ipaddress.ip_address(peer[0].partition("%")[0])) if isinstance(peer, tuple) else None
+    if problem is not None:
+        connection.abort()
+        raise UpstreamUnreachable(problem)
