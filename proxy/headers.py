@@ -119,11 +119,6 @@ def _is_for_connection(authorization: bytes) -> bool:
     return authorization[:9].lower().startswith((b"ntlm", b"negotiate"))
 
 
-def header_block(headers: RawHeaders) -> bytes:
-    """Lines ready to be joined into a head. The values must be free of CR and LF already."""
-    return b"".join(b"%b: %b\r\n" % pair for pair in headers)
-
-
 @lru_cache(maxsize=1024)
 def _forwarded_block(scheme: str, authority: str, port: int, prefix: str) -> bytes:
     return (

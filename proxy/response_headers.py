@@ -8,9 +8,9 @@ from functools import lru_cache
 from operator import itemgetter
 from typing import Any, NamedTuple
 
-from authgate.wire.headers import RawHeaders
+from authgate.wire.headers import RawHeaders, header_block
 from authgate.wire.own_cookies import OwnCookies
-from proxy.headers import HOP_BY_HOP, BadFraming, connection_options, header_block
+from proxy.headers import HOP_BY_HOP, BadFraming, connection_options
 
 # Browsers apply these to the whole host, on which the gateway has pages of its own: Alt-Svc would lead past the
 # gateway, Clear-Site-Data sign people out of it, a service worker of a wider scope answer in its place, NEL report the

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from authgate.models import Role
+from authgate.models.policy import Role
 from authgate.policy import revisions
 from authgate.policy.compiler import compile_rows
 from authgate.policy.document import PolicyInvalid, parse_yaml, to_json, to_yaml
@@ -25,7 +25,7 @@ from django.utils import timezone
 from authgate.authn.compact import write_object
 from authgate.authn.tokens import Kind, sign_payload
 from authgate.state.trust import load_trust
-from authgate.models import IdentityProvider, Person, Session
+from authgate.models.people import IdentityProvider, Person, Session
 sid, subject, kind, claims = json.loads('''{arguments}''')
 provider, _ = IdentityProvider.objects.get_or_create(slug="idp", defaults={{
     "issuer": "https://idp.example.com", "require_verified_email": False,

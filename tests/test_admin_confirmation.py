@@ -11,7 +11,9 @@ from django.contrib.auth.models import User
 from django.test import Client
 from django.utils import timezone
 
-from authgate.models import IdentityProvider, Person, Role, RoleGrant, Session, SigningKey
+from authgate.models.people import IdentityProvider, Person, Session
+from authgate.models.policy import Role, RoleGrant
+from authgate.models.trust import SigningKey
 from authgate.sessions.cookie import mint_cookie
 from authgate.state import snapshot, watcher
 from authgate.state.trust import create_signing_key, load_trust

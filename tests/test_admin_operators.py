@@ -8,7 +8,7 @@ import pytest
 from django.contrib.auth.models import Permission, User
 from django.test import Client
 
-from authgate.models import IdentityProvider, Person, Session
+from authgate.models.people import IdentityProvider, Person, Session
 from authgate.policy import revisions
 from authgate.policy.document import parse_yaml
 from authgate.policy.powers import Machine

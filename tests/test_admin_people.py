@@ -6,7 +6,8 @@ import pytest
 from django.contrib.auth.models import Permission, User
 from django.utils import timezone
 
-from authgate.models import IdentityProvider, Person, RevokedToken, Session
+from authgate.models.people import IdentityProvider, Person, Session
+from authgate.models.trust import RevokedToken
 from authgate.oidc.provider import client_secret_of, seal_client_secret
 from authgate.sealing import seal_text
 from tests.support.admin import form_values, sign_in

@@ -4,7 +4,9 @@ import msgspec
 import pytest
 from django.urls import reverse
 
-from authgate.models import IdentityProvider, PolicyRevision, RateLimit, Role, RoleGrant, Route, StateVersion, Upstream
+from authgate.models.people import IdentityProvider
+from authgate.models.policy import PolicyRevision, RateLimit, Role, RoleGrant, Route, Upstream
+from authgate.models.trust import StateVersion
 from authgate.policy import revisions
 from authgate.policy.compiler import compile_rows
 from authgate.policy.document import parse_stored

@@ -4,7 +4,7 @@ import pytest
 from django.contrib.auth.models import Permission
 from django.urls import reverse
 
-from authgate.models import PolicyRevision, Route
+from authgate.models.policy import PolicyRevision, Route
 from authgate.policy import revisions
 from tests.support.admin import POLICY, publish, sign_in
 

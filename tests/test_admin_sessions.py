@@ -11,7 +11,7 @@ from django.contrib.auth.models import Permission, User
 from django.test import Client
 from django.utils import timezone
 
-from authgate.models import IdentityProvider, Person, Session
+from authgate.models.people import IdentityProvider, Person, Session
 from tests.support.operators import make_session
 
 pytestmark = pytest.mark.django_db

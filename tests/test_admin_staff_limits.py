@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 from django.contrib.auth.models import Permission, User
 
-from authgate.models import IdentityProvider, Person, Role, RoleGrant
+from authgate.models.people import IdentityProvider, Person
+from authgate.models.policy import Role, RoleGrant
 from authgate.policy import revisions
 from authgate.policy.powers import Machine
 from authgate.state import snapshot

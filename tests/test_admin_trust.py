@@ -7,7 +7,7 @@ from django.core.exceptions import ValidationError
 from django.db import transaction
 from django.utils import timezone
 
-from authgate.models import RevokedToken, SigningKey, StateVersion
+from authgate.models.trust import RevokedToken, SigningKey, StateVersion
 from authgate.state.trust import load_trust
 from tests.support.admin import sign_in
 from tests.support.operators import CONFIRMED

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from authgate.models import Role, RoleGrant, Route
+from authgate.models.policy import Role, RoleGrant, Route
 from tests.support.admin import form_values, publish, sign_in
 
 pytestmark = pytest.mark.django_db

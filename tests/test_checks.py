@@ -10,7 +10,7 @@ from django.core import checks
 from django.core.checks.registry import registry
 
 from authgate.checks.database import ROWS
-from authgate.models import IdentityProvider, Person
+from authgate.models.people import IdentityProvider, Person
 from authgate.policy import revisions
 from authgate.policy.document import from_plain
 from authgate.policy.powers import Machine

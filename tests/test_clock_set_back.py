@@ -56,7 +56,7 @@ def test_services_never_get_an_assertion_of_the_future(start_gateway, upstream, 
 REVOKE = """
 from datetime import timedelta
 from django.utils import timezone
-from authgate.models import RevokedToken
+from authgate.models.trust import RevokedToken
 RevokedToken.objects.create(jti={jti!r}, expires_at=timezone.now() + timedelta(minutes=30))
 """
 

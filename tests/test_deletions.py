@@ -14,7 +14,8 @@ from django.core.management import CommandError, call_command
 from django.db import transaction
 from django.utils import timezone
 
-from authgate.models import IdentityProvider, Person, RevokedToken, Session
+from authgate.models.people import IdentityProvider, Person, Session
+from authgate.models.trust import RevokedToken
 from authgate.sessions.sso_accounts import username_of
 from tests.support.admin import sign_in
 from tests.support.databases import run_two
@@ -173,7 +174,7 @@ def test_no_subject_has_the_name_of_a_former_account(alice):
 
 SETUP = """
 from django.contrib.auth.models import User
-from authgate.models import IdentityProvider, Person
+from authgate.models.people import IdentityProvider, Person
 provider = IdentityProvider.objects.create(slug="idp", client_id="gateway", issuer="https://idp.example")
 Person.objects.create(provider=provider, provider_subject="alice")
 User.objects.create(username="sso:idp|alice")

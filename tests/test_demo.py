@@ -18,7 +18,7 @@ from django.contrib.auth.models import User
 from django.core.management import call_command
 from django.core.management.base import CommandError
 
-from authgate.models import IdentityProvider, Person
+from authgate.models.people import IdentityProvider, Person
 from authgate.policy import revisions
 from authgate.policy.powers import Machine
 from authgate.policy.schema import PolicyDocument, Role

@@ -7,7 +7,7 @@ from django.contrib.auth.models import Permission, User
 from django.utils import timezone
 
 from authgate.authn.tokens import MAX_TTL
-from authgate.models import RevokedToken, SigningKey
+from authgate.models.trust import RevokedToken, SigningKey
 from authgate.state.trust import load_trust
 from tests.support.admin import sign_in
 

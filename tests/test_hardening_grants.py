@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from authgate.models import PolicyRevision
+from authgate.models.policy import PolicyRevision
 from authgate.state import watcher
 
 pytestmark = pytest.mark.django_db

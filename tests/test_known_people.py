@@ -7,7 +7,8 @@ import json
 import pytest
 from django.core.exceptions import ValidationError
 
-from authgate.models import IdentityProvider, Person, Role, RoleGrant
+from authgate.models.people import IdentityProvider, Person
+from authgate.models.policy import Role, RoleGrant
 from authgate.outbound.errors import ProviderError
 from tests.support.admin import form_values, sign_in
 from tests.support.databases import SIGN_IN, run_two
@@ -128,7 +129,7 @@ def test_a_sign_in_proven_before_a_change_does_not_count_after_it(change):
 CHANGE = "provider.issuer = 'https://other.example'; provider.save()"
 CLEAN = "provider.issuer = 'https://other.example'; provider.clean()"
 SETUP = """
-from authgate.models import IdentityProvider, Person
+from authgate.models.people import IdentityProvider, Person
 IdentityProvider.objects.create(slug="idp", client_id="gateway", issuer="https://idp.example")
 def load():
     return {"provider": IdentityProvider.objects.get()}

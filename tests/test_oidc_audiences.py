@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from authgate.models import IdentityProvider
+from authgate.models.people import IdentityProvider
 from authgate.oidc.id_token import verify_refreshed
 from authgate.oidc.login import Completed
 from authgate.oidc.provider import ProviderClient

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from authgate.models import IdentityProvider
+from authgate.models.people import IdentityProvider
 from authgate.oidc.claims import ProvenPerson, is_still_allowed, person_claims
 from authgate.outbound.errors import ProviderError
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from authgate.models import IdentityProvider
+from authgate.models.people import IdentityProvider
 from authgate.oidc.diagnose import Finding, diagnose
 from authgate.oidc.presets import PRESETS
 from tests.support.hostile import DISCOVERY, JWKS, TOKEN, HostileProvider, Reply, Seen

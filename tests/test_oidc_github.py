@@ -8,7 +8,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from authgate.models import IdentityProvider
+from authgate.models.people import IdentityProvider
 from authgate.outbound.errors import ProviderError
 from tests.support.hostile import HostileProvider, Reply, Seen
 from tests.support.logins import Browser, make_provider, sign_in

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from authgate.models import Session
+from authgate.models.people import Session
 from authgate.outbound.errors import ProviderError
 from authgate.sessions import store
 from tests.support.hostile import JWKS, HostileProvider, signing_key

@@ -16,7 +16,7 @@ from django.contrib.auth.models import Permission, User
 from django.test import Client
 
 from authgate.admin.site import AdminSite
-from authgate.models import Session
+from authgate.models.people import Session
 from authgate.sessions.cookie import mint_cookie
 from authgate.sessions.sso_accounts import username_of
 from authgate.state import snapshot, watcher

@@ -19,7 +19,9 @@ from django.conf import settings
 from django.contrib.auth.models import Permission, User
 from django.contrib.sessions.models import Session as BrowserSession
 from django.test import Client
-from authgate.models import IdentityProvider, Person, RevokedToken, Role, RoleGrant, Session
+from authgate.models.people import IdentityProvider, Person, Session
+from authgate.models.policy import Role, RoleGrant
+from authgate.models.trust import RevokedToken
 from authgate.policy import revisions
 from authgate.policy.powers import Machine
 from authgate.sessions import store

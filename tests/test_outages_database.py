@@ -85,7 +85,7 @@ def test_workers_that_start_meanwhile_serve_as_the_others_did(
 def test_what_was_taken_away_before_stays_away(start_gateway: StartGateway, upstream: object) -> None:
     gateway = start_gateway(workers=2)
     token = gateway.mint("alice")
-    revoke = "from authgate.models import RevokedToken; from django.utils import timezone; import datetime, sys; "
+    revoke = "from authgate.models.trust import RevokedToken; from django.utils import timezone; import datetime, sys; "
     gateway.manage(
         "shell",
         "-c",

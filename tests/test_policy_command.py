@@ -10,7 +10,8 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from django.core.management import CommandError, call_command
 
-from authgate.models import IdentityProvider, Role, RoleGrant, Route, Upstream
+from authgate.models.people import IdentityProvider
+from authgate.models.policy import Role, RoleGrant, Route, Upstream
 from tests.support.gateway import MANAGE, ROOT, environment, manage
 from tests.support.policies import demo_policy
 

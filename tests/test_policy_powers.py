@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from authgate.models import PolicyRevision, RoleGrant
+from authgate.models.policy import PolicyRevision, RoleGrant
 from authgate.policy import revisions
 from authgate.policy.document import parse_yaml
 from authgate.policy.powers import Machine, PowersRefused

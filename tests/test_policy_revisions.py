@@ -4,7 +4,9 @@ import msgspec
 import pytest
 from django.db import transaction
 
-from authgate.models import PolicyRevision, RoleGrant, Route, StateVersion, Upstream, versions
+from authgate.models import versions
+from authgate.models.policy import PolicyRevision, RoleGrant, Route, Upstream
+from authgate.models.trust import StateVersion
 from authgate.policy import revisions
 from authgate.policy.compiler import compile_rows
 from authgate.policy.document import Grant, PolicyDocument, PolicyInvalid, When, parse_json, parse_yaml

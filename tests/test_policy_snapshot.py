@@ -17,7 +17,8 @@ import pytest
 import yaml
 from msgspec.structs import replace
 
-from authgate.models import PolicyRevision, versions
+from authgate.models import versions
+from authgate.models.policy import PolicyRevision
 from authgate.policy import revisions
 from authgate.policy.document import PolicyDocument, PolicyInvalid, parse_yaml, to_json
 from authgate.policy.pace import politely

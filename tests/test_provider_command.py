@@ -9,7 +9,7 @@ import pytest
 from django.core.management import CommandError, call_command
 
 from authgate.checks.database import check_providers
-from authgate.models import IdentityProvider
+from authgate.models.people import IdentityProvider
 from authgate.oidc.provider import client_secret_of
 
 pytestmark = pytest.mark.django_db

@@ -12,7 +12,7 @@ from authgate.pages.responses import answer_refusal, refusal_of, refuse
 from authgate.pages.words import wait_in_words, words_for
 from authgate.reason import Reason
 from authgate.request import Identity
-from authgate.wire.security_headers import OWN_PAGES_CSP, SECURITY_HEADERS
+from authgate.security_headers import OWN_PAGES_CSP, SECURITY_HEADERS
 
 LET_IN = {Reason.PUBLIC, Reason.AUTHENTICATED, Reason.ROLE}
 REFUSALS = [reason for reason in Reason if reason not in LET_IN]

@@ -10,15 +10,10 @@ from authgate.policy.document import PolicyDocument, Route, Upstream
 from authgate.policy.table import RouteEntry, build_table
 from authgate.request import RequestFacts
 from authgate.wire.authority import parse_authority
-from authgate.wire.headers import Headers, RawHeaders
+from authgate.wire.headers import Headers, RawHeaders, header_block
 from authgate.wire.identity_headers import IDENTITY_HEADERS
 from authgate.wire.own_cookies import OwnCookies
-from proxy.headers import (
-    BadFraming,
-    header_block,
-    request_body_length,
-    request_head,
-)
+from proxy.headers import BadFraming, request_body_length, request_head
 from tests.support.gateway import environment, manage
 
 NOBODY = header_block(build_identity_headers(None, ""))

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 from django.core.exceptions import PermissionDenied
 
-from authgate.models import IdentityProvider, Person
+from authgate.models.people import IdentityProvider, Person
 from authgate.policy.powers import Machine
 from authgate.sessions.activation import activate, deactivate
 

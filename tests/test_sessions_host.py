@@ -11,7 +11,7 @@ _FORMER = """
 import json, sys
 from django.db import connection
 from django.utils import timezone
-from authgate.models import IdentityProvider, Person, Session
+from authgate.models.people import IdentityProvider, Person, Session
 sid = {sid!r}
 with connection.cursor() as cursor:
     cursor.execute("INSERT INTO authgate_identityprovider (slug, name, kind, issuer, authorization_endpoint, "
@@ -30,7 +30,7 @@ with connection.cursor() as cursor:
 """
 _ROWS = """
 import json
-from authgate.models import Session
+from authgate.models.people import Session
 print(json.dumps(sorted(Session.objects.values_list("sid", "host", "sealed_id_token"))))
 """
 

@@ -6,7 +6,8 @@ from urllib.parse import parse_qs, urlencode, urlsplit
 
 import pytest
 
-from authgate.models import IdentityProvider, RevokedToken, Session
+from authgate.models.people import IdentityProvider, Session
+from authgate.models.trust import RevokedToken
 from authgate.oidc.claims import ProvenPerson
 from authgate.oidc.provider import TokenSet
 from authgate.outbound.errors import ProviderError

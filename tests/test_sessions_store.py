@@ -13,7 +13,8 @@ from django.core.management import call_command
 from django.utils import timezone
 
 from authgate.authn.tokens import Kind, verify
-from authgate.models import IdentityProvider, Person, RevokedToken, Session, StateVersion, UsedOnce
+from authgate.models.people import IdentityProvider, Person, Session, UsedOnce
+from authgate.models.trust import RevokedToken, StateVersion
 from authgate.outbound.errors import ProviderError
 from authgate.policy.schema import Grant, When
 from authgate.sealing import unseal_text
@@ -291,7 +292,7 @@ def sign_in():
         connection.close()
 import json
 from django.db import connection
-from authgate.models import IdentityProvider, Session
+from authgate.models.people import IdentityProvider, Session
 store.MOST_SESSIONS = 4
 IdentityProvider.objects.create(slug="idp", client_id="gateway")
 threads = [Thread(target=sign_in) for _ in range(4)]

@@ -14,7 +14,7 @@ from django.utils import timezone
 
 from authgate.authn.keys import KeyUnusable, generate_key_pair, seal, unseal
 from authgate.identity.assertion import mint_assertion
-from authgate.models import RevokedToken, SigningKey, StateVersion
+from authgate.models.trust import RevokedToken, SigningKey, StateVersion
 from authgate.policy.document import PolicyDocument, Route, Upstream
 from authgate.policy.table import build_table
 from authgate.request import Identity

@@ -17,7 +17,7 @@ from tests.support.sessions import make_session, run
 PASSWORD = "a password of the tests"
 MAKE_ADMIN = f"""
 from django.contrib.auth.models import User
-from authgate.models import RevokedToken
+from authgate.models.trust import RevokedToken
 User.objects.create_superuser("root", password={PASSWORD!r})
 IdentityProvider.objects.create(slug="main", issuer="https://idp.example", client_id="c")
 """

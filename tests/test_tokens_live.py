@@ -10,12 +10,12 @@ from tests.support.signing import ISSUER, key, sign_token
 REVOKE = """
 from datetime import timedelta
 from django.utils import timezone
-from authgate.models import RevokedToken
+from authgate.models.trust import RevokedToken
 RevokedToken.objects.create(jti={jti!r}, expires_at=timezone.now() + timedelta(hours=1))
 """
 RETIRE = """
 from django.utils import timezone
-from authgate.models import SigningKey
+from authgate.models.trust import SigningKey
 for row in SigningKey.objects.filter(purpose="tokens", retired_at=None):
     row.retired_at = timezone.now()
     row.save()

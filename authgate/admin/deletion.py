@@ -12,7 +12,7 @@ from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 
 from authgate.admin.publishing import shorten
-from authgate.models import Session
+from authgate.models.people import Session
 from authgate.sessions.live import cut_off
 
 if TYPE_CHECKING:

@@ -11,7 +11,8 @@ from django.db import models, transaction
 from authgate.admin.publishing import shorten
 from authgate.admin.typed import ModelForm
 from authgate.admin.wording import in_words, sentence
-from authgate.models import IdentityProvider, RateLimit, Role, RoleGrant, Route, Upstream
+from authgate.models.people import IdentityProvider
+from authgate.models.policy import RateLimit, Role, RoleGrant, Route, Upstream
 from authgate.policy import revisions
 from authgate.policy.errors import Place, PolicyError, PolicyInvalid
 from authgate.policy.powers import Actor

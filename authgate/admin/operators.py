@@ -7,7 +7,8 @@ from typing import Any, NamedTuple
 
 from django.contrib.auth.models import User
 
-from authgate.models import Person, RoleGrant, Session
+from authgate.models.people import Person, Session
+from authgate.models.policy import RoleGrant
 from authgate.policy import revisions
 from authgate.policy.compiler import check
 from authgate.policy.errors import PolicyInvalid

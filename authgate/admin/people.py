@@ -17,8 +17,7 @@ from authgate.admin.confirmation import ENDED, signed_out, warn
 from authgate.admin.deletion import CarefulDeletion
 from authgate.admin.site import changes_nothing
 from authgate.admin.typed import ModelAdmin, ModelForm
-from authgate.models import IdentityProvider, Person, Session
-from authgate.models.people import default_scopes
+from authgate.models.people import IdentityProvider, Person, Session, default_scopes
 from authgate.oidc.diagnose import diagnose
 from authgate.oidc.presets import PRESETS
 from authgate.oidc.provider import seal_client_secret

@@ -8,7 +8,7 @@ from django.http import HttpRequest
 
 from authgate.admin.forms import TIMEOUTS, RateLimitForm, RoleForm, RoleGrantForm, UpstreamForm
 from authgate.admin.publishing import PolicyAdmin
-from authgate.models import RateLimit, Role, RoleGrant, Upstream
+from authgate.models.policy import RateLimit, Role, RoleGrant, Upstream
 
 TIMEOUT_FIELDSET: tuple[str, Any] = ("Time-outs", {"classes": ["collapse"], "fields": TIMEOUTS})
 

@@ -12,7 +12,7 @@ from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 
 from authgate.admin.typed import ModelAdmin
 from authgate.admin.wording import sentence
-from authgate.models import PolicyRevision
+from authgate.models.policy import PolicyRevision
 from authgate.policy import revisions
 from authgate.policy.document import PolicyDocument, parse_stored
 from authgate.policy.errors import PolicyInvalid

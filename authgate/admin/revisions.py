@@ -11,7 +11,7 @@ from django.urls import URLPattern, path, reverse
 
 from authgate.admin.publishing import document_of, live_number, publication_message, shorten, show_refusal
 from authgate.admin.typed import ModelAdmin
-from authgate.models import PolicyRevision
+from authgate.models.policy import PolicyRevision
 from authgate.policy import revisions
 from authgate.policy.errors import PolicyInvalid
 from authgate.sessions.operators import operator_of

@@ -13,7 +13,7 @@ from django.utils.html import format_html
 from authgate.admin.forms import RouteForm
 from authgate.admin.policy import TIMEOUT_FIELDSET
 from authgate.admin.publishing import PolicyAdmin
-from authgate.models import Route, Upstream
+from authgate.models.policy import Route, Upstream
 
 MANY_UPSTREAMS = 40
 

@@ -12,7 +12,7 @@ from django.utils import timezone
 
 from authgate.admin.confirmation import ENDED, signed_out, warn
 from authgate.admin.typed import ModelAdmin
-from authgate.models import Person, Session
+from authgate.models.people import Person, Session
 from authgate.sessions.browser import name_browser
 from authgate.sessions.ending import end_by_operator
 from authgate.sessions.live import count, cut_off, is_live

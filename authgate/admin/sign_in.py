@@ -9,7 +9,7 @@ from django.conf import settings
 from django.contrib import admin
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 
-from authgate.models import IdentityProvider
+from authgate.models.people import IdentityProvider
 from authgate.oidc.next_url import MAX_LENGTH
 from authgate.pages.local_sign_in import is_open_to, remember_device
 from authgate.pages.views import too_many_attempts

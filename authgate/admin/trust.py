@@ -12,7 +12,7 @@ from django.utils import timezone
 from authgate.admin.confirmation import signed_out, warn
 from authgate.admin.typed import ModelAdmin
 from authgate.authn.tokens import MAX_TTL
-from authgate.models import RevokedToken, SigningKey
+from authgate.models.trust import RevokedToken, SigningKey
 from authgate.sessions.live import count, cut_off
 from authgate.state.retirement import FOR_GOOD, retire, sessions_signed_by
 from authgate.state.trust import create_signing_key

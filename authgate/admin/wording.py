@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from authgate.models import RoleGrant
+from authgate.models.policy import RoleGrant
 from authgate.policy.errors import PolicyError
 
 # Those that speak of keys of the policy file, by how they begin.

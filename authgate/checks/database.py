@@ -14,7 +14,7 @@ from django.core.checks import CheckMessage, Error, Info, Warning, register
 from django.db import DatabaseError, connection
 
 from authgate.authn.keys import KeyUnusable
-from authgate.models import IdentityProvider
+from authgate.models.people import IdentityProvider
 from authgate.oidc.provider import client_secret_of
 from authgate.outbound.errors import ProviderError
 from authgate.own_hosts import exposed_host

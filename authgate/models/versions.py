@@ -7,7 +7,7 @@ from typing import Literal
 from django.db import transaction
 from django.db.models import F
 
-from authgate.models import StateVersion
+from authgate.models.trust import StateVersion
 
 StateName = Literal["policy", "trust"]
 

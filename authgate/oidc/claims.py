@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from authgate.authn.claims import is_safe_text
-from authgate.models import IdentityProvider
+from authgate.models.people import IdentityProvider
 from authgate.oidc.id_token import is_subject
 from authgate.oidc.log_words import listed
 from authgate.oidc.seen import describe_claims, describe_flag, find_oddities

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from email.utils import parsedate_to_datetime
 from typing import NamedTuple
 
-from authgate.models import IdentityProvider
+from authgate.models.people import IdentityProvider
 from authgate.oidc.id_token import LEEWAY
 from authgate.oidc.jwks import ALGORITHMS, fetch_keys
 from authgate.oidc.metadata import Metadata, discovery_url, fetch_metadata, load_metadata, needs_discovery

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from authgate.models import IdentityProvider
+from authgate.models.people import IdentityProvider
 from authgate.outbound.errors import ProviderError
 from authgate.outbound.fetch import check_userinfo_status, get, read_json
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from authgate.authn.claims import LATEST
 from authgate.authn.compact import NotCompact, UnverifiedToken, read_compact, read_object
-from authgate.models import IdentityProvider
+from authgate.models.people import IdentityProvider
 from authgate.oidc.audience import find_audience_problem
 from authgate.oidc.jwks import ALGORITHMS, ProviderKey
 from authgate.oidc.metadata import Metadata

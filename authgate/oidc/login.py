@@ -12,7 +12,7 @@ from typing import Any
 from django.db import close_old_connections
 from django.http import QueryDict
 
-from authgate.models import IdentityProvider
+from authgate.models.people import IdentityProvider
 from authgate.oidc import login_state
 from authgate.oidc.claims import ProvenPerson, find_odd_claims, person_claims
 from authgate.oidc.id_token import verify_id_token

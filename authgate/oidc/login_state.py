@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 
 from django.conf import settings
 
-from authgate.models import UsedOnce
+from authgate.models.people import UsedOnce
 from authgate.sealing import SealBroken, seal_text, unseal_text
 
 SECONDS = 600

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
-from authgate.models import IdentityProvider
+from authgate.models.people import IdentityProvider
 from authgate.models.provider_rules import own_parameters, url_problem
 from authgate.outbound.cache import Fetched
 from authgate.outbound.errors import ProviderError

@@ -14,7 +14,7 @@ import requests
 from authlib.integrations.base_client import OAuthError  # type: ignore[import-untyped]
 from urllib3.exceptions import HTTPError
 
-from authgate.models import IdentityProvider
+from authgate.models.people import IdentityProvider
 from authgate.oidc import github
 from authgate.oidc.claims import mapped
 from authgate.oidc.jwks import ProviderKey, load_keys

@@ -8,7 +8,7 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.views.decorators.http import require_safe
 
-from authgate.models import Session
+from authgate.models.people import Session
 from authgate.pages import responses
 from authgate.pages.sign_in_pages import AUTH, explains_outages, facts_of, identity_of, session_id, snapshot_of
 from authgate.policy.rules import evaluate_access

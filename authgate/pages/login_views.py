@@ -9,7 +9,8 @@ from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import render
 from django.views.decorators.http import require_GET, require_safe
 
-from authgate.models import IdentityProvider, RevokedToken
+from authgate.models.people import IdentityProvider
+from authgate.models.trust import RevokedToken
 from authgate.oidc import login_state
 from authgate.oidc.login import begin, complete
 from authgate.outbound.errors import ProviderError

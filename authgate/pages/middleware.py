@@ -10,9 +10,9 @@ from django.utils.cache import patch_vary_headers
 from authgate.gate.authenticate import authenticate
 from authgate.reason import Reason
 from authgate.request import Identity, InvalidCredential
+from authgate.security_headers import OWN_PAGES_CSP, SECURITY_HEADERS
 from authgate.state import snapshot
 from authgate.wire.headers import RawHeaders
-from authgate.wire.security_headers import OWN_PAGES_CSP, SECURITY_HEADERS
 
 _SAME_FOR_EVERYBODY = "/.well-known/jwks.json"
 Response = HttpResponseBase

@@ -17,9 +17,9 @@ from authgate.pages.refusal import Refused, Ways, render_refusal
 from authgate.pages.representation import headers_of, may_be_page, may_be_redirect
 from authgate.reason import Reason
 from authgate.request import RequestFacts
+from authgate.security_headers import OWN_PAGES_CSP, SECURITY_HEADERS, without_referrer
 from authgate.state.snapshot import Snapshot
 from authgate.wire.headers import Headers, RawHeaders
-from authgate.wire.security_headers import OWN_PAGES_CSP, SECURITY_HEADERS, without_referrer
 
 Scope = dict[str, Any]
 Send = Callable[[dict[str, Any]], Awaitable[None]]

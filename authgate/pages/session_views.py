@@ -12,7 +12,7 @@ from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
 from authgate.gate.cross_site import is_cross_site
-from authgate.models import IdentityProvider, Session
+from authgate.models.people import IdentityProvider, Session
 from authgate.outbound.errors import ProviderError
 from authgate.pages import responses
 from authgate.pages.sign_in_pages import (
@@ -29,10 +29,10 @@ from authgate.pages.sign_in_pages import (
     session_id,
 )
 from authgate.reason import Reason
+from authgate.security_headers import framed_by
 from authgate.sessions import logout as provider_logout
 from authgate.sessions import logout_filter, store
 from authgate.threads import TooBusy, database_threads, logout_lanes, provider_threads
-from authgate.wire.security_headers import framed_by
 
 logger = logging.getLogger(__name__)
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from django.conf import settings
 
-from authgate.models import RateLimit, Role, RoleGrant, Route, Upstream
+from authgate.models.policy import RateLimit, Role, RoleGrant, Route, Upstream
 from authgate.own_hosts import own_hosts
 from authgate.policy.document import (
     PolicyDocument,

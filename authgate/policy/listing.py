@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from authgate.models import PolicyRevision
+from authgate.models.policy import PolicyRevision
 from authgate.policy.changes import describe_changes
 from authgate.policy.document import PolicyDocument, PolicyInvalid, Route, parse_json
 from authgate.policy.table import match_order

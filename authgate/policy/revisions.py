@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from django.db import transaction
 
-from authgate.models import PolicyRevision, versions
+from authgate.models import versions
+from authgate.models.policy import PolicyRevision
 from authgate.policy.changes import describe_changes
 from authgate.policy.compiler import check, compile_rows
 from authgate.policy.document import PolicyDocument, PolicyError, PolicyInvalid, parse_json, to_json

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 import msgspec
 from django.db import models
 
-from authgate.models import RateLimit, Role, RoleGrant, Route, Upstream
+from authgate.models.policy import RateLimit, Role, RoleGrant, Route, Upstream
 from authgate.policy.compiler import ROUTE_COLUMNS, TIMEOUT_COLUMNS, grant_of_row
 from authgate.policy.document import Grant, PolicyDocument, Timeouts, When
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from django.core.exceptions import PermissionDenied
 from django.db import transaction
 
-from authgate.models import Person
+from authgate.models.people import Person
 from authgate.policy.powers import Actor
 from authgate.sessions import store
 

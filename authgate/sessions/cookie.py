@@ -12,7 +12,7 @@ from django.conf import settings
 
 from authgate.authn.claims import is_safe_text
 from authgate.authn.tokens import RESERVED_CLAIMS, Kind, mint
-from authgate.models import Session
+from authgate.models.people import Session
 from authgate.state.snapshot import Snapshot
 
 logger = logging.getLogger(__name__)

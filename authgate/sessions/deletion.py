@@ -8,7 +8,7 @@ from django.core.exceptions import ValidationError
 from django.db.models.signals import pre_delete
 from django.dispatch import receiver
 
-from authgate.models import Person
+from authgate.models.people import Person
 from authgate.sessions import store
 from authgate.sessions.sso_accounts import deactivated_names, lock_account, part_with, username_of
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
 
-from authgate.models import Session
+from authgate.models.people import Session
 from authgate.policy.powers import Actor
 from authgate.sessions import store
 

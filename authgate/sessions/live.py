@@ -10,7 +10,7 @@ from typing import NamedTuple
 from django.db.models import Q, QuerySet
 from django.utils import timezone
 
-from authgate.models import IdentityProvider, Person, Session
+from authgate.models.people import IdentityProvider, Person, Session
 from authgate.sessions.renewal import may_go_on
 
 # What is stored for the provider's own use.

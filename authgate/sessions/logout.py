@@ -12,7 +12,7 @@ from django.conf import settings
 from django.db import IntegrityError, transaction
 
 from authgate.authn.claims import is_safe_text
-from authgate.models import IdentityProvider, Session, UsedOnce
+from authgate.models.people import IdentityProvider, Session, UsedOnce
 from authgate.oidc.logout_token import LogoutToken, already_used, read_form, refusal, verify
 from authgate.oidc.provider import ProviderClient
 from authgate.sealing import SealBroken, unseal_text

@@ -12,7 +12,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 
-from authgate.models import IdentityProvider
+from authgate.models.people import IdentityProvider
 from authgate.oidc.id_token import FindKeys
 from authgate.oidc.jwks import ProviderKey, cached_keys, may_ask_again
 from authgate.oidc.logout_token import REFUSED, LogoutToken, already_used, read_form, refusal, verify

@@ -18,7 +18,8 @@ from django.utils.decorators import sync_and_async_middleware
 from django.utils.functional import SimpleLazyObject
 
 from authgate.authn.tokens import RESERVED_CLAIMS
-from authgate.models import RevokedToken, Session
+from authgate.models.people import Session
+from authgate.models.trust import RevokedToken
 from authgate.policy import revisions
 from authgate.policy.compiler import check
 from authgate.policy.errors import PolicyInvalid

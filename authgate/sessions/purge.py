@@ -10,7 +10,9 @@ from django.db import Error as DatabaseProblem
 from django.db import connection, transaction
 from django.utils import timezone
 
-from authgate.models import RevokedToken, Session, UsedOnce, versions
+from authgate.models import versions
+from authgate.models.people import Session, UsedOnce
+from authgate.models.trust import RevokedToken
 from authgate.observe.strangers import NOBODY
 from authgate.sessions import store
 

@@ -11,7 +11,7 @@ from django.db import close_old_connections, transaction
 from django.db.models import Q
 from django.utils import timezone
 
-from authgate.models import Person, Session
+from authgate.models.people import Person, Session
 from authgate.oidc.claims import ProvenPerson, person_claims
 from authgate.oidc.id_token import read_proven, verify_refreshed
 from authgate.oidc.provider import ProviderClient, TokenSet

@@ -5,7 +5,8 @@ from __future__ import annotations
 from django.core.exceptions import ValidationError
 from django.db import transaction
 
-from authgate.models import IdentityProvider, Person, versions
+from authgate.models import versions
+from authgate.models.people import IdentityProvider, Person
 from authgate.sessions import store
 from authgate.sessions.deletion import find_objections
 

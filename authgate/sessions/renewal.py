@@ -19,7 +19,7 @@ from authgate.authn.credentials import beside_the_services, find_credential
 from authgate.authn.tokens import MAX_TTL, Kind, verify
 from authgate.authn.trust import TrustSnapshot
 from authgate.decision import Decision
-from authgate.models import Session
+from authgate.models.people import Session
 from authgate.oidc.claims import is_still_allowed
 from authgate.reason import Reason
 from authgate.request import InvalidCredential

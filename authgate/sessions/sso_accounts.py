@@ -11,7 +11,7 @@ from django.db import transaction
 from django.db.models.signals import post_save, pre_delete, pre_save
 from django.dispatch import receiver
 
-from authgate.models import Person
+from authgate.models.people import Person
 
 # Django lets nobody choose a name with ":", so no local account has such a one.
 PREFIX = "sso:"

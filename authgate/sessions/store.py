@@ -14,8 +14,10 @@ from django.db.models import Q, QuerySet
 from django.utils import timezone
 
 from authgate.authn.claims import is_safe_text
-from authgate.models import IdentityProvider, Person, RevokedToken, Session, versions
+from authgate.models import versions
+from authgate.models.people import IdentityProvider, Person, Session
 from authgate.models.provider_rules import proving
+from authgate.models.trust import RevokedToken
 from authgate.oidc.claims import ProvenPerson
 from authgate.oidc.log_words import listed
 from authgate.oidc.provider import TokenSet

@@ -10,7 +10,8 @@ from django.db import transaction
 from django.db.models import Q, QuerySet
 from django.utils import timezone
 
-from authgate.models import Session, SigningKey
+from authgate.models.people import Session
+from authgate.models.trust import SigningKey
 
 FOR_GOOD = "A retired key stays retired, and what it has signed stays refused."
 

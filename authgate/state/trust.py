@@ -18,8 +18,9 @@ from django.utils import timezone
 from authgate.authn.claims import LEEWAY
 from authgate.authn.keys import KeyPair, generate_key_pair, seal, unseal
 from authgate.authn.trust import TrustSnapshot
-from authgate.models import IdentityProvider, RevokedToken, SigningKey, versions
-from authgate.models.trust import STAYS_REVOKED
+from authgate.models import versions
+from authgate.models.people import IdentityProvider
+from authgate.models.trust import STAYS_REVOKED, RevokedToken, SigningKey
 from authgate.threads import quietly
 
 Purpose = SigningKey.Purpose

@@ -18,7 +18,8 @@ from django.db import Error as DatabaseProblem
 
 from authgate.authn.cache import IdentityCache
 from authgate.authn.claims import LEEWAY
-from authgate.models import PolicyRevision, StateVersion
+from authgate.models.policy import PolicyRevision
+from authgate.models.trust import StateVersion
 from authgate.policy.compiler import check
 from authgate.policy.document import PolicyDocument, parse_stored
 from authgate.policy.pace import Pace, at_once, politely

@@ -5,7 +5,7 @@ from typing import Any
 
 from django import template
 
-from authgate.models import PolicyRevision
+from authgate.models.policy import PolicyRevision
 from authgate.state import snapshot, watcher
 
 register = template.Library()

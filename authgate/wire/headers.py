@@ -22,3 +22,8 @@ class Headers(RawHeaders):
         self.sender: Any = None  # of authgate.gate.facts
         self.credential: Any = None  # of authgate.gate.authenticate
         self.upstream_lines: Any = None  # of proxy.headers
+
+
+def header_block(headers: RawHeaders) -> bytes:
+    """Lines ready to be joined into a head. The values must be free of CR and LF already."""
+    return b"".join(b"%b: %b\r\n" % pair for pair in headers)

@@ -11,7 +11,7 @@ from django.core.management import call_command
 from django.core.management.base import CommandError
 from django.db import DatabaseError, transaction
 
-from authgate.models import PolicyRevision
+from authgate.models.policy import PolicyRevision
 from authgate.policy import document, revisions, rows
 from authgate.policy.powers import Machine
 from authgate.state.trust import load_trust

@@ -9,7 +9,9 @@ from django.contrib.auth.models import User
 from django.db import transaction
 from django.db.models import Q, QuerySet
 
-from authgate.models import IdentityProvider, Person, PolicyRevision, StateVersion
+from authgate.models.people import IdentityProvider, Person
+from authgate.models.policy import PolicyRevision
+from authgate.models.trust import StateVersion
 from authgate.policy import revisions
 from authgate.policy.document import PolicyDocument
 from authgate.policy.powers import Machine

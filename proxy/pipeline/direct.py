@@ -21,11 +21,11 @@ from authgate.wire.headers import RawHeaders
 from proxy.exchange import Exchange
 from proxy.failures import CLIENT_LEFT, SHUTDOWN, Failure, report, report_oddity
 from proxy.headers import BadFraming
-from proxy.outgoing import build_head
 from proxy.pipeline import own_pages
 from proxy.pipeline.asgi import caused_by, consider, state_of
 from proxy.pipeline.downstream import finish_response, response_policy
 from proxy.pipeline.lifespan import log_access
+from proxy.pipeline.outgoing import build_head
 from proxy.pipeline.passage import may_repeat
 from proxy.response_headers import Layout, Values
 from proxy.server.http1.cycle import Cycle

@@ -7,11 +7,11 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from authgate.observe.access_log import Record
+from authgate.security_headers import SECURITY_HEADERS
 from authgate.wire.headers import RawHeaders
-from authgate.wire.security_headers import SECURITY_HEADERS
 from proxy.exchange import Exchange
 from proxy.failures import CLIENT_LEFT, SHUTDOWN, Failure, report_oddity
-from proxy.outgoing import own_cookies
+from proxy.pipeline.outgoing import own_cookies
 from proxy.places import rewrite_places
 from proxy.response_headers import Layout, ResponsePolicy, Values
 

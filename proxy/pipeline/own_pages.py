@@ -22,11 +22,11 @@ from authgate.ratelimit import client_key
 from authgate.ratelimit.sign_in import seconds_to_wait
 from authgate.reason import Reason
 from authgate.request import RequestFacts
+from authgate.security_headers import has_secret_address, without_referrer
 from authgate.state.hosts import is_services
 from authgate.state.snapshot import Snapshot
 from authgate.threads import TooBusy, admin_turns, admin_turns_of_strangers
 from authgate.wire.identity_headers import client_may_send
-from authgate.wire.security_headers import has_secret_address, without_referrer
 from proxy.pipeline import page_answers, page_bodies
 from proxy.pipeline.budget import BudgetSpent, Loan
 from proxy.pipeline.downstream import Receive, Send

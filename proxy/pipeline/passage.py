@@ -17,8 +17,8 @@ from proxy.buffers import ClientReads
 from proxy.exchange import Exchange
 from proxy.failures import CLIENT_LEFT, SHUTDOWN, Failure, report, report_oddity
 from proxy.headers import BadFraming, request_body_length
-from proxy.outgoing import build_head
 from proxy.pipeline.downstream import AsgiDownstream, Receive, Send
+from proxy.pipeline.outgoing import build_head
 from proxy.upstream.connection import UpstreamConnection, UpstreamUnreachable
 from proxy.upstream.worker import current_worker
 

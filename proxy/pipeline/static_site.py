@@ -18,8 +18,8 @@ from authgate.decision import Decision
 from authgate.observe.access_log import Record
 from authgate.pages.responses import answer_refusal
 from authgate.reason import Reason
+from authgate.security_headers import SECURITY_HEADERS
 from authgate.wire.headers import RawHeaders
-from authgate.wire.security_headers import SECURITY_HEADERS
 from proxy.pipeline.file_answer import FileAnswer, FileFacts, build_answer
 
 Scope = dict[str, Any]

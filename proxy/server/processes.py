@@ -26,9 +26,8 @@ from proxy.server.http1.cycle import Application
 from proxy.server.http1.limits import Limits
 from proxy.server.http1.protocol import Http1Protocol, Shortcut
 from proxy.server.http1.state import GatewayState
-from proxy.server.listen import BACKLOG, Address, StartRefused, fit_to_files, open_listeners
+from proxy.server.listen import BACKLOG, Address, HadAsRoot, StartRefused, fit_to_files, open_listeners
 from proxy.server.peers import client_of
-from proxy.server.privileges import HadAsRoot
 from proxy.server.tls import TlsFiles, build_context
 
 logger = logging.getLogger(__name__)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from authgate.wire.security_headers import SECURITY_HEADERS
+from authgate.security_headers import SECURITY_HEADERS
 from proxy.server.http1.cycle import Application
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from django.http import QueryDict
 
-from authgate.models import IdentityProvider
+from authgate.models.people import IdentityProvider
 from authgate.oidc.login import Begun, Completed, begin, complete
 from authgate.oidc.provider import seal_client_secret
 from tests.support.hostile import CLIENT_ID, CLIENT_SECRET, HostileProvider

@@ -15,7 +15,8 @@ from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 
-from authgate.models import IdentityProvider, Person, RevokedToken, Session, SigningKey, UsedOnce
+from authgate.models.people import IdentityProvider, Person, Session, UsedOnce
+from authgate.models.trust import RevokedToken, SigningKey
 from authgate.policy import revisions
 from authgate.policy.document import parse_yaml
 from authgate.policy.powers import Machine

@@ -9,7 +9,9 @@ from typing import Any
 from django.apps import apps
 from django.contrib.auth.models import Group, User
 
-from authgate.models import IdentityProvider, Person, PolicyRevision, RevokedToken, Session, SigningKey, UsedOnce
+from authgate.models.people import IdentityProvider, Person, Session, UsedOnce
+from authgate.models.policy import PolicyRevision
+from authgate.models.trust import RevokedToken, SigningKey
 from authgate.policy import revisions
 from authgate.policy.compiler import compile_rows
 from authgate.policy.document import to_plain

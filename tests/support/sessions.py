@@ -16,7 +16,7 @@ from datetime import timedelta
 from django.utils import timezone
 from authgate.authn.tokens import Kind, mint
 from authgate.state.trust import load_trust
-from authgate.models import IdentityProvider, Person, RevokedToken, Session
+from authgate.models.people import IdentityProvider, Person, Session; from authgate.models.trust import RevokedToken
 from authgate.sealing import seal_text
 from authgate.sessions import store
 options = json.loads({options!r})

@@ -12,7 +12,9 @@ from django.core.management.base import BaseCommand, CommandError
 from django.db import Error as DatabaseProblem
 from django.db import transaction
 
-from authgate.models import IdentityProvider, PolicyRevision, versions
+from authgate.models import versions
+from authgate.models.people import IdentityProvider
+from authgate.models.policy import PolicyRevision
 from authgate.policy import listing, policy_file, revisions
 from authgate.policy.compiler import check
 from authgate.policy.document import PolicyDocument, PolicyInvalid, parse_yaml, to_yaml

@@ -8,7 +8,7 @@ from django.core.exceptions import ValidationError
 from django.core.management.base import BaseCommand, CommandError
 
 from authgate.management.asking import add_yes, confirm
-from authgate.models import IdentityProvider, Session
+from authgate.models.people import IdentityProvider, Session
 from authgate.oidc.diagnose import diagnose
 from authgate.oidc.presets import PRESETS
 from authgate.oidc.provider import seal_client_secret

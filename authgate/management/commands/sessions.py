@@ -6,7 +6,7 @@ from typing import Any
 from django.core.management.base import BaseCommand
 
 from authgate.management.asking import add_yes, confirm
-from authgate.models import Session
+from authgate.models.people import Session
 from authgate.sessions import store
 from authgate.sessions.live import count, cut_off
 

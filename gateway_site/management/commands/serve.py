@@ -24,9 +24,9 @@ from authgate.state.trust import load_trust
 from authgate.wire.authority import is_loopback
 from gateway_site import checks, served
 from gateway_site.demo import traces
+from gateway_site.privileges import account_to_become, give_up_root
 from proxy.server.http1.limits import Limits
-from proxy.server.listen import Address, StartRefused, parse_address
-from proxy.server.privileges import HadAsRoot, account_to_become, give_up_root
+from proxy.server.listen import Address, HadAsRoot, StartRefused, parse_address
 from proxy.server.redirect import build_redirect
 from proxy.server.tls import TlsFiles, tls_files
 

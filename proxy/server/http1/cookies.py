@@ -13,9 +13,9 @@ from django.conf import settings
 from django.template.loader import render_to_string
 
 from authgate.pages.representation import may_be_page
+from authgate.security_headers import OWN_PAGES_CSP
 from authgate.wire.authority import HostRefused, parse_authority
 from authgate.wire.headers import RawHeaders
-from authgate.wire.security_headers import OWN_PAGES_CSP
 from proxy.server.http1.refusal import Fault, Refusal, build_refusal
 
 MAX_BYTES = 1024 * 1024  # of one Cookie header; browsers keep 180 cookies of 4 KiB for a site

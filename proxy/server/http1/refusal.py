@@ -8,7 +8,7 @@ from http import HTTPStatus
 from typing import NamedTuple
 
 from authgate.observe.access_log import new_request_id
-from authgate.wire.security_headers import SECURITY_HEADERS, without_referrer
+from authgate.security_headers import SECURITY_HEADERS, without_referrer
 
 # Of which page the address would have been is not known here.
 _SECURITY_HEADERS = without_referrer(SECURITY_HEADERS)

@@ -5,8 +5,6 @@ from __future__ import annotations
 import logging
 import os
 import pwd
-import socket
-import ssl
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -14,7 +12,7 @@ from typing import NamedTuple
 import django
 
 from gateway_site import env_file
-from proxy.server.listen import Address, StartRefused, open_listeners
+from proxy.server.listen import Address, HadAsRoot, StartRefused, open_listeners
 from proxy.server.tls import TlsFiles, build_context
 
 logger = logging.getLogger(__name__)
@@ -25,13 +23,6 @@ class Account(NamedTuple):
     uid: int
     gid: int
     home: str
-
-
-class HadAsRoot(NamedTuple):
-    """What was opened before root was given up, and cannot be opened again."""
-
-    listeners: tuple[socket.socket, ...]
-    tls_context: ssl.SSLContext | None
 
 
 def account_to_become(user: str | None, data_dir: Path) -> Account | None:

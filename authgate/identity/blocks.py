@@ -1,21 +1,16 @@
-"""The request head for an upstream, with the caller's identity attached."""
+"""What a service is told of a caller, ready to send."""
 
 from __future__ import annotations
 
 import time
 from collections import OrderedDict
 
-from django.conf import settings
-
 from authgate.identity.assertion import ASSERTION_SECONDS, mint_assertion
 from authgate.identity.headers import build_identity_headers
-from authgate.observe.access_log import Record
 from authgate.policy.table import RouteEntry
 from authgate.request import Identity
 from authgate.state.snapshot import Snapshot
-from authgate.wire.own_cookies import OwnCookies
-from proxy.headers import header_block, request_head
-from proxy.upstream.connection import Target
+from authgate.wire.headers import header_block
 
 # An assertion is replaced a minute before its end, so that a slow service can verify it.
 _KEPT_SECONDS = ASSERTION_SECONDS - 60
@@ -53,17 +48,3 @@ class IdentityBlocks:
             self._blocks.popitem(last=False)
         self._blocks[identity, entry] = (block, now)
         return block
-
-
-_blocks = IdentityBlocks()
-own_cookies = OwnCookies(secure=settings.SECURE)
-
-
-def build_head(record: Record, target: Target, body_length: int | None) -> bytes:
-    """The head of the allowed request in `record` for this target."""
-    facts, decision, snapshot = record.facts, record.decision, record.snapshot
-    assert facts is not None and decision is not None and snapshot is not None  # noqa: S101
-    entry = decision.route
-    assert entry is not None  # noqa: S101  an allowed request has all of them
-    identity_block = _blocks.block(decision.identity, entry, snapshot)
-    return request_head(facts, entry, target.host_header, body_length, identity_block, record.request_id, own_cookies)
