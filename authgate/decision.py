@@ -2,20 +2,51 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import msgspec
 
 from authgate.policy.table import RouteEntry
 from authgate.reason import Reason
-from authgate.request import Identity
+from authgate.request import Identity, RequestFacts
+from authgate.state.snapshot import Snapshot
 
 
-class Decision(msgspec.Struct, frozen=True, gc=False):
-    """The gate's answer. `route` and `identity` are what was known when it was taken, also on a refusal."""
+class Denied(msgspec.Struct, frozen=True, gc=False):
+    """The request gets an answer of the gateway's own. `entry` and `identity` are what was known by then."""
 
-    allowed: bool
     reason: Reason
     revision: int = 0
-    route: RouteEntry | None = None
+    entry: RouteEntry | None = None
     identity: Identity | None = None
     retry_after: int = 0  # whole seconds, on RATE_LIMITED
     missing_roles: tuple[str, ...] = ()  # any one of them would do, on MISSING_ROLE
+    allowed: bool = False  # the gate let it in, and then the service or the gateway failed
+
+
+class Allowed(msgspec.Struct, frozen=True, gc=False):
+    """The request may go to the service of `entry`, with everything that it was let in by."""
+
+    facts: RequestFacts
+    snapshot: Snapshot
+    entry: RouteEntry
+    identity: Identity | None
+    reason: Reason  # PUBLIC, AUTHENTICATED or ROLE
+
+    allowed: ClassVar[bool] = True
+
+    @property
+    def revision(self) -> int:
+        return self.snapshot.revision
+
+    @property
+    def is_private(self) -> bool:
+        """Whether the answer is for this caller alone, and for no cache that others share."""
+        return self.identity is not None or self.entry.reason is not Reason.PUBLIC
+
+    def failed(self, reason: Reason) -> Denied:
+        """What was let in came to nothing."""
+        return Denied(reason, self.revision, self.entry, self.identity, allowed=True)
+
+
+Decision = Allowed | Denied

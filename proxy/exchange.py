@@ -63,13 +63,11 @@ class Exchange:
     # Most requests change none of these: set on the class they cost a request nothing.
     _connection: Upstream | None = None
     _last_activity = 0.0
-    head_at = 0.0  # when the response head arrived, in seconds of time.monotonic
     chunked = False
     request_sent = False
     request_paused = False
     response_paused = False
     response_started = False
-    stale = False  # lost a kept connection before a byte of the response: another one may serve
 
     def __init__(self, downstream: Downstream, timeouts: Timeouts, client: ClientReads | None) -> None:
         """`client`: its connection, if this server shows it."""
@@ -83,7 +81,6 @@ class Exchange:
         self._connection = connection
         self.chunked = chunked
         self.request_sent = not body
-        self.stale = False
         self._last_activity = time.monotonic()
         active.add(self)
         if body and self.client is not None:
@@ -129,7 +126,7 @@ class Exchange:
         self._last_activity = time.monotonic()
 
     def upstream_head(self, status: int, layout: Layout, values: Values) -> None:
-        self.head_at = self._last_activity = time.monotonic()
+        self._last_activity = time.monotonic()
         try:
             self._downstream.response_head(status, layout, values)
         except BadFraming as doubt:
@@ -155,9 +152,10 @@ class Exchange:
     def upstream_lost(self, how: str) -> None:
         connection = self._connection
         if connection is not None:
-            self.stale = connection.reused and connection.unanswered
+            stale = connection.reused and connection.unanswered
             self._forget()
-            self._downstream.response_failed(Failure(Reason.UPSTREAM_BROKEN, how, str(connection.target)))
+            failure = Failure(Reason.UPSTREAM_BROKEN, how, str(connection.target), stale=stale)
+            self._downstream.response_failed(failure)
 
     def upstream_broken(self, what: str, error: BaseException | None = None) -> None:
         self._fail(Reason.UPSTREAM_BROKEN, what, error)

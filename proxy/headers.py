@@ -64,7 +64,7 @@ def request_head(
     lines: _Lines | None = headers.upstream_lines
     if lines is None or lines[0] != made_from:
         lines = headers.upstream_lines = (made_from, _upstream_lines(headers, own_cookies, *made_from))
-    path = facts.path[len(stripped_prefix(entry)) :] or "/" if entry.strip_prefix else facts.path
+    path = facts.path[len(stripped_prefix(entry.route)) :] or "/" if entry.route.strip_prefix else facts.path
     framing = b""
     if body_length is None:
         framing = b"transfer-encoding: chunked\r\n"
@@ -89,7 +89,7 @@ def _upstream_lines(
     forwarded_for: str,
 ) -> bytes:
     """From the end of the target on, what does not depend on the request line, the body or the moment."""
-    host = str(authority) if entry.preserve_host else target_host
+    host = str(authority) if entry.route.preserve_host else target_host
     parts = [b" HTTP/1.1\r\nhost: ", host.encode("ascii"), b"\r\n"]
     listed = connection_options(headers)
     for name, value in headers:
@@ -102,7 +102,9 @@ def _upstream_lines(
                 continue
         if name not in listed:
             parts += (name, b": ", value, b"\r\n")
-    parts.append(_forwarded_block(scheme, str(authority), authority.effective_port(scheme), stripped_prefix(entry)))
+    parts.append(
+        _forwarded_block(scheme, str(authority), authority.effective_port(scheme), stripped_prefix(entry.route))
+    )
     parts.append(_client_block(client, forwarded_for))
     return b"".join(parts)
 
@@ -110,7 +112,7 @@ def _upstream_lines(
 def _is_passed(name: bytes, value: bytes, entry: RouteEntry) -> bool:
     """Whether the route lets through what is otherwise not forwarded."""
     if name == b"authorization":
-        return entry.pass_authorization and not _is_for_connection(value)
+        return entry.route.pass_authorization and not _is_for_connection(value)
     return name in entry.pass_headers
 
 

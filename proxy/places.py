@@ -38,9 +38,9 @@ class _View(NamedTuple):
 
 def rewrite_places(headers: RawHeaders, entry: RouteEntry, facts: RequestFacts) -> RawHeaders:
     """The headers of a response as they are right for this visitor."""
-    prefix = stripped_prefix(entry)
+    prefix = stripped_prefix(entry.route)
     services = _addresses(entry.upstream.targets)
-    if entry.preserve_host:
+    if entry.route.preserve_host:
         services = (*services, (facts.scheme, facts.authority))
     view = _View(prefix, facts.path[len(prefix) :] or "/", facts.scheme, facts.authority, services)
     return [(name, _rewritten(name, value, view)) for name, value in headers]

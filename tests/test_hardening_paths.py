@@ -59,7 +59,7 @@ OWN = {
 @pytest.mark.parametrize(("path", "name"), OWN.values(), ids=OWN)
 def test_a_path_without_a_closer_route_passes(path, name):
     decision = ask(path, by=POLICY)
-    assert (decision.allowed, decision.route.name) == (True, name)
+    assert (decision.allowed, decision.entry.route.name) == (True, name)
 
 
 @pytest.mark.parametrize("path", ["/secret", "/exact", "/slashed/", "/Upper/Case", "/%C3%A9t%C3%A9/x", "/docs/secret"])
@@ -69,7 +69,7 @@ def test_the_right_spelling_is_decided_by_its_route(path):
 
 def test_two_routes_that_differ_in_case_and_methods_keep_their_own():
     split = snapshot(route("root", path="/"), route("Docs", methods=("GET",)), route("docs", **GUARDED))
-    assert ask("/Docs", by=split).route.name == "Docs"
+    assert ask("/Docs", by=split).entry.route.name == "Docs"
     assert ask("/Docs", by=split, method="POST").reason is Reason.BAD_TARGET
 
 

@@ -146,9 +146,9 @@ def test_whoever_reads_a_path_as_sent_finds_the_same_route(fields, raw, host, me
         return
     entry, has_second_reading = table.find(host, path, method)
     assert not has_second_reading
-    prefix = entry.path.rstrip("/")
+    prefix = entry.route.path.rstrip("/")
     for reading in careless_readings(path) | careless_readings(unquote(path)):
-        assert reading == entry.path or reading.startswith(f"{prefix}/"), reading
+        assert reading == entry.route.path or reading.startswith(f"{prefix}/"), reading
         assert table.match(host, reading, method) is entry, reading
 
 

@@ -51,7 +51,7 @@ def test_the_latest_revision_is_loaded_whole(pace):
     revisions.replace(parse_yaml(DEMO), Machine("test"))
     loaded = watcher.load(pace=pace)
     assert (loaded.revision, loaded.document) == (2, parse_yaml(DEMO))
-    assert loaded.table.match("h", "/api/admin/x", "GET").name == "admin"
+    assert loaded.table.match("h", "/api/admin/x", "GET").route.name == "admin"
     assert loaded.grants.roles_of({"groups": ["platform-admins"]}) == {"admin", "user"}
     assert loaded.trust.jwks == load_trust().jwks
 

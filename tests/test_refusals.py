@@ -5,7 +5,7 @@ import json
 import pytest
 from msgspec.structs import replace
 
-from authgate.decision import Decision
+from authgate.decision import Denied
 from authgate.observe.access_log import Record
 from authgate.pages.representation import may_be_page, may_be_redirect
 from authgate.pages.responses import answer_refusal, refusal_of, refuse
@@ -25,19 +25,19 @@ HTML, XHR = (b"accept", b"text/html,*/*"), (b"x-requested-with", b"XMLHttpReques
 ALICE = Identity(subject="alice", issuer="i", credential="bearer", expires_at=1)
 
 
-def page_of(decision: Decision):
+def page_of(decision: Denied):
     """Without facts: as one that was refused before it was read."""
     return answer_refusal(Record("r1"), decision, "GET", [HTML])
 
 
-def headers(decision: Decision) -> dict[bytes, bytes]:
+def headers(decision: Denied) -> dict[bytes, bytes]:
     answer = refuse(decision, "r1")
     assert len(dict(answer.headers)) == len(answer.headers)
     return dict(answer.headers)
 
 
-def denied(reason: Reason, **changes: object) -> Decision:
-    return Decision(False, reason, **changes)
+def denied(reason: Reason, **changes: object) -> Denied:
+    return Denied(reason, **changes)
 
 
 @pytest.mark.parametrize("reason", REFUSALS)

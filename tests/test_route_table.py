@@ -38,7 +38,7 @@ def table(*routes):
 
 
 def matched(found):
-    return found.name if found is not None else None
+    return found.route.name if found is not None else None
 
 
 @pytest.mark.parametrize(
@@ -134,11 +134,11 @@ def test_an_entry_has_everything_resolved():
         "r", "/p", access="roles", roles=("admin",), rate_limit="l", strip_prefix=True, timeouts=Timeouts(idle=9)
     )
     (entry,) = build_table(document(one, upstreams=upstreams, rate_limits=limits)).entries
-    assert (entry.name, entry.path, entry.access, entry.roles) == ("r", "/p", "roles", {"admin"})
-    assert (entry.upstream, entry.upstream_name) == (upstreams["api"], "api")
+    assert (entry.route.name, entry.route.path, entry.route.access, entry.roles) == ("r", "/p", "roles", {"admin"})
+    assert (entry.upstream, entry.route.upstream) == (upstreams["api"], "api")
     assert entry.timeouts == Timeouts(connect=1, response=60, idle=9)
     assert (entry.limit.name, entry.limit.interval, entry.limit.burst, entry.limit.per) == ("l", 2.0, 1, "subject")
-    assert (entry.strip_prefix, entry.preserve_host, entry.pass_authorization, entry.enabled, entry.problem) == (
+    assert (entry.route.strip_prefix, entry.route.preserve_host, entry.route.pass_authorization, entry.route.enabled, entry.problem) == (
         True, False, False, True, "",
     )  # fmt: skip
 
@@ -155,7 +155,7 @@ def test_entries_are_told_apart_by_identity():
 
 def test_a_disabled_route_is_matched_all_the_same():
     found = table(route("open"), route("closed", "/x", enabled=False)).match("h", "/x", "GET")
-    assert (found.name, found.enabled) == ("closed", False)
+    assert (found.route.name, found.route.enabled) == ("closed", False)
 
 
 @pytest.mark.parametrize(
@@ -167,7 +167,7 @@ def test_a_route_that_no_longer_validates_is_matched_and_marked(fields):
     doc = document(route("open"), route("bad", "/x", **fields))
     errors = validate(doc, own_hosts={"g"}, auth_prefix="/auth")
     found = build_table(doc, errors).match("h", "/x/y", "GET")
-    assert found.name == "bad"
+    assert found.route.name == "bad"
     assert found.problem.startswith("routes.bad.")
 
 

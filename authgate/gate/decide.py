@@ -1,15 +1,16 @@
-"""The gate: from the facts of a request to a decision. Every door calls `decide` and adds nothing to it."""
+"""The gate: from the facts of a request to a decision. Every door runs `decide` and adds nothing to it."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from math import ceil
 
-from authgate.decision import Decision
+from authgate.decision import Allowed, Decision, Denied
 from authgate.gate.authenticate import authenticate
 from authgate.gate.cross_site import is_cross_site
+from authgate.gate.steps import Steps, Take
 from authgate.policy.rules import evaluate_access
 from authgate.policy.table import Limit, RouteEntry, takes_as_sent
-from authgate.ratelimit import client_key, guesses, take
+from authgate.ratelimit import client_key, guesses
 from authgate.reason import LETTING_IN, Reason
 from authgate.request import Identity, InvalidCredential, RequestFacts
 from authgate.state.snapshot import REMEMBERED_LENGTH, Snapshot
@@ -21,108 +22,73 @@ _PROVES_NOTHING = frozenset(
 )
 
 
-def decide(facts: RequestFacts, snapshot: Snapshot | None) -> Decision | Awaitable[Decision]:
-    """Match, limit, authenticate, authorize. Never raises for "no". Awaitable only while Redis is asked for a limit."""
+def decide(facts: RequestFacts, snapshot: Snapshot | None, before: Decision | None = None) -> Steps[Decision]:
+    """Match, limit, authenticate, authorize. Never raises for "no".
+
+    `before`: what was decided of the same request with another credential. Limits that it counted are not counted
+    twice.
+    """
     if snapshot is None:
-        return Decision(False, Reason.NO_POLICY)
+        return Denied(Reason.NO_POLICY)
+    if before is not None and before.reason is Reason.RATE_LIMITED:
+        return before
+    revision = snapshot.revision
     find = snapshot.find if len(facts.path) <= REMEMBERED_LENGTH else snapshot.table.find
     entry, has_second_reading = find(facts.authority.host, facts.path, facts.method)
     # Read for a route that took it; by the policy of now it may belong to another one, or to none.
     if facts.as_sent and not takes_as_sent(entry, facts.path):
-        return Decision(False, Reason.BAD_TARGET, snapshot.revision, entry)
+        return Denied(Reason.BAD_TARGET, revision, entry)
     if entry is None:
-        return Decision(False, Reason.NO_ROUTE, snapshot.revision)
+        return Denied(Reason.NO_ROUTE, revision)
     if has_second_reading:
-        return Decision(False, Reason.BAD_TARGET, snapshot.revision, entry)
-    limit = entry.limit
-    if limit is None:
-        return _admit(facts, snapshot, entry)
-    if limit.per == "subject":
-        return _admit_limited(facts, snapshot, entry, limit)
-    # Before the credential is looked at, so that guessing tokens is limited too.
-    wait = take(limit, f"route {entry.name}" if limit.per == "route" else f"client {client_key(facts.client)}")
-    if wait:
-        return _unless_limited(wait, snapshot.revision, entry, None, lambda: _admit(facts, snapshot, entry))
-    return _admit(facts, snapshot, entry)
+        return Denied(Reason.BAD_TARGET, revision, entry)
 
+    limit = entry.limit if before is None else _uncounted(entry, before)
+    subject_limit = None
+    if limit is not None:
+        if limit.per == "subject":
+            subject_limit = limit
+            # A client that guesses is refused before its next credential is looked at: it may be the right one.
+            wait = guesses.seconds_left(limit, facts.client)
+        else:
+            # Before the credential is looked at, so that guessing tokens is limited too.
+            wait = yield Take(limit, _key(limit, facts, entry))
+        if wait:
+            return _limited(wait, revision, entry)
 
-def decide_again(facts: RequestFacts, snapshot: Snapshot, before: Decision) -> Decision | Awaitable[Decision]:
-    """With another credential in `facts`. The limits that `before` counted are not counted twice."""
-    entry = before.route
-    if before.reason is Reason.RATE_LIMITED:
-        return before
-    if entry is None or before.revision != snapshot.revision:
-        return decide(facts, snapshot)
-    limit = entry.limit
-    if limit is not None and limit.per == "subject" and before.identity is None:
-        return _admit_limited(facts, snapshot, entry, limit)
-    return _admit(facts, snapshot, entry)
-
-
-def _admit(facts: RequestFacts, snapshot: Snapshot, entry: RouteEntry) -> Decision:
-    who = _identify(facts, snapshot, entry)
-    if isinstance(who, Reason):
-        return Decision(False, who, snapshot.revision, entry)
-    return _authorize(facts, snapshot.revision, entry, who)
-
-
-def _admit_limited(
-    facts: RequestFacts, snapshot: Snapshot, entry: RouteEntry, limit: Limit
-) -> Decision | Awaitable[Decision]:
-    # A client that guesses is refused before its next credential is looked at: it may be the right one.
-    if left := guesses.seconds_left(limit, facts.client):
-        return _limited(left, snapshot.revision, entry, None)
-    who = _identify(facts, snapshot, entry)
-    if isinstance(who, Reason):
-        if who in _PROVES_NOTHING and (left := guesses.count(limit, facts.client)):
-            return _limited(left, snapshot.revision, entry, None)
-        return Decision(False, who, snapshot.revision, entry)
-    wait = take(limit, _subject_key(facts, who))
-    if wait:
-        return _unless_limited(
-            wait, snapshot.revision, entry, who, lambda: _authorize(facts, snapshot.revision, entry, who)
-        )
-    return _authorize(facts, snapshot.revision, entry, who)
-
-
-def _identify(facts: RequestFacts, snapshot: Snapshot, entry: RouteEntry) -> Identity | Reason | None:
-    """A Reason: the credential is not good."""
     try:
-        identity = authenticate(facts.headers, snapshot, entry.pass_authorization)
-        # The browser sends a cookie whoever wrote the page; a bearer token is sent on purpose. One that is not ours is
-        # no proof of that: the cookie is what lets in then, and so it is judged like any other.
-        if identity is not None and identity.credential == "session" and is_cross_site(facts):
-            raise InvalidCredential(Reason.CROSS_SITE)
+        identity = _identify(facts, snapshot, entry)
     except InvalidCredential as refused:
-        # A public route asks for no credential, so a stale cookie must not shut it; the caller is nobody there.
-        return None if entry.access == "public" else refused.reason
-    return identity
+        guess = subject_limit if refused.reason in _PROVES_NOTHING else None
+        if guess is not None and (wait := guesses.count(guess, facts.client)):
+            return _limited(wait, revision, entry)
+        return Denied(refused.reason, revision, entry)
 
+    if subject_limit is not None:
+        wait = yield Take(subject_limit, _subject_key(facts, identity))
+        if wait:
+            return _limited(wait, revision, entry, identity)
 
-def _authorize(facts: RequestFacts, revision: int, entry: RouteEntry, identity: Identity | None) -> Decision:
     reason = evaluate_access(entry, identity)
-    if facts.wants_upgrade and reason in LETTING_IN:
+    if reason not in LETTING_IN:
+        missing = tuple(sorted(entry.roles)) if reason is _MISSING_ROLE else ()
+        return Denied(reason, revision, entry, identity, missing_roles=missing)
+    if facts.wants_upgrade:
         # The service would answer a plain request, and the client wait for a protocol that never begins.
-        reason = Reason.UPGRADE_NOT_SUPPORTED
-    missing = tuple(sorted(entry.roles)) if reason is _MISSING_ROLE else ()
-    return Decision(reason in LETTING_IN, reason, revision, entry, identity, 0, missing)
+        return Denied(Reason.UPGRADE_NOT_SUPPORTED, revision, entry, identity)
+    return Allowed(facts, snapshot, entry, identity, reason)
 
 
-def _unless_limited(
-    wait: float | Awaitable[float],
-    revision: int,
-    entry: RouteEntry,
-    identity: Identity | None,
-    go_on: Callable[[], Decision],
-) -> Decision | Awaitable[Decision]:
-    if isinstance(wait, float):
-        return _limited(wait, revision, entry, identity)
+def _uncounted(entry: RouteEntry, before: Decision) -> Limit | None:
+    """The route's limit, unless `before` has counted it. An entry lives as long as its revision."""
+    limit = entry.limit
+    if limit is None or before.entry is not entry or (limit.per == "subject" and before.identity is None):
+        return limit
+    return None
 
-    async def answered() -> Decision:
-        seconds = await wait
-        return _limited(seconds, revision, entry, identity) if seconds else go_on()
 
-    return answered()
+def _key(limit: Limit, facts: RequestFacts, entry: RouteEntry) -> str:
+    return f"route {entry.route.name}" if limit.per == "route" else f"client {client_key(facts.client)}"
 
 
 def _subject_key(facts: RequestFacts, identity: Identity | None) -> str:
@@ -131,5 +97,22 @@ def _subject_key(facts: RequestFacts, identity: Identity | None) -> str:
     return f"subject {identity.issuer} {identity.subject}"
 
 
-def _limited(wait: float, revision: int, entry: RouteEntry, identity: Identity | None) -> Decision:
-    return Decision(False, Reason.RATE_LIMITED, revision, entry, identity, max(1, int(-(-wait // 1))))
+def _identify(facts: RequestFacts, snapshot: Snapshot, entry: RouteEntry) -> Identity | None:
+    """Raises InvalidCredential."""
+    route = entry.route
+    try:
+        identity = authenticate(facts.headers, snapshot, route.pass_authorization)
+        # The browser sends a cookie whoever wrote the page; a bearer token is sent on purpose. One that is not ours is
+        # no proof of that: the cookie is what lets in then, and so it is judged like any other.
+        if identity is not None and identity.credential == "session" and is_cross_site(facts):
+            raise InvalidCredential(Reason.CROSS_SITE)
+    except InvalidCredential:
+        # A public route asks for no credential, so a stale cookie must not shut it; the caller is nobody there.
+        if route.access == "public":
+            return None
+        raise
+    return identity
+
+
+def _limited(seconds: float, revision: int, entry: RouteEntry, identity: Identity | None = None) -> Denied:
+    return Denied(Reason.RATE_LIMITED, revision, entry, identity, retry_after=max(1, ceil(seconds)))

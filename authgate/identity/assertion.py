@@ -14,11 +14,11 @@ ASSERTION_SECONDS = 300
 _encode = msgspec.json.Encoder().encode
 
 
-def mint_assertion(identity: Identity, route: RouteEntry, trust: TrustSnapshot, now: int) -> str:
+def mint_assertion(identity: Identity, entry: RouteEntry, trust: TrustSnapshot, now: int) -> str:
     """The JWT. Its audience is the route's name, so no service can use it at another's."""
     claims = {
         "iss": trust.issuer,
-        "aud": route.name,
+        "aud": entry.route.name,
         "sub": identity.subject,
         "email": identity.email,
         "name": identity.name,

@@ -92,9 +92,9 @@ def _line(record: Record) -> _Line:
     facts, decision = record.facts or _UNREAD, record.decision
     rule: str | msgspec.UnsetType = msgspec.UNSET
     if decision is None:
-        outcome, reason, revision, route, identity = None, None, None, None, record.identity
+        outcome, reason, revision, entry, identity = None, None, None, None, record.identity
     else:
-        reason, revision, route, identity = decision.reason, decision.revision, decision.route, decision.identity
+        reason, revision, entry, identity = decision.reason, decision.revision, decision.entry, decision.identity
         outcome = "allow" if decision.allowed else "deny"
         if reason is Reason.BAD_TARGET:
             rule = record.rule or _SECOND_READING
@@ -106,25 +106,25 @@ def _line(record: Record) -> _Line:
     second, millisecond = divmod(time_ns() // 1_000_000, 1000)
     upstream = record.upstream_seconds
     return _Line(
-        _second(second) + _MILLISECONDS[millisecond],
-        record.request_id,
-        facts.client,
-        facts.method,
-        facts.authority.host,
-        facts.path,
-        record.status,
-        record.bytes_sent,
-        (monotonic() - record.started_at) * 100_000 // 1 / 100,
-        None if upstream is None else upstream * 100_000 // 1 / 100,
-        None if route is None else route.name,
-        outcome,
-        reason,
-        subject,
-        credential,
-        revision,
-        token_id,
-        record.cut,
-        rule,
+        ts=_second(second) + _MILLISECONDS[millisecond],
+        request_id=record.request_id,
+        client=facts.client,
+        method=facts.method,
+        host=facts.authority.host,
+        path=facts.path,
+        status=record.status,
+        bytes=record.bytes_sent,
+        duration_ms=(monotonic() - record.started_at) * 100_000 // 1 / 100,
+        upstream_ms=None if upstream is None else upstream * 100_000 // 1 / 100,
+        route=None if entry is None else entry.route.name,
+        decision=outcome,
+        reason=reason,
+        sub=subject,
+        credential=credential,
+        revision=revision,
+        jti=token_id,
+        cut=record.cut,
+        rule=rule,
     )
 
 

@@ -12,7 +12,7 @@ from authgate.models.people import Session
 from authgate.pages import responses
 from authgate.pages.sign_in_pages import AUTH, explains_outages, facts_of, identity_of, session_id, snapshot_of
 from authgate.policy.rules import evaluate_access
-from authgate.policy.table import RouteEntry
+from authgate.policy.schema import Route
 from authgate.ratelimit import client_key
 from authgate.reason import LETTING_IN, Reason
 from authgate.request import Identity
@@ -65,20 +65,22 @@ async def dashboard(request: HttpRequest) -> HttpResponse:
 
 
 def _doors(request: HttpRequest, identity: Identity, snapshot: Snapshot) -> list[Door]:
-    pairs = zip(snapshot.document.routes, snapshot.table.entries, strict=True)
-    entries = [entry for route, entry in pairs if not route.methods or "GET" in route.methods]
-    return [_door(request, entry) for entry in entries if evaluate_access(entry, identity) in LETTING_IN]
+    return [
+        _door(request, entry.route)
+        for entry in snapshot.table.entries
+        if (not entry.route.methods or "GET" in entry.route.methods) and evaluate_access(entry, identity) in LETTING_IN
+    ]
 
 
-def _door(request: HttpRequest, entry: RouteEntry) -> Door:
-    place = f"{entry.host}{entry.path}"
-    if entry.host.startswith("*"):
-        return Door(entry.name, place, "")
-    if not entry.host:
-        return Door(entry.name, place, entry.path)
+def _door(request: HttpRequest, route: Route) -> Door:
+    place = f"{route.host}{route.path}"
+    if route.host.startswith("*"):
+        return Door(route.name, place, "")
+    if not route.host:
+        return Door(route.name, place, route.path)
     facts = facts_of(request)
     port = "" if facts.authority.port is None else f":{facts.authority.port}"
-    return Door(entry.name, place, f"{facts.scheme}://{entry.host}{port}{entry.path}")
+    return Door(route.name, place, f"{facts.scheme}://{route.host}{port}{route.path}")
 
 
 def _sessions_with(sid: str) -> list[SignedIn]:

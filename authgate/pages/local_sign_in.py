@@ -16,7 +16,7 @@ from django.conf import settings
 from django.core.signing import BadSignature, TimestampSigner
 from django.http import HttpResponse
 
-from authgate.decision import Decision
+from authgate.decision import Denied
 from authgate.policy.places import is_below
 from authgate.policy.table import Limit
 from authgate.ratelimit import client_key, take_here
@@ -52,13 +52,13 @@ def is_open_to(address: str) -> bool:
     return client is not None and any(client in network for network in networks)
 
 
-def find_objection(facts: RequestFacts) -> Decision | None:
+def find_objection(facts: RequestFacts) -> Denied | None:
     """None: this attempt may go on, and is counted."""
     if not is_open_to(facts.client):
-        return Decision(False, Reason.LOCAL_SIGN_IN_CLOSED)
+        return Denied(Reason.LOCAL_SIGN_IN_CLOSED)
     device = _device(facts.headers)
     seconds = take_here(KNOWN_DEVICE, device) if device else take_here(STRANGERS, "")
-    return Decision(False, Reason.RATE_LIMITED, retry_after=ceil(seconds)) if seconds else None
+    return Denied(Reason.RATE_LIMITED, retry_after=ceil(seconds)) if seconds else None
 
 
 async def in_turn(facts: RequestFacts, page: Callable[[], Awaitable[T]]) -> T:

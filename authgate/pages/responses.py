@@ -10,7 +10,7 @@ from urllib.parse import quote
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 
-from authgate.decision import Decision
+from authgate.decision import Denied
 from authgate.observe.access_log import Record
 from authgate.oidc.next_url import MAX_LENGTH
 from authgate.pages.refusal import Refused, Ways, render_refusal
@@ -169,14 +169,14 @@ def refusal_of(reason: Reason) -> Refusal:
     return _REFUSALS[reason]
 
 
-def refuse(decision: Decision, request_id: str) -> Answer:
+def refuse(decision: Denied, request_id: str) -> Answer:
     """The refusal as JSON, for programs."""
     refusal = refusal_of(decision.reason)
     body = _json_body(refusal, decision, request_id)
     return _refused(decision, body, request_id, b"application/json")
 
 
-def answer_refusal(record: Record, decision: Decision, method: str, headers: RawHeaders, *, again: str = "") -> Answer:
+def answer_refusal(record: Record, decision: Denied, method: str, headers: RawHeaders, *, again: str = "") -> Answer:
     """JSON for programs; for people a page, or a redirect to the sign-in. `again`: where another try begins.
 
     `method` and `headers` are the request's own, since it may have been refused before it had facts.
@@ -191,21 +191,21 @@ def answer_refusal(record: Record, decision: Decision, method: str, headers: Raw
     return _refused(decision, body, record.request_id, b"text/html; charset=utf-8")
 
 
-def _describe(decision: Decision, snapshot: Snapshot | None) -> Refused:
-    refusal, route = refusal_of(decision.reason), decision.route
+def _describe(decision: Denied, snapshot: Snapshot | None) -> Refused:
+    refusal, entry = refusal_of(decision.reason), decision.entry
     nobody_can = snapshot is not None and not snapshot.trust.has_providers
     return Refused(
         refusal.status,
         decision.reason.value,
         _NO_PROVIDER if nobody_can and decision.reason is Reason.NO_CREDENTIAL else refusal.message,
         decision.retry_after,
-        route.name if route is not None else "",
-        route.upstream_name if route is not None else "",
+        entry.route.name if entry is not None else "",
+        entry.route.upstream if entry is not None else "",
         roles_to_name(decision),
     )
 
 
-def _refused(decision: Decision, body: bytes, request_id: str, content_type: bytes) -> Answer:
+def _refused(decision: Denied, body: bytes, request_id: str, content_type: bytes) -> Answer:
     status = refusal_of(decision.reason).status
     answer = _answer(status, body, request_id, (b"content-type", content_type), *_explain(decision))
     # An address that could not be read may hold anything.
@@ -226,7 +226,7 @@ def sign_in_url(facts: RequestFacts | None, snapshot: Snapshot | None, reason: R
 
 
 async def send_refusal(
-    record: Record, decision: Decision, send: Send, *, unread: Scope | None = None, again: str = ""
+    record: Record, decision: Denied, send: Send, *, unread: Scope | None = None, again: str = ""
 ) -> None:
     """Refuse over ASGI and record the answer. `unread`: the scope of a request that has no facts."""
     facts = record.facts
@@ -239,10 +239,8 @@ async def send_refusal(
     await _send_answer(record, answer, method, send)
 
 
-async def send_text(record: Record, text: bytes, send: Send) -> None:
+async def send_text(record: Record, facts: RequestFacts, text: bytes, send: Send) -> None:
     """Answer 200 with plain text."""
-    facts = record.facts
-    assert facts is not None  # noqa: S101  the front door sets them first
     answer = _answer(200, text, record.request_id, (b"content-type", b"text/plain"))
     await _send_answer(record, answer, facts.method, send)
 
@@ -257,7 +255,7 @@ async def _send_answer(record: Record, answer: Answer, method: str, send: Send) 
 def refuse_django(request: HttpRequest, reason: Reason) -> HttpResponse:
     """The same refusal for a page or an endpoint that Django serves."""
     record: Record = getattr(request, "scope", {}).get("state", {}).get("record") or Record("")
-    answer = answer_refusal(record, Decision(False, reason), request.method or "", headers_of(request))
+    answer = answer_refusal(record, Denied(reason), request.method or "", headers_of(request))
     response = HttpResponse(answer.body, status=answer.status)
     for name, value in answer.headers:
         if name != b"x-request-id":  # the front door's, on everything that Django answers
@@ -281,7 +279,7 @@ def _redirect(location: str, request_id: str) -> Answer:
     return _answer(302, b"", request_id, (b"location", location.encode("ascii")))
 
 
-def _json_body(refusal: Refusal, decision: Decision, request_id: str) -> bytes:
+def _json_body(refusal: Refusal, decision: Denied, request_id: str) -> bytes:
     document: dict[str, str | int | tuple[str, ...]] = {
         "error": refusal.error,
         "message": refusal.message,
@@ -295,12 +293,12 @@ def _json_body(refusal: Refusal, decision: Decision, request_id: str) -> bytes:
     return json.dumps(document).encode() + b"\n"
 
 
-def roles_to_name(decision: Decision) -> tuple[str, ...]:
+def roles_to_name(decision: Denied) -> tuple[str, ...]:
     """Which roles would do: told only to somebody who has proven who they are."""
     return decision.missing_roles if decision.identity is not None else ()
 
 
-def _explain(decision: Decision) -> RawHeaders:
+def _explain(decision: Denied) -> RawHeaders:
     """Retry-After, or the challenge of RFC 6750 section 3. Constants only: nothing of the request is echoed."""
     reason = decision.reason
     if reason in _LAST:

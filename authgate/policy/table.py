@@ -45,26 +45,16 @@ class Limit:
 # Not seen by the garbage collector, as are the maps below that hold numbers instead of entries: a collection
 # that walks ten thousand routes stops all requests for tens of milliseconds.
 class RouteEntry(msgspec.Struct, frozen=True, eq=False, gc=False):
-    """A route with everything a request needs resolved. Compared by identity: caches may key on it."""
+    """A route with all that it refers to resolved. Compared by identity: caches may key on it."""
 
-    name: str
-    path: str
-    access: str
+    route: Route
     roles: frozenset[str]
     upstream: Upstream
-    upstream_name: str
     limit: Limit | None
     timeouts: Timeouts  # every field set: the route's, else the upstream's, else the default
-    strip_prefix: bool
-    preserve_host: bool
-    pass_authorization: bool
     pass_headers: frozenset[bytes]  # lower case
-    enabled: bool
     reason: Reason  # what lets its callers in, or why nobody may
-    host: str = ""
-    match: str = "prefix"
     problem: str = ""  # why it no longer validates; then it denies
-    as_sent: bool = False  # also takes paths that have no canonical form
 
 
 # The route, and whether an application could take the path for one that another route decides ("/public/admin%3Bx",
@@ -206,7 +196,7 @@ class RouteTable:
 
     def _leads_closer(self, entry: RouteEntry, host: str, folded: str, method: str) -> bool:
         other = (self._folded or self).match(host, folded, method)
-        return other is not None and other is not entry and _closeness(other) > _closeness(entry)
+        return other is not None and other is not entry and _closeness(other.route) > _closeness(entry.route)
 
     def _matching_wildcards(self, host: str) -> Iterator[_Paths]:
         dot = host.find(".", 1)
@@ -246,7 +236,7 @@ class RouteTable:
             # Validation reports ties on both routes; whoever skips it still gets a refusal, never a guess.
             taken = self._entries[slot.setdefault(method, number)]
             if taken is not entry and not (taken.problem and entry.problem):
-                raise PolicyInvalid([PolicyError(("routes", route.name, "path"), f"ties with {taken.name!r}")])
+                raise PolicyInvalid([PolicyError(("routes", route.name, "path"), f"ties with {taken.route.name!r}")])
 
 
 def build_table(document: PolicyDocument, errors: Iterable[PolicyError] = (), *, pace: Pace = at_once) -> RouteTable:
@@ -267,19 +257,22 @@ def build_table(document: PolicyDocument, errors: Iterable[PolicyError] = (), *,
 
 def takes_as_sent(entry: RouteEntry | None, path: str) -> bool:
     """Of a path that path_as_sent() has checked. What the service receives never begins with "//"."""
-    return entry is not None and entry.as_sent and not may_name_host(path[len(stripped_prefix(entry)) :])
+    return (
+        entry is not None
+        and entry.route.paths == "as_sent"
+        and not may_name_host(path[len(stripped_prefix(entry.route)) :])
+    )
 
 
-def stripped_prefix(entry: RouteEntry) -> str:
+def stripped_prefix(route: Route) -> str:
     """What the upstream does not see of the path."""
-    return entry.path if entry.strip_prefix and entry.path != "/" else ""
+    return route.path if route.strip_prefix and route.path != "/" else ""
 
 
-def _closeness(entry: RouteEntry) -> tuple[bool, int, bool, int]:
+def _closeness(route: Route) -> tuple[bool, int, bool, int]:
     """Of two routes for the same request the greater wins; equal for those that differ in case alone."""
-    host = entry.host
-    is_name = bool(host) and not host.startswith("*")
-    return is_name, len(host), entry.match == "exact", len(fold_case(entry.path).rstrip("/"))
+    is_name = bool(route.host) and not route.host.startswith("*")
+    return is_name, len(route.host), route.match == "exact", len(fold_case(route.path).rstrip("/"))
 
 
 def match_order(route: Route) -> tuple[object, ...]:
@@ -321,24 +314,14 @@ class _Parts:
         if route.upstream not in self._upstreams or (route.rate_limit and limit is None):
             problem = problem or "its upstream or rate limit is unknown"
         return RouteEntry(
-            name=route.name,
-            path=route.path,
-            access=route.access,
+            route=route,
             roles=self._role_sets.setdefault(route.roles, frozenset(route.roles)),
             upstream=upstream,
-            upstream_name=route.upstream,
             limit=limit,
             timeouts=_merged(route.timeouts, upstream.timeouts),
-            strip_prefix=route.strip_prefix,
-            preserve_host=route.preserve_host,
-            pass_authorization=route.pass_authorization,
             pass_headers=self._header_sets.setdefault(route.pass_headers, _header_set(route)),
-            enabled=route.enabled,
             reason=_reason(route, problem),
-            host=route.host,
-            match=route.match,
             problem=problem,
-            as_sent=route.paths == "as_sent",
         )
 
 

@@ -98,7 +98,7 @@ def may_be_due(decision: Decision, headers: Headers) -> bool:
 
 def passes_authorization(decision: Decision | None) -> bool:
     """Whether a session may count beside a bearer token, which is the service's."""
-    return decision is not None and decision.route is not None and decision.route.pass_authorization
+    return decision is not None and decision.entry is not None and decision.entry.route.pass_authorization
 
 
 def find_due(headers: Headers, trust: TrustSnapshot, decision: Decision | None = None) -> Due | None:

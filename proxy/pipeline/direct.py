@@ -6,27 +6,24 @@ Everything else (bodies, new connections, the gateway's own pages, limits kept i
 from __future__ import annotations
 
 import logging
-import time
+from typing import Any
 
 from django.conf import settings
-from msgspec.structs import replace
 
-from authgate.decision import Decision
+from authgate.decision import Allowed, Denied
+from authgate.gate.steps import run_at_once
 from authgate.observe.access_log import Record, new_request_id
 from authgate.pages.responses import answer_refusal
-from authgate.policy.table import RouteEntry
 from authgate.reason import Reason
 from authgate.sessions.renewal import may_be_due
 from authgate.wire.headers import RawHeaders
 from proxy.exchange import Exchange
-from proxy.failures import CLIENT_LEFT, SHUTDOWN, Failure, report, report_oddity
+from proxy.failures import CLIENT_LEFT, SHUTDOWN, Failure
 from proxy.headers import BadFraming
 from proxy.pipeline import own_pages
-from proxy.pipeline.asgi import caused_by, consider, state_of
-from proxy.pipeline.downstream import finish_response, response_policy
+from proxy.pipeline.enter import caused_by, enter, state_of
 from proxy.pipeline.lifespan import log_access
-from proxy.pipeline.outgoing import build_head
-from proxy.pipeline.passage import may_repeat
+from proxy.pipeline.passage import Passage
 from proxy.response_headers import Layout, Values
 from proxy.server.http1.cycle import Cycle
 from proxy.server.http1.head import RequestHead
@@ -44,103 +41,117 @@ def start(connection: Http1Protocol, request: RequestHead) -> Cycle:
     received = (
         request.method, connection.scheme, request.raw_path, request.query, connection.peer, request.headers,
     )  # fmt: skip
-    decision = consider(record, received)
-    if decision is not None and not isinstance(decision, Decision):
-        raise RuntimeError("the gate waits, although no limit is kept in Redis")
-    if decision is not None and decision.allowed:
-        route, identity = decision.route, decision.identity
-        assert route is not None  # noqa: S101  what is allowed has a route
-        if (identity is None or identity.credential == "session") and may_be_due(decision, request.headers):
-            return connection.hand_over(request, state_of(record))
-        kept = current_worker().take_idle(route.upstream)
+    entered = run_at_once(enter(record, received))
+    if isinstance(entered, Allowed):
+        identity = entered.identity
+        is_due = (identity is None or identity.credential == "session") and may_be_due(entered, request.headers)
+        kept = None if is_due else current_worker().take_idle(entered.entry.upstream)
         if kept is not None:
-            cycle = DirectCycle(connection, request, record)
-            cycle.forward(kept, route, private=route.access != "public" or identity is not None)
+            cycle = DirectCycle(connection, request, Passage(entered, record))
+            cycle.forward(kept)
             return cycle
-    elif decision is not None and not own_pages.has_page(record) and not may_be_due(decision, request.headers):
-        cycle = DirectCycle(connection, request, record)
-        # Not at once: a client that pipelines refused requests would drive the stack deeper with each of them.
-        current_worker().loop.call_soon(cycle.refuse, decision)
-        return cycle
-    return connection.hand_over(request, state_of(record))
+    elif isinstance(entered, Denied) and _is_final(record, entered, request):
+        refusal = RefusalCycle(connection, request, record)
+        # In a turn of its own: a client that pipelines refused requests would drive the stack deeper with each of them.
+        current_worker().loop.call_soon(refusal.refuse, entered)
+        return refusal
+    return connection.hand_over(request, {**state_of(record), "entered": entered})
+
+
+def _is_final(record: Record, denied: Denied, request: RequestHead) -> bool:
+    return not may_be_due(denied, request.headers) and own_pages.find_unrouted(record, denied) is None
 
 
 # A limit that is asked for over the network would suspend the gate.
 shortcut: Shortcut | None = None if settings.AUTHGATE_REDIS_URL else start
 
 
-class DirectCycle(Cycle):
-    """The client's side of an exchange: what the upstream sends is written as it comes."""
+class RefusalCycle(Cycle):
+    """The client's side of a request that the gateway refuses."""
 
     _connection: Http1Protocol
-    _exchange: Exchange | None = None
-    _began = 0.0
-    # Pieces of one read, sent together: a write for each would cost many times as much when they are tiny.
-    _held = b""
-    _more: list[bytes] | None = None
     _logged = False
-    _private = True  # not for caches that others share
 
     def __init__(self, connection: Http1Protocol, request: RequestHead, record: Record) -> None:
         super().__init__(connection, request)
         self._record = record
 
-    def forward(self, upstream: UpstreamConnection, route: RouteEntry, *, private: bool) -> None:
-        record = self._record
-        self._private = private
-        self._exchange = exchange = Exchange(self, route.timeouts, self._connection)
-        self._began = time.monotonic()
-        try:
-            head = build_head(record, upstream.target, 0)
-        except Exception:
-            logger.exception("request %s could not be forwarded", record.request_id, extra=caused_by(record))
-            upstream.abort()
-            current_worker().loop.call_soon(self._refuse_after, Reason.GATE_ERROR)
-            return
-        exchange.begin(upstream, head, head_only=self._request.method == "HEAD", chunked=False, body=False)
-
-    def refuse(self, decision: Decision) -> None:
+    def refuse(self, denied: Denied) -> None:
         if self.gone:
             return
         try:
-            self._answer(decision)
+            self._answer(denied)
         except Exception:
             # Called by the loop, which would leave the client without any answer.
             logger.exception("request %s could not be refused", self._record.request_id, extra=caused_by(self._record))
             self._connection.fail(self)
 
-    def _refuse_after(self, reason: Reason) -> None:
-        """What was let in and came to nothing."""
-        decision = self._record.decision
-        assert decision is not None  # noqa: S101
-        self.refuse(replace(decision, reason=reason))
-
-    def _answer(self, decision: Decision) -> None:
+    def _answer(self, denied: Denied) -> None:
         record = self._record
-        answer = answer_refusal(record, decision, self._request.method, self._request.headers)
-        record.decision, record.status = decision, answer.status
+        answer = answer_refusal(record, denied, self._request.method, self._request.headers)
+        record.decision, record.status = denied, answer.status
         record.bytes_sent = 0 if self._request.method == "HEAD" else len(answer.body)
         self._log()
         self._prepare(answer.status, answer.headers)
         self._send_body(answer.body, more=False)
 
+    # -- called by the connection ---------------------------------------------------------------------------
+
+    def give_up(self) -> None:
+        self._record.cut = SHUTDOWN
+        super().give_up()
+
+    def leave(self) -> None:
+        super().leave()
+        if not self._logged:
+            self._record.cut = self._record.cut or CLIENT_LEFT
+            self._log()
+
+    def _log(self) -> None:
+        if not self._logged:
+            self._logged = True
+            log_access(self._record)
+
+
+class DirectCycle(RefusalCycle):
+    """The client's side of an exchange: what the upstream sends is written as it comes."""
+
+    _exchange: Exchange | None = None
+    # Pieces of one read, sent together: a write for each would cost many times as much when they are tiny.
+    _held = b""
+    _more: list[bytes] | None = None
+
+    def __init__(self, connection: Http1Protocol, request: RequestHead, passage: Passage) -> None:
+        super().__init__(connection, request, passage.record)
+        self._passage = passage
+
+    def forward(self, upstream: UpstreamConnection) -> None:
+        passage = self._passage
+        self._exchange = exchange = Exchange(self, passage.allowed.entry.timeouts, self._connection)
+        try:
+            head = passage.request_head(upstream.target, 0)
+        except Exception:
+            logger.exception(
+                "request %s could not be forwarded", self._record.request_id, extra=caused_by(self._record)
+            )
+            upstream.abort()
+            current_worker().loop.call_soon(self.refuse, passage.allowed.failed(Reason.GATE_ERROR))
+            return
+        exchange.begin(upstream, head, head_only=self._request.method == "HEAD", chunked=False, body=False)
+
     # -- Downstream: called by the exchange -----------------------------------------------------------------
 
     def response_head(self, status: int, layout: Layout, values: Values) -> None:
-        record = self._record
-        exchange = self._exchange
-        assert exchange is not None  # noqa: S101
-        block = None if status == 204 else response_policy.ordinary_lines(layout, values, private=self._private)
+        passage = self._passage
+        block = None if status == 204 else passage.ordinary_lines(layout, values)
         if block is None:
-            headers = finish_response(layout, values, record, private=self._private)
-            block, length, has_date = _read_closely(status, headers)
+            block, length, has_date = _read_closely(status, passage.response_headers(layout, values))
         else:
             length = int(values[layout.length_at]) if layout.length_at >= 0 else None
             has_date = layout.has_date
-        block = b"%bx-request-id: %b\r\n" % (block, record.request_id.encode("ascii"))
+        block = b"%bx-request-id: %b\r\n" % (block, self._record.request_id.encode("ascii"))
         self._frame(status, block, length, has_date=has_date)
-        record.status = status
-        record.upstream_seconds = exchange.head_at - self._began
+        passage.head_arrived(status)
 
     def response_data(self, data: bytes) -> None:
         self._record.bytes_sent += len(data)
@@ -166,21 +177,20 @@ class DirectCycle(Cycle):
         return held
 
     def response_failed(self, failure: Failure) -> None:
-        exchange, self._exchange = self._exchange, None
-        assert exchange is not None  # noqa: S101
+        self._exchange = None
+        passage = self._passage
         if self.started:
-            self._record.cut = failure.reason
-            report(self._record, failure)
+            passage.cut(failure)
             self._connection.fail(self)
-        elif exchange.stale and may_repeat(self._request.method):
+        elif passage.may_repeat(failure):
             self._logged = True  # by the application, when it has brought the request to its end
-            self._connection.hand_over(self._request, {**state_of(self._record), "second_try": True})
+            state: dict[str, Any] = {**state_of(self._record), "entered": passage.allowed, "second_try": True}
+            self._connection.hand_over(self._request, state)
         else:
-            report(self._record, failure)
-            self._refuse_after(failure.reason)
+            self.refuse(passage.refuse(failure))
 
     def response_strayed(self, target: str, what: str) -> None:
-        report_oddity(self._record, target, what)
+        self._passage.report_oddity(target, what)
 
     def request_writable(self) -> None: ...
 
@@ -188,18 +198,11 @@ class DirectCycle(Cycle):
 
     # -- called by the connection ---------------------------------------------------------------------------
 
-    def give_up(self) -> None:
-        self._record.cut = SHUTDOWN
-        super().give_up()
-
     def leave(self) -> None:
-        super().leave()
         exchange, self._exchange = self._exchange, None
+        super().leave()
         if exchange is not None:
             exchange.cancel()
-        if not self._logged:
-            self._record.cut = self._record.cut or CLIENT_LEFT
-            self._log()
 
     def writing_paused(self) -> None:
         if self._exchange is not None:
@@ -208,11 +211,6 @@ class DirectCycle(Cycle):
     def writing_resumed(self) -> None:
         if self._exchange is not None:
             self._exchange.resume_response()
-
-    def _log(self) -> None:
-        if not self._logged:
-            self._logged = True
-            log_access(self._record)
 
 
 def _read_closely(status: int, headers: RawHeaders) -> tuple[bytes, int | None, bool]:

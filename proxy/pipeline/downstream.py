@@ -7,45 +7,31 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from authgate.observe.access_log import Record
-from authgate.security_headers import SECURITY_HEADERS
 from authgate.wire.headers import RawHeaders
 from proxy.exchange import Exchange
-from proxy.failures import CLIENT_LEFT, SHUTDOWN, Failure, report_oddity
-from proxy.pipeline.outgoing import own_cookies
-from proxy.places import rewrite_places
-from proxy.response_headers import Layout, ResponsePolicy, Values
+from proxy.failures import CLIENT_LEFT, SHUTDOWN, Failure
+from proxy.pipeline.passage import Passage
+from proxy.response_headers import Layout, Values
 
 Receive = Callable[[], Awaitable[dict[str, Any]]]
 Send = Callable[[dict[str, Any]], Awaitable[None]]
-
-response_policy = ResponsePolicy(SECURITY_HEADERS, own_cookies)
-
-
-def finish_response(layout: Layout, values: Values, record: Record, *, private: bool) -> RawHeaders:
-    """The headers of a response as the visitor of this request gets them. Raises BadFraming."""
-    headers = response_policy.finish(layout, values, private=private)
-    facts, decision = record.facts, record.decision
-    if layout.has_places and facts is not None and decision is not None and decision.route is not None:
-        return rewrite_places(headers, decision.route, facts)
-    return headers
 
 
 class AsgiDownstream:
     """Collects what the upstream's callbacks bring until the request's task sends it on."""
 
     __slots__ = (
-        "_chunks", "_ended", "_headers", "_loop", "_paused", "_private", "_receive", "_record", "_status",
-        "_waiter", "_watcher", "_writable", "exchange", "failure", "gone",
+        "_chunks", "_ended", "_headers", "_loop", "_passage", "_paused", "_receive", "_status", "_waiter",
+         "_watcher", "_writable", "exchange", "failure", "gone",
     )  # fmt: skip
 
-    def __init__(self, record: Record, receive: Receive, loop: asyncio.AbstractEventLoop, *, private: bool) -> None:
+    def __init__(self, passage: Passage, receive: Receive, loop: asyncio.AbstractEventLoop) -> None:
         self.exchange: Exchange
         self._loop = loop
         self.failure: Failure | None = None
         self.gone = False  # the client has left
-        self._record = record
+        self._passage = passage
         self._receive = receive
-        self._private = private
         self._status = 0
         self._headers: RawHeaders = []
         self._chunks: list[bytes] = []
@@ -57,12 +43,13 @@ class AsgiDownstream:
     # -- Downstream: called by the exchange -----------------------------------------------------------------
 
     def response_head(self, status: int, layout: Layout, values: Values) -> None:
-        headers = finish_response(layout, values, self._record, private=self._private)
+        headers = self._passage.response_headers(layout, values)
         if status in (204, 304):
             # It speaks of a body that does not follow; servers would wait for it.
             headers = [pair for pair in headers if pair[0] != b"content-length"]
-        self._headers = [*headers, (b"x-request-id", self._record.request_id.encode("ascii"))]
+        self._headers = [*headers, (b"x-request-id", self._passage.record.request_id.encode("ascii"))]
         self._status = status
+        self._passage.head_arrived(status)
 
     def response_data(self, data: bytes) -> None:
         self._chunks.append(data)
@@ -85,7 +72,7 @@ class AsgiDownstream:
         self._wake()
 
     def response_strayed(self, target: str, what: str) -> None:
-        report_oddity(self._record, target, what)
+        self._passage.report_oddity(target, what)
 
     def request_writable(self) -> None:
         if self._writable is not None and not self._writable.done():
@@ -117,7 +104,7 @@ class AsgiDownstream:
 
     async def send_response(self, send: Send) -> None:
         """Until its end; else the record says why it was cut."""
-        record = self._record
+        record = self._passage.record
         record.cut = CLIENT_LEFT  # unless something else turns out
         try:
             await self._send_all(record, send)
@@ -126,7 +113,6 @@ class AsgiDownstream:
             raise
 
     async def _send_all(self, record: Record, send: Send) -> None:
-        record.status = self._status
         await send({"type": "http.response.start", "status": self._status, "headers": self._headers})
         while not self.gone:
             # The first piece may be empty: servers hold the head back until there is one, and the client of an

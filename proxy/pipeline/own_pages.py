@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Awaitable, Callable
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 from urllib.parse import unquote
 
 from django.conf import settings
 from django.core.handlers.asgi import ASGIHandler
 
-from authgate.decision import Decision
+from authgate.decision import Denied
 from authgate.observe.access_log import Record
 from authgate.own_hosts import own_hosts
 from authgate.pages import known_operators, local_sign_in
@@ -55,6 +55,13 @@ static_site = StaticSite(settings.AUTHGATE_STATIC_SITE) if settings.AUTHGATE_STA
 Page = Callable[[Scope, Receive, Send, Record, RequestFacts], Awaitable[None]]
 
 
+class OwnPage(NamedTuple):
+    """The request is for the gateway itself; the page decides."""
+
+    facts: RequestFacts
+    snapshot: Snapshot | None
+
+
 def is_reserved(facts: RequestFacts, snapshot: Snapshot | None) -> bool:
     """Whether this request is for the gateway itself: on a host that a route names, only the auth prefix is."""
     if not facts.path.startswith(_reserved):
@@ -63,30 +70,29 @@ def is_reserved(facts: RequestFacts, snapshot: Snapshot | None) -> bool:
     return any(is_below(facts.path, prefix) for prefix in prefixes)
 
 
-def has_page(record: Record) -> bool:
-    """Whether something is served where no route is: the static site, else the default page at "/"."""
-    facts, decision = record.facts, record.decision
-    if facts is None or decision is None or decision.reason is not Reason.NO_ROUTE:
-        return False
-    if is_services(facts.authority.host, record.snapshot) or facts.method not in ("GET", "HEAD"):
-        return False
-    return static_site is not None or facts.path == "/"
-
-
-async def serve(scope: Scope, receive: Receive, send: Send, record: Record) -> None:
-    """Django's part: sign-in, admin, dashboard, health. Only under a Host that is ours."""
+def find_unrouted(record: Record, denied: Denied) -> OwnPage | None:
+    """What is served where no route is: the static site, else the default page at "/"."""
     facts = record.facts
-    assert facts is not None  # noqa: S101  the front door sets them first
+    if facts is None or denied.reason is not Reason.NO_ROUTE:
+        return None
+    if is_services(facts.authority.host, record.snapshot) or facts.method not in ("GET", "HEAD"):
+        return None
+    return OwnPage(facts, record.snapshot) if static_site is not None or facts.path == "/" else None
+
+
+async def serve(page: OwnPage, scope: Scope, receive: Receive, send: Send, record: Record) -> None:
+    """Django's part: sign-in, admin, dashboard, health. Only under a Host that is ours."""
+    facts = page.facts
     record.in_log = facts.path != health.ALIVE
     if has_secret_address(facts.path):
         send = _without_referrer(send)
-    if facts.path not in health.PATHS and not _is_known_host(facts, record.snapshot):
-        await send_refusal(record, Decision(False, Reason.BAD_HOST), send)
+    if facts.path not in health.PATHS and not _is_known_host(facts, page.snapshot):
+        await send_refusal(record, Denied(Reason.BAD_HOST), send)
         return
     if (objection := _find_objection(facts)) is not None:
         await _refuse_early(record, facts, objection, send)
         return
-    await _refusing(_page_at(facts.path), scope, receive, send, record)
+    await _refusing(_page_at(facts.path), facts, scope, receive, send, record)
 
 
 def _page_at(path: str) -> Page:
@@ -96,14 +102,14 @@ def _page_at(path: str) -> Page:
     return _serve_django if assets is None else _serve_files(assets)
 
 
-def _find_objection(facts: RequestFacts) -> Decision | None:
+def _find_objection(facts: RequestFacts) -> Denied | None:
     """What can be said of a request without any work for it."""
     if seconds := seconds_to_wait(facts):
-        return Decision(False, Reason.RATE_LIMITED, retry_after=math.ceil(seconds))
+        return Denied(Reason.RATE_LIMITED, retry_after=math.ceil(seconds))
     return local_sign_in.find_objection(facts) if local_sign_in.is_attempt(facts) else None
 
 
-async def _refuse_early(record: Record, facts: RequestFacts, objection: Decision, send: Send) -> None:
+async def _refuse_early(record: Record, facts: RequestFacts, objection: Denied, send: Send) -> None:
     if objection.reason is Reason.RATE_LIMITED:
         await asyncio.sleep(REFUSED_AFTER)
     await send_refusal(record, objection, send, again=new_sign_in(record) or _same_again(facts))
@@ -114,15 +120,16 @@ def _same_again(facts: RequestFacts) -> str:
     return f"{facts.path}{facts.query.decode('ascii')}" if facts.method == "GET" else ""
 
 
-async def _refusing(page: Page, scope: Scope, receive: Receive, send: Send, record: Record) -> None:
-    assert record.facts is not None  # noqa: S101
+async def _refusing(
+    page: Page, facts: RequestFacts, scope: Scope, receive: Receive, send: Send, record: Record
+) -> None:
     try:
-        await page(scope, receive, send, record, record.facts)
+        await page(scope, receive, send, record, facts)
     except BodyRefused as refused:
-        await send_refusal(record, Decision(False, refused.reason), send)
+        await send_refusal(record, Denied(refused.reason), send)
     except (TooBusy, BudgetSpent):
         await asyncio.sleep(REFUSED_AFTER)
-        await send_refusal(record, Decision(False, Reason.BUSY), send, again=_same_again(record.facts))
+        await send_refusal(record, Denied(Reason.BUSY), send, again=_same_again(facts))
     except ClientGone:
         pass
 
@@ -138,7 +145,7 @@ def _serve_files(site: StaticSite) -> Page:
 async def _serve_health(scope: Scope, receive: Receive, send: Send, record: Record, facts: RequestFacts) -> None:
     """Bypass Django, which starts two threads for a request: anybody may ask for this, as often as they like."""
     await read_no_body(facts, receive)
-    await send_text(record, b"healthy", send)
+    await send_text(record, facts, b"healthy", send)
 
 
 async def _serve_django(scope: Scope, receive: Receive, send: Send, record: Record, facts: RequestFacts) -> None:
@@ -176,13 +183,13 @@ async def _in_turn(facts: RequestFacts, known: bool, page: Callable[[], Awaitabl
         await admin_turns_of_strangers.run(client, in_turn)
 
 
-async def serve_unrouted(scope: Scope, receive: Receive, send: Send, record: Record) -> None:
+async def serve_unrouted(page: OwnPage, scope: Scope, receive: Receive, send: Send, record: Record) -> None:
     """Serve a request that matched no route. Clears the NO_ROUTE decision, so that the log shows what was served."""
     record.decision = None
     if static_site is None:
-        await serve(scope, receive, send, record)
+        await serve(page, scope, receive, send, record)
     else:
-        await _refusing(_serve_files(static_site), scope, receive, send, record)
+        await _refusing(_serve_files(static_site), page.facts, scope, receive, send, record)
 
 
 def _is_known_host(facts: RequestFacts, snapshot: Snapshot | None) -> bool:

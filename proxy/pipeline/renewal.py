@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import logging
-from typing import Any
+from typing import Any, NamedTuple
 
 from django.conf import settings
 from msgspec.structs import replace
 
-from authgate.decision import Decision
 from authgate.observe.access_log import Record
+from authgate.request import RequestFacts
 from authgate.sessions import renewal
 from proxy.pipeline.downstream import Send
+from proxy.pipeline.enter import Entered
+from proxy.pipeline.own_pages import OwnPage
 
 logger = logging.getLogger(__name__)
 
@@ -19,35 +21,43 @@ _CACHING = frozenset((b"cache-control", b"expires", b"pragma", b"surrogate-contr
 _PERSONAL = (settings.AUTHGATE_AUTH_PREFIX, "/admin", "/dashboard")  # of our own pages, those that ask who it is
 
 
-def is_wanted(record: Record, decision: Decision | None) -> bool:
-    facts = record.facts
-    if facts is None or record.snapshot is None:
-        return False
-    if decision is not None:
-        return renewal.may_be_due(decision, facts.headers)
-    return facts.path.startswith(_PERSONAL) and not facts.path.startswith(settings.STATIC_URL)
+class Wanted(NamedTuple):
+    """The request carries a session cookie that is due."""
+
+    facts: RequestFacts
+    due: renewal.Due
 
 
-async def renew(record: Record, send: Send) -> Send:
-    """The request goes on with a new cookie in the record's facts, or none; what is sent by the result carries it."""
+def find_wanted(record: Record, entered: Entered) -> Wanted | None:
     facts, snapshot = record.facts, record.snapshot
-    assert facts is not None and snapshot is not None  # noqa: S101  is_wanted
-    due = renewal.find_due(facts.headers, snapshot.trust, record.decision)
-    if due is None:
-        return send
+    if facts is None or snapshot is None:
+        return None
+    decision = None if isinstance(entered, OwnPage) else entered
+    may_be = renewal.may_be_due(decision, facts.headers) if decision is not None else _is_personal(facts.path)
+    due = renewal.find_due(facts.headers, snapshot.trust, decision) if may_be else None
+    return Wanted(facts, due) if due is not None else None
+
+
+async def renew(wanted: Wanted, send: Send) -> tuple[Send, RequestFacts | None]:
+    """How to answer, and the request with another cookie or none. None: it goes on as it is."""
+    facts, due = wanted
     try:
         renewed = await renewal.renew(due, facts.client)
     except renewal.BeingRefreshed:
-        return send
+        return send, None
     except renewal.RenewalFailed as error:
         logger.warning("a session was not renewed: %s", error)
-        return send
+        return send, None
     if renewed is None and due.expired:
-        return send
+        return send, None
     # A session that is over is over at once, whatever is left of its cookie.
     token, set_cookie = (b"", b"") if renewed is None else renewed
-    record.facts = replace(facts, headers=renewal.with_cookie(facts.headers, due.token, token))
-    return _with_cookie(send, set_cookie) if set_cookie else send
+    changed = replace(facts, headers=renewal.with_cookie(facts.headers, due.token, token))
+    return _with_cookie(send, set_cookie) if set_cookie else send, changed
+
+
+def _is_personal(path: str) -> bool:
+    return path.startswith(_PERSONAL) and not path.startswith(settings.STATIC_URL)
 
 
 def _with_cookie(send: Send, set_cookie: bytes) -> Send:

@@ -14,7 +14,7 @@ from urllib.parse import unquote
 
 from django.contrib.staticfiles.finders import AppDirectoriesFinder
 
-from authgate.decision import Decision
+from authgate.decision import Denied
 from authgate.observe.access_log import Record
 from authgate.pages.responses import answer_refusal
 from authgate.reason import Reason
@@ -184,7 +184,7 @@ async def _redirect_to_slash(scope: Scope, send: Send) -> None:
 def _refuse(reason: Reason, *extra: tuple[bytes, bytes]) -> ASGIApp:
     async def refused(scope: Scope, receive: Receive, send: Send) -> None:
         record = scope.get("state", {}).get("record") or Record("")
-        answer = answer_refusal(record, Decision(False, reason), scope["method"], scope["headers"])
+        answer = answer_refusal(record, Denied(reason), scope["method"], scope["headers"])
         # The front door puts the request's ID on everything that is sent through it.
         headers = [header for header in answer.headers if header[0] != b"x-request-id"]
         await send(_start(answer.status, [*headers, *extra]))

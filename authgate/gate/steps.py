@@ -1,0 +1,54 @@
+"""Running the gate: its steps ask for what it cannot know by itself, and are told."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from typing import NamedTuple, TypeVar
+
+from authgate.policy.table import Limit
+from authgate.ratelimit import take, take_here
+
+T = TypeVar("T")
+
+
+class Take(NamedTuple):
+    """One request of `limit`, for `key`. The answer: seconds to wait, 0.0 when there was one left."""
+
+    limit: Limit
+    key: str
+
+
+Steps = Generator[Take, float, T]
+
+
+def run_at_once(steps: Steps[T]) -> T:
+    """For limits that this machine counts: never waits."""
+    try:
+        asked = next(steps)
+        while True:
+            try:
+                seconds = take_here(asked.limit, asked.key)
+            except Exception as error:
+                asked = steps.throw(error)
+            else:
+                asked = steps.send(seconds)
+    except StopIteration as done:
+        result: T = done.value
+        return result
+
+
+async def run(steps: Steps[T]) -> T:
+    """For limits that are kept anywhere."""
+    try:
+        asked = next(steps)
+        while True:
+            try:
+                wait = take(asked.limit, asked.key)
+                seconds = wait if isinstance(wait, float) else await wait
+            except Exception as error:
+                asked = steps.throw(error)
+            else:
+                asked = steps.send(seconds)
+    except StopIteration as done:
+        result: T = done.value
+        return result

@@ -1,0 +1,131 @@
+"""The ASGI way of an allowed request to its service and back. Decides nothing."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+from typing import Any
+
+from authgate.decision import Allowed, Denied
+from authgate.observe.access_log import Record
+from authgate.pages.responses import send_refusal
+from authgate.reason import Reason
+from authgate.wire.headers import RawHeaders
+from proxy.buffers import ClientReads
+from proxy.exchange import Exchange
+from proxy.failures import CLIENT_LEFT, SHUTDOWN, Failure
+from proxy.headers import BadFraming, request_body_length
+from proxy.pipeline.downstream import AsgiDownstream, Receive, Send
+from proxy.pipeline.passage import Passage
+from proxy.upstream.connection import UpstreamConnection, UpstreamUnreachable
+from proxy.upstream.worker import current_worker
+
+
+async def carry(allowed: Allowed, record: Record, scope: dict[str, Any], receive: Receive, send: Send) -> None:
+    """`scope["state"]["second_try"]`: the request was already lost with a kept connection."""
+    try:
+        length = _body_length(scope)
+    except BadFraming:
+        denied = Denied(Reason.BAD_FRAMING, allowed.revision, allowed.entry, allowed.identity)
+        await send_refusal(record, denied, send)
+        return
+    first, more = b"", False
+    if length != 0:
+        # Also what sends "100 Continue": only now that the gate has let the request in.
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            record.cut = CLIENT_LEFT
+            return
+        first, more = message.get("body", b""), message.get("more_body", False)
+        if length is None and not more:
+            length = len(first)
+    carrier = _Carrier(Passage(allowed, record), length, first, more)
+    client = scope.get("extensions", {}).get("authgate.connection")
+    await carrier.run(receive, send, client, second_try=scope["state"].get("second_try", False))
+
+
+def _body_length(scope: dict[str, Any]) -> int | None:
+    headers: RawHeaders = scope["headers"]
+    length = request_body_length(headers)
+    if length == 0 and scope["http_version"] not in ("1.0", "1.1"):
+        # HTTP/2 may carry a body without saying how long it is (RFC 9113 8.1).
+        return length if any(name == b"content-length" for name, _ in headers) else None
+    return length
+
+
+class _Carrier:
+    """A passage, a connection, an exchange, and at most one second try."""
+
+    __slots__ = ("_entry", "_first", "_length", "_missed", "_more", "_passage", "_record", "_worker")
+
+    def __init__(self, passage: Passage, length: int | None, first: bytes, more: bool) -> None:
+        self._passage = passage
+        self._record = passage.record
+        self._entry = passage.allowed.entry
+        self._length = length
+        self._first = first
+        self._more = more
+        self._missed: dict[str, str] = {}  # targets without a connection, and why
+        self._worker = current_worker()
+
+    async def run(self, receive: Receive, send: Send, client: ClientReads | None, *, second_try: bool) -> None:
+        passage, record = self._passage, self._record
+        downstream = AsgiDownstream(passage, receive, self._worker.loop)
+        downstream.exchange = Exchange(downstream, self._entry.timeouts, client)
+        try:
+            started = await self._begin(downstream, kept=not second_try)
+            lost = downstream.failure
+            if not started and lost is not None and self._length == 0 and not second_try and passage.may_repeat(lost):
+                started = await self._begin(downstream, kept=False)
+            if started:
+                await downstream.send_response(send)
+            elif downstream.failure is not None:
+                await self._refuse(downstream.failure.reason, send)
+            else:
+                record.cut = CLIENT_LEFT
+        except UpstreamUnreachable as error:
+            slow = isinstance(error.__cause__, TimeoutError)
+            reason = Reason.UPSTREAM_TIMEOUT if slow else Reason.UPSTREAM_UNREACHABLE
+            downstream.failure = Failure(reason, _each_once(self._missed.values()), ", ".join(self._missed))
+            await self._refuse(reason, send)
+        except asyncio.CancelledError:
+            record.cut = SHUTDOWN
+            raise
+        finally:
+            downstream.close()
+            self._report(downstream.failure)
+
+    def _report(self, failure: Failure | None) -> None:
+        if failure is not None:
+            self._passage.report(failure)
+        elif self._missed:
+            what = f"{_each_once(self._missed.values())}; another target was asked"
+            self._passage.report_oddity(", ".join(self._missed), what)
+
+    async def _begin(self, downstream: AsgiDownstream, *, kept: bool) -> bool:
+        connection = await self._connection(kept=kept)
+        try:
+            head = self._passage.request_head(connection.target, self._length)
+        except BaseException:
+            connection.abort()
+            raise
+        downstream.restart()
+        downstream.exchange.begin(
+            connection, head, head_only=self._passage.allowed.facts.method == "HEAD", chunked=self._length is None,
+            body=self._length != 0,
+        )  # fmt: skip
+        if self._length != 0:
+            downstream.upload(self._first, more=self._more)
+        return await downstream.started()
+
+    async def _connection(self, *, kept: bool) -> UpstreamConnection:
+        upstream = self._entry.upstream
+        connection = self._worker.take_idle(upstream) if kept else None
+        return connection or await self._worker.connect(upstream, self._entry.timeouts.connect or 0, self._missed)
+
+    async def _refuse(self, reason: Reason, send: Send) -> None:
+        await send_refusal(self._record, self._passage.allowed.failed(reason), send)
+
+
+def _each_once(words: Iterable[str]) -> str:
+    return ", ".join(dict.fromkeys(words))

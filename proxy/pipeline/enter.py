@@ -1,0 +1,68 @@
+"""The beginning of every request: what it is, and what is decided about it."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from authgate.decision import Allowed, Decision, Denied
+from authgate.gate.decide import decide
+from authgate.gate.facts import FactsRefused, Received, read_facts
+from authgate.gate.steps import Steps
+from authgate.observe.access_log import Record
+from authgate.reason import Reason
+from authgate.request import RequestFacts
+from authgate.state.snapshot import current
+from proxy.pipeline.own_pages import OwnPage, is_reserved
+
+logger = logging.getLogger(__name__)
+
+
+Entered = Allowed | Denied | OwnPage
+
+
+def enter(record: Record, received: Received) -> Steps[Entered]:
+    """Write facts, snapshot and decision into the record."""
+    snapshot = current()
+    try:
+        record.facts = facts = read_facts(*received, snapshot.table if snapshot is not None else None)
+    except FactsRefused as refused:
+        record.rule = refused.rule
+        record.decision = denied = Denied(refused.reason)
+        return denied
+    record.snapshot = snapshot
+    if is_reserved(facts, snapshot):
+        return OwnPage(facts, snapshot)
+    try:
+        record.decision = decision = yield from decide(facts, snapshot)
+    except Exception:
+        record.decision = decision = _gate_failed(record)
+    return decision
+
+
+def enter_again(record: Record, facts: RequestFacts, before: Entered) -> Steps[Entered]:
+    """With other headers, after the request has waited: by the policy of now."""
+    record.facts = facts
+    if isinstance(before, OwnPage):
+        return OwnPage(facts, before.snapshot)
+    record.snapshot = snapshot = current()
+    try:
+        record.decision = decision = yield from decide(facts, snapshot, before)
+    except Exception:
+        record.decision = decision = _gate_failed(record)
+    return decision
+
+
+def state_of(record: Record) -> dict[str, Any]:
+    """What everything behind the front door finds in scope["state"]."""
+    return {"record": record, "request_id": record.request_id}
+
+
+def caused_by(record: Record) -> dict[str, str]:
+    """`extra` of a line that is logged outside of a task."""
+    return {"client": record.facts.client} if record.facts is not None else {}
+
+
+def _gate_failed(record: Record) -> Decision:
+    logger.exception("the gate failed on request %s", record.request_id, extra=caused_by(record))
+    return Denied(Reason.GATE_ERROR)
