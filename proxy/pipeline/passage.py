@@ -19,7 +19,7 @@ from proxy.places import rewrite_places
 from proxy.response_headers import Layout, ResponsePolicy, Values
 from proxy.upstream.connection import Target
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger("proxy.failures")  # operators filter lines by it
 
 _IDEMPOTENT = frozenset(("GET", "HEAD", "OPTIONS", "PUT", "DELETE"))
 _LONGEST_PATH = 200  # the access log has the whole one under the same request id
