@@ -36,7 +36,7 @@ _Container = dict[Any, Any] | list[Any]
 
 
 def parse(text: str) -> Any:
-    """Parses a text. Raises PolicyInvalid with line and column. Refuses aliases, tags, repeated keys and deep nesting."""
+    """Parses a text. Raises PolicyInvalid with line and column. Refuses aliases, tags, duplicate keys, deep nesting."""
     return _build(text, None).root
 
 
