@@ -1,4 +1,4 @@
-"""Threads for what waits: identity providers and the database. Never without a bound."""
+"""Bounded threads for calls that block: identity providers and the database."""
 
 from __future__ import annotations
 
@@ -23,22 +23,22 @@ _NICE = 10
 
 
 class TooBusy(Exception):
-    """As many wait already as may: answer 503 at once."""
+    """The limit of waiting calls is reached: answer 503 at once."""
 
 
 class Threads:
-    """`size` calls at a time, and eight times as many that wait for their turn."""
+    """A pool that runs `size` calls at a time; eight times as many may wait for their turn."""
 
     def __init__(self, name: str, size: int) -> None:
         self._pool = ThreadPoolExecutor(size, name)
         self._places = Semaphore(9 * size)
 
     async def run(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Raises TooBusy. A caller that goes away leaves its call running, which keeps its place until it ends."""
+        """Raises TooBusy. If the caller is cancelled, the call runs on and keeps its place until it ends."""
         if not self._places.acquire(blocking=False):
             raise TooBusy
         try:
-            # What is logged there is logged for this client.
+            # Log lines of the thread count for this client.
             context = copy_context()
             future = self._pool.submit(_with_own_connections, lambda: context.run(function, *args, **kwargs))
         except BaseException:
@@ -49,7 +49,7 @@ class Threads:
 
 
 class Lanes:
-    """Threads that many share, of which no one key takes more than `width` at a time."""
+    """Shared threads, of which one key takes at most `width` at a time."""
 
     def __init__(self, threads: Threads, width: int) -> None:
         self._threads = threads
@@ -58,7 +58,7 @@ class Lanes:
         self._users: Counter[str] = Counter()
 
     async def run(self, key: str, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Raises TooBusy, also when many wait for this key alone."""
+        """Raises TooBusy, also when too many calls wait for this key alone."""
         if self._users[key] >= 9 * self._width:
             raise TooBusy
         self._users[key] += 1
@@ -77,7 +77,7 @@ class Lanes:
 
 
 class Shared:
-    """Calls whose answer is the same for all who ask meanwhile: they wait for the one under way, and take no thread."""
+    """Calls with one result for all callers of a key: while one runs, the others wait for it without a thread."""
 
     def __init__(self, threads: Threads, most_waiting: int) -> None:
         self._threads = threads
@@ -86,7 +86,7 @@ class Shared:
         self._waiting: Counter[str] = Counter()
 
     async def run(self, key: str, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> None:
-        """Raises TooBusy, also when many wait for this key, and what `function` raises."""
+        """Raises TooBusy, also when too many calls wait for this key, and the exceptions of `function`."""
         if self._waiting[key] >= self._most_waiting:
             raise TooBusy
         self._waiting[key] += 1
@@ -101,20 +101,20 @@ class Shared:
     def _begin(self, key: str, call: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
         task = self._under_way[key] = asyncio.get_running_loop().create_task(call)
         task.add_done_callback(lambda _: self._under_way.pop(key))
-        # Nobody may be left who waits for it.
+        # Retrieves the exception: maybe no caller is left to do so.
         task.add_done_callback(lambda done: done.cancelled() or done.exception())
         return task
 
 
 class Turns:
-    """Django runs each of its synchronous pages in a thread of its own, with a connection to the database of its own.
+    """Turns for Django's synchronous pages, each of which has its own thread and its own connection to the database.
 
-    So only `size` of them run at a time, and `waiting` more wait for their turn. A turn is taken outside Django: Django
+    Only `size` of them run at a time, and `waiting` more wait for their turn. A turn is taken outside Django: Django
     cancels a page when its client disconnects, but the page's thread and its database connection live on.
     """
 
     def __init__(self, size: int, *, waiting: int, share: int) -> None:
-        """`share`: of all places, those that one client may have."""
+        """`share`: the places that one client may take."""
         self._turns = asyncio.Semaphore(size)
         self._places = size + waiting
         self._share = share
@@ -137,20 +137,20 @@ class Turns:
 
 
 def quietly(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """For what keeps a processor busy by itself, a password's hash or a new key: one at a time in a process, and the
-    kernel lets everything else go first. The caller waits.
+    """Runs work that keeps a processor busy, such as a password's hash or a new key: one at a time in a process, at a
+    low priority. The caller waits.
     """
     return _quiet_thread(os.getpid()).submit(function, *args, **kwargs).result()
 
 
 @lru_cache(maxsize=1)
 def _quiet_thread(process: int) -> ThreadPoolExecutor:
-    """Of this process: no thread survives a fork."""
+    """The thread of this process: none survives a fork."""
     return ThreadPoolExecutor(1, "quiet", _step_back)
 
 
 def _step_back() -> None:
-    if sys.platform == "linux":  # where a thread has a priority of its own
+    if sys.platform == "linux":  # only there a thread has its own priority
         os.nice(_NICE)
 
 
@@ -176,11 +176,11 @@ def _with_own_connections(call: Callable[[], T]) -> T:
 # A provider that hangs must not keep anybody from a page that asks only the database.
 provider_threads = Threads("provider", 32)
 database_threads = Threads("database", 8)
-# For pages that are asked for as often as anybody likes: so many of one client that others still sign in.
+# For pages without a rate limit: one client takes two threads at most, so that others can still sign in.
 database_lanes = Lanes(database_threads, 2)
-# Anybody may send a logout token: never the threads of those who sign in, and of these not all for one provider.
+# Anybody may send a logout token, so these threads are not those of sign-ins, and one provider never takes all of them.
 logout_threads = Threads("logout", 8)
 logout_lanes = Lanes(logout_threads, 2)
 admin_turns = Turns(8, waiting=64, share=18)
-# Of these turns strangers all together take half and keep none of the places, whatever number of addresses they have.
+# All strangers together take half of these turns and wait in places of their own, however many addresses they have.
 admin_turns_of_strangers = Turns(4, waiting=32, share=9)

@@ -21,22 +21,22 @@ _FLUSH_SECONDS = 0.05
 
 
 def new_request_id() -> str:
-    return getrandbits(128).to_bytes(16).hex()  # names a request, guards nothing
+    return getrandbits(128).to_bytes(16).hex()  # only an identifier, not a secret
 
 
 class Record(msgspec.Struct):
-    """What is known of one request; filled in along its way and written when it ends."""
+    """The facts about one request for the log: filled in along its way and written when it ends."""
 
     request_id: str
     facts: RequestFacts | None = None
     snapshot: Snapshot | None = None
     decision: Decision | None = None
-    identity: Identity | None = None  # of the caller of a page that the gate does not decide about
-    rule: str = ""  # what of a bad target was refused
+    identity: Identity | None = None  # the caller of a page that the gate does not decide about
+    rule: str = ""  # why a bad target was refused
     status: int = 0
     bytes_sent: int = 0
     upstream_seconds: float | None = None
-    cut: str | None = None  # why the response did not reach its end
+    cut: str | None = None  # why the response is incomplete
     in_log: bool = True
     started_at: float = msgspec.field(default_factory=monotonic)
 
@@ -58,7 +58,7 @@ class _Line(msgspec.Struct):
     sub: str | None
     credential: str | None
     revision: int | None
-    jti: str | None  # of an access token: what to revoke
+    jti: str | None  # ID of an access token, by which it can be revoked
     cut: str | None
     rule: str | msgspec.UnsetType = msgspec.UNSET  # only on bad_target
 
@@ -69,7 +69,7 @@ _MILLISECONDS = tuple(f"{number:03d}Z" for number in range(1000))
 
 
 class AccessLog:
-    """Collects lines for a moment and hands them on together: one system call for many requests."""
+    """A buffer that writes the lines of a moment together: one system call for many requests."""
 
     def __init__(self, descriptor: int) -> None:
         self._writer = LineWriter(descriptor, "access log", remind=True)
@@ -83,7 +83,7 @@ class AccessLog:
 
     def flush(self) -> None:
         if self._lines:
-            # The empty one ends the last line.
+            # The empty element ends the last line.
             self._writer.put(b"\n".join((*self._lines, b"")))
             self._lines = []
 

@@ -1,4 +1,4 @@
-"""Lines on their way to a descriptor. A thread writes them, so that a reader who stops reading holds up nobody else."""
+"""Log lines on their way to a descriptor. A thread writes them, so that a stopped reader delays nothing else."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from authgate.observe.strangers import NOBODY
 
 logger = logging.getLogger(__name__)
 
-# Waiting for one descriptor in one process: seconds of the busiest traffic. Beyond it lines are dropped and counted.
+# Bytes waiting for one descriptor in one process: seconds of busiest traffic. Further lines are dropped and counted.
 HELD_BYTES = 4 * 1024 * 1024
-# So many bytes are written whole even when several workers share a pipe (POSIX PIPE_BUF).
+# Up to this size a write stays whole even if several workers share a pipe (POSIX PIPE_BUF).
 _WHOLE_ON_PIPES = 4096
-# In a file opened for appending each write is whole; this bounds how long one takes.
+# In a file opened for appending every write is whole; this bounds the time of one.
 _WHOLE_IN_FILES = 65536
 _REMIND_SECONDS = 60.0  # while lines are being lost
-_TELL_SECONDS = 10.0  # between two reports of what was lost
+_TELL_SECONDS = 10.0  # between two reports of lost lines
 _STUCK_SECONDS = 0.5
 _FLUSH_SECONDS = 2.0
 
@@ -32,17 +32,17 @@ _writers: WeakSet[LineWriter] = WeakSet()
 
 
 def flush_all() -> None:
-    """At the end of a process: wait a moment for what is still on its way, but not for a reader who takes nothing."""
+    """Waits a moment for the last lines at the end of a process, but not for a reader that takes nothing."""
     deadline = time.monotonic() + _FLUSH_SECONDS
     for writer in tuple(_writers):
         writer.flush(deadline)
 
 
 class LineWriter:
-    """`put` never waits. O_NONBLOCK is no way to that: whoever shares the open file would get it as well."""
+    """A writer whose `put` never waits. O_NONBLOCK is no option: it would affect all processes with the open file."""
 
     def __init__(self, descriptor: int, name: str, *, remind: bool = False) -> None:
-        """`remind`: the log says that lines are being lost. Not for the log itself."""
+        """`remind`: log that lines are being lost. Not for the log's own descriptor."""
         self._descriptor = descriptor
         self._name = name
         self._remind = remind
@@ -51,7 +51,7 @@ class LineWriter:
         _writers.add(self)
 
     def _begin(self) -> None:
-        """In a process of its own: a thread does not survive a fork, and what the parent holds is the parent's."""
+        """Fresh state for this process: a thread does not survive a fork, and the parent's lines stay the parent's."""
         self._process = os.getpid()
         self._lock = RLock()
         self._queue: SimpleQueue[bytes] = SimpleQueue()
@@ -76,7 +76,7 @@ class LineWriter:
         self._lose(lines, "its reader is too slow or has stopped")
 
     def flush(self, deadline: float) -> None:
-        """Until all is written, nothing has moved for a moment, or `deadline` by the monotonic clock has come."""
+        """Waits until all is written, nothing has moved for a moment, or `deadline` (monotonic clock) is reached."""
         if self._process != os.getpid():
             return
         held, stuck_at = self._held, time.monotonic() + _STUCK_SECONDS
@@ -108,14 +108,14 @@ class LineWriter:
         return True
 
     def _write_whole(self, lines: bytes) -> None:
-        # What an error cut off must not run into the next line.
+        # A line that an error cut off must not run into the next one.
         left = b"\n" + lines if self._is_cut else lines
         self._is_cut = False
         size = len(left)
         while left:
             try:
                 left = left[os.write(self._descriptor, left) :]
-            except BlockingIOError:  # somebody who shares the open file has made it non-blocking
+            except BlockingIOError:  # another process that shares the open file made it non-blocking
                 self._wait()
             except OSError:
                 self._is_cut = len(left) < size
@@ -126,7 +126,7 @@ class LineWriter:
         poll.register(self._descriptor, select.POLLOUT)
         poll.poll()
 
-    # -- what is lost ---------------------------------------------------------------------------------------
+    # -- lost lines -----------------------------------------------------------------------------------------
 
     def _lose(self, lines: bytes, reason: str) -> None:
         now = time.monotonic()

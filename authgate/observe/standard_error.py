@@ -1,4 +1,4 @@
-"""Standard error of a server: the log, warnings and tracebacks, none of which waits for whoever reads them."""
+"""Standard error of a server: the log, warnings and tracebacks, none of which waits for a reader."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ _DESCRIPTOR = 2
 
 
 def keep_going(client_key: Callable[[str], str]) -> None:
-    """For this process and those forked from it. `client_key` names the client that an address belongs to."""
-    # No buffer between: its lock could be held by another thread at the moment of a fork.
+    """Redirects standard error of this process and its forks. `client_key` gives the client of an address."""
+    # Without a buffer: another thread could hold its lock at the moment of a fork.
     raw = cast(BinaryIO, _Lines(LineWriter(_DESCRIPTOR, "standard error")))
     stream = io.TextIOWrapper(raw, "utf-8", "backslashreplace", line_buffering=True)
     sys.stderr = stream

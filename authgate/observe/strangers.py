@@ -1,6 +1,6 @@
-"""Log lines that clients cause: so many for each client, so many for all of them, and the rest is counted.
+"""Limits on log lines that clients cause: per client and for all of them; the rest is counted.
 
-The access log is not among them: it is the record of requests, one line for each.
+The access log is not limited: it is the record of requests, one line for each.
 """
 
 from __future__ import annotations
@@ -15,23 +15,23 @@ from threading import RLock, Timer
 
 logger = logging.getLogger(__name__)
 
-# Of one process. Errors are counted apart, so that no flood of warnings hides them.
-CLIENT_BURST, CLIENT_SECONDS = 10, 10.0  # at once, then one in so many seconds
+# Per process. Errors are counted separately, so that no flood of warnings hides them.
+CLIENT_BURST, CLIENT_SECONDS = 10, 10.0  # lines at once, then one per interval
 ALL_BURST, ALL_SECONDS = 100, 0.2
 _TELL_SECONDS = 30.0
 _MOST_CLIENTS = 10_000
 _MOST_NAMED = 1000
-# Lines of these have no client to them, and a client is behind most of them.
+# Loggers whose lines name no client, although a client causes most of them.
 _SERVERS = frozenset(("asyncio", "uvicorn", "_granian", "django"))
 
-# For whom this task or thread works.
+# The client for whom this task or thread works.
 client: ContextVar[str] = ContextVar("client", default="")
-# `extra` of a line that is nobody's, wherever it is logged: it is for the operator and comes seldom.
+# `extra` of a rare line for the operator, which counts for no client wherever it is logged.
 NOBODY = {"client": ""}
 
 
 class Pace:
-    """`burst` at once, then one in `seconds`, for each key."""
+    """A rate per key: `burst` at once, then one in `seconds`."""
 
     def __init__(self, burst: int, seconds: float) -> None:
         self._ahead = (burst - 1) * seconds
@@ -48,7 +48,7 @@ class Pace:
         return True
 
     def _has_room(self, key: tuple[str, bool], now: float) -> bool:
-        """When too many clients are remembered, further ones are only counted among all."""
+        """Whether this client is or can be remembered. Beyond the limit, clients only count towards the total."""
         if key in self._used_up_to or len(self._used_up_to) < _MOST_CLIENTS:
             return True
         if now >= self._sweep_at:
@@ -58,7 +58,7 @@ class Pace:
 
 
 class ClientLines(logging.Filter):
-    key_of: Callable[[str], str] = staticmethod(str)  # what counts as one client
+    key_of: Callable[[str], str] = staticmethod(str)  # the client of an address
 
     def __init__(self) -> None:
         super().__init__()
@@ -85,7 +85,7 @@ class ClientLines(logging.Filter):
         return False
 
     def tell(self) -> None:
-        """How many were left out since the last time."""
+        """Logs the number of lines left out since the last report."""
         if self._process != os.getpid():
             return
         with self._lock:

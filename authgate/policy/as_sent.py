@@ -1,7 +1,7 @@
-"""What a route that takes paths as sent asks of the rest of the policy: that all below it is its own.
+"""Checks for routes that take paths as sent: nothing else may lie below such a route.
 
-Such a path may mean any other one below the route to the service. Where a more specific route, or the gateway itself,
-has one of those, the path would pass its rule by.
+To the service, such a path may mean any other path below the route. If a more specific route, or the gateway itself,
+had one of those, the request would bypass its rule.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from authgate.policy.places import RESERVED, own_host_of
 from authgate.policy.schema import PolicyDocument, Route
 from authgate.wire.target import careless_path, fold_case
 
-# By host as routes name it, and path with its case folded: the routes that take paths as sent.
+# The routes that take paths as sent, by host as routes name it and by path with its case folded.
 _Takers = dict[tuple[str, str], list[Route]]
 
 
 def as_sent_problems(route: Route, own_hosts: Collection[str]) -> Iterator[str]:
-    """Of the route by itself; its host and path are valid."""
+    """Problems of the route by itself, whose host and path are valid."""
     if route.paths != "as_sent":
         return
     if route.match == "exact":
@@ -29,7 +29,7 @@ def as_sent_problems(route: Route, own_hosts: Collection[str]) -> Iterator[str]:
 
 
 def check_nothing_below(document: PolicyDocument, pace: Pace) -> Iterator[PolicyError]:
-    """Every other route that could be meant by a path which one of these takes. Both names are in the message."""
+    """An error for every other route that a path as sent could be meant for. The message names both routes."""
     takers: _Takers = {}
     for route in document.routes:
         if route.paths == "as_sent":
@@ -55,14 +55,16 @@ def _takers_above(other: Route, takers: _Takers) -> Iterator[Route]:
 
 
 def _takes_from(other: Route, taker: Route) -> bool:
-    """At the very path of the taker: another route for other methods or for a narrower host is found letter by letter.
-    One for this path alone, or for another spelling of it, is what the service could read instead.
+    """Whether `other`, at the very path of the taker, could be meant by one of its paths.
+
+    A route for other methods or for a narrower host is found letter by letter. But a route for this path alone, or for
+    another spelling of it, is one that the service could read instead.
     """
     return other is not taker and (other.match == "exact" or other.path != taker.path)
 
 
 def _covering_hosts(host: str) -> Iterator[str]:
-    """As routes can name them: those whose requests this host's route would take away."""
+    """The hosts, as routes can name them, whose requests a route for this host would take away."""
     yield host
     dot = host.find(".", 1)
     while dot != -1:
@@ -74,7 +76,7 @@ def _covering_hosts(host: str) -> Iterator[str]:
 
 
 def _prefixes(path: str) -> Iterator[str]:
-    """Of "/a/b": "", "/a" and "/a/b"."""
+    """The prefixes of a path: for "/a/b" these are "", "/a" and "/a/b"."""
     slash = path.find("/")
     while slash != -1:
         yield path[:slash]
@@ -83,5 +85,5 @@ def _prefixes(path: str) -> Iterator[str]:
 
 
 def _folded(path: str) -> str:
-    """As it reads to whoever decodes, trims and folds all they can."""
+    """The path as a service reads it that decodes, trims and folds all it can."""
     return fold_case(careless_path(path)).rstrip("/")

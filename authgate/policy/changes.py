@@ -1,4 +1,4 @@
-"""What differs between two policies, in words."""
+"""The differences between two policies, in words."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _EMPTY = {"host": "any", "methods": "all"}
 
 
 def describe_changes(old: PolicyDocument, new: PolicyDocument) -> list[str]:
-    """One line per change; empty when both decide alike."""
+    """One line per change; empty if both policies decide alike."""
     return [
         *_changes("upstream", old.upstreams, new.upstreams),
         *_changes("role", old.roles, new.roles),
@@ -46,7 +46,7 @@ def _fields(before: Strict, after: Strict) -> Iterator[str]:
 
 
 def _grant_changes(before: Iterable[Grant], after: Iterable[Grant]) -> Iterator[str]:
-    # As text: in Python a grant for true equals one for 1, in a policy it does not.
+    # Compared as text: in Python a grant for true equals one for 1, in a policy it does not.
     old, new = ({_grant(grant): None for grant in grants} for grants in (before, after))
     yield from (f"grant {line} removed" for line in old if line not in new)
     yield from (f"grant {line} added" for line in new if line not in old)

@@ -1,4 +1,4 @@
-"""Between the rows that operators edit and the document that workers run."""
+"""The step from the rows that operators edit to the document that workers run."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ ROUTE_COLUMNS = (
 
 
 def check(document: PolicyDocument, *, pace: Pace = at_once) -> list[PolicyError]:
-    """Everything wrong with the document on this gateway, with its own hosts and sign-in prefix."""
+    """All errors of the document on this gateway, with its own hosts and sign-in prefix."""
     return validate(document, own_hosts=own_hosts(), auth_prefix=settings.AUTHGATE_AUTH_PREFIX, pace=pace)
 
 
 def compile_rows() -> PolicyDocument:
-    """The rows as they are in this transaction. Raises PolicyInvalid when one does not fit the schema."""
+    """The document of the rows as they are in this transaction. Raises PolicyInvalid if one does not fit the schema."""
     return from_plain(
         {
             "version": 1,

@@ -1,4 +1,4 @@
-"""The policy as text: reading it, writing it, and saying where it does not fit the schema."""
+"""The policy as text: parsing, writing, and the places where it does not fit the schema."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def parse_yaml(text: str) -> PolicyDocument:
 
 
 def parse_json(text: str) -> PolicyDocument:
-    """Strict: a key given twice is an error. Raises PolicyInvalid."""
+    """Parses strictly: a repeated key is an error. Raises PolicyInvalid."""
     try:
         value = json.loads(text, object_pairs_hook=_unique)
     except (ValueError, RecursionError) as error:
@@ -50,12 +50,12 @@ def parse_json(text: str) -> PolicyDocument:
 
 
 def parse_stored(text: str, *, pace: Pace = at_once) -> PolicyDocument:
-    """What to_json() wrote, piece by piece. Raises PolicyInvalid."""
+    """Parses the output of to_json(), piece by piece. Raises PolicyInvalid."""
     try:
         stored = _stored.decode(text)
         routes = tuple(_route.decode(raw) for raw in pace(stored.routes))
     except msgspec.MsgspecError:
-        return parse_json(text)  # slower, but it says what is wrong and where
+        return parse_json(text)  # slower, but it names the fault and its place
     return PolicyDocument(
         upstreams=stored.upstreams,
         roles=stored.roles,
@@ -74,7 +74,7 @@ def to_yaml(document: PolicyDocument) -> str:
 
 
 def to_plain(document: PolicyDocument) -> dict[str, Any]:
-    """Maps and lists, without what is at its default."""
+    """Maps and lists, without the values that are defaults."""
     plain: dict[str, Any] = msgspec.to_builtins(document)
     for item in (*plain["upstreams"].values(), *plain["routes"]):
         if not item.get("timeouts", True):
@@ -83,7 +83,7 @@ def to_plain(document: PolicyDocument) -> dict[str, Any]:
 
 
 def from_plain(value: Any) -> PolicyDocument:
-    """Maps and lists → document. Raises PolicyInvalid with every fault of shape and its place."""
+    """The document of maps and lists. Raises PolicyInvalid with every fault of shape and its place."""
     try:
         return msgspec.convert(value, PolicyDocument)
     except msgspec.ValidationError as error:
@@ -105,7 +105,7 @@ _route = msgspec.json.Decoder(Route)
 
 
 def _versioned(value: Any) -> Any:
-    # An empty or cut-off file must not read as "no routes at all".
+    # An empty or truncated file must not count as a policy without routes.
     if not isinstance(value, dict):
         raise PolicyInvalid([PolicyError((), "not a policy: it must be a map that begins with version: 1")])
     if "version" not in value:

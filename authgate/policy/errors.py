@@ -12,8 +12,8 @@ _LONGEST_COMPARED = 100
 
 
 class PolicyError(NamedTuple):
-    """One fault of a policy; `place` has names, so that a form can show it beside its field. `line` is that of the
-    file, where there is one.
+    """One fault of a policy. `place` has names, so that a form can show it beside its field; `line` is the line in the
+    file, if there is one.
     """
 
     place: Place
@@ -24,13 +24,13 @@ class PolicyError(NamedTuple):
         where = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in self.place)
         line = f"{where.lstrip('.')}: {self.message}" if where else self.message
         line = f"line {self.line}: {line}" if self.line else line
-        # Names come from files and forms: one line, without anything that a terminal would act on.
+        # Names come from files and forms: keep it one line, without characters that a terminal would act on.
         line = "".join(character if character.isprintable() else "?" for character in line)
         return line if len(line) <= MAX_LINE else f"{line[:MAX_LINE]}…"
 
 
 class PolicyInvalid(ValueError):
-    """Everything that is wrong with a policy, not only the first fault."""
+    """All faults of a policy, not only the first."""
 
     def __init__(self, errors: Iterable[PolicyError]) -> None:
         self.errors: Sequence[PolicyError] = list(errors)
@@ -38,7 +38,7 @@ class PolicyInvalid(ValueError):
 
 
 def did_you_mean(name: str, known: Collection[str]) -> str:
-    """The end of a message about an unknown name. Empty when none is near, or too many would have to be compared."""
+    """The end of a message about an unknown name. Empty if no name is near, or there are too many to compare."""
     if len(known) > _MOST_COMPARED or len(name) > _LONGEST_COMPARED:
         return ""
     near = get_close_matches(name, known, n=1)

@@ -1,4 +1,4 @@
-"""Everything that is wrong with a policy file at once, each fault with its line."""
+"""All faults of a policy file at once, each with its line."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from authgate.policy.schema import Grant, PolicyDocument, RateLimit, Role, Route
 
 Check = Callable[[PolicyDocument], Sequence[PolicyError]]
 
-# In the place of an entry that cannot be read: what names it is not at fault.
+# Stand-ins for entries that cannot be read: references to these entries are not at fault.
 _SOUND: dict[str, Strict] = {
     "upstreams": Upstream(targets=("http://127.0.0.1:1",)), "roles": Role(), "rate_limits": RateLimit(rate="1/s"),
 }  # fmt: skip
 
 
 def all_faults(text: str, invalid: PolicyInvalid, check: Check) -> PolicyInvalid:
-    """`invalid` is what was found first in this YAML; where that is its shape, `check` has not seen the rest yet."""
+    """All faults. `invalid` has those found first in the YAML; if they are about its shape, `check` has not run yet."""
     try:
         value, lines = yaml_text.parse(text), yaml_text.find_lines(text)
     except PolicyInvalid:
@@ -64,16 +64,16 @@ def _listed(entries: Any, shape: type[Strict]) -> Iterator[tuple[int, Any]]:
 
 
 def _restored(place: Place, indexes: dict[str, list[int]]) -> Place:
-    """With the index in the file, where entries before it were left out."""
+    """The place with its index in the file, since entries before it may have been left out."""
     if len(place) > 1 and isinstance(place[1], int) and place[0] in indexes:
         return (place[0], indexes[str(place[0])][place[1]], *place[2:])
     return place
 
 
 def _line(place: Place, value: Any, lines: dict[Place, int]) -> int:
-    """Of the nearest entry around the place that the file has; 0 for the file as a whole."""
+    """The line of the nearest enclosing entry that the file has; 0 for the file as a whole."""
     if place[:1] == ("routes",) and len(place) > 1 and isinstance(place[1], str):
-        # The last of that name: it is the one that is once too often.
+        # The last route of that name: it is the duplicate.
         named = [
             i for i, route in enumerate(value["routes"]) if isinstance(route, dict) and route.get("name") == place[1]
         ]

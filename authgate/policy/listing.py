@@ -14,13 +14,13 @@ _HEADINGS = ("HOST", "PATH", "METHODS", "ACCESS", "UPSTREAM", "LIMIT", "ROUTE")
 
 
 def route_lines(document: PolicyDocument) -> Iterator[str]:
-    """In the order in which routes win against each other."""
+    """The routes in the order in which they win against each other."""
     rows = [_HEADINGS, *(_route_row(route) for route in sorted(document.routes, key=match_order))]
     return _aligned(rows)
 
 
 def revision_lines() -> Iterator[str]:
-    """Newest first."""
+    """The revisions, newest first."""
     rows = [("REVISION", "TIME (UTC)", "AUTHOR", "CHANGES", "COMMENT")]
     before = PolicyDocument()
     for revision in PolicyRevision.objects.order_by("number").iterator():
@@ -33,7 +33,7 @@ def revision_lines() -> Iterator[str]:
 
 
 def change_lines(before: PolicyRevision, after: PolicyRevision) -> Iterator[str]:
-    """What `after` changed."""
+    """The changes made by `after`."""
     old, new = _document(before), _document(after)
     lines = describe_changes(old, new) if old is not None and new is not None else ["the policy before cannot be read"]
     yield from lines[:MOST_CHANGES]

@@ -1,4 +1,4 @@
-"""How fast a long walk over routes goes: at once, or leaving room for requests in between."""
+"""The pace of a long walk over routes: at once, or with room for requests in between."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import Protocol, TypeVar
 
 T = TypeVar("T")
 
-# A thread that computes holds the interpreter for 5 ms at a stretch, and the event loop waits that long each time
-# it comes back from the kernel. Working in short bursts keeps that wait below what a caller notices.
+# A computing thread holds the interpreter for 5 ms at a stretch, and the event loop waits that long each time it
+# comes back from the kernel. With short bursts of work, callers do not notice the wait.
 _WORK_SECONDS = 0.001
 _REST_SECONDS = 0.001
 

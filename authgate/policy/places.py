@@ -1,4 +1,4 @@
-"""Where a route may stand: its host, path and methods, in the one spelling that requests are reduced to."""
+"""The host, path and methods that a route may have, in the one spelling that requests are reduced to."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from authgate.policy.schema import Route
 from authgate.wire.authority import HostRefused, parse_authority
 
 MAX_PATH = 1000
-# Served by the gateway itself on its own hosts (authgate/own_hosts.py); elsewhere only the sign-in prefix is.
+# Paths of the gateway itself on its own hosts (authgate/own_hosts.py); elsewhere it has only the sign-in prefix.
 RESERVED = ("/admin", "/dashboard", "/static", "/health", "/metrics", "/.well-known")
 
 _PATH = re.compile(r"(?:/(?:[A-Za-z0-9._~-]|%[89A-F][0-9A-F])*)+")
@@ -18,7 +18,7 @@ _METHOD = re.compile(r"[A-Z][A-Z-]{0,31}")
 
 
 def host_problem(host: str) -> str | None:
-    """Why requests could never come for this host; empty means any."""
+    """The reason why no request could ever have this host. An empty host means any."""
     if not host:
         return None
     name = host.removeprefix("*.")
@@ -73,7 +73,7 @@ def _spelling_problem(path: str) -> str:
     if "*" in path:
         return _wildcard_problem(path)
     wanted = quote(unquote(path), safe="/")
-    # An escaped slash is not a slash: there is nothing to suggest for it.
+    # An escaped slash is not a slash, so there is nothing to suggest for it.
     if "%2F" not in path.upper() and _PATH.fullmatch(wanted):
         return f"requests are matched in one spelling; write it as {wanted}"
     return (
@@ -99,7 +99,7 @@ def method_problem(method: str) -> str | None:
 
 
 def reserved_problem(route: Route, own_hosts: Collection[str], auth_prefix: str) -> str | None:
-    """Why the path is the gateway's own on a host that the route covers; `own_hosts` in canonical form."""
+    """The reason if the path belongs to the gateway on a host that the route covers. `own_hosts` are canonical."""
     if is_below(route.path, auth_prefix):
         return f"{auth_prefix} belongs to the gateway itself on every host"
     prefix = next((prefix for prefix in RESERVED if is_below(route.path, prefix)), None)
@@ -110,7 +110,7 @@ def reserved_problem(route: Route, own_hosts: Collection[str], auth_prefix: str)
 
 
 def own_host_of(route: Route, own_hosts: Collection[str]) -> str | None:
-    """One of the gateway's own hosts for which this route is as well."""
+    """One of the gateway's own hosts that this route covers, or None."""
     return min((host for host in own_hosts if _covers(route.host, host)), default=None)
 
 

@@ -1,4 +1,4 @@
-"""Policy files on disk: bounded when read, whole or untouched when written."""
+"""Policy files on disk: bounded when read; when written, complete or unchanged."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from authgate.policy.yaml_text import MAX_BYTES
 
 
 class FileProblem(Exception):
-    """One line that names the file."""
+    """An error message in one line that names the file."""
 
 
 def read(name: str, standard_input: BinaryIO) -> str:
-    """`-` is standard input. Raises FileProblem."""
+    """Reads a file; `-` is standard input. Raises FileProblem."""
     try:
         if name == "-":
             content = standard_input.read(MAX_BYTES + 1)
@@ -30,10 +30,10 @@ def read(name: str, standard_input: BinaryIO) -> str:
 
 
 def write(path: Path, text: str) -> None:
-    """Raises FileProblem; what was there before stays there then."""
+    """Replaces the file. On FileProblem its previous content stays."""
     try:
         if path.exists() and not path.is_file():
-            # A pipe or a device cannot be replaced; a directory says so itself.
+            # A pipe or a device cannot be replaced, and for a directory this raises the right error.
             path.write_text(text, encoding="utf-8")
         else:
             _replace(path.resolve(), text)

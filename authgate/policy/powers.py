@@ -1,4 +1,4 @@
-"""Only a superuser changes what opens /admin/: the roles that do, and the grants that give them."""
+"""The rule that only a superuser may change the roles that open /admin/, and the grants of these roles."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ _GRANT = "only a superuser may change who has a role that opens /admin/"
 
 
 class Actor(Protocol):
-    """Who changes the policy."""
+    """The one who changes the policy."""
 
     @property
     def name(self) -> str:
         """The author of the revision."""
 
     def access(self) -> AdminAccess:
-        """What they may do by the database as it is now. Asked after waiting for the lock, never before."""
+        """The actor's access by the database as it is now. Called after waiting for the lock, never before."""
 
 
 @dataclass(frozen=True)
 class Machine:
-    """A command of this machine. Whoever runs it owns the database, so no rule can bind them."""
+    """A command on this machine. Its user owns the database, so no rule can bind them."""
 
     name: str
 
@@ -41,7 +41,7 @@ class PowersRefused(PolicyInvalid):
 
 
 class _Powers(msgspec.Struct):
-    """The part of a stored policy that decides about /admin/; thousands of routes are skipped unread."""
+    """The part of a stored policy that decides about /admin/. Thousands of routes are skipped without parsing."""
 
     roles: dict[str, Role] = {}
     grants: tuple[Grant, ...] = ()
@@ -51,7 +51,7 @@ _decoder = msgspec.json.Decoder(_Powers)
 
 
 def read_powers(stored: str) -> PolicyDocument:
-    """Roles and grants alone. Raises PolicyInvalid."""
+    """The policy's roles and grants alone. Raises PolicyInvalid."""
     try:
         powers = _decoder.decode(stored)
     except msgspec.MsgspecError as error:
@@ -60,7 +60,7 @@ def read_powers(stored: str) -> PolicyDocument:
 
 
 def find_refusals(actor: Actor, live: str | None, new: PolicyDocument) -> list[PolicyError]:
-    """Why this actor may not put `new` in the place of the live policy, as stored. Call it inside the lock."""
+    """The reasons why this actor may not replace `live`, as stored, by `new`. Call it inside the lock."""
     access = actor.access()
     if access == "superuser":
         return []
@@ -82,12 +82,12 @@ def _changes(before: PolicyDocument, after: PolicyDocument) -> list[PolicyError]
 
 
 def _without_number(fault: PolicyError) -> PolicyError:
-    """Of a grant that is gone: in the new policy its number means another one."""
+    """The fault without the number of a removed grant, which means another grant in the new policy."""
     return fault._replace(place=fault.place[:1]) if fault.place[0] == "grants" else fault
 
 
 def _encoded(document: PolicyDocument) -> dict[bytes, PolicyError]:
-    """What opens /admin/, as JSON: in Python a grant for true equals one for 1, and names other people."""
+    """The roles that open /admin/ and their grants, as JSON: in Python a grant for true equals one for 1."""
     opening = {name: role.admin for name, role in document.roles.items() if role.admin != "none"}
     found = {msgspec.json.encode(item): PolicyError(("roles", item[0], "admin"), _ROLE) for item in opening.items()}
     for index, grant in enumerate(document.grants):

@@ -1,4 +1,4 @@
-"""Numbered, unchangeable policies: what was published is what workers run, whatever happens to rows meanwhile."""
+"""Numbered, immutable policies. Workers run the published one, whatever happens to the rows meanwhile."""
 
 from __future__ import annotations
 
@@ -34,9 +34,9 @@ def live_powers() -> PolicyDocument:
 
 
 def compile_for(actor: Actor) -> PolicyDocument:
-    """What the rows say. Raises PolicyInvalid if it is not valid, or not this actor's to publish.
+    """The policy of the rows. Raises PolicyInvalid if it is not valid, or if this actor may not publish it.
 
-    Belongs inside the lock: the actor's rights and the live policy are read here, as they are now.
+    Call it inside the lock: it reads the actor's permissions and the live policy as they are now.
     """
     document = compile_rows()
     if errors := check(document):
@@ -48,16 +48,16 @@ def compile_for(actor: Actor) -> PolicyDocument:
 
 
 def publish(actor: Actor, comment: str = "") -> PolicyRevision:
-    """The rows become the live policy. Raises PolicyInvalid; call it in the transaction that edited the rows.
+    """Makes the rows the live policy. Raises PolicyInvalid; call it in the transaction that edited the rows.
 
-    Rows that say what is live already make no new revision.
+    No new revision is made if the rows say the same as the live policy.
     """
     with transaction.atomic():
-        # Whoever comes second waits here, and then compiles rows that include the first one's edits.
+        # The second of two operators waits here, and then compiles rows that include the edits of the first.
         versions.lock("policy")
         text = to_json(compile_for(actor))
         previous = latest()
-        # As text: in Python a grant for true equals one for 1.
+        # Compared as text: in Python a grant for true equals one for 1.
         if previous is not None and previous.document == text:
             return previous
         revision = PolicyRevision.objects.create(
@@ -71,15 +71,15 @@ def publish(actor: Actor, comment: str = "") -> PolicyRevision:
 
 
 class WouldBeEmpty(PolicyInvalid):
-    """A live policy would give way to one without any route."""
+    """A policy without any route would replace one that has routes."""
 
 
 def replace(document: PolicyDocument, actor: Actor, comment: str = "", *, allow_empty: bool = False) -> PolicyRevision:
-    """The rows are made to say what the document says, which goes live; on PolicyInvalid nothing has changed."""
+    """Sets the rows to the document and publishes it. On PolicyInvalid nothing has changed."""
     if errors := check(document):
         raise PolicyInvalid(errors)
     with transaction.atomic():
-        # First of all: two imports would otherwise wait for each other's rows.
+        # Before anything else: two imports would otherwise wait for each other's rows.
         versions.lock("policy")
         if not allow_empty and not document.routes and _serves_something():
             raise WouldBeEmpty([PolicyError(("routes",), "none: every request would be refused")])
@@ -91,15 +91,15 @@ def _serves_something() -> bool:
     try:
         return bool(live_document().routes)
     except PolicyInvalid:
-        return False  # one that cannot be read serves nothing
+        return False  # a policy that cannot be read serves nothing
 
 
 def rollback(number: int, actor: Actor) -> PolicyRevision:
-    """Raises PolicyRevision.DoesNotExist, or PolicyInvalid when that policy would not be accepted today."""
+    """Publishes an earlier revision again. Raises PolicyRevision.DoesNotExist, or PolicyInvalid by today's rules."""
     document = parse_json(PolicyRevision.objects.get(number=number).document)
     return replace(document, actor, f"rollback to {number}", allow_empty=True)
 
 
 def _printable(text: str) -> str:
-    # These end up in terminals and logs, and a file name may hold anything.
+    # These texts end up in terminals and logs, and a file name may contain anything.
     return "".join(character if character.isprintable() else "?" for character in text)

@@ -1,4 +1,4 @@
-"""The rows that operators edit, made to say what a document says. What stays keeps its row, and so its id."""
+"""Changes the rows that operators edit to those of a document. Entries that stay keep their row, and so its id."""
 
 from __future__ import annotations
 
@@ -18,8 +18,10 @@ _AT_ONCE = 500
 
 
 def apply_document(document: PolicyDocument) -> None:
-    """Rows are matched by name, grants by what they say; new ones come last. Links, open pages and the history of
-    whatever stays go on pointing at it. The document must be valid; runs in the caller's transaction.
+    """Sets the rows to a valid document, in the caller's transaction.
+
+    Rows are matched by name, grants by their content; new rows come last. So links, open pages and the history of
+    entries that stay remain valid.
     """
     upstreams = _sync(
         Upstream,
@@ -40,7 +42,7 @@ def apply_document(document: PolicyDocument) -> None:
     })  # fmt: skip
     _sync_routes(document, upstreams, limits, roles)
     _sync_grants(document.grants, roles)
-    # Last, when nothing points at them any more.
+    # Deleted last, when nothing refers to them any more.
     for model, kept in ((Upstream, upstreams), (RateLimit, limits), (Role, roles)):
         _delete_all_but(model, kept)
 
@@ -91,12 +93,12 @@ def _sync_grants(grants: Iterable[Grant], roles: Mapping[str, int]) -> None:
 
 
 def _said(grant: Grant) -> bytes:
-    # As text: in Python a grant for true equals one for 1.
+    # Compared as text: in Python a grant for true equals one for 1.
     return msgspec.json.encode(grant)
 
 
 def _said_by(row: RoleGrant) -> bytes:
-    """Empty for a row that no policy can hold."""
+    """The text of a row's grant. Empty for a row that no policy can contain."""
     try:
         return _said(msgspec.convert(grant_of_row(row), Grant))
     except msgspec.ValidationError:
@@ -104,7 +106,7 @@ def _said_by(row: RoleGrant) -> bytes:
 
 
 def _sync(model: type[M], wanted: Mapping[str, Columns]) -> dict[str, int]:
-    """The key of each name's row, which has these columns now. Rows of other names stay."""
+    """Sets these columns, and returns the key of each name's row. Rows of other names stay."""
     there = {row.name: row for row in model._default_manager.all()}  # type: ignore[attr-defined]
     new = [model(name=name, **columns) for name, columns in wanted.items() if name not in there]
     changed = [there[name] for name, columns in wanted.items() if name in there and _take(there[name], columns)]
@@ -116,7 +118,7 @@ def _sync(model: type[M], wanted: Mapping[str, Columns]) -> dict[str, int]:
 
 
 def _take(row: models.Model, columns: Columns) -> bool:
-    """Whether that changed anything."""
+    """Sets these columns. Returns whether that changed anything."""
     changed = [name for name, value in columns.items() if getattr(row, name) != value]
     for name in changed:
         setattr(row, name, columns[name])

@@ -1,4 +1,4 @@
-"""Who may: claims → roles, and a route's access against an identity. Decides, and touches nothing."""
+"""The rules of access: roles from claims, and a route's access for an identity. Nothing here has side effects."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from authgate.request import Identity
 # RFC 6749 3.3: one string of words. Every other string claim is one value, never searched.
 _WORD_CLAIMS = frozenset(("scope", "scp"))
 
-_ROLE = Reason.ROLE  # looking it up in its class costs more than a comparison
+_ROLE = Reason.ROLE  # the look-up in the class costs more than a comparison
 _FOR_SOMEBODY = (Reason.AUTHENTICATED, Reason.ROLE)
 
 
@@ -22,7 +22,7 @@ class GrantRules:
     """The grants of a policy, ready to be applied to the claims of a verified identity."""
 
     def __init__(self, grants: Iterable[Grant], errors: Iterable[PolicyError] = ()) -> None:
-        """Grants with errors grant nothing: half a condition would hold for more people than the whole one."""
+        """Skips grants with errors: half a condition would hold for more people than the whole one."""
         faulty = {error.place[1] for error in errors if error.place[:1] == ("grants",) and len(error.place) > 1}
         grants = tuple(grant for index, grant in enumerate(grants) if index not in faulty)
         self._everybody = [grant for grant in grants if grant.when.authenticated]
@@ -32,9 +32,9 @@ class GrantRules:
                 self._by_claim.setdefault(grant.when.claim, []).append(grant)
 
     def roles_of(self, claims: Mapping[str, Any], provider: str = "") -> frozenset[str]:
-        """Of verified claims only: everybody asked about here counts as authenticated.
+        """The roles that follow from verified claims; the caller counts as authenticated.
 
-        `provider`: slug of the one they signed in at; empty for whoever did not, as with a bearer token.
+        `provider`: slug of the provider of the sign-in; empty without one, as with a bearer token.
         """
         roles = [grant.role for grant in self._everybody if _is_about(grant, provider)]
         for claim, grants in self._by_claim.items():
@@ -44,7 +44,7 @@ class GrantRules:
         return frozenset(roles)
 
     def asked_of(self, claims: Mapping[str, Any], provider: str = "") -> dict[str, Any]:
-        """Of many claims the few that give the same roles: only values that some grant names."""
+        """The few of many claims that give the same roles: only values that some grant names."""
         asked = {
             claim: _asked([grant for grant in grants if _is_about(grant, provider)], claim, claims[claim])
             for claim, grants in self._by_claim.items()
@@ -54,7 +54,7 @@ class GrantRules:
 
 
 def evaluate_access(entry: RouteEntry, identity: Identity | None) -> Reason:
-    """PUBLIC, AUTHENTICATED or ROLE let the caller in; every other answer refuses."""
+    """The reason for the decision: PUBLIC, AUTHENTICATED and ROLE let the caller in, every other one refuses."""
     reason = entry.reason
     if identity is None:
         return Reason.NO_CREDENTIAL if reason in _FOR_SOMEBODY else reason

@@ -1,4 +1,4 @@
-"""The shape of the policy: one typed, immutable document that admin makes, files hold and workers run."""
+"""The schema of the policy: one typed, immutable document that admin makes, files contain and workers run."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ LimitKey = Literal["client", "subject", "route"]
 AdminAccess = Literal["none", "staff", "superuser"]
 
 
-# Nothing here can form a cycle; without gc=False every collection would walk tens of thousands of routes.
+# These objects cannot form a cycle; without gc=False every collection would walk tens of thousands of routes.
 class Strict(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, kw_only=True, gc=False):
-    """Unknown keys are errors: a misspelt restriction must never be silently absent."""
+    """A struct that refuses unknown keys: a misspelt restriction must never be silently absent."""
 
 
 class Timeouts(Strict, frozen=True):
-    """Seconds: to connect, until the response head, and between two pieces of a body."""
+    """Timeouts in seconds: to connect, until the response head, and between two pieces of a body."""
 
     connect: float | None = None
     response: float | None = None
@@ -33,13 +33,13 @@ class Upstream(Strict, frozen=True):
 
 class Role(Strict, frozen=True):
     description: str = ""
-    admin: AdminAccess = "none"  # what people who sign in with this role may do in /admin/
+    admin: AdminAccess = "none"  # the access to /admin/ of people who sign in with this role
 
 
 class When(Strict, frozen=True):
-    """Either `authenticated: true`, or `claim` with exactly one of `contains` and `equals`.
+    """A condition: either `authenticated: true`, or `claim` with exactly one of `contains` and `equals`.
 
-    With `provider`, only of people who signed in there: another provider may name its groups alike.
+    With `provider` it holds only for people who signed in there: another provider may have groups of the same names.
     """
 
     provider: str = ""  # slug of an identity provider; empty for every credential
@@ -55,7 +55,7 @@ class Grant(Strict, frozen=True):
 
 
 class RateLimit(Strict, frozen=True):
-    """`rate` is N/s, N/m or N/h; `burst` requests are served at once before the rate applies."""
+    """A limit: `rate` is N/s, N/m or N/h, and `burst` requests are served at once before the rate applies."""
 
     rate: str
     burst: int = 0
@@ -69,7 +69,7 @@ class Route(Strict, frozen=True):
     upstream: str
     host: str = ""  # any
     match: Match = "prefix"
-    paths: Paths = "canonical"  # as_sent: also those that have no one spelling
+    paths: Paths = "canonical"  # as_sent: also paths without a canonical form
     methods: tuple[str, ...] = ()  # all
     roles: tuple[str, ...] = ()
     rate_limit: str = ""  # none

@@ -1,4 +1,4 @@
-"""Where maps and lists do not fit the schema: every fault, where msgspec stops at the first."""
+"""All places where maps and lists do not fit the schema; msgspec itself stops at the first."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which route a request belongs to: the compiled, immutable form of the document's routes."""
+"""The route table: the compiled, immutable form of the document's routes, which finds the route of a request."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from authgate.wire.target import careless_path, fold_case
 
 DEFAULT_TIMEOUTS = Timeouts(connect=5.0, response=60.0, idle=60.0)
 
-# What lets callers of a route in.
+# The reason with which a route lets callers in.
 _REASONS = {"public": Reason.PUBLIC, "authenticated": Reason.AUTHENTICATED, "roles": Reason.ROLE}
 _SECONDS = {"s": 1, "m": 60, "h": 3600}
 _NO_UPSTREAM = Upstream(targets=())
@@ -34,7 +34,7 @@ class Limit:
     burst: int
     per: str
     interval_ns: int = field(init=False)
-    credit_ns: int = field(init=False)  # of a whole burst
+    credit_ns: int = field(init=False)  # the credit of a whole burst
 
     def __post_init__(self) -> None:
         interval = int(self.interval * 1_000_000_000)
@@ -42,7 +42,7 @@ class Limit:
         object.__setattr__(self, "credit_ns", interval * max(1, self.burst))
 
 
-# Not seen by the garbage collector, as are the maps below that hold numbers instead of entries: a collection
+# Hidden from the garbage collector, like the maps below, which hold numbers instead of entries: a collection
 # that walks ten thousand routes stops all requests for tens of milliseconds.
 class RouteEntry(msgspec.Struct, frozen=True, eq=False, gc=False):
     """A route with all that it refers to resolved. Compared by identity: caches may key on it."""
@@ -57,11 +57,11 @@ class RouteEntry(msgspec.Struct, frozen=True, eq=False, gc=False):
     problem: str = ""  # why it no longer validates; then it denies
 
 
-# The route, and whether an application could take the path for one that another route decides ("/public/admin%3Bx",
-# "/Admin").
+# The route, and whether an application could read the path as one that belongs to another route
+# ("/public/admin%3Bx", "/Admin").
 Found = tuple[RouteEntry | None, bool]
 
-# By method, the number of the route; "" holds the one for all other methods.
+# The number of the route by method; "" is for all other methods.
 _Methods = dict[str, int]
 
 
@@ -73,14 +73,14 @@ class _Paths:
     def __init__(self, entries: list[RouteEntry]) -> None:
         self.entries = entries
         self.exact: dict[str, _Methods] = {}
-        # Of each node: the nodes below it, and the routes that end in it. "/" ends in the node of the empty
+        # For each node, the nodes below it and the routes that end in it. "/" ends in the node of the empty
         # segment before the first slash; node 0 is above that.
         self.below: list[dict[str, int]] = [{}]
         self.ending: list[_Methods] = [{}]
         self.depth = 0
 
     def methods_at(self, route: Route) -> _Methods:
-        """The slot of a route, made when it is the first one there."""
+        """The slot of a route, made for the first route there."""
         if route.match == "exact":
             return self.exact.setdefault(route.path, {})
         segments = route.path.rstrip("/").split("/")
@@ -102,8 +102,8 @@ class _Paths:
                 return self.entries[found]
         below, ending = self.below, self.ending
         node = 0
-        # A hostile path of thousands of segments is cut no further than the deepest route, and left where no
-        # route goes on.
+        # A hostile path of thousands of segments is split no deeper than the deepest route, and the walk ends where
+        # no route continues.
         for segment in path.split("/", self.depth):
             node = below[node].get(segment, -1)
             if node < 0:
@@ -116,9 +116,9 @@ class _Paths:
 
 
 class RouteTable:
-    """Exact host over wildcard over any; exact path over longer prefix over shorter; named method over all.
+    """All routes of a policy. Of those whose host, path and method all match, the most specific wins.
 
-    A route takes part only if host, path and method all match.
+    Exact host over wildcard over any; exact path over longer prefix over shorter; named method over all.
     """
 
     __slots__ = (
@@ -128,21 +128,21 @@ class RouteTable:
 
     def __init__(self, entries: list[RouteEntry] | None = None) -> None:
         self._entries = [] if entries is None else entries
-        # The same routes with their case folded, when one has upper case. A table never refers to itself: one that
-        # is replaced goes at once, with all its routes.
+        # The same routes with their case folded, if one has upper case. A table never refers to itself, so that a
+        # replaced one is freed at once, with all its routes.
         self._folded: RouteTable | None = None
-        # Only an exact path can end in "/", or be another one for it. Without those and without upper case an
+        # Only for exact paths does a "/" at the end make a difference. Without those and without upper case, an
         # ordinary path (lower case, no "/" at its end) is no careless spelling of any route.
         self._has_exact = self._has_upper_case = False
         self.is_plain = True
         self.has_as_sent = False
         self._hosts: dict[str, _Paths] = {}
-        self._wildcards: dict[str, _Paths] = {}  # by what follows "*"
+        self._wildcards: dict[str, _Paths] = {}  # by the part after "*"
         self._any = _Paths(self._entries)
 
     @property
     def entries(self) -> Sequence[RouteEntry]:
-        """In the order of the document."""
+        """The routes in the order of the document."""
         return self._entries
 
     def find(self, host: str, path: str, method: str) -> Found:
@@ -150,7 +150,7 @@ class RouteTable:
         return entry, entry is not None and self._has_second_reading(entry, host, path, method)
 
     def match(self, host: str, path: str, method: str) -> RouteEntry | None:
-        """Host, path and method in canonical form. None is: nobody may."""
+        """The route for a host, path and method in canonical form. None refuses everybody."""
         paths = self._hosts.get(host)
         if paths is not None:
             found = paths.match(path, method)
@@ -164,9 +164,9 @@ class RouteTable:
         return self._any.match(path, method)
 
     def has_closer(self, entry: RouteEntry, host: str, path: str, method: str) -> bool:
-        """Whether a more specific route than `entry` has the path for whoever ignores case and a "/" at the end.
+        """Whether a more specific route than `entry` matches if case and a "/" at the end are ignored.
 
-        Express, ASP.NET and Windows do; "/SECRET" and "/secret/" must not reach "/secret" by a looser route.
+        Express, ASP.NET and Windows ignore them; "/SECRET" and "/secret/" must not reach "/secret" by a looser route.
         """
         folded = fold_case(path)
         if (folded != path or self._folded is not None) and self._leads_closer(entry, host, folded, method):
@@ -177,8 +177,8 @@ class RouteTable:
         return self._leads_closer(entry, host, turned, method)
 
     def takes_as_sent(self, host: str, path: str, method: str) -> bool:
-        """Whether a path that has no canonical form belongs to a route that takes it. Letter by letter: the policy
-        has nothing below such a route, so whatever else the path may mean there is the same route's.
+        """Whether a path without a canonical form belongs to a route that takes such paths. It is matched letter by
+        letter: nothing lies below such a route, so whatever else the path may mean there belongs to the same route.
         """
         return takes_as_sent(self.match(host, path, method), path)
 
@@ -188,7 +188,7 @@ class RouteTable:
 
     def _has_second_reading(self, entry: RouteEntry, host: str, path: str, method: str) -> bool:
         if self.is_plain and path.islower() and "%" not in path and "." not in path and path[-1] != "/":
-            return False  # by far most paths: spelt in one way, and read in one way
+            return False  # most paths: they have one spelling and one reading
         reading = careless_path(path)
         if reading != path and self.match(host, reading, method) not in (None, entry):
             return True
@@ -224,7 +224,7 @@ class RouteTable:
         for number, route in enumerate(routes):
             slot = folded._paths_of(route.host).methods_at(replace(route, path=fold_case(route.path)))
             for method in served_methods(route):
-                # Of routes that differ in case alone any will do: none of them is closer than another.
+                # Any of the routes that differ in case alone will do: none of them is more specific.
                 slot.setdefault(method, number)
         return folded
 
@@ -233,15 +233,16 @@ class RouteTable:
         self._entries.append(entry)
         slot = self._paths_of(route.host).methods_at(route)
         for method in served_methods(route):
-            # Validation reports ties on both routes; whoever skips it still gets a refusal, never a guess.
+            # Validation reports ties on both routes. Without it, a tie is still refused here, never guessed.
             taken = self._entries[slot.setdefault(method, number)]
             if taken is not entry and not (taken.problem and entry.problem):
                 raise PolicyInvalid([PolicyError(("routes", route.name, "path"), f"ties with {taken.route.name!r}")])
 
 
 def build_table(document: PolicyDocument, errors: Iterable[PolicyError] = (), *, pace: Pace = at_once) -> RouteTable:
-    """Routes with errors stay in and deny. Raises PolicyInvalid for one that cannot be placed at all:
-    leaving it out would hand its requests to a looser route.
+    """The table of a document. Routes with errors stay in and deny.
+
+    Raises PolicyInvalid for a route that cannot be placed at all: without it, a looser route would get its requests.
     """
     problems = _problems_by_route(errors)
     parts = _Parts(document)
@@ -276,7 +277,7 @@ def _closeness(route: Route) -> tuple[bool, int, bool, int]:
 
 
 def match_order(route: Route) -> tuple[object, ...]:
-    """Sort key for showing routes: whoever comes first wins where two overlap."""
+    """Sort key for showing routes: the first wins if two overlap."""
     kind = 2 if not route.host else int(route.host.startswith("*"))
     wider = -route.host.count(".") if kind == 1 else 0
     depth = -len(route.path.rstrip("/").split("/"))
@@ -300,7 +301,7 @@ def _check_placeable(route: Route, index: int) -> None:
 
 
 class _Parts:
-    """What routes refer to, resolved once and shared by all of them."""
+    """The things that routes refer to, resolved once and shared by all of them."""
 
     def __init__(self, document: PolicyDocument) -> None:
         self._upstreams = document.upstreams

@@ -1,4 +1,4 @@
-"""Which upstream addresses may be configured. Looks at the spelling only; nothing is resolved here."""
+"""Checks of upstream targets. They look at the spelling only; nothing is resolved here."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
 def target_problem(target: str) -> str | None:
-    """Why this is not a usable target, or None."""
+    """The reason why this target cannot be used, or None."""
     if not target.strip():
         return "an empty target"
     if re.search(r"[\s\\\x00-\x1f\x7f]", target) or not target.isascii():
@@ -39,7 +39,7 @@ def target_problem(target: str) -> str | None:
 
 
 def address_problem(address: Address) -> str | None:
-    """Why the gateway must not connect there: cloud metadata services answer on link-local addresses."""
+    """The reason why the gateway must not connect there: cloud metadata services answer on link-local addresses."""
     inner = _embedded(address)
     if inner is not None:
         return address_problem(inner)

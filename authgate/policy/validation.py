@@ -1,4 +1,4 @@
-"""The one validator of policy: import, admin and the API refuse exactly the same things."""
+"""The only validator of policies: import, admin and the API refuse exactly the same things."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 def validate(
     document: PolicyDocument, *, own_hosts: Collection[str], auth_prefix: str, pace: Pace = at_once
 ) -> list[PolicyError]:
-    """All faults, in the order of the document. `pace` may slow the walk over the routes down."""
+    """All faults, in the order of the document. `pace` may slow down the walk over the routes."""
     errors = [*_check_upstreams(document), *_check_roles(document), *_check_grants(document)]
     errors += _check_rate_limits(document)
     for index, route in enumerate(pace(document.routes)):
@@ -78,7 +78,7 @@ def _repeated(grants: tuple[Grant, ...]) -> Iterator[tuple[int, int]]:
     seen: dict[object, int] = {}
     for index, grant in enumerate(grants):
         when = grant.when
-        # The type is part of it: `equals: true` and `equals: 1` are two different grants.
+        # The key includes the type: `equals: true` and `equals: 1` are two different grants.
         key = (grant.role, when.provider, when.authenticated, when.claim, type(when.contains), when.contains)
         first = seen.setdefault((*key, type(when.equals), when.equals), index)
         if first != index:
@@ -86,7 +86,7 @@ def _repeated(grants: tuple[Grant, ...]) -> Iterator[tuple[int, int]]:
 
 
 def _check_when(when: When) -> Problems:
-    # Whether it is there is not asked: policy may come first, and a provider that is removed must not break it.
+    # The provider need not exist: the policy may come first, and removing a provider must not break it.
     if when.provider and not PROVIDER_SLUG.fullmatch(when.provider):
         yield "provider", f"{when.provider!r} is not the slug of an identity provider: letters, digits, '-' and '_'"
     values = [value for value in (when.contains, when.equals) if value is not None]
@@ -105,7 +105,7 @@ def _check_when(when: When) -> Problems:
 
 def _value_problem(value: str | int | bool | None) -> str | None:
     if isinstance(value, str):
-        # Identity providers send empty entries; a rule for one would match people nobody thought of.
+        # Identity providers send empty entries; a grant for one would match people whom nobody intended.
         if not value.strip():
             return "an empty value is not allowed"
         return "no control characters" if _CONTROL.search(value) else None
@@ -229,13 +229,13 @@ def _check_ties(document: PolicyDocument, pace: Pace) -> list[PolicyError]:
 
 
 def served_methods(route: Route) -> frozenset[str]:
-    """With GET also HEAD (RFC 9110 9.3.2); an empty name stands for all."""
+    """The methods of a route: with GET also HEAD (RFC 9110 9.3.2). An empty name stands for all."""
     methods = route.methods or ("",)
     return frozenset((*methods, "HEAD")) if "GET" in methods else frozenset(methods)
 
 
 def _tie(one: str, two: str) -> Iterator[PolicyError]:
-    # Both are at fault and both must deny: which one would win is not for the gateway to guess.
+    # Both are at fault and both must deny: the gateway must not guess which one wins.
     for name, other in ((one, two), (two, one)):
         yield PolicyError(
             ("routes", name, "path"),

@@ -1,4 +1,4 @@
-"""YAML as policy files use it: maps, lists and scalars. Text stays the text that was written."""
+"""The YAML of policy files: maps, lists and scalars. Strings stay as they were written."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ MAX_BYTES = 16 * 1024 * 1024
 MAX_DEPTH = 20
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
-# Only what nobody could mean as text. YAML 1.1 would also turn `no` into false, 010 into 8 and 1:30 into 90:
+# Only words that nobody could mean as strings. YAML 1.1 would also turn `no` into false, 010 into 8 and 1:30 into 90:
 # a grant for group 010 would then be one for group 8.
 _WORDS = {"": None, "~": None, "null": None, "true": True, "false": False}
 _INTEGER = re.compile(r"[-+]?(?:0|[1-9][0-9]*)")
 _FLOAT = re.compile(r"[-+]?(?:0|[1-9][0-9]*)\.[0-9]+(?:[eE][-+]?[0-9]+)?")
 _MAX_DIGITS = 18
 
-# What usually causes an error that PyYAML names by what it expected.
+# The usual cause of errors that PyYAML describes by the token it expected.
 _REMEDIES = {
     "found character that cannot start any token": (
         ": indent with spaces, never with tabs; put text that begins with one of %, @ or ` in quotes"
@@ -36,12 +36,12 @@ _Container = dict[Any, Any] | list[Any]
 
 
 def parse(text: str) -> Any:
-    """Raises PolicyInvalid with line and column. Refuses aliases, tags, duplicate keys and deep nesting."""
+    """Parses a text. Raises PolicyInvalid with line and column. Refuses aliases, tags, duplicate keys, deep nesting."""
     return _build(text, None).root
 
 
 def find_lines(text: str) -> dict[Place, int]:
-    """The line on which each entry of a text begins that parse() takes, by keys and indexes."""
+    """The line of each entry, by keys and indexes, in a text that parse() accepts."""
     lines: dict[Place, int] = {}
     _build(text, lines)
     return lines
@@ -70,15 +70,15 @@ def write(value: Any) -> str:
 
 
 class _Builder:
-    """Builds from parser events rather than nodes: an alias is seen before it can multiply anything."""
+    """A builder from parser events instead of nodes, so that an alias is refused before it can multiply anything."""
 
     def __init__(self, lines: dict[Place, int] | None) -> None:
         self.root: Any = None
-        self._lines = lines  # to be filled
+        self._lines = lines  # filled by the builder
         self._documents = 0
         self._stack: list[_Container] = []
-        self._keys: list[Any] = []  # of each open map, the key that waits for its value
-        self._places: list[Place] = []  # of each open map or list
+        self._keys: list[Any] = []  # the key of each open map that waits for its value
+        self._places: list[Place] = []  # the place of each open map or list
 
     def take(self, event: yaml.Event) -> None:
         if isinstance(event, yaml.ScalarEvent):

@@ -1,4 +1,4 @@
-"""How fast a client may ask: a refused request takes nothing, and an unsure answer is a refusal."""
+"""Rate limits. A refused request does not count, and in doubt the answer is a refusal."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ _limits: LocalLimits | SharedLimits | None = None
 
 
 def take(limit: Limit, key: str) -> float | Awaitable[float]:
-    """0.0 when allowed, otherwise seconds until the next would be. Awaitable only while Redis is asked."""
+    """0.0 if allowed, otherwise seconds until the next request would be. Awaitable only if Redis has to be asked."""
     return (_limits or prepare()).take(limit, key)
 
 
 def take_here(limit: Limit, key: str) -> float:
-    """The same, counted on this machine alone: in memory, so that an answer never waits for anything."""
+    """Like take(), but counted on this machine alone: in memory, so that the answer never waits."""
     return (_local or _prepare_local()).take(limit, key)
 
 
 def prepare() -> LocalLimits | SharedLimits:
-    """Makes what limits need. Called before workers are forked: they count together in what they inherit.
+    """Creates the storage of limits. Called before workers are forked, so that they inherit it and count together.
 
-    Raises StorageError, one clear line.
+    Raises StorageError.
     """
     global _limits
     local = _local or _prepare_local()
@@ -49,7 +49,7 @@ def _prepare_local() -> LocalLimits:
 
 
 async def close() -> None:
-    """Ends what the running event loop holds open, before the loop ends."""
+    """Closes the running loop's connections to Redis, before the loop ends."""
     if isinstance(_limits, SharedLimits):
         await _limits.close()
 

@@ -1,4 +1,4 @@
-"""Credentials that prove nothing, sent where callers are limited by who they are: counted for the client."""
+"""Guesses: credentials that prove nothing, on routes limited `per: subject`. They count against the client."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ import time
 from authgate.policy.table import Limit
 from authgate.ratelimit import client_key, take_here
 
-# Clients that this worker remembers as over a limit; a further one is found out again by its next guess.
+# Clients that this worker remembers as over a limit; a forgotten one is recognised again by its next guess.
 MOST_REMEMBERED = 10_000
 
-_over: dict[tuple[str, str], float] = {}  # by limit and client: until when
+_over: dict[tuple[str, str], float] = {}  # by limit and client: the time until which it is refused
 
 
 def seconds_left(limit: Limit, address: str) -> float:
-    """Until this client may try again. Looks nothing up while nobody has to wait."""
+    """Seconds until this client may try again. No look-up while no client has to wait."""
     if not _over:
         return 0.0
     key = (limit.name, client_key(address))
@@ -26,7 +26,7 @@ def seconds_left(limit: Limit, address: str) -> float:
 
 
 def count(limit: Limit, address: str) -> float:
-    """One more, with the rate and the burst of `limit`. Seconds to wait when it was one too many."""
+    """Counts one guess, with the rate and the burst of `limit`. Returns the seconds to wait if it was one too many."""
     client = client_key(address)
     wait = take_here(limit, f"guesses {client}")
     if wait:

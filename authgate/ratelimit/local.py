@@ -1,4 +1,4 @@
-"""Limits of one machine: exact over all its processes, without a server."""
+"""Rate limits on one machine: exact over all its processes, without a server."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ _AT_ONCE = LOCK_EX | LOCK_NB
 _BUSY = (BlockingIOError, PermissionError)  # EAGAIN or EACCES, says POSIX
 _SECOND = 1_000_000_000
 _PAUSE = 20e-6  # seconds
-_PATIENCE = 200_000_000  # nanoseconds to wait for another worker: its turn takes a few thousand, once it runs
+_PATIENCE = 200_000_000  # nanoseconds to wait for another worker, which needs a few thousand once it runs
 
 
 class LocalLimits:
-    """GCRA: per key one number, the time at which its credit is full again, kept under a lock on its bucket.
+    """GCRA: one number per key, the time at which its credit is full again, guarded by a lock on its bucket.
 
     The locks are POSIX record locks: owned by a process, not inherited by a fork, and released by the kernel
-    the moment their owner dies. They do not hold threads of one process apart, hence the second lock.
+    the moment their owner dies. They do not exclude other threads of the same process, hence the second lock.
     """
 
     def __init__(self, storage: Storage) -> None:
@@ -34,7 +34,7 @@ class LocalLimits:
         self._hash_key = storage.hash_key
         self._place = functools.lru_cache(maxsize=16384)(self._place_of)
         self._renew_thread_lock()
-        # Some other thread may hold it at the very moment of a fork, and does not exist in the child.
+        # Another thread may hold it at the moment of a fork, and that thread does not exist in the child.
         os.register_at_fork(after_in_child=self._renew_thread_lock)
 
     def take(self, limit: Limit, key: str) -> float:
@@ -52,7 +52,7 @@ class LocalLimits:
 
     def _take(self, limit: Limit, bucket: int, fingerprint: int) -> float:
         words = self._words
-        if words[bucket] == fingerprint:  # by far most buckets hold one key, in their first slot
+        if words[bucket] == fingerprint:  # most buckets hold one key, in their first slot
             slot, full_again = bucket, words[bucket + SLOTS]
         else:
             slot, full_again = self._find(bucket, fingerprint)
@@ -61,32 +61,32 @@ class LocalLimits:
         if full_again < now:
             full_again = now
         elif full_again > latest:
-            # The limit was raised. What was owed to the old one is cut down for good, or the caller would have to pay
+            # The limit was raised. The debt to the old one is cut for good; otherwise the caller would have to pay
             # all of it before the new limit counts.
             full_again = words[slot + SLOTS] = latest
         full_again += limit.interval_ns
         if full_again > latest:
             return (full_again - latest) / _SECOND
-        # In this order a worker killed between the two leaves a key not limited yet, never one that is limited
-        # by what another did.
+        # In this order, a worker killed between the two writes leaves a key without a limit, never a key that is
+        # limited by another key's requests.
         words[slot] = fingerprint
         words[slot + SLOTS] = full_again
         return 0.0
 
     def _find(self, bucket: int, fingerprint: int) -> tuple[int, int]:
-        """The key's slot and its time; for a new key a slot to use, and 0."""
+        """The slot and the time of a key; for a new key a slot to use, and 0."""
         words = self._words
         fingerprints = words[bucket : bucket + SLOTS].tolist()
         if fingerprint in fingerprints:
             slot = bucket + fingerprints.index(fingerprint)
             return slot, words[slot + SLOTS]
-        # A time that has passed says no more than absence. When none has, forgetting the nearest forgives least,
-        # and to have it forgotten takes more requests, all counted, than are forgiven.
+        # A time in the past means the same as an absent key. If there is none, the nearest time is dropped: it
+        # forgives least, and forcing this takes more requests, all counted, than are forgiven.
         times = words[bucket + SLOTS : bucket + BUCKET_WORDS].tolist()
         return bucket + times.index(min(times)), 0
 
     def _lock(self, bucket: int) -> bool:
-        """False when another process keeps the bucket, stopped perhaps: the event loop cannot wait for it."""
+        """False if another process holds the bucket too long (it may be stopped): the event loop cannot wait for it."""
         deadline = 0
         while True:
             try:
@@ -95,14 +95,14 @@ class LocalLimits:
                 now = monotonic_ns()
                 if now > (deadline := deadline or now + _PATIENCE):
                     return False
-                # Its owner holds it for microseconds unless it lost its processor, and then it may be waiting for
-                # this one: spinning would keep it waiting.
+                # The owner holds it for microseconds, unless it lost its processor. Then it may be waiting for
+                # this one, and spinning would keep it waiting.
                 sleep(_PAUSE)
             else:
                 return True
 
     def _place_of(self, name: str, key: str) -> tuple[int, int]:
-        """The bucket, and a fingerprint that is never 0. Keyed: nobody can choose whom they collide with."""
+        """The bucket and a fingerprint that is never 0. The hash is keyed, so that collisions cannot be chosen."""
         digest = blake2b(f"{name}\0{key}".encode(), digest_size=16, key=self._hash_key)
         number, fingerprint = _DIGEST.unpack(digest.digest())
         return TABLE_WORD + number % BUCKETS * BUCKET_WORDS, fingerprint or 1

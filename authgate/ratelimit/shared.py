@@ -1,4 +1,4 @@
-"""Limits of several machines: exact by asking one Redis, by its clock. Without it each machine counts alone."""
+"""Rate limits shared by machines: exact, by one Redis and its clock. While Redis is down each machine counts alone."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from authgate.ratelimit.local import LocalLimits
 logger = logging.getLogger(__name__)
 
 CONNECTIONS = 16
-TIMEOUT = 0.25  # a request waits this long once; then Redis is left alone for a while
+TIMEOUT = 0.25  # seconds that one request waits; then Redis is not asked for a while
 PAUSE = 1.0
 
-# GCRA as in local.py, in microseconds. Counting time from 2020 keeps fractions of one in a double. A refusal writes
-# nothing, unless the limit was raised: then the old debt is cut down. The answer is text because Redis cuts numbers to
-# integers.
+# GCRA as in local.py, in microseconds. Counting time from 2020 keeps fractions of a microsecond in a double. A refusal
+# writes nothing, unless the limit was raised: then the old debt is cut. The answer is text because Redis truncates
+# numbers to integers.
 SCRIPT = """
 local time = redis.call('TIME')
 local now = (time[1] - 1577836800) * 1000000 + time[2]
@@ -56,7 +56,7 @@ class Client(NamedTuple):
 
 class SharedLimits:
     def __init__(self, url: str, local: LocalLimits, *, gateway: str, secret: str) -> None:
-        """`gateway`: its public URL. Gateways that share a Redis count apart, the machines of one gateway together."""
+        """`gateway`: its public URL. Machines of one gateway count together, apart from other gateways."""
         self._url = url
         self._local = local
         self._prefix = f"authgate:{gateway.partition('://')[2]}:limit:"
@@ -71,7 +71,7 @@ class SharedLimits:
         now = time.monotonic()
         if now < self._paused_until:
             return self._local.take(limit, key)
-        # This request tries whether Redis is back; the others do not wait for what it finds.
+        # This request tries Redis again; the others do not wait for its result.
         self._paused_until = now + PAUSE
         return self._ask(limit, key)
 
@@ -94,7 +94,7 @@ class SharedLimits:
             await client.redis.aclose()
 
     def _client(self) -> Client:
-        """Of the running loop: a connection of one loop cannot be used from another."""
+        """The client of the running loop: connections cannot be used from another loop."""
         loop = asyncio.get_running_loop()
         client = self._clients.get(loop)
         if client is None:
@@ -102,7 +102,7 @@ class SharedLimits:
         return client
 
     def _key(self, name: str, key: str) -> str:
-        """A keyed digest: of one length whatever the subject, and nobody finds an address in it by trying them all."""
+        """A digest of fixed length. It is keyed, so that addresses cannot be found by trying them all."""
         digest = blake2b(f"{name}\0{key}".encode(), digest_size=16, key=self._hash_key)
         return f"{self._prefix}{digest.hexdigest()}"
 
@@ -125,7 +125,7 @@ def _connect(url: str) -> Client:
         timeout=TIMEOUT,
         socket_timeout=TIMEOUT,
         socket_connect_timeout=TIMEOUT,
-        retry=Retry(NoBackoff(), 1),  # the connection may have been closed while idle
+        retry=Retry(NoBackoff(), 1),  # an idle connection may have been closed
     )
     redis = Redis.from_pool(pool)
     return Client(redis, redis.register_script(SCRIPT))

@@ -1,7 +1,7 @@
-"""How often one client may ask for the pages of signing in and out.
+"""Rate limits of the pages for signing in and out.
 
-Counted on the event loop, in the memory of this machine, before anything else is done: a refusal takes no thread, no
-connection and no lock that a sign-in needs. Never in Redis: while that is away an operator must still get in.
+They are counted on the event loop, in the memory of this machine, before anything else: a refusal takes no thread, no
+connection and no lock that a sign-in needs. Redis is never used, since an operator must get in while it is down.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ _rate: int = settings.AUTHGATE_SIGN_IN_RATE
 
 class _Page(NamedTuple):
     method: str
-    path: str  # and all below it
-    limit: Limit  # by its name, it counts apart from all others: no name in a policy has a slash
+    path: str  # with everything below it
+    limit: Limit  # counted under its name, apart from all others: no name in a policy has a slash
 
 
 def _page(method: str, path: str, *, interval: float, burst: int) -> _Page:
@@ -40,15 +40,15 @@ _PAGES = (
             ("POST", "sessions/end"),
         )
     ),
-    # A provider has one address for the logouts of all its people.
+    # A provider sends the logouts of all its people from one address.
     _page("POST", f"{_auth}/backchannel-logout", interval=1 / 250, burst=500),
-    # One password tried on many accounts. How often one account is tried is counted where its name is read.
+    # Against one password tried on many accounts. Tries at one account are counted where its name is read.
     _page("POST", ADMIN_SIGN_IN, interval=3.0, burst=20),
 )  # fmt: skip
 
 
 def seconds_to_wait(facts: RequestFacts) -> float:
-    """0.0: this client may go on, and this request is counted; or it is for none of these pages."""
+    """0.0 if the request may go on: it was counted, or it is for none of these pages."""
     for page in _PAGES:
         if facts.method == page.method and is_below(facts.path, page.path):
             return 0.0 if _is_bystander(page, facts.headers) else take_here(page.limit, client_key(facts.client))
@@ -56,7 +56,7 @@ def seconds_to_wait(facts: RequestFacts) -> float:
 
 
 def _is_bystander(page: _Page, headers: RawHeaders) -> bool:
-    """A picture or a script that needs a session leads to the sign-in page too. None begins there for it, so it must
-    not use up what its page may ask for.
+    """Whether a page only loads this URL as an image or a script. That redirects to the sign-in page too, but begins no
+    sign-in, so it must not use up the limit of its page.
     """
     return page.path == _LOGIN and any(name == b"sec-fetch-dest" and value != b"document" for name, value in headers)

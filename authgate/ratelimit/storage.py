@@ -1,6 +1,6 @@
-"""The memory every worker of one machine counts in: its layout, and how it comes into being.
+"""The memory in which all workers of one machine count: its layout and its creation.
 
-Not a file of the data directory: whoever truncates one that is mapped kills (SIGBUS) every worker that touches it.
+It is not a file in the data directory: truncating a mapped file kills (SIGBUS) every worker that touches it.
 This memory has no name, and its size is sealed.
 """
 
@@ -12,8 +12,8 @@ import os
 import secrets
 from dataclasses import dataclass
 
-# A page that holds the key of the hash, then buckets, in words of 64 bits. A bucket is SLOTS fingerprints followed by
-# SLOTS times.
+# One page with the key of the hash, then buckets, in words of 64 bits. A bucket is SLOTS fingerprints and then SLOTS
+# times.
 BUCKETS = 1 << 15
 SLOTS = 8
 BUCKET_WORDS = SLOTS * 2
@@ -25,7 +25,7 @@ _SEALS = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
 
 
 class StorageError(OSError):
-    """The memory cannot be had. The text is one line that says why."""
+    """The memory is not available. The text is one line with the reason."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -36,10 +36,10 @@ class Storage:
 
 
 def create_storage() -> Storage:
-    """An empty table for this process and those forked from it from now on."""
+    """An empty table for this process and those that it forks from now on."""
     try:
         descriptor = os.memfd_create("authgate-limits", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
-        # Memory that is not there would be a SIGBUS at the first write; here it is an error.
+        # Missing memory would be a SIGBUS at the first write; here it is an error.
         os.posix_fallocate(descriptor, 0, TABLE_BYTES)
         os.pwrite(descriptor, secrets.token_bytes(_HASH_KEY_BYTES), 0)
         fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, _SEALS)
@@ -50,6 +50,6 @@ def create_storage() -> Storage:
 
 
 def map_storage(descriptor: int) -> Storage:
-    """The table that another process has made. Nothing may close the descriptor: that drops all its locks (POSIX)."""
+    """The table of another process. Nothing may close the descriptor: that would drop all its locks (POSIX)."""
     memory = mmap.mmap(descriptor, TABLE_BYTES)
     return Storage(descriptor, memory, memory[:_HASH_KEY_BYTES])
