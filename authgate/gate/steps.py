@@ -26,12 +26,7 @@ def run_at_once(steps: Steps[T]) -> T:
     try:
         asked = next(steps)
         while True:
-            try:
-                seconds = take_here(asked.limit, asked.key)
-            except Exception as error:
-                asked = steps.throw(error)
-            else:
-                asked = steps.send(seconds)
+            asked = steps.send(take_here(asked.limit, asked.key))
     except StopIteration as done:
         result: T = done.value
         return result
@@ -42,13 +37,8 @@ async def run(steps: Steps[T]) -> T:
     try:
         asked = next(steps)
         while True:
-            try:
-                wait = take(asked.limit, asked.key)
-                seconds = wait if isinstance(wait, float) else await wait
-            except Exception as error:
-                asked = steps.throw(error)
-            else:
-                asked = steps.send(seconds)
+            wait = take(asked.limit, asked.key)
+            asked = steps.send(wait if isinstance(wait, float) else await wait)
     except StopIteration as done:
         result: T = done.value
         return result

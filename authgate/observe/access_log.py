@@ -105,26 +105,27 @@ def _line(record: Record) -> _Line:
         token_id = None if identity.is_signed_in else identity.token_id
     second, millisecond = divmod(time_ns() // 1_000_000, 1000)
     upstream = record.upstream_seconds
+    # By position: by name it takes four times as long, on every request.
     return _Line(
-        ts=_second(second) + _MILLISECONDS[millisecond],
-        request_id=record.request_id,
-        client=facts.client,
-        method=facts.method,
-        host=facts.authority.host,
-        path=facts.path,
-        status=record.status,
-        bytes=record.bytes_sent,
-        duration_ms=(monotonic() - record.started_at) * 100_000 // 1 / 100,
-        upstream_ms=None if upstream is None else upstream * 100_000 // 1 / 100,
-        route=None if entry is None else entry.route.name,
-        decision=outcome,
-        reason=reason,
-        sub=subject,
-        credential=credential,
-        revision=revision,
-        jti=token_id,
-        cut=record.cut,
-        rule=rule,
+        _second(second) + _MILLISECONDS[millisecond],
+        record.request_id,
+        facts.client,
+        facts.method,
+        facts.authority.host,
+        facts.path,
+        record.status,
+        record.bytes_sent,
+        (monotonic() - record.started_at) * 100_000 // 1 / 100,
+        None if upstream is None else upstream * 100_000 // 1 / 100,
+        None if entry is None else entry.route.name,
+        outcome,
+        reason,
+        subject,
+        credential,
+        revision,
+        token_id,
+        record.cut,
+        rule,
     )
 
 

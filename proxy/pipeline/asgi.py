@@ -6,7 +6,6 @@ from typing import Any
 
 from authgate.decision import Allowed
 from authgate.gate.facts import received_from
-from authgate.gate.steps import run
 from authgate.observe import strangers
 from authgate.observe.access_log import Record, new_request_id
 from authgate.pages.responses import send_refusal
@@ -38,13 +37,13 @@ def new_record(scope: dict[str, Any]) -> Record:
 
 
 async def serve(scope: dict[str, Any], receive: Receive, send: Send, record: Record) -> None:
-    entered: Entered = scope["state"].get("entered") or await run(enter(record, received_from(scope)))
+    entered: Entered = scope["state"].get("entered") or await enter(record, received_from(scope))
     if record.facts is not None:
         strangers.client.set(record.facts.client)
     if (wanted := renewal.find_wanted(record, entered)) is not None:
         send, facts = await renewal.renew(wanted, send)
         if facts is not None:
-            entered = await run(enter_again(record, facts, entered))
+            entered = await enter_again(record, facts, entered)
     if isinstance(entered, Allowed):
         await carry(entered, record, scope, receive, send)
     elif isinstance(entered, OwnPage):

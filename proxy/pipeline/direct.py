@@ -11,7 +11,6 @@ from typing import Any
 from django.conf import settings
 
 from authgate.decision import Allowed, Denied
-from authgate.gate.steps import run_at_once
 from authgate.observe.access_log import Record, new_request_id
 from authgate.pages.responses import answer_refusal
 from authgate.reason import Reason
@@ -21,7 +20,7 @@ from proxy.exchange import Exchange
 from proxy.failures import CLIENT_LEFT, SHUTDOWN, Failure
 from proxy.headers import BadFraming
 from proxy.pipeline import own_pages
-from proxy.pipeline.enter import caused_by, enter, state_of
+from proxy.pipeline.enter import caused_by, enter_at_once, state_of
 from proxy.pipeline.lifespan import log_access
 from proxy.pipeline.passage import Passage
 from proxy.response_headers import Layout, Values
@@ -41,7 +40,7 @@ def start(connection: Http1Protocol, request: RequestHead) -> Cycle:
     received = (
         request.method, connection.scheme, request.raw_path, request.query, connection.peer, request.headers,
     )  # fmt: skip
-    entered = run_at_once(enter(record, received))
+    entered = enter_at_once(record, received)
     if isinstance(entered, Allowed):
         identity = entered.identity
         is_due = (identity is None or identity.credential == "session") and may_be_due(entered, request.headers)

@@ -8,7 +8,7 @@ from typing import Any
 from authgate.decision import Allowed, Decision, Denied
 from authgate.gate.decide import decide
 from authgate.gate.facts import FactsRefused, Received, read_facts
-from authgate.gate.steps import Steps
+from authgate.gate.steps import Steps, run, run_at_once
 from authgate.observe.access_log import Record
 from authgate.reason import Reason
 from authgate.request import RequestFacts
@@ -21,8 +21,34 @@ logger = logging.getLogger(__name__)
 Entered = Allowed | Denied | OwnPage
 
 
-def enter(record: Record, received: Received) -> Steps[Entered]:
-    """Write facts, snapshot and decision into the record."""
+def enter_at_once(record: Record, received: Received) -> Entered:
+    """Write facts, snapshot and decision into the record. For limits that this machine counts."""
+    begun = _begin(record, received)
+    if isinstance(begun, (Denied, OwnPage)):
+        return begun
+    try:
+        record.decision = decision = run_at_once(begun)
+    except Exception:
+        record.decision = decision = _gate_failed(record)
+    return decision
+
+
+async def enter(record: Record, received: Received) -> Entered:
+    """The same for limits that are kept anywhere."""
+    begun = _begin(record, received)
+    return begun if isinstance(begun, (Denied, OwnPage)) else await _decided(record, begun)
+
+
+async def enter_again(record: Record, facts: RequestFacts, before: Entered) -> Entered:
+    """With other headers, after the request has waited: by the policy of now."""
+    record.facts = facts
+    if isinstance(before, OwnPage):
+        return OwnPage(facts, before.snapshot)
+    record.snapshot = snapshot = current()
+    return await _decided(record, decide(facts, snapshot, before))
+
+
+def _begin(record: Record, received: Received) -> Denied | OwnPage | Steps[Decision]:
     snapshot = current()
     try:
         record.facts = facts = read_facts(*received, snapshot.table if snapshot is not None else None)
@@ -31,23 +57,12 @@ def enter(record: Record, received: Received) -> Steps[Entered]:
         record.decision = denied = Denied(refused.reason)
         return denied
     record.snapshot = snapshot
-    if is_reserved(facts, snapshot):
-        return OwnPage(facts, snapshot)
-    try:
-        record.decision = decision = yield from decide(facts, snapshot)
-    except Exception:
-        record.decision = decision = _gate_failed(record)
-    return decision
+    return OwnPage(facts, snapshot) if is_reserved(facts, snapshot) else decide(facts, snapshot)
 
 
-def enter_again(record: Record, facts: RequestFacts, before: Entered) -> Steps[Entered]:
-    """With other headers, after the request has waited: by the policy of now."""
-    record.facts = facts
-    if isinstance(before, OwnPage):
-        return OwnPage(facts, before.snapshot)
-    record.snapshot = snapshot = current()
+async def _decided(record: Record, steps: Steps[Decision]) -> Decision:
     try:
-        record.decision = decision = yield from decide(facts, snapshot, before)
+        record.decision = decision = await run(steps)
     except Exception:
         record.decision = decision = _gate_failed(record)
     return decision
