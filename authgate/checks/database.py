@@ -15,6 +15,7 @@ from django.db import DatabaseError, connection
 
 from authgate.authn.keys import KeyUnusable
 from authgate.models.people import IdentityProvider
+from authgate.models.provider_rules import ENDPOINTS
 from authgate.oidc.provider import client_secret_of
 from authgate.outbound.errors import ProviderError
 from authgate.own_hosts import exposed_host
@@ -33,7 +34,7 @@ Databases = Sequence[str] | None
 
 # Faults of one policy that are shown.
 _MOST = 20
-_URLS = ("issuer", "authorization_endpoint", "token_endpoint", "userinfo_endpoint", "jwks_uri", "end_session_endpoint")
+_URLS = ("issuer", *ENDPOINTS)
 
 
 @register(ROWS)
