@@ -50,7 +50,7 @@ def start(connection: Http1Protocol, request: RequestHead) -> Cycle:
     if decision is not None and decision.allowed:
         route, identity = decision.route, decision.identity
         assert route is not None  # noqa: S101  what is allowed has a route
-        if (identity is None or identity.credential == "session") and may_be_due(decision, request.headers):
+        if (identity is None or identity.by_cookie) and may_be_due(decision, request.headers):
             return connection.hand_over(request, state_of(record))
         kept = current_worker().take_idle(route.upstream)
         if kept is not None:
