@@ -23,7 +23,7 @@ from authgate.policy import compiler, revisions
 from authgate.policy.errors import PolicyInvalid
 from authgate.state.trouble import missing_file, trouble_of
 from authgate.state.trust import unseal_keys
-from authgate.wire.authority import is_loopback
+from authgate.wire.authority import leads_to_loopback
 
 # Tag of the checks that read rows.
 ROWS = "rows"
@@ -171,5 +171,4 @@ def _opens(provider: IdentityProvider) -> bool:
 
 
 def _is_plain_loopback(url: str) -> bool:
-    parts = urlsplit(url)
-    return parts.scheme == "http" and is_loopback(parts.hostname or "")
+    return urlsplit(url).scheme == "http" and leads_to_loopback(url)

@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import urlsplit
 
 from authgate.models.people import IdentityProvider
 from authgate.models.provider_rules import ENDPOINTS, OAUTH2_ENDPOINTS, WELL_KNOWN, own_parameters, url_problem
 from authgate.outbound.cache import Fetched
 from authgate.outbound.errors import ProviderError
 from authgate.outbound.fetch import check_url, get_object
-from authgate.wire.authority import is_loopback
+from authgate.wire.authority import leads_to_loopback
 
 TTL = 3600.0
 GITHUB_ISSUER = "https://github.com/login/oauth"
@@ -119,14 +118,10 @@ def _endpoint(document: Mapping[str, Any], name: str) -> str:
 def _check_discovered(url: str, name: str, provider: IdentityProvider) -> None:
     """What a provider elsewhere says of itself must not send us to services of this machine, past the gate."""
     problem = url_problem(url)
-    if problem is None and is_loopback(_host(url)) and not is_loopback(_host(provider.issuer)):
+    if problem is None and leads_to_loopback(url) and not leads_to_loopback(provider.issuer):
         problem = "is on this machine, and the issuer is not"
     if problem is not None:
         raise ProviderError("provider_unavailable", f"the discovery document's {name} is refused: it {problem}")
-
-
-def _host(url: str) -> str:
-    return urlsplit(url).hostname or ""
 
 
 def _names(document: Mapping[str, Any], name: str, default: set[str]) -> frozenset[str]:
