@@ -5,22 +5,25 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import suppress
 from functools import lru_cache
-from urllib.parse import urlsplit
 
 from django.conf import settings
 
-from authgate.wire.authority import Authority, HostRefused, is_loopback, parse_authority
+from authgate.wire.authority import HostRefused, Origin, is_loopback, parse_authority, parse_origin
 
 _LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
 
 
+def public_origin() -> Origin:
+    return parse_origin(settings.AUTHGATE_PUBLIC_URL)
+
+
 def public_host() -> str:
     """As requests are reduced to it: lower case, IPv6 compressed and in brackets."""
-    return _authority_of(settings.AUTHGATE_PUBLIC_URL).host
+    return public_origin().authority.host
 
 
 def public_port() -> int:
-    return _authority_of(settings.AUTHGATE_PUBLIC_URL).effective_port(urlsplit(settings.AUTHGATE_PUBLIC_URL).scheme)
+    return public_origin().port
 
 
 def own_hosts() -> frozenset[str]:
@@ -34,13 +37,8 @@ def exposed_host() -> str | None:
 
 
 @lru_cache(maxsize=16)
-def _authority_of(url: str) -> Authority:
-    return parse_authority(urlsplit(url).netloc.encode())
-
-
-@lru_cache(maxsize=16)
 def _own_hosts(public_url: str, allowed: tuple[str, ...]) -> frozenset[str]:
-    public = _authority_of(public_url).host
+    public = parse_origin(public_url).authority.host
     return frozenset((public, *_well_formed(allowed), *(_LOOPBACK if is_loopback(public) else ())))
 
 

@@ -38,20 +38,19 @@ class Identity:
 
     subject: str
     issuer: str
-    credential: str  # "bearer" or "session"
     expires_at: int  # seconds since the epoch
+    by_cookie: bool = field(kw_only=True)  # which a browser sends by itself, whoever wrote the page
     token_id: str = ""
+    session_id: str = ""  # of a browser's sign-in; an access token has none, even as the cookie
     email: str = ""
     name: str = ""
     roles: frozenset[str] = frozenset()
     claims: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
 
     @property
-    def is_signed_in(self) -> bool:
-        """Whether a browser's sign-in made the credential. An access token in the session's cookie is one for machines
-        still: it may open routes, and nothing that is kept for operators.
-        """
-        return self.credential == "session" and bool(self.token_id) and self.claims.get("sid") == self.token_id
+    def credential(self) -> str:
+        """The word for it in the log and on /auth/me."""
+        return "session" if self.by_cookie else "bearer"
 
 
 class InvalidCredential(Exception):

@@ -12,6 +12,7 @@ from gateway_site import env, invocation
 from gateway_site.env import EnvError
 from gateway_site.private_file import finished_draft
 
+DEFAULT_URL = "http://localhost:8000"
 FILE = "served.json"
 
 logger = logging.getLogger(__name__)

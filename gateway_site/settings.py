@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from pathlib import Path
-from urllib.parse import urlsplit
 
+from authgate.wire.authority import parse_origin
 from gateway_site import database, env, env_file, invocation, served
 
 BASE_DIR = Path(__file__).resolve().parent.parent
@@ -13,7 +13,7 @@ BASE_DIR = Path(__file__).resolve().parent.parent
 AUTHGATE_ENV_FILE = env_file.named("AUTHGATE_ENV_FILE")
 AUTHGATE_DATA_DIR = env.place_of_directory("AUTHGATE_DATA_DIR", str(BASE_DIR / "var"))
 AUTHGATE_ENV_FILE = AUTHGATE_ENV_FILE or env_file.kept(AUTHGATE_DATA_DIR)
-AUTHGATE_PUBLIC_URL = served.public_url("AUTHGATE_PUBLIC_URL", "http://localhost:8000", AUTHGATE_DATA_DIR)
+AUTHGATE_PUBLIC_URL = served.public_url("AUTHGATE_PUBLIC_URL", served.DEFAULT_URL, AUTHGATE_DATA_DIR)
 AUTHGATE_AUTH_PREFIX = env.path_prefix("AUTHGATE_AUTH_PREFIX", "/auth")
 AUTHGATE_ALLOWED_HOSTS = env.words("AUTHGATE_ALLOWED_HOSTS")
 AUTHGATE_TRUSTED_PROXIES = env.networks("AUTHGATE_TRUSTED_PROXIES")
@@ -41,7 +41,7 @@ AUTHGATE_SECRET_FILES = env.files("AUTHGATE_SECRET_KEY", "AUTHGATE_DATABASE_URL"
 env.refuse_unknown("AUTHGATE_")
 
 # --- what follows from it -----------------------------------------------------------------------------------
-SECURE = urlsplit(AUTHGATE_PUBLIC_URL).scheme == "https"
+SECURE = parse_origin(AUTHGATE_PUBLIC_URL).scheme == "https"
 # __Host- binds the cookie to this exact host: a sibling subdomain cannot plant one (RFC 6265bis 4.1.3.2).
 AUTHGATE_SESSION_COOKIE = "__Host-auth_token" if SECURE else "auth_token"
 

@@ -6,6 +6,7 @@ import time
 import pytest
 
 from authgate.authn.cache import IdentityCache, cache_key
+from authgate.authn.credentials import find_credential, verify_session
 from authgate.authn.tokens import Kind
 from authgate.gate.authenticate import authenticate
 from authgate.policy.document import Grant, When
@@ -202,6 +203,29 @@ def test_an_identity_says_what_was_proven():
     assert authenticate([session(SESSION)], make_snapshot()).credential == "session"
 
 
+SIGNED_IN = sign_token(header={"typ": "session+jwt"}, claims={"sub": "idp|sam", "jti": "s-1", "sid": "s-1"})
+KINDS = {
+    "bearer": (bearer(ALICE), False, ""),
+    "access token as a cookie": (session(ALICE), True, ""),
+    "session": (session(SIGNED_IN), True, "s-1"),
+    "session of another token": (session(sign_token(claims={"sid": "s-1"})), True, ""),
+    "session without one": (session(SESSION), True, ""),
+}
+
+
+@pytest.mark.parametrize(("header", "by_cookie", "session_id"), KINDS.values(), ids=KINDS)
+def test_what_a_browser_sends_by_itself_is_not_always_a_session(header, by_cookie, session_id):
+    identity = authenticate([header], make_snapshot())
+    assert (identity.by_cookie, identity.session_id) == (by_cookie, session_id)
+
+
+@pytest.mark.parametrize(("header", "by_cookie", "session_id"), KINDS.values(), ids=KINDS)
+def test_an_expired_cookie_says_which_session_it_was_for(header, by_cookie, session_id):
+    trust = make_trust()
+    claims = verify_session(find_credential([header], trust.session_cookie), trust, time.time() + 100_000)
+    assert (claims.session_id if claims else "") == session_id
+
+
 def test_roles_are_those_of_the_token_and_those_granted_by_its_claims():
     grants = (
         Grant(role="everybody", when=When(authenticated=True)),
@@ -284,7 +308,7 @@ def test_the_cache_holds_no_token():
 
 
 def identity(number, expires_at=2_000_000_000):
-    return Identity(f"user-{number}", ISSUER, "bearer", expires_at, token_id=f"t-{number}")
+    return Identity(f"user-{number}", ISSUER, expires_at, by_cookie=False, token_id=f"t-{number}")
 
 
 def key(number):

@@ -27,6 +27,7 @@ from gateway_site.demo.banner import banner
 from gateway_site.demo.data import create_admin
 from gateway_site.demo.page import render
 from gateway_site.demo.processes import claim_port
+from gateway_site.demo.sign_in import CONFIGURATION, prepare
 from tests.support import raw
 from tests.support.agent import Agent
 from tests.support.browser import chromium
@@ -364,6 +365,20 @@ def test_root_signs_in_as_an_administrator(demo):
 def test_the_provider_s_secrets_are_readable_by_nobody_else(demo):
     for name in ("demo-provider.json", "demo-provider-keys.json"):
         assert (demo.data_dir / name).stat().st_mode & 0o777 == 0o600
+
+
+NAMES = ["127.0.0.1", "[::1]", "app.localhost", "localhost"]
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("public", NAMES)
+@pytest.mark.parametrize("port", ["", ":8000"])
+def test_sign_in_comes_back_to_every_name_of_this_machine(settings, tmp_path, public, port):
+    settings.AUTHGATE_PUBLIC_URL, settings.AUTHGATE_ALLOWED_HOSTS = f"http://{public}{port}", ("app.localhost",)
+    prepare(tmp_path, settings.AUTHGATE_PUBLIC_URL, "/auth")
+    client = json.loads((tmp_path / CONFIGURATION).read_text())["clients"][0]
+    names = [public, *(name for name in NAMES if name != public)]
+    assert client["redirect_uris"] == [f"http://{name}{port}/auth/callback/demo" for name in names]
 
 
 def test_without_its_packages_the_provider_says_what_is_missing(tmp_path, monkeypatch):

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from authgate.wire.authority import HostRefused, is_loopback, parse_authority
+from authgate.wire.authority import HostRefused, is_loopback, leads_to_loopback, parse_authority, parse_origin
 
 
 @pytest.mark.parametrize(
@@ -60,3 +60,25 @@ def test_the_effective_port_follows_the_scheme(raw, scheme, port):
 )  # fmt: skip
 def test_what_is_this_machine_itself_is_one_thing(host, is_loopback_host):
     assert is_loopback(host) is is_loopback_host
+
+
+@pytest.mark.parametrize(
+    ("url", "origin", "port", "is_loopback_url"),
+    [
+        ("http://[::1]:8000", "http://[::1]:8000", 8000, True),
+        ("http://[0:0::1]/path?query", "http://[::1]", 80, True),
+        ("https://App.localhost", "https://app.localhost", 443, True),
+        ("http://LOCALHOST.:8000/", "http://localhost:8000", 8000, True),
+        ("https://127.0.0.1.example.com", "https://127.0.0.1.example.com", 443, False),
+    ],
+)
+def test_where_a_url_leads_is_read_in_one_way(url, origin, port, is_loopback_url):
+    found = parse_origin(url)
+    assert (str(found), found.port) == (origin, port)
+    assert is_loopback(found.authority.host) is leads_to_loopback(url) is is_loopback_url
+
+
+@pytest.mark.parametrize("url", ["", "localhost:8000", "http://", "http://[::1", "http://user@localhost", "http://a b"])
+def test_what_leads_nowhere_has_no_origin(url):
+    with pytest.raises(ValueError):
+        parse_origin(url)

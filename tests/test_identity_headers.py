@@ -13,7 +13,7 @@ def identity(**changes: object) -> Identity:
     values = {
         "subject": "alice",
         "issuer": "i",
-        "credential": "bearer",
+        "by_cookie": False,
         "expires_at": 1,
         "email": "a@b.test",
         "name": "A",

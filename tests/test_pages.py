@@ -90,7 +90,7 @@ def test_a_fault_of_ours_is_a_page_without_its_details(client, monkeypatch):
 
 
 REFUSED = Refused(403, "missing_role", "No.")
-ALICE = Identity(subject="alice", issuer="i", credential="bearer", expires_at=1)
+ALICE = Identity(subject="alice", issuer="i", by_cookie=False, expires_at=1)
 
 
 def page_of(refused=REFUSED, identity=None, **ways):

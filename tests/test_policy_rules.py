@@ -107,7 +107,7 @@ def entry(**fields):
 
 
 def somebody(*roles):
-    return Identity("s", "i", "bearer", int(time.time()) + 60, roles=frozenset(roles))
+    return Identity("s", "i", int(time.time()) + 60, by_cookie=False, roles=frozenset(roles))
 
 
 @pytest.mark.parametrize(

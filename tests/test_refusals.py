@@ -22,7 +22,7 @@ ERRORS = {
     503: {"unavailable"}, 504: {"gateway_timeout"},
 }  # fmt: skip
 HTML, XHR = (b"accept", b"text/html,*/*"), (b"x-requested-with", b"XMLHttpRequest")
-ALICE = Identity(subject="alice", issuer="i", credential="bearer", expires_at=1)
+ALICE = Identity(subject="alice", issuer="i", by_cookie=False, expires_at=1)
 
 
 def page_of(decision: Denied):

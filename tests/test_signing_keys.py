@@ -210,7 +210,10 @@ def test_machines_that_start_together_agree_on_one_key(tmp_path, postgres):
     assert len(start_together(env)) == 1
 
 
-ALICE = Identity("alice", "http://gateway.test", "bearer", 2_000_000_000, "t-1", "a@b.c", "Al Ä", frozenset({"b", "a"}))
+ALICE = Identity(
+    "alice", "http://gateway.test", 2_000_000_000, by_cookie=False, token_id="t-1", email="a@b.c", name="Al Ä",
+    roles=frozenset({"b", "a"}),
+)  # fmt: skip
 
 
 def entry(name="api"):

@@ -18,6 +18,7 @@ from authgate.admin.deletion import CarefulDeletion
 from authgate.admin.site import changes_nothing
 from authgate.admin.typed import ModelAdmin, ModelForm
 from authgate.models.people import IdentityProvider, Person, Session, default_scopes
+from authgate.models.provider_rules import ENDPOINTS
 from authgate.oidc.diagnose import diagnose
 from authgate.oidc.presets import PRESETS
 from authgate.oidc.provider import seal_client_secret
@@ -28,8 +29,6 @@ from authgate.sessions.live import CutOff, count, cut_off, cut_off_by
 from authgate.sessions.operators import operator_of
 from authgate.sessions.registration import remove, save
 
-_ENDPOINTS = ["authorization_endpoint", "token_endpoint", "userinfo_endpoint", "jwks_uri", "end_session_endpoint"]
-
 
 def _effects(provider: IdentityProvider, whom: CutOff) -> tuple[str, ...]:
     if provider.enabled:
@@ -38,7 +37,7 @@ def _effects(provider: IdentityProvider, whom: CutOff) -> tuple[str, ...]:
 
 
 # What the test of a connection is about.
-_CONNECTION = {"kind", "issuer", "client_id", "client_secret", "public_client", "ca_certificates", *_ENDPOINTS}
+_CONNECTION = {"kind", "issuer", "client_id", "client_secret", "public_client", "ca_certificates", *ENDPOINTS}
 
 
 class WordsField(forms.CharField):
@@ -135,7 +134,7 @@ class IdentityProviderAdmin(CarefulDeletion, ModelAdmin[IdentityProvider]):
         ),
         ("Who may sign in", {"fields": ["require_verified_email", "allowed_domains", "scopes", "claim_mapping"]}),
         ("Sessions", {"fields": ["session_idle", "session_lifetime", "logout"]}),
-        ("Endpoints and certificates", {"classes": ["collapse"], "fields": [*_ENDPOINTS, "ca_certificates"]}),
+        ("Endpoints and certificates", {"classes": ["collapse"], "fields": [*ENDPOINTS, "ca_certificates"]}),
     ]
 
     # Whoever may point a provider at another place decides who anybody is, superusers included.

@@ -25,6 +25,7 @@ class VerifiedClaims:
 
     subject: str
     token_id: str
+    session_id: str  # empty for an access token: those are for machines, and open nothing that is for operators
     expires_at: int
     roles: frozenset[str]
     email: str
@@ -45,6 +46,8 @@ def verify_claims(claims: dict[str, Any], trust: TrustSnapshot, now: float, expi
     return VerifiedClaims(
         subject=_text(claims, "sub"),
         token_id=token_id,
+        # `sid` is reserved when tokens are minted, so only sessions carry it.
+        session_id=token_id if claims.get("sid") == token_id else "",
         expires_at=expires_at,
         roles=_roles(claims.get("roles", [])),
         email=_optional_text(claims, "email"),

@@ -1,4 +1,4 @@
-"""Which credential a request carries, read from its raw headers. Proves nothing about it."""
+"""Which credential a request carries, read from its raw headers. Only `verify_session` proves anything about it."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ import re
 from typing import NamedTuple
 
 from authgate.authn.cache import cache_key
+from authgate.authn.claims import VerifiedClaims
 from authgate.authn.ownership import holds_ours, may_be_ours
-from authgate.authn.tokens import Kind
+from authgate.authn.tokens import MAX_TTL, Kind, verify
 from authgate.authn.trust import TrustSnapshot
 from authgate.reason import Reason
 from authgate.request import InvalidCredential
@@ -23,6 +24,10 @@ class Credential(NamedTuple):
     kind: Kind
     unverified_token: bytes
     key: tuple[Kind, bytes]  # of the cache
+
+    @property
+    def by_cookie(self) -> bool:
+        return self.kind is _SESSION
 
 
 def find_credential(headers: RawHeaders, session_cookie: bytes) -> Credential | None:
@@ -49,7 +54,7 @@ def beside_the_services(found: Credential | None, headers: RawHeaders, trust: Tr
     A bearer token that is not ours is the service's own, and a session cookie beside it says who calls. Nothing is
     chosen by whether a credential is good: a bad token of ours is refused, and so is a bad cookie.
     """
-    if found is not None and found.kind is _SESSION:
+    if found is not None and found.by_cookie:
         if any(name == b"authorization" and holds_ours(value, trust) for name, value in headers):
             raise InvalidCredential(Reason.INVALID_TOKEN)
         return found
@@ -63,6 +68,17 @@ def check_form(kind: Kind, unverified_token: bytes) -> None:
     """RFC 6750 2.1. A bad cookie is no malformed request: `verify` refuses it."""
     if kind is _ACCESS and _B64TOKEN.fullmatch(unverified_token) is None:
         raise InvalidCredential(Reason.MALFORMED_CREDENTIAL)
+
+
+def verify_session(found: Credential | None, trust: TrustSnapshot, now: float) -> VerifiedClaims | None:
+    """The claims of a session's cookie, also of an expired one: its session may still live, and may give out another.
+
+    None: no cookie, or an access token that a browser carries as its cookie. Raises InvalidCredential.
+    """
+    if found is None or not found.by_cookie:
+        return None
+    claims = verify(found.unverified_token, trust, _SESSION, now, expired_for=MAX_TTL)
+    return claims if claims.session_id else None
 
 
 def _read_bearer(value: bytes) -> bytes | None:

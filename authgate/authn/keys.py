@@ -5,19 +5,17 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-import os
 from dataclasses import dataclass
 from typing import Any
 
-from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from jwt.algorithms import ECAlgorithm, RSAAlgorithm
 
+from authgate import cipher
+
 RSA_BITS = 2048
-_NONCE_BYTES = 12
 _RS256 = RSAAlgorithm(RSAAlgorithm.SHA256)
 _ES256 = ECAlgorithm(ECAlgorithm.SHA256, ec.SECP256R1)
 
@@ -59,23 +57,22 @@ def seal(pair: KeyPair, purpose: str, secret: str) -> str:
     pem = pair._private.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
-    nonce = os.urandom(_NONCE_BYTES)
-    return base64.b64encode(nonce + _cipher(secret).encrypt(nonce, pem, _label(pair.kid, purpose))).decode("ascii")
+    return base64.b64encode(cipher.seal(pem, _sealing_key(secret), _place(pair.kid, purpose))).decode("ascii")
 
 
 def unseal(
     sealed: str, kid: str, purpose: str, algorithm: str, secret: str, source: str = "AUTHGATE_SECRET_KEY"
 ) -> KeyPair:
-    """Raises KeyUnusable, which names the secret's `source`. The public half comes out of the seal too, never from
+    """Raises KeyUnusable, which names the secret's `source`.
 
-    the database: whoever can write that but does not know the secret must not be able to plant a key.
+    The public half comes out of the seal too, never from the database: whoever can write that but does not know the
+    secret must not be able to plant a key.
     """
     try:
-        raw = base64.b64decode(sealed, validate=True)
-        pem = _cipher(secret).decrypt(raw[:_NONCE_BYTES], raw[_NONCE_BYTES:], _label(kid, purpose))
+        pem = cipher.unseal(base64.b64decode(sealed, validate=True), _sealing_key(secret), _place(kid, purpose))
         # The seal vouches for the key, and OpenSSL's check of an RSA key costs 40 ms on every reload.
         private = serialization.load_pem_private_key(pem, None, unsafe_skip_rsa_key_validation=True)
-    except (ValueError, InvalidTag) as error:
+    except ValueError as error:
         raise KeyUnusable(
             f"signing key {kid} cannot be unsealed: {source} is not the one it was made with, "
             "or the row was changed. Restore that secret, or retire the key to have a new one made."
@@ -110,12 +107,10 @@ def _thumbprint(required_members: dict[str, Any]) -> str:
     return base64.urlsafe_b64encode(hashlib.sha256(canonical).digest()).rstrip(b"=").decode("ascii")
 
 
-def _cipher(secret: str) -> AESGCM:
-    # Own salt and info: this key is of no use for anything else that is derived from the same secret.
-    derivation = HKDF(hashes.SHA256(), 32, salt=b"authgate signing keys", info=b"seal private key v1")
-    return AESGCM(derivation.derive(secret.encode("utf-8")))
+def _sealing_key(secret: str) -> AESGCM:
+    return cipher.derive_key(secret, salt=b"authgate signing keys", info="seal private key v1")
 
 
-def _label(kid: str, purpose: str) -> bytes:
-    """Bound to the seal, so that a sealed key cannot be moved to another row or purpose."""
-    return f"{purpose} {kid}".encode()
+def _place(kid: str, purpose: str) -> str:
+    """A sealed key cannot be moved to another row or purpose."""
+    return f"{purpose} {kid}"

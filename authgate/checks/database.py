@@ -15,6 +15,7 @@ from django.db import DatabaseError, connection
 
 from authgate.authn.keys import KeyUnusable
 from authgate.models.people import IdentityProvider
+from authgate.models.provider_rules import ENDPOINTS
 from authgate.oidc.provider import client_secret_of
 from authgate.outbound.errors import ProviderError
 from authgate.own_hosts import exposed_host
@@ -22,7 +23,7 @@ from authgate.policy import compiler, revisions
 from authgate.policy.errors import PolicyInvalid
 from authgate.state.trouble import missing_file, trouble_of
 from authgate.state.trust import unseal_keys
-from authgate.wire.authority import is_loopback
+from authgate.wire.authority import leads_to_loopback
 
 # Tag of the checks that read rows.
 ROWS = "rows"
@@ -33,7 +34,7 @@ Databases = Sequence[str] | None
 
 # Faults of one policy that are shown.
 _MOST = 20
-_URLS = ("issuer", "authorization_endpoint", "token_endpoint", "userinfo_endpoint", "jwks_uri", "end_session_endpoint")
+_URLS = ("issuer", *ENDPOINTS)
 
 
 @register(ROWS)
@@ -170,5 +171,4 @@ def _opens(provider: IdentityProvider) -> bool:
 
 
 def _is_plain_loopback(url: str) -> bool:
-    parts = urlsplit(url)
-    return parts.scheme == "http" and is_loopback(parts.hostname or "")
+    return urlsplit(url).scheme == "http" and leads_to_loopback(url)

@@ -12,7 +12,7 @@ from django.conf import settings
 from django.core.checks import CheckMessage, Error, Tags, Warning, register
 
 from authgate.checks.files import sqlite_file
-from authgate.own_hosts import exposed_host, public_host
+from authgate.own_hosts import exposed_host, public_host, public_origin
 from authgate.policy.places import RESERVED
 from authgate.wire.authority import HostRefused, is_loopback, parse_authority
 
@@ -50,7 +50,7 @@ def check_allowed_hosts(app_configs: Apps, **kwargs: Any) -> Iterator[CheckMessa
 @register(Tags.security)
 def check_public_url(app_configs: Apps, **kwargs: Any) -> Iterator[CheckMessage]:
     url = settings.AUTHGATE_PUBLIC_URL
-    if urlsplit(url).scheme == "http" and not is_loopback(public_host()):
+    if public_origin().scheme == "http" and not is_loopback(public_host()):
         yield Warning(
             f"AUTHGATE_PUBLIC_URL {url!r} is plain http: anyone on the way can read tokens and sessions.",
             hint="Use https, here (serve --tls-cert) or in front (AUTHGATE_TRUSTED_PROXIES).",

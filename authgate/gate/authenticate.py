@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import time
 
-from authgate.authn.claims import VerifiedClaims
 from authgate.authn.credentials import Credential, beside_the_services, check_form, find_credential
-from authgate.authn.tokens import Kind, verify
+from authgate.authn.tokens import verify
 from authgate.request import Identity
 from authgate.state.snapshot import Snapshot
 from authgate.wire.headers import Headers, RawHeaders
-
-_CREDENTIAL_NAMES = {Kind.ACCESS: "bearer", Kind.SESSION: "session"}
 
 
 def authenticate(headers: RawHeaders, snapshot: Snapshot, pass_authorization: bool = False) -> Identity | None:
@@ -40,21 +37,18 @@ def _verify_identity(credential: Credential, snapshot: Snapshot, now: float) -> 
     kind, unverified_token, key = credential
     check_form(kind, unverified_token)
     claims = verify(unverified_token, snapshot.trust, kind, now)
+    provider = claims.subject.partition("|")[0] if claims.session_id else ""
     identity = Identity(
         subject=claims.subject,
         issuer=snapshot.trust.issuer,
-        credential=_CREDENTIAL_NAMES[kind],
         expires_at=claims.expires_at,
+        by_cookie=credential.by_cookie,
         token_id=claims.token_id,
+        session_id=claims.session_id,
         email=claims.email,
         name=claims.name,
-        roles=claims.roles | snapshot.grants.roles_of(claims.all, _provider_of(claims)),
+        roles=claims.roles | snapshot.grants.roles_of(claims.all, provider),
         claims=claims.all,
     )
     snapshot.identities.put(key, identity)
     return identity
-
-
-def _provider_of(claims: VerifiedClaims) -> str:
-    """A session's provider slug, else "". `sid` is reserved when tokens are minted, so only sessions carry it."""
-    return claims.subject.partition("|")[0] if "sid" in claims.all else ""

@@ -104,7 +104,7 @@ def _identify(facts: RequestFacts, snapshot: Snapshot, entry: RouteEntry) -> Ide
         identity = authenticate(facts.headers, snapshot, route.pass_authorization)
         # The browser sends a cookie whoever wrote the page; a bearer token is sent on purpose. One that is not ours is
         # no proof of that: the cookie is what lets in then, and so it is judged like any other.
-        if identity is not None and identity.credential == "session" and is_cross_site(facts):
+        if identity is not None and identity.by_cookie and is_cross_site(facts):
             raise InvalidCredential(Reason.CROSS_SITE)
     except InvalidCredential:
         # A public route asks for no credential, so a stale cookie must not shut it; the caller is nobody there.

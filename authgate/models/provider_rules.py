@@ -13,10 +13,10 @@ from cryptography.x509 import load_pem_x509_certificates
 from authgate.wire.authority import is_loopback
 
 OAUTH2 = "oauth2"  # of the kinds the one without discovery
-ENDPOINTS = ("authorization_endpoint", "token_endpoint", "userinfo_endpoint", "jwks_uri", "end_session_endpoint")
+# What must be given without discovery.
+OAUTH2_ENDPOINTS = ("authorization_endpoint", "token_endpoint", "userinfo_endpoint")
+ENDPOINTS = (*OAUTH2_ENDPOINTS, "jwks_uri", "end_session_endpoint")
 MAPPED = ("email", "name", "groups")
-# Without discovery, what must be given.
-_OAUTH2_ENDPOINTS = ("authorization_endpoint", "token_endpoint", "userinfo_endpoint")
 WELL_KNOWN = "/.well-known/openid-configuration"
 _URL = re.compile(r"https?://[!-~]+")
 _SCOPE = re.compile(r"[!#-\[\]-~]+")  # RFC 6749 3.3
@@ -116,7 +116,7 @@ def find_changed_subjects(before: Entered, after: Entered) -> Problems:
     The ID token of OpenID Connect names its issuer, wherever it and the keys come from; otherwise the endpoints say
     who somebody is.
     """
-    endpoints = () if after.has_id_token else _OAUTH2_ENDPOINTS
+    endpoints = () if after.has_id_token else OAUTH2_ENDPOINTS
     for name in ("slug", "kind", "issuer", *endpoints):
         if getattr(before, name) != getattr(after, name):
             yield name, _KNOWN
@@ -140,7 +140,7 @@ def _where(provider: Entered, name: str) -> str:
 def _check_urls(provider: Entered) -> Problems:
     if provider.has_id_token and not provider.issuer:
         yield "issuer", "is needed for OpenID Connect"
-    for name in _OAUTH2_ENDPOINTS if provider.kind == OAUTH2 else ():
+    for name in OAUTH2_ENDPOINTS if provider.kind == OAUTH2 else ():
         if not getattr(provider, name):
             yield name, "is needed for OAuth 2.0, which has no discovery"
     for name in ("issuer", *ENDPOINTS):

@@ -102,7 +102,7 @@ def _line(record: Record) -> _Line:
         subject = credential = token_id = None
     else:
         subject, credential = identity.subject, identity.credential
-        token_id = None if identity.is_signed_in else identity.token_id
+        token_id = None if identity.session_id else identity.token_id
     second, millisecond = divmod(time_ns() // 1_000_000, 1000)
     upstream = record.upstream_seconds
     # By position: by name it takes four times as long, on every request.

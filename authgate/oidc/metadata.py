@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import urlsplit
 
 from authgate.models.people import IdentityProvider
-from authgate.models.provider_rules import own_parameters, url_problem
+from authgate.models.provider_rules import ENDPOINTS, OAUTH2_ENDPOINTS, WELL_KNOWN, own_parameters, url_problem
 from authgate.outbound.cache import Fetched
 from authgate.outbound.errors import ProviderError
 from authgate.outbound.fetch import check_url, get_object
-from authgate.wire.authority import is_loopback
+from authgate.wire.authority import leads_to_loopback
 
 TTL = 3600.0
 GITHUB_ISSUER = "https://github.com/login/oauth"
@@ -21,8 +20,7 @@ _GITHUB = {
     "token_endpoint": "https://github.com/login/oauth/access_token",
     "userinfo_endpoint": "https://api.github.com/user",
 }
-_ENDPOINTS = ("authorization_endpoint", "token_endpoint", "userinfo_endpoint", "jwks_uri", "end_session_endpoint")
-_REQUIRED = ("authorization_endpoint", "token_endpoint")
+_OIDC_REQUIRED = ("authorization_endpoint", "token_endpoint", "jwks_uri")
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +58,7 @@ def fetch_metadata(provider: IdentityProvider) -> Metadata:
 
 def identity_of(provider: IdentityProvider) -> tuple[str, ...]:
     """All that an answer depends on, so that an edit takes effect at once."""
-    endpoints = (getattr(provider, name) for name in _ENDPOINTS)
+    endpoints = (getattr(provider, name) for name in ENDPOINTS)
     return (provider.slug, provider.kind, provider.issuer, provider.ca_certificates, *endpoints)
 
 
@@ -69,11 +67,11 @@ def needs_discovery(provider: IdentityProvider) -> bool:
 
 
 def discovery_url(provider: IdentityProvider) -> str:
-    return f"{provider.issuer.rstrip('/')}/.well-known/openid-configuration"
+    return f"{provider.issuer.rstrip('/')}{WELL_KNOWN}"
 
 
 def read_metadata(provider: IdentityProvider, document: Mapping[str, Any]) -> Metadata:
-    endpoints = {name: getattr(provider, name) or _endpoint(document, name) for name in _ENDPOINTS}
+    endpoints = {name: getattr(provider, name) or _endpoint(document, name) for name in ENDPOINTS}
     for name in _required(provider):
         if not endpoints[name]:
             raise ProviderError("provider_unavailable", f"the discovery document names no {name}")
@@ -94,7 +92,7 @@ def read_metadata(provider: IdentityProvider, document: Mapping[str, Any]) -> Me
 
 
 def _required(provider: IdentityProvider) -> tuple[str, ...]:
-    return (*_REQUIRED, "jwks_uri" if provider.has_id_token else "userinfo_endpoint")
+    return _OIDC_REQUIRED if provider.has_id_token else OAUTH2_ENDPOINTS
 
 
 def _discover(provider: IdentityProvider) -> dict[str, Any]:
@@ -120,14 +118,10 @@ def _endpoint(document: Mapping[str, Any], name: str) -> str:
 def _check_discovered(url: str, name: str, provider: IdentityProvider) -> None:
     """What a provider elsewhere says of itself must not send us to services of this machine, past the gate."""
     problem = url_problem(url)
-    if problem is None and is_loopback(_host(url)) and not is_loopback(_host(provider.issuer)):
+    if problem is None and leads_to_loopback(url) and not leads_to_loopback(provider.issuer):
         problem = "is on this machine, and the issuer is not"
     if problem is not None:
         raise ProviderError("provider_unavailable", f"the discovery document's {name} is refused: it {problem}")
-
-
-def _host(url: str) -> str:
-    return urlsplit(url).hostname or ""
 
 
 def _names(document: Mapping[str, Any], name: str, default: set[str]) -> frozenset[str]:

@@ -12,6 +12,7 @@ from urllib.parse import quote_plus
 
 import requests
 from authlib.integrations.base_client import OAuthError  # type: ignore[import-untyped]
+from authlib.integrations.requests_client import OAuth2Session  # type: ignore[import-untyped]
 from urllib3.exceptions import HTTPError
 
 from authgate.models.people import IdentityProvider
@@ -38,6 +39,10 @@ class TokenSet:
     refresh_token: str = field(default="", repr=False)
     id_token: str = field(default="", repr=False)
     expires_in: int | None = None
+
+
+class _BoundedClient(BoundedSession, OAuth2Session):  # type: ignore[misc]
+    """Authlib's client on the bounded transport."""
 
 
 class ProviderClient:
@@ -120,7 +125,7 @@ class ProviderClient:
     @contextmanager
     def _session(self, metadata: Metadata, **options: Any) -> Iterator[Any]:
         secret = client_secret_of(self.provider)
-        with BoundedSession(
+        with _BoundedClient(
             self.provider.ca_certificates,
             client_id=self.provider.client_id,
             client_secret=secret,

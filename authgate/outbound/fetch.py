@@ -16,7 +16,6 @@ from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 import requests
-from authlib.integrations.requests_client import OAuth2Session  # type: ignore[import-untyped]
 from requests.adapters import HTTPAdapter
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
@@ -163,8 +162,8 @@ def check_url(url: str, what: str) -> str:
     return url
 
 
-class BoundedSession(OAuth2Session):  # type: ignore[misc]
-    """Authlib's client on a transport that follows nothing, trusts no environment, and ends in time."""
+class BoundedSession(requests.Session):
+    """Follows no redirect, trusts no environment, and ends in time."""
 
     def __init__(self, ca_certificates: str, **options: Any) -> None:
         super().__init__(**options)
@@ -176,6 +175,7 @@ class BoundedSession(OAuth2Session):  # type: ignore[misc]
         self.mount("http://", adapter)
 
     def send(self, request: requests.PreparedRequest, **options: Any) -> requests.Response:
+        """Read to its end. Raises OSError, HTTPError or TooLarge."""
         with _hosts.call(urlsplit(request.url or "").netloc):
             return self._send_in_time(request, **options)
 
@@ -183,7 +183,7 @@ class BoundedSession(OAuth2Session):  # type: ignore[misc]
         options |= {"stream": True, "allow_redirects": False, "timeout": SECONDS, "verify": True, "proxies": {}}
         call = _current.call = _Call()
         try:
-            response: requests.Response = super().send(request, **options)
+            response = super().send(request, **options)
             response._content = _read(response, call)
             return response
         except (OSError, HTTPError):
@@ -199,7 +199,7 @@ def get(url: str, what: str, *, ca_certificates: str = "", headers: Mapping[str,
     check_url(url, what)
     try:
         with BoundedSession(ca_certificates) as session:
-            response = session.request("GET", url, withhold_token=True, headers=dict(headers or {}))
+            response = session.get(url, headers=headers)
     except (requests.RequestException, HTTPError, OSError, ValueError) as error:
         raise unreachable(what, url, error) from None
     return Answer(response.status_code, response.headers, response.content)

@@ -39,7 +39,7 @@ def _has_role(headers: RawHeaders, snapshot: Snapshot) -> bool:
         identity = authenticate(headers, snapshot)
     except InvalidCredential:
         return False
-    return identity is not None and identity.is_signed_in and access_in_force(identity) != "none"
+    return identity is not None and bool(identity.session_id) and access_in_force(identity) != "none"
 
 
 def _session_key(headers: RawHeaders) -> str:

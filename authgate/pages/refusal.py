@@ -67,7 +67,7 @@ def render_refusal(record: Record, refused: Refused, identity: Identity | None, 
 
 def is_operator(snapshot: Snapshot | None, identity: Identity | None) -> bool:
     """Whether a session's roles open /admin/. A bearer token opens nothing there."""
-    if identity is None or not identity.is_signed_in or snapshot is None:
+    if identity is None or not identity.session_id or snapshot is None:
         return False
     return highest_access(snapshot.document, identity.roles) != "none"
 
@@ -133,7 +133,7 @@ def _who(facts: RequestFacts | None, identity: Identity | None) -> dict[str, str
     both = f"{identity.name} ({identity.email})" if identity.name and identity.email else ""
     return {
         "who": both or identity.name or identity.email or identity.subject,
-        "sign_out_url": _LOGOUT if identity.credential == "session" else "",
+        "sign_out_url": _LOGOUT if identity.by_cookie else "",
         # To come back to this page. After a form the browser's Referer names the page it stood on.
         "here": _address(facts) if facts is not None and facts.method == "GET" else "",
     }

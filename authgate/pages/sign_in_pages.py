@@ -15,8 +15,7 @@ from django.db import Error as DatabaseProblem
 from django.http import HttpRequest, HttpResponse, JsonResponse, QueryDict
 from django.shortcuts import render
 
-from authgate.authn.credentials import find_credential
-from authgate.authn.tokens import MAX_TTL, Kind, verify
+from authgate.authn.credentials import find_credential, verify_session
 from authgate.observe.access_log import Record
 from authgate.oidc import login_state
 from authgate.oidc.next_url import safe_next
@@ -130,10 +129,8 @@ def session_id(request: HttpRequest) -> str | None:
         return None
     with suppress(InvalidCredential):
         found = find_credential(facts_of(request).headers, snapshot.trust.session_cookie)
-        if found is not None and found.kind is Kind.SESSION:
-            claims = verify(found.unverified_token, snapshot.trust, Kind.SESSION, time.time(), expired_for=MAX_TTL)
-            # An access token that a browser carries as its cookie has no session.
-            return claims.token_id if claims.all.get("sid") == claims.token_id else None
+        claims = verify_session(found, snapshot.trust, time.time())
+        return None if claims is None else claims.session_id
     return None
 
 

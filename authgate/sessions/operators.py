@@ -124,7 +124,7 @@ def _user(request: HttpRequest) -> User | AnonymousUser:
 def _identity(request: HttpRequest) -> Identity | None:
     """Only a session gives access: never a bearer token."""
     identity: Identity | None = getattr(request, "identity", None)
-    return identity if identity is not None and identity.credential == "session" else None
+    return identity if identity is not None and identity.by_cookie else None
 
 
 def local_user(request: HttpRequest) -> User | None:
@@ -145,9 +145,9 @@ def _provider_user(identity: Identity | None, access_of: Callable[[Identity], Ad
 
 
 def _live_session(identity: Identity | None) -> Session | None:
-    if identity is None or not identity.is_signed_in:
+    if identity is None or not identity.session_id:
         return None
-    sid = identity.token_id
+    sid = identity.session_id
     session = Session.objects.select_related("person__provider").filter(sid=sid).first()
     if session is None or not may_go_on(session) or session.person.subject != identity.subject:
         return None

@@ -15,8 +15,7 @@ from typing import Any, NamedTuple
 from django.db import Error as DatabaseProblem
 from django.utils import timezone
 
-from authgate.authn.credentials import beside_the_services, find_credential
-from authgate.authn.tokens import MAX_TTL, Kind, verify
+from authgate.authn.credentials import beside_the_services, find_credential, verify_session
 from authgate.authn.trust import TrustSnapshot
 from authgate.decision import Decision
 from authgate.models.people import Session
@@ -87,13 +86,13 @@ def may_be_due(decision: Decision, headers: Headers) -> bool:
     """The cheap question, for every request that could; `find_due` knows."""
     identity = decision.identity
     if identity is not None:
-        return identity.credential == "session" and identity.expires_at - time.time() < RENEW_BEFORE
+        return identity.by_cookie and identity.expires_at - time.time() < RENEW_BEFORE
     if decision.reason is not Reason.TOKEN_EXPIRED and decision.reason is not Reason.PUBLIC:
         return False
     found = headers.credential
     if found is None or found[1] is None:
         return False
-    return found[1].kind is Kind.SESSION or passes_authorization(decision)
+    return found[1].by_cookie or passes_authorization(decision)
 
 
 def passes_authorization(decision: Decision | None) -> bool:
@@ -106,15 +105,13 @@ def find_due(headers: Headers, trust: TrustSnapshot, decision: Decision | None =
         found = find_credential(headers, trust.session_cookie)
         if passes_authorization(decision):
             found = beside_the_services(found, headers, trust)
-        if found is None or found.kind is not Kind.SESSION:
-            return None
         now = time.time()
-        claims = verify(found.unverified_token, trust, Kind.SESSION, now, expired_for=MAX_TTL)
-        if claims.all.get("sid") != claims.token_id:
-            return None  # an access token that a browser carries
+        claims = verify_session(found, trust, now)
+        if found is None or claims is None:
+            return None
         left = claims.expires_at - now
         if left < min(RENEW_BEFORE, (claims.expires_at - claims.all["iat"]) / 2):
-            return Due(claims.token_id, found.unverified_token, left <= 0)
+            return Due(claims.session_id, found.unverified_token, left <= 0)
     return None
 
 

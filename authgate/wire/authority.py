@@ -6,6 +6,7 @@ import ipaddress
 import re
 from functools import lru_cache
 from typing import NamedTuple
+from urllib.parse import urlsplit
 
 _AUTHORITY = re.compile(r"(?P<host>\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::(?P<port>[0-9]{0,5}))?")
 _LABEL = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?")
@@ -26,6 +27,20 @@ class Authority(NamedTuple):
         return self.port if self.port is not None else (443 if scheme == "https" else 80)
 
 
+class Origin(NamedTuple):
+    """Where a URL leads to."""
+
+    scheme: str
+    authority: Authority
+
+    def __str__(self) -> str:
+        return f"{self.scheme}://{self.authority}"
+
+    @property
+    def port(self) -> int:
+        return self.authority.effective_port(self.scheme)
+
+
 def is_loopback(host: str) -> bool:
     """Whether a host name or address, in lower case, is this machine's own by its form: nothing is resolved."""
     try:
@@ -35,6 +50,18 @@ def is_loopback(host: str) -> bool:
         name = host.removesuffix(".")
         return name == "localhost" or name.endswith(".localhost")
     return (getattr(address, "ipv4_mapped", None) or address).is_loopback
+
+
+def leads_to_loopback(url: str) -> bool:
+    """Raises ValueError for what is no URL."""
+    return is_loopback(urlsplit(url).hostname or "")
+
+
+@lru_cache(maxsize=1024)
+def parse_origin(url: str) -> Origin:
+    """Raises HostRefused, or ValueError for what is no URL."""
+    parts = urlsplit(url)
+    return Origin(parts.scheme, parse_authority(parts.netloc.encode()))
 
 
 @lru_cache(maxsize=1024)

@@ -4,9 +4,8 @@ import shlex
 import sys
 from pathlib import Path
 
-from gateway_site import env
+from gateway_site import env, served
 
-DEFAULT_URL = "http://localhost:8000"
 BANNER = """
 authgate is running. Ctrl-C stops it; what you change is kept in {data_dir}
 
@@ -64,5 +63,5 @@ def manage_command(root: Path) -> str:
 
 def manage_environment(url: str, data_dir: Path, root: Path) -> str:
     """The assignments without which another shell would mint for another issuer or another database."""
-    needed = {"AUTHGATE_DATA_DIR": (str(data_dir), str(root / "var")), "AUTHGATE_PUBLIC_URL": (url, DEFAULT_URL)}
+    needed = {"AUTHGATE_DATA_DIR": (str(data_dir), str(root / "var")), "AUTHGATE_PUBLIC_URL": (url, served.DEFAULT_URL)}
     return "".join(f"{name}={shlex.quote(value)} " for name, (value, default) in needed.items() if value != default)

@@ -8,10 +8,11 @@ import socket
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from authgate.models.people import IdentityProvider
 from authgate.oidc.provider import seal_client_secret
+from authgate.own_hosts import own_hosts
+from authgate.wire.authority import Authority, Origin, parse_origin
 from gateway_site.demo import openid, traces
 
 CONFIGURATION, KEYS = traces.FILES
@@ -21,7 +22,7 @@ def prepare(data_dir: Path, url: str, auth_prefix: str) -> None:
     """The provider's configuration for this start, and the provider registered with the gateway."""
     path = data_dir / CONFIGURATION
     kept = _read(path)
-    port = _free_port(kept.get("port"), (urlsplit(url).port or 8000) + 1000)
+    port = _free_port(kept.get("port"), parse_origin(url).port + 1000)
     secret = kept["clients"][0]["client_secret"] if kept else secrets.token_urlsafe(32)
     issuer = f"http://127.0.0.1:{port}"
     client = openid.client(traces.CLIENT_ID, secret, _gateway_urls(url), prefix=auth_prefix, slug=traces.PROVIDER)
@@ -57,11 +58,9 @@ def _register(issuer: str, secret: str, *, is_first: bool) -> None:
 
 
 def _gateway_urls(url: str) -> list[str]:
-    """Every name a browser on this machine may use for the gateway."""
-    parts = urlsplit(url)
-    if parts.hostname != "localhost":
-        return [url]
-    return [url, parts._replace(netloc=parts.netloc.replace("localhost", "127.0.0.1")).geturl()]
+    """By every name that a browser on this machine may use for the gateway, the public one first."""
+    scheme, (public, port) = parse_origin(url)
+    return [url, *(str(Origin(scheme, Authority(host, port))) for host in sorted(own_hosts() - {public}))]
 
 
 def _free_port(*wanted: int | None) -> int:

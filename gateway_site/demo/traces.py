@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from django.contrib.auth.models import User
 from django.db import transaction
@@ -16,7 +15,7 @@ from authgate.policy import revisions
 from authgate.policy.document import PolicyDocument
 from authgate.policy.powers import Machine
 from authgate.sessions import registration
-from authgate.wire.authority import is_loopback
+from authgate.wire.authority import leads_to_loopback
 
 AUTHOR, COMMENT = "demo", "Demo policy"
 PROVIDER, CLIENT_ID = "demo", "authgate"
@@ -89,7 +88,7 @@ def _looks_like_a_demo() -> bool:
 def _providers() -> list[IdentityProvider]:
     """None or one; not somebody's own provider of that name."""
     found = IdentityProvider.objects.filter(slug=PROVIDER, client_id=CLIENT_ID)
-    return [provider for provider in found if is_loopback(urlsplit(provider.issuer).hostname or "")]
+    return [provider for provider in found if leads_to_loopback(provider.issuer)]
 
 
 def _accounts() -> QuerySet[User]:

@@ -43,7 +43,7 @@ def start(connection: Http1Protocol, request: RequestHead) -> Cycle:
     entered = enter_at_once(record, received)
     if isinstance(entered, Allowed):
         identity = entered.identity
-        is_due = (identity is None or identity.credential == "session") and may_be_due(entered, request.headers)
+        is_due = (identity is None or identity.by_cookie) and may_be_due(entered, request.headers)
         kept = None if is_due else current_worker().take_idle(entered.entry.upstream)
         if kept is not None:
             cycle = DirectCycle(connection, request, Passage(entered, record))

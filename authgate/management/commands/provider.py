@@ -9,6 +9,7 @@ from django.core.management.base import BaseCommand, CommandError
 
 from authgate.management.asking import add_yes, confirm
 from authgate.models.people import IdentityProvider, Session
+from authgate.models.provider_rules import OAUTH2_ENDPOINTS
 from authgate.oidc.diagnose import diagnose
 from authgate.oidc.presets import PRESETS
 from authgate.oidc.provider import seal_client_secret
@@ -16,13 +17,12 @@ from authgate.oidc.redirect_uri import redirect_uri
 from authgate.sessions.live import count, cut_off
 from authgate.sessions.registration import remove
 
-_ENDPOINTS = ("authorization_endpoint", "token_endpoint", "userinfo_endpoint")
 _OPTIONS = {
     "slug": "SLUG", "name": "--name", "issuer": "--issuer", "client_id": "--client-id", "scopes": "--scope",
     "ca_certificates": "--ca-file", "require_verified_email": "--require-verified-email",
     "allowed_domains": "--allowed-domain", "claim_mapping": "--claim-mapping",
     "further_audiences": "--further-audience", "logout": "--logout",
-    **{name: f"--{name.replace('_', '-')}" for name in _ENDPOINTS},
+    **{name: f"--{name.replace('_', '-')}" for name in OAUTH2_ENDPOINTS},
 }  # fmt: skip
 _MAX_FILE = 1024 * 1024
 
@@ -43,9 +43,8 @@ class Command(BaseCommand):
         add.add_argument("--name", metavar="N", help="on the sign-in button")
         add.add_argument("--scope", action="append", metavar="S", help="may be repeated; replaces the default scopes")
         add.add_argument("--preset", choices=sorted(PRESETS), metavar="P", help=", ".join(sorted(PRESETS)))
-        for endpoint in ("authorization", "token", "userinfo"):
-            option = f"--{endpoint}-endpoint"
-            add.add_argument(option, metavar="URL", help="for OAuth 2.0, and where discovery is wrong")
+        for endpoint in OAUTH2_ENDPOINTS:
+            add.add_argument(_OPTIONS[endpoint], metavar="URL", help="for OAuth 2.0, and where discovery is wrong")
         _add_rules(add)
         add.add_argument("--ca-file", metavar="F", help="PEM certificates of the provider's own CA")
         actions.add_parser("list", help="all providers")
@@ -123,7 +122,7 @@ def _mapping(text: str) -> tuple[str, str]:
 def _build(slug: str, **options: Any) -> IdentityProvider:
     preset = PRESETS[options["preset"]].fields() if options["preset"] else {}
     given = {"issuer": options["issuer"], "name": options["name"], "scopes": options["scope"]}
-    given |= {name: options[name] for name in (*_ENDPOINTS, "require_verified_email", "logout")}
+    given |= {name: options[name] for name in (*OAUTH2_ENDPOINTS, "require_verified_email", "logout")}
     given |= {"allowed_domains": options["allowed_domain"], "further_audiences": options["further_audience"]}
     values = preset | {name: value for name, value in given.items() if value is not None}
     values["claim_mapping"] = {**values.get("claim_mapping", {}), **dict(options["claim_mapping"] or ())}
