@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from authgate.bounded import Bounded
 from proxy.response_headers import Layout, Values
 
 _MAX_HEADS = 512
@@ -17,7 +18,7 @@ class KnownHead(NamedTuple):
     values: Values
 
 
-_heads: dict[bytes, KnownHead] = {}
+_heads: Bounded[bytes, KnownHead] = Bounded(_MAX_HEADS)
 
 
 def recall(data: bytes) -> KnownHead | None:
@@ -34,6 +35,4 @@ def remember(data: bytes, status: int, layout: Layout, values: Values) -> None:
     size = len(data) - int(values[layout.length_at])
     if not 4 < size <= _MAX_BYTES or data.find(b"\r\n\r\n") + 4 != size:
         return
-    if len(_heads) >= _MAX_HEADS:
-        _heads.clear()
-    _heads[data[:size]] = KnownHead(len(data), status, layout, values)
+    _heads.put(data[:size], KnownHead(len(data), status, layout, values))
