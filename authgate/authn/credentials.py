@@ -11,6 +11,7 @@ from authgate.authn.tokens import Kind
 from authgate.authn.trust import TrustSnapshot
 from authgate.reason import Reason
 from authgate.request import InvalidCredential
+from authgate.wire.cookies import cookie_line, cookie_pairs
 from authgate.wire.headers import RawHeaders
 
 _SCHEME = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+)(?: |\Z)")
@@ -76,32 +77,26 @@ def _read_bearer(value: bytes) -> bytes | None:
 
 
 def _find_session(headers: RawHeaders, session_cookie: bytes) -> Credential | None:
-    cookies: bytes | None = None
-    for name, value in headers:
-        if name == b"cookie":
-            # HTTP/2 may split the header (RFC 9113 8.2.3), and a client may repeat it: all of it counts.
-            cookies = value if cookies is None else cookies + b"; " + value
-    token = None if cookies is None else _read_session(cookies, session_cookie)
-    return None if token is None else Credential(_SESSION, token, cache_key(_SESSION, token))
-
-
-def _read_session(cookies: bytes, session_cookie: bytes) -> bytes | None:
-    """Two cookies that some reader would take for the session are none: nobody knows who planted which."""
+    cookies = cookie_line(headers)
     start = cookies.find(session_cookie)
     if start < 0:
         return None
+    token: bytes | None = None
     after = start + len(session_cookie)
     if (not start or cookies[start - 2 : start] == b"; ") and cookies[after : after + 1] == b"=":
         value, _, rest = cookies[after + 1 :].partition(b";")
         # As a browser writes it, and once. All else is looked at pair by pair.
         if session_cookie not in rest:
-            return value.strip(b" \t")
-    return _search_session(cookies, session_cookie)
+            token = value.strip(b" \t")
+    if token is None:
+        token = _search_session(cookies, session_cookie)
+    return None if token is None else Credential(_SESSION, token, cache_key(_SESSION, token))
 
 
 def _search_session(cookies: bytes, session_cookie: bytes) -> bytes | None:
+    """Two cookies that some reader would take for the session are none: nobody knows who planted which."""
     found: bytes | None = None
-    for pair in cookies.split(b";"):
+    for pair in cookie_pairs(cookies):
         name, _, value = pair.partition(b"=")
         if not _may_be_read_as(session_cookie, name):
             continue

@@ -19,6 +19,7 @@ from granian.net import SocketHolder
 from uvicorn.config import Config
 
 from authgate.wire.authority import HostRefused, parse_authority
+from authgate.wire.cookies import cookie_line
 from proxy.server import health
 from proxy.server.http1.cookies import cookie_names, refuse_cookies
 from proxy.server.http1.cycle import Application
@@ -213,11 +214,11 @@ async def _answer(
 
 
 def join_cookies(headers: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
-    """HTTP/2 may split the cookies over many fields; for HTTP/1.1 they are one again (RFC 9113 8.2.3)."""
-    cookies = [value for name, value in headers if name == b"cookie"]
-    if len(cookies) < 2:
+    """The cookies in one header, as HTTP/1.1 has them (RFC 9113 8.2.3)."""
+    others = [pair for pair in headers if pair[0] != b"cookie"]
+    if len(headers) - len(others) < 2:
         return headers
-    return [*(pair for pair in headers if pair[0] != b"cookie"), (b"cookie", b"; ".join(cookies))]
+    return [*others, (b"cookie", cookie_line(headers))]
 
 
 def check_request(scope: dict[str, Any], limits: Limits) -> None:
