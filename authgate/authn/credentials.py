@@ -41,7 +41,7 @@ def find_credential(headers: RawHeaders, session_cookie: bytes) -> Credential | 
         token = _read_bearer(authorization)
         if token is not None:
             return Credential(_ACCESS, token, cache_key(_ACCESS, token))
-    return _find_session(headers, session_cookie)
+    return _find_session(cookie_line(headers), session_cookie)
 
 
 def beside_the_services(found: Credential | None, headers: RawHeaders, trust: TrustSnapshot) -> Credential | None:
@@ -57,7 +57,7 @@ def beside_the_services(found: Credential | None, headers: RawHeaders, trust: Tr
     if found is None or may_be_ours(found.unverified_token, trust):
         return found
     check_form(_ACCESS, found.unverified_token)
-    return _find_session(headers, trust.session_cookie) or found
+    return _find_session(cookie_line(headers), trust.session_cookie) or found
 
 
 def check_form(kind: Kind, unverified_token: bytes) -> None:
@@ -76,8 +76,7 @@ def _read_bearer(value: bytes) -> bytes | None:
     return value[7:].lstrip(b" ") if scheme[1].lower() == b"bearer" else None
 
 
-def _find_session(headers: RawHeaders, session_cookie: bytes) -> Credential | None:
-    cookies = cookie_line(headers)
+def _find_session(cookies: bytes, session_cookie: bytes) -> Credential | None:
     start = cookies.find(session_cookie)
     if start < 0:
         return None
