@@ -9,6 +9,7 @@ from operator import itemgetter
 from typing import Any, NamedTuple
 
 from authgate.bounded import Bounded
+from authgate.wire.framing import is_chunked
 from authgate.wire.headers import RawHeaders, header_block
 from authgate.wire.own_cookies import OwnCookies
 from proxy.headers import HOP_BY_HOP, BadFraming, connection_options
@@ -163,6 +164,6 @@ def _pick_none(_: Values) -> Values:
 
 
 def _check_chunked(headers: RawHeaders) -> None:
-    codings = [value.lower() for name, value in headers if name == b"transfer-encoding"]
-    if codings != [b"chunked"]:
+    codings = [value for name, value in headers if name == b"transfer-encoding"]
+    if len(codings) != 1 or not is_chunked(codings[0]):
         raise BadFraming("a Transfer-Encoding other than chunked")

@@ -18,6 +18,7 @@ from authgate.reason import Reason
 from authgate.request import RequestFacts
 from authgate.security_headers import OWN_PAGES_CSP, SECURITY_HEADERS, without_referrer
 from authgate.state.snapshot import Snapshot
+from authgate.wire.framing import has_body
 from authgate.wire.headers import Headers, RawHeaders
 from authgate.wire.refusal import METHODS, Answer, refusal_json, refusal_of
 
@@ -130,7 +131,7 @@ async def send_text(record: Record, text: bytes, send: Send) -> None:
 
 
 async def _send_answer(record: Record, answer: Answer, method: str, send: Send) -> None:
-    body = b"" if method == "HEAD" else answer.body
+    body = answer.body if has_body(method, answer.status) else b""
     record.status, record.bytes_sent = answer.status, len(body)
     await send({"type": "http.response.start", "status": answer.status, "headers": answer.headers})
     await send({"type": "http.response.body", "body": body})

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from authgate.bounded import Bounded
+from authgate.wire.framing import BODILESS
 from proxy.response_headers import Layout, Values
 
 _MAX_HEADS = 512
@@ -30,7 +31,7 @@ def recall(data: bytes) -> KnownHead | None:
 def remember(data: bytes, status: int, layout: Layout, values: Values) -> None:
     """`data`: one whole response, read by the parser, after which the connection may be kept."""
     # Only ordinary ones: a head that sets a cookie is somebody's own, and is not kept beyond their answer.
-    if not layout.is_ordinary or layout.length_at < 0 or status in (204, 304):
+    if not layout.is_ordinary or layout.length_at < 0 or status in BODILESS:
         return
     size = len(data) - int(values[layout.length_at])
     if not 4 < size <= _MAX_BYTES or data.find(b"\r\n\r\n") + 4 != size:

@@ -10,12 +10,11 @@ import msgspec
 
 from authgate.reason import Reason
 from authgate.wire.authority import HostRefused, parse_authority
+from authgate.wire.framing import CHUNKED, is_chunked
 from authgate.wire.headers import Headers
 from proxy.server import health
 from proxy.server.http1.limits import Limits
 from proxy.server.http1.refusal import RequestRefused
-
-CHUNKED = -1  # RequestHead.length of a chunked body
 
 # llhttp reads Proxy-Connection as Connection, so we do: its state and ours are the same after each head.
 _CONNECTION = frozenset((b"connection", b"proxy-connection"))
@@ -35,7 +34,7 @@ class RequestHead(msgspec.Struct, gc=False):
     version: str = "1.1"
     keep_alive: bool = True
     expects_continue: bool = False
-    length: int = 0
+    length: int = 0  # of the body, or CHUNKED
 
 
 _KEPT_BYTES = 8192  # of a head, for as long as the connection is idle
@@ -217,7 +216,7 @@ def _check_host(host: bytes | None, version: str) -> None:
 def _body_length(length: bytes | None, coding: bytes | None, version: str) -> int:
     if coding is not None:
         # Both lengths, a coding that HTTP/1.0 does not know, or more than one: request smuggling (RFC 9112 6.1).
-        if length is not None or version == "1.0" or coding.lower() != b"chunked":
+        if length is not None or version == "1.0" or not is_chunked(coding):
             raise RequestRefused(Reason.BAD_FRAMING)
         return CHUNKED
     if length is None:

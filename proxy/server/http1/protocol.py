@@ -17,12 +17,13 @@ from uvicorn.protocols.utils import get_local_addr, get_remote_addr, is_ssl
 
 from authgate.reason import Reason
 from authgate.wire.address import canonical_address
+from authgate.wire.framing import CHUNKED
 from authgate.wire.refusal import Answer
 from proxy.buffers import WRITE_HIGH_WATER, ClientReads
 from proxy.server.http1.body import Body, ChunkedBody, SizedBody
 from proxy.server.http1.cookies import OversizedHead
 from proxy.server.http1.cycle import Application, Cycle
-from proxy.server.http1.head import CHUNKED, HeadParser, RequestHead
+from proxy.server.http1.head import HeadParser, RequestHead
 from proxy.server.http1.limits import HIGH_WATER, Limits
 from proxy.server.http1.reader import HeadReader
 from proxy.server.http1.refusal import RequestRefused, build_refusal, encode_refusal

@@ -21,6 +21,7 @@ from uvicorn.config import Config
 from authgate.reason import Reason
 from authgate.wire.authority import HostRefused, parse_authority
 from authgate.wire.cookies import cookie_line
+from authgate.wire.framing import is_chunked
 from authgate.wire.refusal import Answer
 from proxy.server import health
 from proxy.server.http1.cookies import cookie_names, refuse_cookies
@@ -250,7 +251,7 @@ def _check_named(headers: list[tuple[bytes, bytes]]) -> None:
     except HostRefused as error:
         raise RequestRefused(Reason.BAD_HOST) from error
     for name, value in headers:
-        if name == b"transfer-encoding" and value.lower() != b"chunked":
+        if name == b"transfer-encoding" and not is_chunked(value):
             raise RequestRefused(Reason.BAD_FRAMING)
         if name == b"expect" and value.lower() != b"100-continue":
             raise RequestRefused(Reason.UNKNOWN_EXPECTATION)
