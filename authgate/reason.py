@@ -18,10 +18,20 @@ class Reason(StrEnum):
     BAD_HEADER = "bad_header"
     BAD_METHOD = "bad_method"
     BAD_FRAMING = "bad_framing"
+    BAD_REQUEST = "bad_request"
     MALFORMED_CREDENTIAL = "malformed_credential"
     # 413, 408: more than a page of the gateway's own reads, or in more time
     BODY_TOO_LARGE = "body_too_large"
     BODY_TIMEOUT = "body_timeout"
+    # 408, 414, 417, 431, 505: the server makes no request of it
+    HEAD_TIMEOUT = "head_timeout"
+    TARGET_TOO_LONG = "target_too_long"
+    UNKNOWN_EXPECTATION = "unknown_expectation"
+    HEADER_TOO_LONG = "header_too_long"
+    COOKIES_TOO_LARGE = "cookies_too_large"
+    HEADERS_TOO_LARGE = "headers_too_large"
+    TOO_MANY_HEADERS = "too_many_headers"
+    HTTP_VERSION = "http_version"
     # 401: nobody, or a credential that proves nothing
     NO_CREDENTIAL = "no_credential"
     INVALID_TOKEN = "invalid_token"
@@ -40,11 +50,13 @@ class Reason(StrEnum):
     # 404
     NO_ROUTE = "no_route"
     ROUTE_DISABLED = "route_disabled"
-    # 429, 503
+    # 429, 503, 500
     RATE_LIMITED = "rate_limited"
     NO_POLICY = "no_policy"
     GATE_ERROR = "gate_error"
     BUSY = "busy"
+    SERVER_FULL = "server_full"
+    SERVER_ERROR = "server_error"
     # 501: let in, but the gateway does not carry it
     UPGRADE_NOT_SUPPORTED = "upgrade_not_supported"
     # 502, 504: let in, but the service behind failed

@@ -9,6 +9,7 @@ from typing import Protocol
 
 from authgate.policy.schema import Timeouts
 from authgate.reason import Reason
+from authgate.wire.framing import LAST_CHUNK
 from proxy.buffers import BoundedReads, ClientReads
 from proxy.failures import Failure
 from proxy.headers import BadFraming
@@ -100,7 +101,7 @@ class Exchange:
     def end_body(self) -> None:
         self.touch()
         if self._connection is not None and self.chunked:
-            self._connection.transport.write(b"0\r\n\r\n")
+            self._connection.transport.write(LAST_CHUNK)
         self.request_sent = True
         if self.client is not None:
             self.client.upload_to(None)

@@ -7,6 +7,7 @@ from functools import lru_cache
 from authgate.policy.table import RouteEntry, stripped_prefix
 from authgate.request import RequestFacts
 from authgate.wire.authority import Authority
+from authgate.wire.framing import CHUNKED_LINE, is_chunked, is_length
 from authgate.wire.headers import RawHeaders
 from authgate.wire.identity_headers import client_may_send
 from authgate.wire.own_cookies import OwnCookies
@@ -41,10 +42,10 @@ def request_body_length(headers: RawHeaders) -> int | None:
     if not lengths and not codings:
         return 0
     if codings:
-        if lengths or len(codings) != 1 or codings[0].lower() != b"chunked":
+        if lengths or len(codings) != 1 or not is_chunked(codings[0]):
             raise BadFraming
         return None
-    if len(lengths) != 1 or not lengths[0].isdigit() or len(lengths[0]) > 18:
+    if len(lengths) != 1 or not is_length(lengths[0]):
         raise BadFraming
     return int(lengths[0])
 
@@ -67,7 +68,7 @@ def request_head(
     path = facts.path[len(stripped_prefix(entry.route)) :] or "/" if entry.route.strip_prefix else facts.path
     framing = b""
     if body_length is None:
-        framing = b"transfer-encoding: chunked\r\n"
+        framing = CHUNKED_LINE
     elif body_length or facts.method in _METHODS_WITH_BODY:
         framing = b"content-length: %d\r\n" % body_length
     return b"".join(

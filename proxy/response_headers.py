@@ -8,6 +8,8 @@ from functools import lru_cache
 from operator import itemgetter
 from typing import Any, NamedTuple
 
+from authgate.bounded import Bounded
+from authgate.wire.framing import is_chunked
 from authgate.wire.headers import RawHeaders, header_block
 from authgate.wire.own_cookies import OwnCookies
 from proxy.headers import HOP_BY_HOP, BadFraming, connection_options
@@ -67,7 +69,7 @@ def _place(names: tuple[bytes, ...], name: bytes) -> int:
     return names.index(name) if name in names else -1
 
 
-_layouts: dict[tuple[bytes, ...], Layout] = {}
+_layouts: Bounded[tuple[bytes, ...], Layout] = Bounded(_MAX_REMEMBERED)
 
 
 def layout_of(names: tuple[bytes, ...]) -> Layout:
@@ -76,9 +78,7 @@ def layout_of(names: tuple[bytes, ...]) -> Layout:
     if layout is None:
         layout = Layout(names)
         if layout.bytes <= _REMEMBERED_BYTES:
-            if len(_layouts) >= _MAX_REMEMBERED:
-                _layouts.clear()
-            _layouts[names] = layout
+            _layouts.put(names, layout)
     return layout
 
 
@@ -97,7 +97,7 @@ class ResponsePolicy:
         self._own_cookies = own_cookies
         self._unlistable = _UNLISTABLE.union(name for name, _ in defaults)
         self._sets_hsts = any(name == _HSTS for name, _ in defaults)
-        self._plans: dict[tuple[Layout, bool], _Plan] = {}
+        self._plans: Bounded[tuple[Layout, bool], _Plan] = Bounded(2 * _MAX_REMEMBERED)
 
     def finish(self, layout: Layout, values: Values, *, private: bool) -> RawHeaders:
         """The upstream's headers that go on, and ours. Raises BadFraming when its framing is in doubt."""
@@ -147,9 +147,7 @@ class ResponsePolicy:
         added = header_block(self._added(layout.names, private))
         lines = header_block([(layout.names[place].replace(b"%", b"%%"), b"%b") for place in kept])
         plan = _Plan(itemgetter(*kept) if kept else _pick_none, lines + added.replace(b"%", b"%%"))
-        if len(self._plans) >= 2 * _MAX_REMEMBERED:
-            self._plans.clear()
-        self._plans[layout, private] = plan
+        self._plans.put((layout, private), plan)
         return plan
 
 
@@ -166,6 +164,6 @@ def _pick_none(_: Values) -> Values:
 
 
 def _check_chunked(headers: RawHeaders) -> None:
-    codings = [value.lower() for name, value in headers if name == b"transfer-encoding"]
-    if codings != [b"chunked"]:
+    codings = [value for name, value in headers if name == b"transfer-encoding"]
+    if len(codings) != 1 or not is_chunked(codings[0]):
         raise BadFraming("a Transfer-Encoding other than chunked")

@@ -10,6 +10,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from authgate.bounded import Bounded
 from authgate.decision import Decision
 from authgate.gate.decide import decide
 from authgate.gate.steps import run_at_once
@@ -312,7 +313,7 @@ def test_a_good_credential_is_one_to_the_subject_and_none_to_guesses():
 
 
 def test_clients_that_guess_are_remembered_up_to_a_number(monkeypatch):
-    monkeypatch.setattr(guesses, "MOST_REMEMBERED", 5)
+    monkeypatch.setattr(guesses, "_over", Bounded(5))
     by = limited("subject")
     for number in range(20):
         reasons(by, *[{"headers": (bearer(b"x.y.z"),), "client": f"192.0.2.{number}"}] * 3)

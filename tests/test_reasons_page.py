@@ -8,10 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from authgate.pages.responses import refusal_of
 from authgate.pages.sign_in_pages import _FAILURES
 from authgate.reason import LETTING_IN, Reason
-from proxy.server.http1.refusal import Fault, build_refusal
+from authgate.wire.refusal import refusal_of
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "reasons.md"
 _ROW = re.compile(r"\| `(\w+)` \| (.+?) \| (.+?) \| (.+?) \|")
@@ -25,7 +24,6 @@ def reasons() -> dict[str, int | None]:
     return {
         **OF_PAGES,
         **{code: failure.status for code, failure in _FAILURES.items()},
-        **{fault.value: build_refusal(fault).status for fault in Fault},
         **{reason.value: None if reason in LETTING_IN else refusal_of(reason).status for reason in Reason},
     }
 

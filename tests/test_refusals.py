@@ -8,14 +8,21 @@ from msgspec.structs import replace
 from authgate.decision import Denied
 from authgate.observe.access_log import Record
 from authgate.pages.representation import may_be_page, may_be_redirect
-from authgate.pages.responses import answer_refusal, refusal_of, refuse
+from authgate.pages.responses import answer_refusal, refuse
 from authgate.pages.words import wait_in_words, words_for
 from authgate.reason import Reason
 from authgate.request import Identity
 from authgate.security_headers import OWN_PAGES_CSP, SECURITY_HEADERS
+from authgate.wire.refusal import refusal_of
 
 LET_IN = {Reason.PUBLIC, Reason.AUTHENTICATED, Reason.ROLE}
-REFUSALS = [reason for reason in Reason if reason not in LET_IN]
+# Told by the server itself, which answers them in its own way: see test_server_heads.
+OF_SERVER = {
+    Reason.BAD_REQUEST, Reason.HEAD_TIMEOUT, Reason.TARGET_TOO_LONG, Reason.UNKNOWN_EXPECTATION,
+    Reason.HEADER_TOO_LONG, Reason.COOKIES_TOO_LARGE, Reason.HEADERS_TOO_LARGE, Reason.TOO_MANY_HEADERS,
+    Reason.HTTP_VERSION, Reason.SERVER_FULL, Reason.SERVER_ERROR,
+}  # fmt: skip
+REFUSALS = [reason for reason in Reason if reason not in LET_IN | OF_SERVER]
 ERRORS = {
     400: {"bad_request"}, 401: {"unauthorized"}, 403: {"forbidden"}, 404: {"not_found"}, 405: {"bad_request"},
     408: {"bad_request"}, 413: {"bad_request"}, 429: {"rate_limited"}, 501: {"bad_request"}, 502: {"bad_gateway"},

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections import OrderedDict
 from collections.abc import Collection
-from contextlib import suppress
 
 from authgate.authn.tokens import Kind
+from authgate.bounded import Bounded
 from authgate.request import Identity
 
 
@@ -23,12 +22,12 @@ class IdentityCache:
     refusals would let a stranger push out everybody's entries.
     """
 
-    __slots__ = ("_identities", "_maxsize")
+    __slots__ = ("_identities", "put")
 
     def __init__(self, maxsize: int = 10_000) -> None:
-        self._maxsize = maxsize
-        # Not a dict: finding its oldest entry means walking over all that were removed before.
-        self._identities: OrderedDict[tuple[Kind, bytes], Identity] = OrderedDict()
+        # The event loop and Django's threads share it.
+        self._identities: Bounded[tuple[Kind, bytes], Identity] = Bounded(maxsize)
+        self.put = self._identities.put
 
     def __len__(self) -> int:
         return len(self._identities)
@@ -42,11 +41,3 @@ class IdentityCache:
             self._identities.pop(key, None)
             return None
         return identity
-
-    def put(self, key: tuple[Kind, bytes], identity: Identity) -> None:
-        # The event loop and Django's threads share one cache without a lock: each operation here is atomic, and
-        # of the races between them at worst a few entries too many remain.
-        if len(self._identities) >= self._maxsize:
-            with suppress(KeyError):
-                self._identities.popitem(last=False)
-        self._identities[key] = identity

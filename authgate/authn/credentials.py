@@ -12,6 +12,7 @@ from authgate.authn.tokens import MAX_TTL, Kind, verify
 from authgate.authn.trust import TrustSnapshot
 from authgate.reason import Reason
 from authgate.request import InvalidCredential
+from authgate.wire.cookies import cookie_line, cookie_pairs
 from authgate.wire.headers import RawHeaders
 
 _SCHEME = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+)(?: |\Z)")
@@ -45,7 +46,7 @@ def find_credential(headers: RawHeaders, session_cookie: bytes) -> Credential | 
         token = _read_bearer(authorization)
         if token is not None:
             return Credential(_ACCESS, token, cache_key(_ACCESS, token))
-    return _find_session(headers, session_cookie)
+    return _find_session(cookie_line(headers), session_cookie)
 
 
 def beside_the_services(found: Credential | None, headers: RawHeaders, trust: TrustSnapshot) -> Credential | None:
@@ -61,7 +62,7 @@ def beside_the_services(found: Credential | None, headers: RawHeaders, trust: Tr
     if found is None or may_be_ours(found.unverified_token, trust):
         return found
     check_form(_ACCESS, found.unverified_token)
-    return _find_session(headers, trust.session_cookie) or found
+    return _find_session(cookie_line(headers), trust.session_cookie) or found
 
 
 def check_form(kind: Kind, unverified_token: bytes) -> None:
@@ -91,33 +92,26 @@ def _read_bearer(value: bytes) -> bytes | None:
     return value[7:].lstrip(b" ") if scheme[1].lower() == b"bearer" else None
 
 
-def _find_session(headers: RawHeaders, session_cookie: bytes) -> Credential | None:
-    cookies: bytes | None = None
-    for name, value in headers:
-        if name == b"cookie":
-            # HTTP/2 may split the header (RFC 9113 8.2.3), and a client may repeat it: all of it counts.
-            cookies = value if cookies is None else cookies + b"; " + value
-    token = None if cookies is None else _read_session(cookies, session_cookie)
-    return None if token is None else Credential(_SESSION, token, cache_key(_SESSION, token))
-
-
-def _read_session(cookies: bytes, session_cookie: bytes) -> bytes | None:
-    """Two cookies that some reader would take for the session are none: nobody knows who planted which."""
+def _find_session(cookies: bytes, session_cookie: bytes) -> Credential | None:
     start = cookies.find(session_cookie)
     if start < 0:
         return None
+    token: bytes | None = None
     after = start + len(session_cookie)
     if (not start or cookies[start - 2 : start] == b"; ") and cookies[after : after + 1] == b"=":
         value, _, rest = cookies[after + 1 :].partition(b";")
         # As a browser writes it, and once. All else is looked at pair by pair.
         if session_cookie not in rest:
-            return value.strip(b" \t")
-    return _search_session(cookies, session_cookie)
+            token = value.strip(b" \t")
+    if token is None:
+        token = _search_session(cookies, session_cookie)
+    return None if token is None else Credential(_SESSION, token, cache_key(_SESSION, token))
 
 
 def _search_session(cookies: bytes, session_cookie: bytes) -> bytes | None:
+    """Two cookies that some reader would take for the session are none: nobody knows who planted which."""
     found: bytes | None = None
-    for pair in cookies.split(b";"):
+    for pair in cookie_pairs(cookies):
         name, _, value = pair.partition(b"=")
         if not _may_be_read_as(session_cookie, name):
             continue

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections import OrderedDict
 
+from authgate.bounded import Bounded
 from authgate.identity.assertion import ASSERTION_SECONDS, mint_assertion
 from authgate.identity.headers import build_identity_headers
 from authgate.policy.table import RouteEntry
@@ -22,9 +22,8 @@ class IdentityBlocks:
 
     def __init__(self) -> None:
         self._snapshot: Snapshot | None = None
-        # Not a dict: finding its oldest entry means walking over all that were removed before.
         # Each with the time when its assertion was made.
-        self._blocks: OrderedDict[tuple[Identity, RouteEntry], tuple[bytes, int]] = OrderedDict()
+        self._blocks: Bounded[tuple[Identity, RouteEntry], tuple[bytes, int]] = Bounded(_MAX_BLOCKS)
         self._nobody = header_block(build_identity_headers(None, ""))
 
     def block(self, identity: Identity | None, entry: RouteEntry, snapshot: Snapshot) -> bytes:
@@ -44,7 +43,5 @@ class IdentityBlocks:
         now = int(time.time())
         assertion = mint_assertion(identity, entry, snapshot.trust, now)
         block = header_block(build_identity_headers(identity, assertion))
-        if len(self._blocks) >= _MAX_BLOCKS:
-            self._blocks.popitem(last=False)
-        self._blocks[identity, entry] = (block, now)
+        self._blocks.put((identity, entry), (block, now))
         return block

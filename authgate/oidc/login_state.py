@@ -19,6 +19,7 @@ from django.conf import settings
 
 from authgate.models.people import UsedOnce
 from authgate.sealing import SealBroken, seal_text, unseal_text
+from authgate.wire.cookies import cookie_line, cookie_pairs
 
 SECONDS = 600
 # A sign-in begun at the end of the cookie's first half still has all of its time.
@@ -78,12 +79,11 @@ def find(state: str, cookies: Mapping[str, str], now: float) -> PendingLogin | N
 def read_cookies(headers: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
     """Ours, by their exact names: Django trims U+00A0 and U+0085 off, and then __Host- protects nothing."""
     found: dict[str, str] = {}
-    for line in [value for name, value in headers if name == b"cookie"]:
-        for pair in line.split(b";"):
-            if match := _PAIR.fullmatch(pair.strip(b" \t")):
-                name = match[1].decode("ascii")
-                # A second one was tossed in by another host: neither counts.
-                found[name] = "" if name in found else match[2].decode("ascii")
+    for pair in cookie_pairs(cookie_line(headers)):
+        if match := _PAIR.fullmatch(pair):
+            name = match[1].decode("ascii")
+            # A second one was tossed in by another host: neither counts.
+            found[name] = "" if name in found else match[2].decode("ascii")
     return found
 
 

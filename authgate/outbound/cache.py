@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Generic, TypeVar
 
+from authgate.bounded import Bounded
 from authgate.outbound.errors import ProviderError
 
 T = TypeVar("T")
@@ -43,7 +44,7 @@ class Fetched(Generic[T]):
     def __init__(self, ttl: float) -> None:
         self._ttl = ttl
         self._lock = threading.Lock()
-        self._entries: dict[tuple[str, ...], _Entry[T]] = {}
+        self._entries: Bounded[tuple[str, ...], _Entry[T]] = Bounded(MAX_ENTRIES)
 
     def get(self, key: tuple[str, ...], fetch: Callable[[], T]) -> T:
         """Raises what `fetch` raises."""
@@ -107,6 +108,8 @@ class Fetched(Generic[T]):
 
     def _entry(self, key: tuple[str, ...]) -> _Entry[T]:
         with self._lock:
-            if key not in self._entries and len(self._entries) >= MAX_ENTRIES:
-                self._entries.pop(next(iter(self._entries)))
-            return self._entries.setdefault(key, _Entry())
+            entry = self._entries.get(key)
+            if entry is None:
+                entry = _Entry()
+                self._entries.put(key, entry)
+            return entry

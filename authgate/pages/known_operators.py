@@ -14,6 +14,7 @@ from authgate.request import InvalidCredential, RequestFacts
 from authgate.sessions.operators import access_in_force, local_user
 from authgate.state.snapshot import Snapshot
 from authgate.threads import Lanes, Threads, TooBusy
+from authgate.wire.cookies import cookie_line
 from authgate.wire.headers import RawHeaders
 
 # Anybody may send a made-up cookie: apart from all other threads, and never more than one of them for one client.
@@ -44,8 +45,7 @@ def _has_role(headers: RawHeaders, snapshot: Snapshot) -> bool:
 
 def _session_key(headers: RawHeaders) -> str:
     """Django's."""
-    cookies = "; ".join(value.decode("latin-1") for name, value in headers if name == b"cookie")
-    return parse_cookie(cookies).get(settings.SESSION_COOKIE_NAME, "")
+    return parse_cookie(cookie_line(headers).decode("latin-1")).get(settings.SESSION_COOKIE_NAME, "")
 
 
 def _is_local_staff(session_key: str) -> bool:

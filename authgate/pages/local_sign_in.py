@@ -25,6 +25,7 @@ from authgate.reason import Reason
 from authgate.request import RequestFacts
 from authgate.threads import Turns
 from authgate.wire.address import parse_address
+from authgate.wire.cookies import cookie_line, cookie_pairs
 from authgate.wire.headers import RawHeaders
 
 T = TypeVar("T")
@@ -91,8 +92,8 @@ def _device(headers: RawHeaders) -> str:
     Not by the first cookie alone: whoever may set cookies for this host can put others of the same name before it.
     """
     prefix = f"{COOKIE}=".encode("ascii")
-    pairs = (pair.strip(b" \t") for name, value in headers if name == b"cookie" for pair in value.split(b";"))
-    values = (pair.removeprefix(prefix).decode("ascii", "replace") for pair in pairs if pair.startswith(prefix))
+    pairs = (pair for pair in cookie_pairs(cookie_line(headers)) if pair.startswith(prefix))
+    values = (pair.removeprefix(prefix).decode("ascii", "replace") for pair in pairs)
     return next(filter(None, map(_verified, islice(values, _MOST_COOKIES))), "")
 
 

@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 from django.conf import settings
 from django.db import Error as DatabaseProblem
-from django.http import HttpRequest, HttpResponse, JsonResponse, QueryDict
+from django.http import HttpRequest, HttpResponse, QueryDict
 from django.shortcuts import render
 
 from authgate.authn.credentials import find_credential, verify_session
@@ -29,6 +29,7 @@ from authgate.state.hosts import is_services
 from authgate.state.snapshot import Snapshot
 from authgate.state.trouble import is_outage
 from authgate.threads import TooBusy
+from authgate.wire.refusal import Refusal, refusal_json
 
 logger = logging.getLogger(__name__)
 
@@ -201,8 +202,8 @@ def failure_page(request: HttpRequest, code: str, next_path: str = "") -> HttpRe
     request_id = record_of(request).request_id
     context = {"failure": failure, "reason": code, "request_id": request_id}
     if not may_be_page(request.method or "", facts_of(request).headers):
-        document = {"error": failure.error, "message": failure.message, "reason": code, "request_id": request_id}
-        response: HttpResponse = JsonResponse(document, status=failure.status)
+        document = refusal_json(Refusal(failure.status, failure.error, failure.message), code, request_id)
+        response = HttpResponse(document, status=failure.status, content_type="application/json")
     else:
         next_path = checked_next(request, next_path or _wanted_page(record_of(request)))
         context["again"] = "" if code == "no_provider" else login_url(next_path)

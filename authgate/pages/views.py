@@ -18,6 +18,7 @@ from authgate.sessions.operators import local_user
 from authgate.state import watcher
 from authgate.state.trouble import is_outage
 from authgate.threads import TooBusy, database_lanes
+from authgate.wire.refusal import Refusal, refusal_json
 
 
 async def ready(request: HttpRequest) -> JsonResponse:
@@ -119,12 +120,8 @@ def _error(
         refused = Refused(status, error, message, retry_after, words=words)
         response = HttpResponse(render_refusal(record, refused, record.identity, Ways(again=again)), status=status)
     else:
-        body: dict[str, str | int] = {
-            "error": error, "message": message, "reason": error, "request_id": record.request_id
-        }  # fmt: skip
-        if retry_after:
-            body["retry_after"] = retry_after
-        response = JsonResponse(body, status=status)
+        body = refusal_json(Refusal(status, error, message), error, record.request_id, retry_after=retry_after)
+        response = HttpResponse(body, status=status, content_type="application/json")
     response["Cache-Control"] = "no-store"
     return response
 

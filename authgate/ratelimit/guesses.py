@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import time
 
+from authgate.bounded import Bounded
 from authgate.policy.table import Limit
 from authgate.ratelimit import client_key, take_here
 
 # Clients that this worker remembers as over a limit; a forgotten one is recognised again by its next guess.
 MOST_REMEMBERED = 10_000
 
-_over: dict[tuple[str, str], float] = {}  # by limit and client: the time until which it is refused
+_over: Bounded[tuple[str, str], float] = Bounded(
+    MOST_REMEMBERED
+)  # by limit and client: the time until which it is refused
 
 
 def seconds_left(limit: Limit, address: str) -> float:
@@ -18,7 +21,7 @@ def seconds_left(limit: Limit, address: str) -> float:
     if not _over:
         return 0.0
     key = (limit.name, client_key(address))
-    left = _over.get(key, 0.0) - time.monotonic()
+    left = (_over.get(key) or 0.0) - time.monotonic()
     if left <= 0:
         _over.pop(key, None)
         return 0.0
@@ -30,12 +33,5 @@ def count(limit: Limit, address: str) -> float:
     client = client_key(address)
     wait = take_here(limit, f"guesses {client}")
     if wait:
-        _remember((limit.name, client), time.monotonic() + wait)
+        _over.put((limit.name, client), time.monotonic() + wait)
     return wait
-
-
-def _remember(key: tuple[str, str], until: float) -> None:
-    _over.pop(key, None)
-    if len(_over) >= MOST_REMEMBERED:
-        del _over[next(iter(_over))]  # the oldest
-    _over[key] = until

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from authgate.observe.access_log import Record
+from authgate.wire.framing import BODILESS
 from authgate.wire.headers import RawHeaders
 from proxy.exchange import Exchange
 from proxy.failures import CLIENT_LEFT, SHUTDOWN, Failure
@@ -44,7 +45,7 @@ class AsgiDownstream:
 
     def response_head(self, status: int, layout: Layout, values: Values) -> None:
         headers = self._passage.response_headers(layout, values)
-        if status in (204, 304):
+        if status in BODILESS:
             # It speaks of a body that does not follow; servers would wait for it.
             headers = [pair for pair in headers if pair[0] != b"content-length"]
         self._headers = [*headers, (b"x-request-id", self._passage.record.request_id.encode("ascii"))]

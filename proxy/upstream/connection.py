@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 import httptools
 
 from authgate.policy.targets import address_problem
+from authgate.wire.framing import BODILESS
 from authgate.wire.headers import RawHeaders
 from proxy.buffers import READ_BYTES, WRITE_HIGH_WATER, BoundedReads
 from proxy.exchange import Exchange, Upstream
@@ -245,7 +246,7 @@ class UpstreamConnection(Upstream):
             return
         self.status = status
         self._head = (layout, values)
-        self._until_close = not layout.is_framed and status not in (204, 304)
+        self._until_close = not layout.is_framed and status not in BODILESS
         exchange.upstream_head(status, layout, values)
         if self._head_only:
             self._complete = True

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from authgate.bounded import Bounded
+from authgate.wire.framing import BODILESS
 from proxy.response_headers import Layout, Values
 
 _MAX_HEADS = 512
@@ -17,7 +19,7 @@ class KnownHead(NamedTuple):
     values: Values
 
 
-_heads: dict[bytes, KnownHead] = {}
+_heads: Bounded[bytes, KnownHead] = Bounded(_MAX_HEADS)
 
 
 def recall(data: bytes) -> KnownHead | None:
@@ -29,11 +31,9 @@ def recall(data: bytes) -> KnownHead | None:
 def remember(data: bytes, status: int, layout: Layout, values: Values) -> None:
     """`data`: one whole response, read by the parser, after which the connection may be kept."""
     # Only ordinary ones: a head that sets a cookie is somebody's own, and is not kept beyond their answer.
-    if not layout.is_ordinary or layout.length_at < 0 or status in (204, 304):
+    if not layout.is_ordinary or layout.length_at < 0 or status in BODILESS:
         return
     size = len(data) - int(values[layout.length_at])
     if not 4 < size <= _MAX_BYTES or data.find(b"\r\n\r\n") + 4 != size:
         return
-    if len(_heads) >= _MAX_HEADS:
-        _heads.clear()
-    _heads[data[:size]] = KnownHead(len(data), status, layout, values)
+    _heads.put(data[:size], KnownHead(len(data), status, layout, values))

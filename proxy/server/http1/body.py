@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 
+from authgate.reason import Reason
 from proxy.server.http1.limits import Limits
-from proxy.server.http1.refusal import Fault, RequestRefused
+from proxy.server.http1.refusal import RequestRefused
 
 # Fifteen digits hold any length that is not an attack; no sign, blank, underscore or "0x" (RFC 9112 7.1).
 _SIZE_LINE = re.compile(rb"([0-9A-Fa-f]{1,15})(;[\t\x20-\x7e]*)?")
@@ -61,10 +62,10 @@ class ChunkedBody:
             if self._ending:
                 if size - at < 2:
                     if data[at:] != b"\r":
-                        raise RequestRefused(Fault.BAD_FRAMING)
+                        raise RequestRefused(Reason.BAD_FRAMING)
                     break
                 if data[at : at + 2] != b"\r\n":
-                    raise RequestRefused(Fault.BAD_FRAMING)
+                    raise RequestRefused(Reason.BAD_FRAMING)
                 self._ending = False
                 at += 2
                 continue
@@ -88,10 +89,10 @@ class ChunkedBody:
     def _begin_chunk(self, line: bytes) -> None:
         match = _SIZE_LINE.fullmatch(line)
         if match is None:
-            raise RequestRefused(Fault.BAD_FRAMING)
+            raise RequestRefused(Reason.BAD_FRAMING)
         self._extensions += len(match[2] or b"")
         if self._extensions > self._limits.chunk_extension_bytes:
-            raise RequestRefused(Fault.BAD_FRAMING)
+            raise RequestRefused(Reason.BAD_FRAMING)
         self._data_left = int(match[1], 16)
         self._ending = self._data_left > 0
         self._in_trailers = not self._ending
@@ -99,12 +100,12 @@ class ChunkedBody:
     def _count_trailer(self, line: bytes) -> None:
         self._trailers += len(line) + 2
         if self._trailers > self._limits.trailer_bytes or _TRAILER.fullmatch(line) is None:
-            raise RequestRefused(Fault.BAD_FRAMING)
+            raise RequestRefused(Reason.BAD_FRAMING)
 
     def _keep(self, rest: bytes) -> None:
         """An unfinished line waits for the next bytes, unless it can no longer become a good one."""
         if len(rest) > self._line_limit() + 1 or b"\n" in rest:
-            raise RequestRefused(Fault.BAD_FRAMING)
+            raise RequestRefused(Reason.BAD_FRAMING)
         self._kept = rest
 
 

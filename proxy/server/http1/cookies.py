@@ -13,10 +13,12 @@ from django.conf import settings
 from django.template.loader import render_to_string
 
 from authgate.pages.representation import may_be_page
+from authgate.reason import Reason
 from authgate.security_headers import OWN_PAGES_CSP
 from authgate.wire.authority import HostRefused, parse_authority
 from authgate.wire.headers import RawHeaders
-from proxy.server.http1.refusal import Fault, Refusal, build_refusal
+from authgate.wire.refusal import Answer
+from proxy.server.http1.refusal import build_refusal
 
 MAX_BYTES = 1024 * 1024  # of one Cookie header; browsers keep 180 cookies of 4 KiB for a site
 MAX_PAIRS = 1000
@@ -107,7 +109,7 @@ class OversizedHead:
         self._names.feed(cookies)
         return line_end + rest
 
-    def refusal(self) -> Refusal:
+    def refusal(self) -> Answer:
         return refuse_cookies(self.method.decode("latin-1"), self._target, self._headers, self._names.end())
 
 
@@ -119,9 +121,9 @@ def cookie_names(headers: RawHeaders) -> dict[bytes, int]:
     return names.end()
 
 
-def refuse_cookies(method: str, target: bytes, headers: RawHeaders, sizes: dict[bytes, int]) -> Refusal:
+def refuse_cookies(method: str, target: bytes, headers: RawHeaders, sizes: dict[bytes, int]) -> Answer:
     """Nothing of the request is believed: what is echoed is a path, and names of cookies that this client sent."""
-    refusal = build_refusal(Fault.COOKIES_TOO_LARGE)
+    refusal = build_refusal(Reason.COOKIES_TOO_LARGE)
     names = sorted(sizes, key=lambda name: -sizes[name])
     path = target.partition(b"?")[0]
     kept = [*refusal.headers, *_expiring(names, path, headers)]

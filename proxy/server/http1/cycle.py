@@ -9,8 +9,9 @@ from typing import Any, Protocol
 
 from uvicorn.protocols.http.flow_control import FlowControl
 
+from authgate.wire.framing import BODILESS, CHUNKED, CHUNKED_LINE, LAST_CHUNK, UNTIL_CLOSE
 from proxy.server.http1.head import RequestHead
-from proxy.server.http1.response import CHUNKED, UNTIL_CLOSE, BadResponse, read_headers, status_line
+from proxy.server.http1.response import BadResponse, read_headers, status_line
 from proxy.server.http1.state import GatewayState
 from proxy.server.http1.taking import NotTaken
 
@@ -158,11 +159,11 @@ class Cycle:
         # An answer before the end of the upload: whether the rest of it comes is in doubt, so nothing follows it.
         keep_alive = self._keep_alive and self.body_complete and not state.draining
         framing = b""
-        if self._head_only or status in (204, 304):
+        if self._head_only or status in BODILESS:
             self._head_only = True
             length = 0
         elif length is None and self._request.version == "1.1":
-            length, framing = CHUNKED, b"transfer-encoding: chunked\r\n"
+            length, framing = CHUNKED, CHUNKED_LINE
         elif length is None:
             length, keep_alive = UNTIL_CLOSE, False
         self._block = b"%b%b%b%b%b\r\n" % (
@@ -208,5 +209,5 @@ class Cycle:
 def _framed_chunk(block: bytes, body: bytes, *, last: bool) -> tuple[bytes, bytes]:
     """What goes before and behind the body."""
     if body:
-        return b"%b%x\r\n" % (block, len(body)), b"\r\n0\r\n\r\n" if last else b"\r\n"
-    return block, b"0\r\n\r\n" if last else b""
+        return b"%b%x\r\n" % (block, len(body)), b"\r\n" + LAST_CHUNK if last else b"\r\n"
+    return block, LAST_CHUNK if last else b""

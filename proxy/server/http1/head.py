@@ -8,13 +8,13 @@ from typing import NamedTuple
 import httptools
 import msgspec
 
+from authgate.reason import Reason
 from authgate.wire.authority import HostRefused, parse_authority
+from authgate.wire.framing import CHUNKED, is_chunked
 from authgate.wire.headers import Headers
 from proxy.server import health
 from proxy.server.http1.limits import Limits
-from proxy.server.http1.refusal import Fault, RequestRefused
-
-CHUNKED = -1  # RequestHead.length of a chunked body
+from proxy.server.http1.refusal import RequestRefused
 
 # llhttp reads Proxy-Connection as Connection, so we do: its state and ours are the same after each head.
 _CONNECTION = frozenset((b"connection", b"proxy-connection"))
@@ -34,7 +34,7 @@ class RequestHead(msgspec.Struct, gc=False):
     version: str = "1.1"
     keep_alive: bool = True
     expects_continue: bool = False
-    length: int = 0
+    length: int = 0  # of the body, or CHUNKED
 
 
 _KEPT_BYTES = 8192  # of a head, for as long as the connection is idle
@@ -93,10 +93,10 @@ class HeadParser:
         version = _version(head, method, self._target)
         headers = self._headers
         if len(headers) > self._limits.header_count:
-            raise RequestRefused(Fault.TOO_MANY_HEADERS)
+            raise RequestRefused(Reason.TOO_MANY_HEADERS)
         meaning = _read_meaning(headers, version)
         if method in (b"CONNECT", b"TRACE"):
-            raise RequestRefused(Fault.BAD_METHOD)
+            raise RequestRefused(Reason.BAD_METHOD)
         target = self._read_target(meaning.host)
         raw_path = target.partition(b"?")[0]
         if meaning.host is None:
@@ -125,9 +125,9 @@ class HeadParser:
             # We take no upgrade, so the header has no meaning (RFC 9110 7.8): the body is framed as always.
             pass
         except httptools.HttpParserError as error:
-            raise RequestRefused(_fault_of(head)) from error
+            raise RequestRefused(_reason_of(head)) from error
         if not self._complete:
-            raise RequestRefused(_fault_of(head))
+            raise RequestRefused(_reason_of(head))
         method: bytes = parser.get_method()
         return method
 
@@ -135,18 +135,18 @@ class HeadParser:
         """In origin form: path and query."""
         target = self._target
         if len(target) > self._limits.target_bytes:
-            raise RequestRefused(Fault.TARGET_TOO_LONG)
+            raise RequestRefused(Reason.TARGET_TOO_LONG)
         # llhttp has refused controls and spaces. A fragment never travels, and who cuts it off sees another target
         # than who does not.
         if b"#" in target or not target.isascii():
-            raise RequestRefused(Fault.BAD_TARGET, "the target has a # or a byte outside ASCII")
+            raise RequestRefused(Reason.BAD_TARGET, "the target has a # or a byte outside ASCII")
         return target if target.startswith(b"/") else _origin_form(target, authority)
 
 
-def _fault_of(head: bytes) -> Fault:
+def _reason_of(head: bytes) -> Reason:
     if _OTHER_VERSION.match(head) and b" HTTP/1." not in head[: head.find(b"\r\n")]:
-        return Fault.HTTP_VERSION
-    return Fault.BAD_REQUEST
+        return Reason.HTTP_VERSION
+    return Reason.BAD_REQUEST
 
 
 def _version(head: bytes, method: bytes, target: bytes) -> str:
@@ -158,7 +158,7 @@ def _version(head: bytes, method: bytes, target: bytes) -> str:
             return "1.1"
         if ending == b"1.0\r\n":
             return "1.0"
-    raise RequestRefused(_fault_of(head))
+    raise RequestRefused(_reason_of(head))
 
 
 class _Meaning(NamedTuple):
@@ -178,15 +178,15 @@ def _read_meaning(headers: Headers, version: str) -> _Meaning:
             continue
         if name == b"host":
             if host is not None:
-                raise RequestRefused(Fault.BAD_HOST)
+                raise RequestRefused(Reason.BAD_HOST)
             host = value
         elif name == b"content-length":
             if length is not None:
-                raise RequestRefused(Fault.BAD_FRAMING)
+                raise RequestRefused(Reason.BAD_FRAMING)
             length = value
         elif name == b"transfer-encoding":
             if coding is not None:
-                raise RequestRefused(Fault.BAD_FRAMING)
+                raise RequestRefused(Reason.BAD_FRAMING)
             coding = value
         elif name == b"expect":
             expect = value if expect is None else b"repeated"
@@ -197,7 +197,7 @@ def _read_meaning(headers: Headers, version: str) -> _Meaning:
     expects_continue = False
     if expect is not None and version == "1.1":
         if expect.lower() != b"100-continue":
-            raise RequestRefused(Fault.UNKNOWN_EXPECTATION)
+            raise RequestRefused(Reason.UNKNOWN_EXPECTATION)
         expects_continue = body_length != 0
     return _Meaning(host, body_length, keep_alive, expects_continue)
 
@@ -206,23 +206,23 @@ def _check_host(host: bytes | None, version: str) -> None:
     if host is None:
         if version == "1.0":
             return
-        raise RequestRefused(Fault.BAD_HOST)
+        raise RequestRefused(Reason.BAD_HOST)
     try:
         parse_authority(host)
     except HostRefused as error:
-        raise RequestRefused(Fault.BAD_HOST) from error
+        raise RequestRefused(Reason.BAD_HOST) from error
 
 
 def _body_length(length: bytes | None, coding: bytes | None, version: str) -> int:
     if coding is not None:
         # Both lengths, a coding that HTTP/1.0 does not know, or more than one: request smuggling (RFC 9112 6.1).
-        if length is not None or version == "1.0" or coding.lower() != b"chunked":
-            raise RequestRefused(Fault.BAD_FRAMING)
+        if length is not None or version == "1.0" or not is_chunked(coding):
+            raise RequestRefused(Reason.BAD_FRAMING)
         return CHUNKED
     if length is None:
         return 0
     if _LENGTH.fullmatch(length) is None:
-        raise RequestRefused(Fault.BAD_FRAMING)
+        raise RequestRefused(Reason.BAD_FRAMING)
     return int(length)
 
 
@@ -230,5 +230,5 @@ def _origin_form(target: bytes, authority: bytes | None) -> bytes:
     """An absolute target must name the very Host of the request, so that nobody can prefer the other one."""
     match = _ABSOLUTE.fullmatch(target)
     if match is None or authority is None or match[1].lower() != authority.lower():
-        raise RequestRefused(Fault.BAD_TARGET, "the target is no path, and no http address of the Host header")
+        raise RequestRefused(Reason.BAD_TARGET, "the target is no path, and no http address of the Host header")
     return (match[2] or b"/") + (match[3] or b"")

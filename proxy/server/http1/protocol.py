@@ -15,15 +15,18 @@ from uvicorn.config import Config
 from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.utils import get_local_addr, get_remote_addr, is_ssl
 
+from authgate.reason import Reason
 from authgate.wire.address import canonical_address
+from authgate.wire.framing import CHUNKED
+from authgate.wire.refusal import Answer
 from proxy.buffers import WRITE_HIGH_WATER, ClientReads
 from proxy.server.http1.body import Body, ChunkedBody, SizedBody
 from proxy.server.http1.cookies import OversizedHead
 from proxy.server.http1.cycle import Application, Cycle
-from proxy.server.http1.head import CHUNKED, HeadParser, RequestHead
+from proxy.server.http1.head import HeadParser, RequestHead
 from proxy.server.http1.limits import HIGH_WATER, Limits
 from proxy.server.http1.reader import HeadReader
-from proxy.server.http1.refusal import Fault, Refusal, RequestRefused, build_refusal, encode_refusal
+from proxy.server.http1.refusal import RequestRefused, build_refusal, encode_refusal
 from proxy.server.http1.state import GatewayState
 from proxy.server.http1.taking import Taking, bytes_left
 
@@ -84,7 +87,7 @@ class Http1Protocol(ClientReads):
         self.scheme = "https" if is_ssl(transport) else "http"
         if not self.server_state.admit(self, self._limits.connections):
             # Before it says a word: waiting for a head would let everybody keep one open for as long as that takes.
-            transport.write(encode_refusal(build_refusal(Fault.SERVER_FULL), self.server_state.date_line))
+            transport.write(encode_refusal(build_refusal(Reason.SERVER_FULL), self.server_state.date_line))
             self._close()
             # It is not among the connections that expire; by TLS it may be waiting for a goodbye.
             self._loop.call_later(self._limits.head_seconds, transport.abort)
@@ -192,7 +195,7 @@ class Http1Protocol(ClientReads):
         if cycle.started:
             self._cut(cycle)
         else:
-            self._refuse(Fault.SERVER_ERROR)
+            self._refuse(Reason.SERVER_ERROR)
 
     def cut_off(self, cycle: Cycle) -> None:
         """What is left is dropped: closing would keep it as long as the client takes a byte at times."""
@@ -228,10 +231,10 @@ class Http1Protocol(ClientReads):
             head, rest = found
             request = self._parser.parse(head)
         except RequestRefused as refused:
-            if refused.fault is Fault.COOKIES_TOO_LARGE:
+            if refused.reason is Reason.COOKIES_TOO_LARGE:
                 self._read_on(OversizedHead(*self._reader.take()))
             else:
-                self._refuse(refused.fault, refused.rule, body=not head.startswith(b"HEAD "))
+                self._refuse(refused.reason, refused.rule, body=not head.startswith(b"HEAD "))
         else:
             self._begin(request, rest)
 
@@ -240,14 +243,14 @@ class Http1Protocol(ClientReads):
 
         def consume(data: bytes) -> None:
             if head.feed(data):
-                self._end_with(Fault.COOKIES_TOO_LARGE, head.refusal(), body=head.method != b"HEAD")
+                self._end_with(Reason.COOKIES_TOO_LARGE, head.refusal(), body=head.method != b"HEAD")
 
         self.consume = consume
         consume(b"")
 
     def _begin(self, request: RequestHead, rest: bytes) -> None:
         if len(self.server_state.tasks) >= self._limits.requests:
-            self._refuse(Fault.SERVER_FULL, body=request.method != "HEAD")
+            self._refuse(Reason.SERVER_FULL, body=request.method != "HEAD")
             return
         if self._shortcut is not None and not request.length:
             self._cycle = self._shortcut(self, request)
@@ -299,7 +302,7 @@ class Http1Protocol(ClientReads):
         try:
             rest = body.feed(data, pieces)
         except RequestRefused as refused:
-            self._break_off(refused.fault)
+            self._break_off(refused.reason)
             return
         if body.complete:
             cycle.take_body(pieces, complete=True)
@@ -313,14 +316,14 @@ class Http1Protocol(ClientReads):
         else:
             self._deadline = self._loop.time() + self._limits.body_seconds
 
-    def _break_off(self, fault: Fault) -> None:
+    def _break_off(self, reason: Reason) -> None:
         """The body turned out bad while the request is already at work."""
         cycle = self._cycle
         assert cycle is not None  # noqa: S101
         if cycle.started:
             self._cut(cycle)
         else:
-            self._refuse(fault)
+            self._refuse(reason)
 
     # -- a response -----------------------------------------------------------------------------------------
 
@@ -355,9 +358,9 @@ class Http1Protocol(ClientReads):
             if self._reader.empty:
                 self._close()
             else:
-                self._refuse(Fault.HEAD_TIMEOUT)
+                self._refuse(Reason.HEAD_TIMEOUT)
         elif self.consume == self._read_body:
-            self._break_off(Fault.BODY_TIMEOUT)
+            self._break_off(Reason.BODY_TIMEOUT)
         elif self.transport.is_closing():
             if any(bytes_left(self.transport)):
                 self._deadline = self._loop.time() + self._limits.head_seconds
@@ -366,12 +369,12 @@ class Http1Protocol(ClientReads):
         else:
             self._close()
 
-    def _refuse(self, fault: Fault, rule: str = "", *, body: bool = True) -> None:
-        self._end_with(fault, build_refusal(fault), rule, body=body)
+    def _refuse(self, reason: Reason, rule: str = "", *, body: bool = True) -> None:
+        self._end_with(reason, build_refusal(reason), rule, body=body)
 
-    def _end_with(self, fault: Fault, refusal: Refusal, rule: str = "", *, body: bool) -> None:
+    def _end_with(self, reason: Reason, refusal: Answer, rule: str = "", *, body: bool) -> None:
         """The last answer of this connection; whatever follows on it is never a request."""
-        why = f"{fault}: {rule}" if rule else fault
+        why = f"{reason}: {rule}" if rule else reason
         logger.info("refused a request of %s: %s", self.peer or "-", why, extra={"client": self.peer})
         if self._cycle is not None:
             self._cycle.leave()

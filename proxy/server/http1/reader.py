@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from authgate.reason import Reason
 from proxy.server.http1.limits import Limits
-from proxy.server.http1.refusal import Fault, RequestRefused
+from proxy.server.http1.refusal import RequestRefused
 
 _END = b"\r\n\r\n"
 _REQUEST_LINE_EXTRA = 64  # method, two spaces and version around the target
@@ -60,7 +61,7 @@ class HeadReader:
         while (end := buffer.find(b"\r\n", max(self._line_at, self._seen - 1))) >= 0:
             if end == self._line_at:
                 if not self._line_count:
-                    raise RequestRefused(Fault.BAD_REQUEST)
+                    raise RequestRefused(Reason.BAD_REQUEST)
                 return end + 2
             self._check_line(end - self._line_at)
             self._line_count += 1
@@ -70,7 +71,7 @@ class HeadReader:
         self._seen = len(buffer)
         if buffer.find(b"\n", self._line_at) >= 0:
             # A bare LF ends a line for some servers and not for others; waiting for CRLF would only hide it.
-            raise RequestRefused(Fault.BAD_REQUEST)
+            raise RequestRefused(Reason.BAD_REQUEST)
         self._check_line(len(buffer) - self._line_at)
         self._check_all(len(buffer))
         return -1
@@ -79,13 +80,13 @@ class HeadReader:
         limits = self._limits
         if self._line_count == 0:
             if size > limits.target_bytes + _REQUEST_LINE_EXTRA:
-                raise RequestRefused(Fault.TARGET_TOO_LONG)
+                raise RequestRefused(Reason.TARGET_TOO_LONG)
         elif size > limits.header_line_bytes:
             is_cookie = self._buffer[self._line_at :][:7].lower() == b"cookie:"
-            raise RequestRefused(Fault.COOKIES_TOO_LARGE if is_cookie else Fault.HEADER_TOO_LONG)
+            raise RequestRefused(Reason.COOKIES_TOO_LARGE if is_cookie else Reason.HEADER_TOO_LONG)
 
     def _check_all(self, size: int) -> None:
         if self._line_count and size - self._headers_at > self._limits.headers_bytes:
-            raise RequestRefused(Fault.HEADERS_TOO_LARGE)
+            raise RequestRefused(Reason.HEADERS_TOO_LARGE)
         if self._line_count - 1 > self._limits.header_count:
-            raise RequestRefused(Fault.TOO_MANY_HEADERS)
+            raise RequestRefused(Reason.TOO_MANY_HEADERS)

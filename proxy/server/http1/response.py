@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from http import HTTPStatus
 from typing import NamedTuple
+
+from authgate.wire.framing import is_length
 
 _KNOWN = {status.value: status.phrase for status in HTTPStatus}
 _STATUS_LINES = {status: f"HTTP/1.1 {status} {_KNOWN.get(status, '')}\r\n".encode() for status in range(200, 600)}
@@ -13,12 +14,8 @@ _STATUS_LINES = {status: f"HTTP/1.1 {status} {_KNOWN.get(status, '')}\r\n".encod
 _FRAMING = frozenset(
     (b"content-length", b"transfer-encoding", b"connection", b"keep-alive", b"upgrade", b"trailer", b"date")
 )
-_LENGTH = re.compile(rb"[0-9]{1,18}")
 # Everything but tab and what is printable; CR and LF too, whose number is known.
 _CONTROLS = bytes(byte for byte in (*range(0x20), 0x7F) if byte != 0x09)
-
-CHUNKED = -1
-UNTIL_CLOSE = -2
 
 
 class BadResponse(RuntimeError):
@@ -63,7 +60,7 @@ def status_line(status: int) -> bytes:
 
 
 def _content_length(value: bytes, seen: int | None) -> int:
-    if seen is not None or _LENGTH.fullmatch(value) is None:
+    if seen is not None or not is_length(value):
         raise BadResponse("repeated or invalid Content-Length")
     return int(value)
 

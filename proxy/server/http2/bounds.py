@@ -8,8 +8,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from authgate.reason import Reason
 from proxy.server.http1.limits import Limits
-from proxy.server.http1.refusal import Fault, RequestRefused
+from proxy.server.http1.refusal import RequestRefused
 from proxy.server.http1.taking import NotTaken
 from proxy.server.peers import client_of
 
@@ -37,7 +38,7 @@ class Admission:
         client = client_of(peer)
         own = self._of[client] if client is not None else 0
         if self._all >= self._most or (not self.has_room and own >= self._most // 4):
-            raise RequestRefused(Fault.SERVER_FULL)
+            raise RequestRefused(Reason.SERVER_FULL)
         self._all += 1
         if client is not None:
             self._of[client] += 1

@@ -18,13 +18,17 @@ from granian.log import LogLevels
 from granian.net import SocketHolder
 from uvicorn.config import Config
 
+from authgate.reason import Reason
 from authgate.wire.authority import HostRefused, parse_authority
+from authgate.wire.cookies import cookie_line
+from authgate.wire.framing import is_chunked
+from authgate.wire.refusal import Answer
 from proxy.server import health
 from proxy.server.http1.cookies import cookie_names, refuse_cookies
 from proxy.server.http1.cycle import Application
 from proxy.server.http1.limits import Limits
 from proxy.server.http1.protocol import Http1Protocol
-from proxy.server.http1.refusal import Fault, Refusal, RequestRefused, build_refusal
+from proxy.server.http1.refusal import RequestRefused, build_refusal
 from proxy.server.http1.taking import NotTaken
 from proxy.server.http2.body import RequestBody
 from proxy.server.http2.bounds import PIECE_BYTES, Admission, BoundedSend
@@ -177,7 +181,7 @@ def guard(application: Application, limits: Limits) -> Application:
                 if has_ended and admission.has_room:
                     await body.discard()
         except RequestRefused as refused:
-            await _refuse(build_refusal(refused.fault), send)
+            await _refuse(build_refusal(refused.reason), send)
 
     return guarded
 
@@ -201,42 +205,42 @@ async def _answer(
         check_request(scope, limits)
         await application(scope, body.receive, named)
     except RequestRefused as refused:
-        await _refuse(_refusal_of(refused.fault, scope), named)
+        await _refuse(_refusal_of(refused.reason, scope), named)
     except NotTaken:
         await bounded.linger()  # without its end the answer is visibly cut
     except Exception:
         if has_begun:
             raise
         logger.exception("the application failed")
-        await _refuse(build_refusal(Fault.SERVER_ERROR), named)
+        await _refuse(build_refusal(Reason.SERVER_ERROR), named)
     return has_ended
 
 
 def join_cookies(headers: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
-    """HTTP/2 may split the cookies over many fields; for HTTP/1.1 they are one again (RFC 9113 8.2.3)."""
-    cookies = [value for name, value in headers if name == b"cookie"]
-    if len(cookies) < 2:
+    """The cookies in one header, as HTTP/1.1 has them (RFC 9113 8.2.3)."""
+    others = [pair for pair in headers if pair[0] != b"cookie"]
+    if len(headers) - len(others) < 2:
         return headers
-    return [*(pair for pair in headers if pair[0] != b"cookie"), (b"cookie", b"; ".join(cookies))]
+    return [*others, (b"cookie", cookie_line(headers))]
 
 
 def check_request(scope: dict[str, Any], limits: Limits) -> None:
     """Raises RequestRefused."""
     headers: list[tuple[bytes, bytes]] = scope["headers"]
     if len(headers) > limits.header_count:
-        raise RequestRefused(Fault.TOO_MANY_HEADERS)
+        raise RequestRefused(Reason.TOO_MANY_HEADERS)
     for name, value in headers:
         if len(name) + len(value) > limits.header_line_bytes:
-            raise RequestRefused(Fault.COOKIES_TOO_LARGE if name == b"cookie" else Fault.HEADER_TOO_LONG)
+            raise RequestRefused(Reason.COOKIES_TOO_LARGE if name == b"cookie" else Reason.HEADER_TOO_LONG)
     if len(scope["raw_path"]) + len(scope["query_string"]) > limits.target_bytes:
-        raise RequestRefused(Fault.TARGET_TOO_LONG)
+        raise RequestRefused(Reason.TARGET_TOO_LONG)
     if scope["method"] in ("CONNECT", "TRACE"):
-        raise RequestRefused(Fault.BAD_METHOD)
+        raise RequestRefused(Reason.BAD_METHOD)
     if not scope["raw_path"].startswith(b"/"):
-        raise RequestRefused(Fault.BAD_TARGET)
+        raise RequestRefused(Reason.BAD_TARGET)
     if scope["http_version"] == "2" and headers[:1] and headers[0][0] != b"host":
         # Granian puts :authority there, unless the client has sent a Host as well: which may be another one.
-        raise RequestRefused(Fault.BAD_HOST)
+        raise RequestRefused(Reason.BAD_HOST)
     _check_named(headers)
 
 
@@ -245,22 +249,22 @@ def _check_named(headers: list[tuple[bytes, bytes]]) -> None:
     try:
         parse_authority(hosts[0] if len(hosts) == 1 else b"")
     except HostRefused as error:
-        raise RequestRefused(Fault.BAD_HOST) from error
+        raise RequestRefused(Reason.BAD_HOST) from error
     for name, value in headers:
-        if name == b"transfer-encoding" and value.lower() != b"chunked":
-            raise RequestRefused(Fault.BAD_FRAMING)
+        if name == b"transfer-encoding" and not is_chunked(value):
+            raise RequestRefused(Reason.BAD_FRAMING)
         if name == b"expect" and value.lower() != b"100-continue":
-            raise RequestRefused(Fault.UNKNOWN_EXPECTATION)
+            raise RequestRefused(Reason.UNKNOWN_EXPECTATION)
 
 
-def _refusal_of(fault: Fault, scope: dict[str, Any]) -> Refusal:
-    if fault is not Fault.COOKIES_TOO_LARGE:
-        return build_refusal(fault)
+def _refusal_of(reason: Reason, scope: dict[str, Any]) -> Answer:
+    if reason is not Reason.COOKIES_TOO_LARGE:
+        return build_refusal(reason)
     query = b"?" + scope["query_string"] if scope["query_string"] else b""
     return refuse_cookies(scope["method"], scope["raw_path"] + query, scope["headers"], cookie_names(scope["headers"]))
 
 
-async def _refuse(refusal: Refusal, send: Any) -> None:
+async def _refuse(refusal: Answer, send: Any) -> None:
     await send(_named({"type": "http.response.start", "status": refusal.status, "headers": refusal.headers}))
     await send({"type": "http.response.body", "body": refusal.body})
 

@@ -1,0 +1,167 @@
+"""What a refusal says: its status, its words and its JSON."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from authgate.reason import Reason
+from authgate.wire.headers import RawHeaders
+
+METHODS = b"GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"  # of Allow
+
+
+class Refusal(NamedTuple):
+    status: int
+    error: str  # the contract's word
+    message: str  # a fixed sentence
+
+
+class Answer(NamedTuple):
+    """A complete response of our own."""
+
+    status: int
+    headers: RawHeaders
+    body: bytes
+
+
+def refusal_of(reason: Reason) -> Refusal:
+    return _REFUSALS[reason]
+
+
+def refusal_json(
+    refusal: Refusal, reason: str, request_id: str, *, roles: Sequence[str] = (), retry_after: int = 0
+) -> bytes:
+    """The body of a refusal, for programs."""
+    document: dict[str, str | int | Sequence[str]] = {
+        "error": refusal.error, "message": refusal.message, "reason": reason, "request_id": request_id,
+    }  # fmt: skip
+    if roles:
+        document["roles"] = roles
+    if retry_after:
+        document["retry_after"] = retry_after
+    return json.dumps(document).encode()
+
+
+# For the developer or operator who reads it, with what to do. None tells more than the reason does, which is
+# known to whoever sent the request; docs/reasons.md says the rest.
+_REFUSALS = {
+    Reason.BAD_TARGET: Refusal(
+        400, "bad_request",
+        "The request target is malformed or ambiguous. Send a plain path: no dot segments, no empty ones, no encoded "
+        "slashes.",
+    ),
+    Reason.BAD_HOST: Refusal(
+        400, "bad_request",
+        "The Host header is missing, repeated or malformed, or not served here. Use the host of AUTHGATE_PUBLIC_URL or "
+        "of a route.",
+    ),
+    Reason.BAD_HEADER: Refusal(
+        400, "bad_request",
+        "A request header is malformed. Behind a proxy, check the X-Forwarded-Proto, -Host and -Port that it sends.",
+    ),
+    Reason.BAD_METHOD: Refusal(405, "bad_request", "This method is not served. Use one of those in Allow."),
+    Reason.BAD_FRAMING: Refusal(
+        400, "bad_request",
+        "The length of the request body is ambiguous. Send one Content-Length, or Transfer-Encoding: chunked.",
+    ),
+    Reason.BODY_TOO_LARGE: Refusal(413, "bad_request", "The request body is too large. Send less to this page."),
+    Reason.BODY_TIMEOUT: Refusal(408, "bad_request", "The request body took too long to arrive. Send it again."),
+    Reason.MALFORMED_CREDENTIAL: Refusal(
+        400, "bad_request",
+        "The Authorization header is malformed or there twice. Send one: Authorization: Bearer TOKEN.",
+    ),
+    Reason.NO_CREDENTIAL: Refusal(401, "unauthorized", "Sign in, or send a token as Authorization: Bearer TOKEN."),
+    Reason.INVALID_TOKEN: Refusal(
+        401, "unauthorized",
+        "The token or session cookie is not one that this gateway makes. Copy the token whole, make one with "
+        "mint_token, or sign in again.",
+    ),
+    Reason.TOKEN_EXPIRED: Refusal(
+        401, "unauthorized", "The token or session has expired. Ask for a new token or sign in again."
+    ),
+    Reason.TOKEN_NOT_YET_VALID: Refusal(
+        401, "unauthorized", "The token is not valid yet. Compare the clocks of its maker and of the gateway."
+    ),
+    Reason.TOKEN_REVOKED: Refusal(
+        401, "unauthorized", "The token was revoked or the session ended. Ask for a new token or sign in again."
+    ),
+    Reason.BAD_SIGNATURE: Refusal(
+        401, "unauthorized", "The signature does not match the token: it was cut or changed. Copy it again, whole."
+    ),
+    Reason.UNKNOWN_KEY: Refusal(
+        401, "unauthorized",
+        "The token was signed with a key that this gateway does not have: it comes from another gateway or another "
+        "data directory (AUTHGATE_DATA_DIR), or the key was retired. Ask for a new token or sign in again.",
+    ),
+    Reason.WRONG_ISSUER: Refusal(
+        401, "unauthorized",
+        "The token was made for another gateway address; see AUTHGATE_PUBLIC_URL. Make it again with the address of "
+        "this gateway.",
+    ),
+    Reason.WRONG_AUDIENCE: Refusal(
+        401, "unauthorized", "The token was made for another audience. Ask for one that is made for this gateway."
+    ),
+    Reason.MISSING_ROLE: Refusal(
+        403, "forbidden", "Your roles do not allow this. Ask whoever runs this site for one that does."
+    ),
+    Reason.CROSS_SITE: Refusal(
+        403, "forbidden",
+        "The request came from another site, which may not use the session. Send it from a page of this one, or with "
+        "a bearer token.",
+    ),
+    Reason.ROUTE_INVALID: Refusal(
+        403, "forbidden", "The policy of this route is not valid, so it is closed. The policy admin shows the error."
+    ),
+    Reason.LOCAL_SIGN_IN_CLOSED: Refusal(
+        403, "forbidden", "Passwords are not accepted from here. Sign in with your identity provider."
+    ),
+    Reason.NO_ROUTE: Refusal(404, "not_found", "No route serves this. Check host, path and method."),
+    Reason.ROUTE_DISABLED: Refusal(404, "not_found", "This route is switched off. The policy admin switches it on."),
+    Reason.RATE_LIMITED: Refusal(429, "rate_limited", "Too many requests. Try again after the seconds in Retry-After."),
+    Reason.NO_POLICY: Refusal(503, "unavailable", "The gateway has no policy loaded yet. Try again shortly."),
+    Reason.GATE_ERROR: Refusal(
+        503, "unavailable",
+        "The gateway could not check your access, so the request was refused. The log has the cause under the request "
+        "ID.",
+    ),
+    Reason.BUSY: Refusal(
+        503, "unavailable", "Too many people are requesting this page right now. Try again shortly."
+    ),
+    Reason.UPGRADE_NOT_SUPPORTED: Refusal(
+        501, "bad_request",
+        "The gateway carries no WebSocket or other upgraded connection. Use plain requests, such as long polling.",
+    ),
+    Reason.UPSTREAM_UNREACHABLE: Refusal(
+        502, "bad_gateway", "The service behind the gateway cannot be reached. The log says why."
+    ),
+    Reason.UPSTREAM_BROKEN: Refusal(
+        502, "bad_gateway", "The service behind the gateway sent an invalid response. The log says what was wrong."
+    ),
+    Reason.UPSTREAM_TIMEOUT: Refusal(
+        504, "gateway_timeout",
+        "The service behind the gateway took too long. Try again, or raise the timeouts of the route.",
+    ),
+    # Of the server, before anybody decides.
+    Reason.BAD_REQUEST: Refusal(
+        400, "bad_request", "The request is not HTTP/1.1. Check scheme, port and what sends it."
+    ),
+    Reason.HEAD_TIMEOUT: Refusal(408, "bad_request", "The request took too long to arrive. Send it again."),
+    Reason.TARGET_TOO_LONG: Refusal(414, "bad_request", "The request target is too long. Send less in the query."),
+    Reason.UNKNOWN_EXPECTATION: Refusal(
+        417, "bad_request", "This expectation is not supported. Send Expect: 100-continue or none."
+    ),
+    Reason.HEADER_TOO_LONG: Refusal(431, "bad_request", "A request header is too long. Shorten it."),
+    Reason.COOKIES_TOO_LARGE: Refusal(
+        431, "bad_request",
+        "The cookies are too large. This answer expires all but the session's: send the request again.",
+    ),
+    Reason.HEADERS_TOO_LARGE: Refusal(
+        431, "bad_request", "The request headers are too large. Send fewer or shorter ones."
+    ),
+    Reason.TOO_MANY_HEADERS: Refusal(431, "bad_request", "The request has too many headers. Send fewer."),
+    Reason.HTTP_VERSION: Refusal(505, "bad_request", "Only HTTP/1.1 and HTTP/1.0 are spoken here. Send one of them."),
+    Reason.SERVER_FULL: Refusal(503, "unavailable", "The gateway is busy. Try again shortly."),
+    Reason.SERVER_ERROR: Refusal(500, "unavailable", "The gateway failed to answer this request. The log says why."),
+}  # fmt: skip
