@@ -14,9 +14,10 @@ from django.utils import timezone
 from authgate.models.people import IdentityProvider, Person, Session
 from authgate.models.policy import Role, RoleGrant
 from authgate.models.trust import SigningKey
+from authgate.policy.powers import Machine
 from authgate.sessions.cookie import mint_cookie
-from authgate.state import snapshot, watcher
-from authgate.state.trust import create_signing_key, load_trust
+from authgate.state import signing_keys, snapshot, watcher
+from authgate.state.trust import load_trust
 from tests.support import powers
 from tests.support.admin import form_values
 from tests.support.attempts import effective, taken_back
@@ -111,7 +112,7 @@ def key_of_an_hour_ago() -> SigningKey:
 
 def test_a_key_is_retired_with_a_count_of_those_whose_cookies_it_signed(root):
     old = key_of_an_hour_ago()
-    new = create_signing_key(SigningKey.Purpose.TOKENS, SigningKey.Algorithm.ES256)
+    new = signing_keys.create(SigningKey.Purpose.TOKENS, SigningKey.Algorithm.ES256, Machine("test"))
     Session.objects.filter(sid="sid-alice").update(last_seen_at=new.created_at + timedelta(seconds=1))
     page = root.post(KEYS, {"action": "retire", "_selected_action": [old.pk]})
     assert "signs out 2 people with 2 live sessions" in text_of(page)
@@ -120,7 +121,7 @@ def test_a_key_is_retired_with_a_count_of_those_whose_cookies_it_signed(root):
 
 def test_a_session_is_counted_with_the_key_that_signed_while_newer_ones_were_retired(root):
     old = key_of_an_hour_ago()
-    new = create_signing_key(SigningKey.Purpose.TOKENS, SigningKey.Algorithm.ES256)
+    new = signing_keys.create(SigningKey.Purpose.TOKENS, SigningKey.Algorithm.ES256, Machine("test"))
     SigningKey.objects.filter(pk=new.pk).update(retired_at=new.created_at + timedelta(seconds=1))
     Session.objects.filter(sid="sid-alice").update(last_seen_at=new.created_at + timedelta(seconds=2))
     page = root.post(KEYS, {"action": "retire", "_selected_action": [old.pk]})

@@ -9,7 +9,7 @@ from authgate.models.people import IdentityProvider, Person
 from authgate.models.policy import Role, RoleGrant
 from authgate.policy import revisions
 from authgate.policy.powers import Machine
-from authgate.state import snapshot
+from authgate.state import watcher
 from tests.support.admin import form_values
 from tests.support.operators import CONFIRMED
 
@@ -140,8 +140,8 @@ def test_staff_sees_the_fault_and_the_author_only_as_it_is_permitted(client, hel
     client.force_login(user)
     Role.objects.create(name="another")
     revisions.publish(Machine("alice@example.com"))
-    monkeypatch.setattr(snapshot, "fault", lambda: "cannot connect to gate@db.internal")
-    monkeypatch.setattr(snapshot, "not_ready", lambda: "the database is away")
+    monkeypatch.setattr(watcher, "fault", lambda: "cannot connect to gate@db.internal")
+    monkeypatch.setattr(watcher, "not_ready", lambda: "the database is away")
     page = client.get("/admin/").content.decode()
     assert {word for word in ("is away", "db.internal", "alice@example.com") if word in page} == shown
 

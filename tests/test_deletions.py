@@ -175,13 +175,14 @@ def test_no_subject_has_the_name_of_a_former_account(alice):
 SETUP = """
 from django.contrib.auth.models import User
 from authgate.models.people import IdentityProvider, Person
+from authgate.policy.powers import Machine
 provider = IdentityProvider.objects.create(slug="idp", client_id="gateway", issuer="https://idp.example")
 Person.objects.create(provider=provider, provider_subject="alice")
 User.objects.create(username="sso:idp|alice")
 def load():
-    return {"person": Person.objects.get(), "provider": IdentityProvider.objects.get()}
+    return {"person": Person.objects.get(), "provider": IdentityProvider.objects.get(), "Machine": Machine}
 """
-DEACTIVATE = "from authgate.sessions.activation import deactivate; deactivate(person)"
+DEACTIVATE = "from authgate.sessions.activation import deactivate; deactivate(person, Machine('test'))"
 DEACTIVATE_ACCOUNT = """
 from django.contrib.auth.models import User
 User.objects.filter(username="sso:idp|alice").update(is_active=False)
@@ -191,7 +192,7 @@ User.objects.filter(username="sso:idp|alice").update(is_active=False)
 @pytest.mark.parametrize("deactivate", [DEACTIVATE, DEACTIVATE_ACCOUNT], ids=["of a person", "of an account"])
 @pytest.mark.parametrize(
     "delete",
-    ["person.delete()", "from authgate.sessions.registration import remove; remove(provider)"],
+    ["person.delete()", "from authgate.sessions.registration import remove; remove([provider], Machine('test'))"],
     ids=["person", "provider"],
 )
 def test_a_deletion_that_waits_for_a_deactivation_is_refused(database, deactivate, delete):

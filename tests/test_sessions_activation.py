@@ -22,7 +22,7 @@ def person():
 
 
 def test_whoever_is_kept_out_is_let_in_by_a_superuser_alone(person):
-    deactivate(person)
+    deactivate(person, Staff("staff"))
     with pytest.raises(PermissionDenied):
         activate(person, Staff("staff"))
     assert not Person.objects.get().is_active
@@ -31,7 +31,7 @@ def test_whoever_is_kept_out_is_let_in_by_a_superuser_alone(person):
 
 
 def test_the_row_counts_and_not_what_was_read_of_it_before(person):
-    deactivate(Person.objects.get())
+    deactivate(Person.objects.get(), Staff("staff"))
     assert person.is_active
     with pytest.raises(PermissionDenied):
         activate(person, Staff("staff"))
@@ -39,6 +39,6 @@ def test_the_row_counts_and_not_what_was_read_of_it_before(person):
 
 def test_what_a_sign_in_has_written_meanwhile_stays(person):
     Person.objects.update(email="new@example.com")
-    deactivate(person)
+    deactivate(person, Staff("staff"))
     activate(person, Machine("superuser"))
     assert Person.objects.get().email == "new@example.com"

@@ -16,9 +16,12 @@ from authgate.authn.keys import KeyUnusable, generate_key_pair, seal, unseal
 from authgate.identity.assertion import mint_assertion
 from authgate.models.trust import RevokedToken, SigningKey, StateVersion
 from authgate.policy.document import PolicyDocument, Route, Upstream
+from authgate.policy.powers import Machine
 from authgate.policy.table import build_table
 from authgate.request import Identity
-from authgate.state.trust import Purpose, create_signing_key, load_trust
+from authgate.state import signing_keys
+from authgate.state.signing_keys import Algorithm, Purpose
+from authgate.state.trust import load_trust
 from tests.support.gateway import MANAGE, ROOT, environment, manage
 from tests.support.signing import key, make_trust
 
@@ -46,7 +49,7 @@ def test_the_next_start_uses_the_same_keys():
 @pytest.mark.django_db
 def test_the_newest_key_signs_and_the_older_one_still_verifies():
     first = load_trust().token_signer.kid
-    made = create_signing_key(Purpose.TOKENS, SigningKey.Algorithm.ES256)
+    made = signing_keys.create(Purpose.TOKENS, Algorithm.ES256, Machine("test"))
     trust = load_trust()
     assert trust.token_signer.kid == made.kid
     assert set(trust.token_keys) == {first, made.kid}
@@ -162,7 +165,7 @@ def test_a_revoked_token_is_known_until_it_would_have_expired():
 CHANGES = {
     "revoke": lambda: RevokedToken.objects.create(jti="x", expires_at=timezone.now()),
     "forget-revocation": lambda: RevokedToken.objects.all().delete(),
-    "make-key": lambda: create_signing_key(Purpose.TOKENS, SigningKey.Algorithm.ES256),
+    "make-key": lambda: signing_keys.create(Purpose.TOKENS, Algorithm.ES256, Machine("test")),
     "retire-key": lambda: SigningKey.objects.first().save(),
     "delete-key": lambda: SigningKey.objects.first().delete(),
 }

@@ -8,13 +8,13 @@ from django.contrib import admin, messages
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 
+from authgate.policy.powers import includes
 from authgate.policy.schema import AdminAccess
 from authgate.sessions.live import CutOff
 
 CONFIRMED = "_confirmed"
 OWN_ACCESS = "own access"
 ENDED = "An ended session cannot be resumed: they have to sign in again."
-_HIGHER: list[AdminAccess] = ["none", "staff", "superuser"]
 _LOST = {
     "none": "You would lose your own access to /admin/ with this change.",
     "staff": "You would no longer be a superuser yourself after this change.",
@@ -40,7 +40,7 @@ def signed_out(whom: CutOff) -> str:
 
 def warn_of_lost_access(request: HttpRequest, before: AdminAccess, after: AdminAccess) -> None:
     """By whatever way an operator has taken it from themselves: their account, role, grant, session or provider."""
-    if _HIGHER.index(after) < _HIGHER.index(before):
+    if not includes(after, before):
         warn(request, OWN_ACCESS, _LOST[after], "Only another superuser, or a command on this machine, can undo that.")
 
 

@@ -23,17 +23,20 @@ from authgate.oidc.diagnose import diagnose
 from authgate.oidc.presets import PRESETS
 from authgate.oidc.provider import seal_client_secret
 from authgate.oidc.redirect_uri import redirect_uri
-from authgate.sessions.activation import activate, deactivate
-from authgate.sessions.deletion import find_objections
+from authgate.policy.powers import includes
+from authgate.sessions import activation, deletion, registration
 from authgate.sessions.live import CutOff, count, cut_off, cut_off_by
-from authgate.sessions.operators import operator_of
-from authgate.sessions.registration import remove, save
+from authgate.sessions.operators import offered_access, operator_of
 
 
 def _effects(provider: IdentityProvider, whom: CutOff) -> tuple[str, ...]:
     if provider.enabled:
         return (f"The stricter rules sign out {whom} within five minutes.", "Looser ones bring only some of them back.")
     return (f"Nobody can sign in at {provider} until it is enabled again.", signed_out(whom), ENDED)
+
+
+def _may_register(request: HttpRequest) -> bool:
+    return includes(offered_access(request), registration.NEEDED_ACCESS)
 
 
 # What the test of a connection is about.
@@ -137,21 +140,21 @@ class IdentityProviderAdmin(CarefulDeletion, ModelAdmin[IdentityProvider]):
         ("Endpoints and certificates", {"classes": ["collapse"], "fields": [*ENDPOINTS, "ca_certificates"]}),
     ]
 
-    # Whoever may point a provider at another place decides who anybody is, superusers included.
+    # What would be refused is not offered.
     def has_add_permission(self, request: HttpRequest) -> bool:
-        return request.user.is_superuser and super().has_add_permission(request)
+        return _may_register(request) and super().has_add_permission(request)
 
     def has_change_permission(self, request: HttpRequest, obj: IdentityProvider | None = None) -> bool:
-        return request.user.is_superuser and super().has_change_permission(request, obj)
+        return _may_register(request) and super().has_change_permission(request, obj)
 
     def has_delete_permission(self, request: HttpRequest, obj: IdentityProvider | None = None) -> bool:
-        return request.user.is_superuser and super().has_delete_permission(request, obj)
+        return _may_register(request) and super().has_delete_permission(request, obj)
 
     def save_model(self, request: HttpRequest, obj: IdentityProvider, form: Any, change: bool) -> None:
         whom = cut_off_by(obj)
         if change and (whom.sessions or ("enabled" in form.changed_data and not obj.enabled)):
             warn(request, "provider", *_effects(obj, whom))
-        save(obj)
+        registration.save(obj, operator_of(request))
         if set(form.changed_data) & _CONNECTION:
             live = "It is live already." if obj.enabled else "Enable it once all is ok."
             self.message_user(request, f"Not tested yet: use “Test connection”. {live}", messages.WARNING)
@@ -202,17 +205,16 @@ class IdentityProviderAdmin(CarefulDeletion, ModelAdmin[IdentityProvider]):
 
     def find_objections(self, objects: Iterable[IdentityProvider]) -> list[str]:
         people = Person.objects.filter(provider__in=list(objects)).select_related("provider")
-        return find_objections(people.order_by("pk"))
+        return deletion.find_objections(people.order_by("pk"))
 
     def find_sessions(self, objects: Iterable[IdentityProvider]) -> QuerySet[Session]:
         return Session.objects.filter(person__provider__in=list(objects))
 
     def delete_model(self, request: HttpRequest, obj: IdentityProvider) -> None:
-        remove(obj)
+        registration.remove([obj], operator_of(request))
 
     def delete_queryset(self, request: HttpRequest, queryset: QuerySet[IdentityProvider]) -> None:
-        for provider in queryset:
-            remove(provider)
+        registration.remove(queryset, operator_of(request))
 
 
 @admin.register(Person)
@@ -235,17 +237,19 @@ class PersonAdmin(CarefulDeletion, ModelAdmin[Person]):
 
     def get_readonly_fields(self, request: HttpRequest, obj: Person | None = None) -> Any:
         # What would be refused is not offered.
-        kept_out = obj is not None and not obj.is_active and not request.user.is_superuser
-        return [*self.readonly_fields, *(["is_active"] if kept_out else [])]
+        kept_out = obj is not None and not obj.is_active
+        fixed = kept_out and not includes(offered_access(request), activation.ACCESS_TO_ACTIVATE)
+        return [*self.readonly_fields, *(["is_active"] if fixed else [])]
 
     def save_model(self, request: HttpRequest, obj: Person, form: Any, change: bool) -> None:
         if obj.is_active:
-            activate(obj, operator_of(request))
+            activation.activate(obj, operator_of(request))
         else:
             if "is_active" in form.changed_data:
                 whom = cut_off(Session.objects.filter(person=obj))
                 warn(request, "person", f"{obj} is kept out until activated again.", signed_out(whom), ENDED)
-            self.message_user(request, f"{count(deactivate(obj), 'session')} ended.", messages.SUCCESS)
+            ended = activation.deactivate(obj, operator_of(request))
+            self.message_user(request, f"{count(ended, 'session')} ended.", messages.SUCCESS)
 
     def get_urls(self) -> list[URLPattern]:
         view = self.admin_site.admin_view(self.end_sessions_view)
@@ -274,7 +278,13 @@ class PersonAdmin(CarefulDeletion, ModelAdmin[Person]):
         return super().change_view(request, object_id, form_url, {**context, **(extra_context or {})})
 
     def find_objections(self, objects: Iterable[Person]) -> list[str]:
-        return find_objections(objects)
+        return deletion.find_objections(objects)
 
     def find_sessions(self, objects: Iterable[Person]) -> QuerySet[Session]:
         return Session.objects.filter(person__in=list(objects))
+
+    def delete_model(self, request: HttpRequest, obj: Person) -> None:
+        self.delete_queryset(request, Person.objects.filter(pk=obj.pk))
+
+    def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Person]) -> None:
+        deletion.delete(queryset, operator_of(request))

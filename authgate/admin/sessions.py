@@ -14,11 +14,12 @@ from authgate.admin.confirmation import ENDED, signed_out, warn
 from authgate.admin.typed import ModelAdmin
 from authgate.models.people import Person, Session
 from authgate.sessions.browser import name_browser
-from authgate.sessions.ending import end_by_operator
+from authgate.sessions.ending import end_sessions
 from authgate.sessions.live import count, cut_off, is_live
 from authgate.sessions.operators import operator_of
 
 END = "authgate.change_session"
+_REASON = "ended in admin"
 _OF_PERSON = "person__id__exact"
 
 
@@ -34,7 +35,7 @@ def end_all_of(request: HttpRequest, person: Person) -> str:
             ENDED,
             "Nothing keeps them from signing in again: to do that, deactivate the person.",
         )
-    return f"{count(end_by_operator(own, operator_of(request)), 'session')} of {person} ended."
+    return f"{count(end_sessions(own, operator_of(request), _REASON), 'session')} of {person} ended."
 
 
 def list_url(person: Person) -> str:
@@ -103,7 +104,7 @@ class SessionAdmin(ModelAdmin[Session]):
         whom = cut_off(queryset)
         if whom.sessions:
             warn(request, "sessions", signed_out(whom), ENDED)
-        ended = end_by_operator(queryset, operator_of(request))
+        ended = end_sessions(queryset, operator_of(request), _REASON)
         self.message_user(request, f"{count(ended, 'session')} ended: refused everywhere within two seconds.")
 
     def get_urls(self) -> list[URLPattern]:
@@ -132,7 +133,7 @@ class SessionAdmin(ModelAdmin[Session]):
                 f"{count(others, 'other live session')} of this person will go on.",
                 ENDED,
             )
-        ended = end_by_operator(own, operator_of(request))
+        ended = end_sessions(own, operator_of(request), _REASON)
         self.message_user(request, f"{count(ended, 'session')} ended.")
 
     def change_view(

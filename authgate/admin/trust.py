@@ -1,21 +1,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import timedelta
 from typing import Any
 
 from django.contrib import admin, messages
 from django.db.models import QuerySet
 from django.http import HttpRequest
-from django.utils import timezone
 
 from authgate.admin.confirmation import signed_out, warn
 from authgate.admin.typed import ModelAdmin
-from authgate.authn.tokens import MAX_TTL
 from authgate.models.trust import RevokedToken, SigningKey
 from authgate.sessions.live import count, cut_off
-from authgate.state.retirement import FOR_GOOD, retire, sessions_signed_by
-from authgate.state.trust import create_signing_key
+from authgate.sessions.operators import operator_of
+from authgate.state import revocation, signing_keys
 
 
 @admin.register(SigningKey)
@@ -43,16 +40,17 @@ class SigningKeyAdmin(ModelAdmin[SigningKey]):
         return False
 
     def save_model(self, request: HttpRequest, obj: SigningKey, form: Any, change: bool) -> None:
-        made = create_signing_key(SigningKey.Purpose(obj.purpose), SigningKey.Algorithm(obj.algorithm))
-        obj.__dict__.update(made.__dict__)
+        purpose, algorithm = SigningKey.Purpose(obj.purpose), SigningKey.Algorithm(obj.algorithm)
+        obj.pk = signing_keys.create(purpose, algorithm, operator_of(request)).pk
+        obj.refresh_from_db()
         self.message_user(request, "It signs within two seconds. The older keys go on verifying until retired.")
 
     @admin.action(description="Retire selected keys: what they signed is no longer accepted", permissions=["change"])
     def retire(self, request: HttpRequest, queryset: QuerySet[SigningKey]) -> None:
         keys = list(queryset.filter(retired_at=None))
         if keys:
-            warn(request, "keys", *_effects(keys), FOR_GOOD)
-        retired = count(retire(keys), "key")
+            warn(request, "keys", *_effects(keys), signing_keys.FOR_GOOD)
+        retired = count(signing_keys.retire(keys, operator_of(request)), "key")
         self.message_user(request, f"{retired} retired. A purpose left without a key gets a new one.", messages.SUCCESS)
 
 
@@ -60,7 +58,7 @@ def _effects(keys: list[SigningKey]) -> Iterator[str]:
     yield f"{count(len(keys), 'key')} will be retired: {', '.join(key.kid for key in keys)}."
     purposes = {key.purpose for key in keys}
     if SigningKey.Purpose.TOKENS in purposes:
-        yield signed_out(cut_off(sessions_signed_by(keys)))
+        yield signed_out(cut_off(signing_keys.sessions_signed_by(keys)))
         yield "Access tokens that these keys signed are refused too. The gateway does not know how many there are."
     if SigningKey.Purpose.ASSERTIONS in purposes:
         yield "Services refuse assertions signed with these keys as soon as they fetch the key set again."
@@ -77,9 +75,8 @@ class RevokedTokenAdmin(ModelAdmin[RevokedToken]):
         return ["jti", "reason"] if obj is None else ["jti", "reason", "created_at", "expires_at"]
 
     def save_model(self, request: HttpRequest, obj: RevokedToken, form: Any, change: bool) -> None:
-        # Only the ID is known here. A date before the token's own expiry would make the token valid again.
-        obj.expires_at = timezone.now() + timedelta(seconds=MAX_TTL)
-        super().save_model(request, obj, form, change)
+        obj.pk = revocation.revoke(obj.jti, obj.reason, operator_of(request)).pk
+        obj.refresh_from_db()
 
     def has_change_permission(self, request: HttpRequest, obj: RevokedToken | None = None) -> bool:
         return obj is None and super().has_change_permission(request, obj)

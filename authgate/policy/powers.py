@@ -13,10 +13,11 @@ from authgate.policy.schema import AdminAccess, Grant, PolicyDocument, Role
 
 _ROLE = "only a superuser may change what a role opens in /admin/"
 _GRANT = "only a superuser may change who has a role that opens /admin/"
+_RISING: tuple[AdminAccess, ...] = ("none", "staff", "superuser")
 
 
 class Actor(Protocol):
-    """The one who changes the policy."""
+    """The one who changes policy or trust."""
 
     @property
     def name(self) -> str:
@@ -67,6 +68,10 @@ def find_refusals(actor: Actor, live: str | None, new: PolicyDocument) -> list[P
     if access == "none":
         return [PolicyError((), "you may no longer change the policy: sign in again")]
     return _changes(read_powers(live) if live else PolicyDocument(), new)
+
+
+def includes(access: AdminAccess, needed: AdminAccess) -> bool:
+    return _RISING.index(access) >= _RISING.index(needed)
 
 
 def highest_access(document: PolicyDocument, roles: Iterable[str]) -> AdminAccess:

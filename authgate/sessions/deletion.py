@@ -5,16 +5,23 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from django.core.exceptions import ValidationError
+from django.db.models import QuerySet
 from django.db.models.signals import pre_delete
 from django.dispatch import receiver
 
 from authgate.models.people import Person
+from authgate.policy.powers import Actor
+from authgate.policy.turns import turn_of
 from authgate.sessions import store
 from authgate.sessions.sso_accounts import deactivated_names, lock_account, part_with, username_of
 
-__all__ = ["find_objections"]
-
 _ADVICE = "Deleting this person would let them in again: leave them as they are, or activate them first."
+
+
+def delete(people: QuerySet[Person], actor: Actor) -> None:
+    """Raises PermissionDenied, or ValidationError while one of them is kept out."""
+    with turn_of(actor, "staff"):
+        people.delete()
 
 
 def find_objections(people: Iterable[Person]) -> list[str]:

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
 
 from authgate.models.people import Session
 from authgate.policy.powers import Actor
+from authgate.policy.turns import turn_of
 from authgate.sessions import store
 
 
-def end_by_operator(sessions: QuerySet[Session], actor: Actor) -> int:
-    """How many it ended. Raises PermissionDenied for an actor who is no operator any more.
+def end_sessions(sessions: QuerySet[Session], actor: Actor, reason: str) -> int:
+    """How many it ended. Raises PermissionDenied."""
+    with turn_of(actor, "staff"):
+        return store.end_these(sessions, reason)
 
-    Which of the staff may end sessions is their account's permission, for the admin to check.
-    """
-    if actor.access() == "none":
-        raise PermissionDenied
-    return store.end_these(sessions, "ended in admin")
+
+def end_everything(actor: Actor, reason: str) -> tuple[int, int]:
+    """How many sessions of people it ended, and how many of local accounts. Raises PermissionDenied."""
+    with turn_of(actor, "superuser"):  # as whatever else is done to accounts
+        return store.end_everything(reason)

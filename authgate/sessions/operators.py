@@ -68,8 +68,12 @@ class Operator:
             return "none"
         if user.username.startswith(PREFIX):
             return _access_now(self.session)
-        # Django's admin is closed to a superuser who is no staff.
-        return "none" if not user.is_staff else "superuser" if user.is_superuser else "staff"
+        return _access_of(user)
+
+
+def offered_access(request: HttpRequest) -> AdminAccess:
+    """By what this request was let in with: for what a page offers. An operation asks its actor, in their turn."""
+    return _access_of(request.user)
 
 
 def operator_of(request: HttpRequest) -> Operator:
@@ -89,6 +93,11 @@ def access_in_force(identity: Identity) -> AdminAccess:
     """By the policy that this worker runs, and by what the cookie says."""
     current = snapshot.current()
     return highest_access(current.document, identity.roles) if current else "none"
+
+
+def _access_of(user: User | AnonymousUser) -> AdminAccess:
+    # Django's admin is closed to a superuser who is no staff.
+    return "none" if not user.is_staff else "superuser" if user.is_superuser else "staff"
 
 
 def _access_now(identity: Identity | None) -> AdminAccess:

@@ -2,32 +2,43 @@
 
 from __future__ import annotations
 
-from django.core.exceptions import ValidationError
-from django.db import transaction
+from collections.abc import Iterable
 
-from authgate.models import versions
+from django.core.exceptions import ValidationError
+
 from authgate.models.people import IdentityProvider, Person
+from authgate.policy.powers import Actor
+from authgate.policy.schema import AdminAccess
+from authgate.policy.turns import turn_of
 from authgate.sessions import store
 from authgate.sessions.deletion import find_objections
 
+# Whoever may point a provider at another place decides who anybody is, superusers included.
+NEEDED_ACCESS: AdminAccess = "superuser"
 
-def save(provider: IdentityProvider) -> int:
-    """How many sessions it ended: all of them, if it is disabled. Raises ValidationError."""
-    with transaction.atomic():
+
+def save(provider: IdentityProvider, actor: Actor) -> int:
+    """How many sessions it ended: all of them, if it is disabled. Raises ValidationError or PermissionDenied."""
+    with turn_of(actor, NEEDED_ACCESS):
+        provider.full_clean()
         provider.save()
         return 0 if provider.enabled else store.end_where("provider disabled", person__provider=provider)
 
 
-def remove(provider: IdentityProvider) -> int:
-    """How many sessions it ended. Raises ValidationError while somebody whom it knows is kept out."""
-    with transaction.atomic():
-        versions.lock("policy")  # as every change by an operator: one who edits this provider would save it anew
-        # In the order of those who sign in: the provider, its people, their sessions.
-        if not IdentityProvider.objects.select_for_update().filter(pk=provider.pk).exists():
-            return 0  # somebody else was faster
-        people = Person.objects.select_for_update(of=("self",)).select_related("provider").filter(provider=provider)
-        if objections := find_objections(people.order_by("pk")):
-            raise ValidationError(objections)
-        ended = store.end_where("provider removed", person__provider=provider)
-        provider.delete()
+def remove(providers: Iterable[IdentityProvider], actor: Actor) -> int:
+    """How many sessions it ended. Raises PermissionDenied, or ValidationError while somebody of them is kept out."""
+    # Asked once for all of them: the actor may have signed in at the first.
+    with turn_of(actor, NEEDED_ACCESS):
+        return sum(_remove(provider) for provider in providers)
+
+
+def _remove(provider: IdentityProvider) -> int:
+    # In the order of those who sign in: the provider, its people, their sessions.
+    if not IdentityProvider.objects.select_for_update().filter(pk=provider.pk).exists():
+        return 0  # somebody else was faster
+    people = Person.objects.select_for_update(of=("self",)).select_related("provider").filter(provider=provider)
+    if objections := find_objections(people.order_by("pk")):
+        raise ValidationError(objections)
+    ended = store.end_where("provider removed", person__provider=provider)
+    provider.delete()
     return ended

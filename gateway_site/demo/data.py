@@ -12,7 +12,7 @@ from django.core.management.base import CommandError
 from django.db import DatabaseError, transaction
 
 from authgate.models.policy import PolicyRevision
-from authgate.policy import document, revisions, rows
+from authgate.policy import document, revisions
 from authgate.policy.powers import Machine
 from authgate.state.trust import load_trust
 from gateway_site.demo import traces
@@ -40,8 +40,7 @@ def prepare(data_dir: Path) -> None:
         traces.mark()
         if not PolicyRevision.objects.exists():
             text = POLICY_FILE.read_text(encoding="utf-8").replace("@TARGET@", f"unix:{socket_path(data_dir)}")
-            rows.apply_document(document.parse_yaml(text))
-            revisions.publish(Machine(traces.AUTHOR), traces.COMMENT)
+            revisions.replace(document.parse_yaml(text), Machine(traces.AUTHOR), traces.COMMENT)
 
 
 def _refuse_others() -> None:

@@ -12,6 +12,8 @@ from typing import Any
 from authgate.models.people import IdentityProvider
 from authgate.oidc.provider import seal_client_secret
 from authgate.own_hosts import own_hosts
+from authgate.policy.powers import Machine
+from authgate.sessions import registration
 from authgate.wire.authority import Authority, Origin, parse_origin
 from gateway_site.demo import openid, traces
 
@@ -54,7 +56,7 @@ def _register(issuer: str, secret: str, *, is_first: bool) -> None:
         row = IdentityProvider.objects.filter(slug=traces.PROVIDER).first()
         row = row or IdentityProvider(slug=traces.PROVIDER, name="Demo", client_id=traces.CLIENT_ID, issuer=issuer)
         row.sealed_client_secret = seal_client_secret(row, secret)
-        row.save()
+        registration.save(row, Machine(traces.AUTHOR))
 
 
 def _gateway_urls(url: str) -> list[str]:

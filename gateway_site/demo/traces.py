@@ -15,6 +15,7 @@ from authgate.policy import revisions
 from authgate.policy.document import PolicyDocument
 from authgate.policy.powers import Machine
 from authgate.sessions import registration
+from authgate.sessions.activation import activate
 from authgate.wire.authority import leads_to_loopback
 
 AUTHOR, COMMENT = "demo", "Demo policy"
@@ -119,8 +120,9 @@ def _remove_accounts() -> list[str]:
 def _remove_provider() -> list[str]:
     removed = []
     for provider in _providers():
-        provider.people.update(is_active=True)
-        registration.remove(provider)
+        for person in provider.people.all():
+            activate(person, Machine(AUTHOR))
+        registration.remove([provider], Machine(AUTHOR))
         removed.append(f"the identity provider {provider.slug}, with its people and their sessions")
     return removed
 

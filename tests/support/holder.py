@@ -14,7 +14,7 @@ _LOOP = """
 import json, sys
 from django.db import transaction
 from django.test.utils import setup_test_environment
-from authgate.state import versions
+from authgate.models import versions
 from tests.support.powers import digest
 setup_test_environment()
 names = {}

@@ -20,7 +20,8 @@ from authgate.models.trust import RevokedToken, SigningKey
 from authgate.policy import revisions
 from authgate.policy.document import parse_yaml
 from authgate.policy.powers import Machine
-from authgate.state.trust import create_signing_key, load_trust
+from authgate.state import signing_keys
+from authgate.state.trust import load_trust
 
 POLICY = """\
 version: 1
@@ -75,7 +76,7 @@ def make_world() -> None:
     User.objects.create(username="former", is_staff=True, is_superuser=True, is_active=False)
     User.objects.create(username="sso:main|alice")
     load_trust()
-    retired = create_signing_key(SigningKey.Purpose.TOKENS, SigningKey.Algorithm.ES256)
+    retired = signing_keys.create(SigningKey.Purpose.TOKENS, SigningKey.Algorithm.ES256, Machine("test"))
     SigningKey.objects.filter(pk=retired.pk).update(retired_at=timezone.now())
     RevokedToken.objects.create(jti="stolen", expires_at=timezone.now() + timedelta(days=1))
     UsedOnce.objects.create(key="used", expires_at=timezone.now() + timedelta(days=1))

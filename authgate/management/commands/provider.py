@@ -14,8 +14,9 @@ from authgate.oidc.diagnose import diagnose
 from authgate.oidc.presets import PRESETS
 from authgate.oidc.provider import seal_client_secret
 from authgate.oidc.redirect_uri import redirect_uri
+from authgate.policy.powers import Machine
+from authgate.sessions import registration
 from authgate.sessions.live import count, cut_off
-from authgate.sessions.registration import remove
 
 _OPTIONS = {
     "slug": "SLUG", "name": "--name", "issuer": "--issuer", "client_id": "--client-id", "scopes": "--scope",
@@ -62,10 +63,9 @@ class Command(BaseCommand):
         if not provider.name:
             provider.name = slug
         try:
-            provider.full_clean()
+            registration.save(provider, Machine("provider add"))
         except ValidationError as error:
             raise CommandError("\n".join(_explain(error))) from error
-        provider.save()
         self.stdout.write(f"added {slug}; redirect URI to register there: {redirect_uri(slug)}")
         self.stdout.write(f"People can sign in with it as soon as it answers. Test it: manage.py provider test {slug}")
 
@@ -87,7 +87,7 @@ class Command(BaseCommand):
         whom = cut_off(Session.objects.filter(person__provider=provider))
         confirm(f"This signs out {whom}.", "Everybody known by this provider is forgotten, for good.", yes=yes)
         try:
-            ended = remove(provider)
+            ended = registration.remove([provider], Machine("provider remove"))
         except ValidationError as error:
             raise CommandError("\n".join(error.messages)) from error
         self.stdout.write(f"removed {slug}; {count(ended, 'session')} ended")

@@ -7,7 +7,8 @@ from django.core.management.base import BaseCommand
 
 from authgate.management.asking import add_yes, confirm
 from authgate.models.people import Session
-from authgate.sessions import store
+from authgate.policy.powers import Machine
+from authgate.sessions.ending import end_everything
 from authgate.sessions.live import count, cut_off
 
 
@@ -24,5 +25,5 @@ class Command(BaseCommand):
     def handle(self, *args: Any, yes: bool = False, **options: Any) -> None:
         whom = cut_off(Session.objects.all())
         confirm(f"This signs out {whom}, and every local account.", "They all have to sign in again.", yes=yes)
-        people, accounts = store.end_everything("ended by command")
+        people, accounts = end_everything(Machine("sessions end"), "ended by command")
         self.stdout.write(f"ended {count(people, 'session')} of people, {count(accounts, 'session')} of local accounts")
