@@ -105,7 +105,7 @@ def _line(record: Record) -> _Line:
         token_id = None if identity.session_id else identity.token_id
     second, millisecond = divmod(time_ns() // 1_000_000, 1000)
     upstream = record.upstream_seconds
-    # By position: by name it takes four times as long, on every request.
+    # By position: by name it takes three times as long, on every request.
     return _Line(
         _second(second) + _MILLISECONDS[millisecond],
         record.request_id,
