@@ -7,11 +7,7 @@ from collections.abc import Iterable, Iterator
 
 def cookie_line(headers: Iterable[tuple[bytes, bytes]]) -> bytes:
     """The Cookie header. HTTP/2 may split it (RFC 9113 8.2.3), and a client may repeat it: all of it counts."""
-    line: bytes | None = None
-    for name, value in headers:
-        if name == b"cookie":
-            line = value if line is None else line + b"; " + value
-    return b"" if line is None else line
+    return b"; ".join([value for name, value in headers if name == b"cookie"])
 
 
 def cookie_pairs(line: bytes) -> Iterator[bytes]:
