@@ -37,14 +37,15 @@ def _verify_identity(credential: Credential, snapshot: Snapshot, now: float) -> 
     kind, unverified_token, key = credential
     check_form(kind, unverified_token)
     claims = verify(unverified_token, snapshot.trust, kind, now)
-    provider = claims.subject.partition("|")[0] if claims.session_id else ""
+    session_id = claims.session_id if credential.by_cookie else ""
+    provider = claims.subject.partition("|")[0] if session_id else ""
     identity = Identity(
         subject=claims.subject,
         issuer=snapshot.trust.issuer,
         expires_at=claims.expires_at,
         by_cookie=credential.by_cookie,
         token_id=claims.token_id,
-        session_id=claims.session_id,
+        session_id=session_id,
         email=claims.email,
         name=claims.name,
         roles=claims.roles | snapshot.grants.roles_of(claims.all, provider),

@@ -199,9 +199,9 @@ class DirectCycle(RefusalCycle):
 
     def leave(self) -> None:
         exchange, self._exchange = self._exchange, None
-        super().leave()
         if exchange is not None:
             exchange.cancel()
+        super().leave()
 
     def writing_paused(self) -> None:
         if self._exchange is not None:
