@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable
+from typing import TYPE_CHECKING
 
 from django.conf import settings
 from django.core.signals import setting_changed
@@ -10,8 +11,10 @@ from django.core.signals import setting_changed
 from authgate.policy.table import Limit
 from authgate.ratelimit.clients import client_key
 from authgate.ratelimit.local import LocalLimits
-from authgate.ratelimit.shared import SharedLimits
 from authgate.ratelimit.storage import StorageError, create_storage
+
+if TYPE_CHECKING:
+    from authgate.ratelimit.shared import SharedLimits
 
 __all__ = ["StorageError", "client_key", "close", "prepare", "take", "take_here"]
 
@@ -37,9 +40,16 @@ def prepare() -> LocalLimits | SharedLimits:
     global _limits
     local = _local or _prepare_local()
     if _limits is None:
-        url, gateway = settings.AUTHGATE_REDIS_URL, settings.AUTHGATE_PUBLIC_URL
-        _limits = SharedLimits(url, local, gateway=gateway, secret=settings.SECRET_KEY) if url else local
+        _limits = _share(local, settings.AUTHGATE_REDIS_URL) if settings.AUTHGATE_REDIS_URL else local
     return _limits
+
+
+def _share(local: LocalLimits, url: str) -> SharedLimits:
+    # Not at the top: loading the Redis client takes a fifth of a second, and most gateways and commands have no use for
+    # it.
+    from authgate.ratelimit.shared import SharedLimits
+
+    return SharedLimits(url, local, gateway=settings.AUTHGATE_PUBLIC_URL, secret=settings.SECRET_KEY)
 
 
 def _prepare_local() -> LocalLimits:
@@ -50,7 +60,7 @@ def _prepare_local() -> LocalLimits:
 
 async def close() -> None:
     """Closes the running loop's connections to Redis, before the loop ends."""
-    if isinstance(_limits, SharedLimits):
+    if _limits is not None and not isinstance(_limits, LocalLimits):
         await _limits.close()
 
 
