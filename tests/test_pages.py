@@ -28,13 +28,13 @@ def test_not_ready_until_a_policy_is_loaded(client):
 
 def test_ready_once_a_policy_is_loaded(client, monkeypatch):
     monkeypatch.setattr(snapshot, "_current", watcher.load())
-    monkeypatch.setattr(snapshot, "_watcher", None)
+    monkeypatch.setattr(watcher, "_watcher", None)
     assert (client.get("/health/ready").status_code, client.get("/health/ready").json()) == (200, {"ready": True})
 
 
 def test_not_ready_while_the_policy_cannot_be_reloaded(client, monkeypatch):
     monkeypatch.setattr(snapshot, "_current", watcher.load())
-    monkeypatch.setattr(snapshot, "not_ready", lambda: "the database is gone")
+    monkeypatch.setattr(watcher, "not_ready", lambda: "the database is gone")
     response = client.get("/health/ready")
     assert (response.status_code, response.json()) == (503, {"ready": False, "problem": "the database is gone"})
 
@@ -83,7 +83,7 @@ def test_a_form_without_its_token_is_refused_with_a_page(client, settings):
 
 def test_a_fault_of_ours_is_a_page_without_its_details(client, monkeypatch):
     client.raise_request_exception = False
-    monkeypatch.setattr(snapshot, "not_ready", lambda: 1 / 0)
+    monkeypatch.setattr(watcher, "not_ready", lambda: 1 / 0)
     response = client.get("/health/ready", headers={"accept": "text/html"})
     assert response.status_code == 500
     assert b"ZeroDivision" not in response.content
