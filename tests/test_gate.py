@@ -57,18 +57,13 @@ def decided(facts: RequestFacts, by: Snapshot | None) -> Decision:
     return run_at_once(decide(facts, by))
 
 
+def facts_of(path: str, *headers, method="GET", client="203.0.113.1") -> RequestFacts:
+    host = parse_authority(b"gateway.test")
+    return RequestFacts(method, "http", host, path, b"", client, client, [(b"host", b"gateway.test"), *headers])
+
+
 def ask(path: str, *headers, method="GET", by: Snapshot | None = None, client="203.0.113.1"):
-    facts = RequestFacts(
-        method,
-        "http",
-        parse_authority(b"gateway.test"),
-        path,
-        b"",
-        client,
-        client,
-        [(b"host", b"gateway.test"), *headers],
-    )
-    return decided(facts, by or snapshot())
+    return decided(facts_of(path, *headers, method=method, client=client), by or snapshot())
 
 
 def bearer(token: bytes) -> tuple[bytes, bytes]:
@@ -331,3 +326,19 @@ def test_a_limited_request_is_never_authenticated():
     known = {"headers": (bearer(ALICE),)}
     assert reasons(by, known, known, known)[-1] == "rate_limited"
     assert ask("/a", bearer(ALICE), by=by, client="::1").identity is None
+
+
+@pytest.mark.parametrize("per", ["client", "route", "subject"])
+def test_another_credential_of_the_same_request_takes_nothing_more_of_a_limit(per):
+    # Limits live as long as the process: a name and a subject of their own.
+    name, token = f"once-{uuid.uuid4()}", sign_token(claims={"sub": str(uuid.uuid4())})
+    by = snapshot(route("one", rate_limit=name), limits={name: RateLimit(rate="1/h", burst=1, per=per)})
+    facts = facts_of("/one", bearer(token))
+    first = decided(facts, by)
+    assert (first.allowed, run_at_once(decide(facts, by, first)).allowed) == (True, True)
+    refused = decided(facts, by)
+    assert refused.reason == "rate_limited"
+    assert run_at_once(decide(facts, by, refused)) is refused
+    # By a policy that was loaded since, it counts anew.
+    other = snapshot(route("one", rate_limit=name), limits={name: RateLimit(rate="1/h", burst=1, per=per)})
+    assert run_at_once(decide(facts, other, first)).reason == "rate_limited"
