@@ -20,6 +20,8 @@ atexit.register(shutil.rmtree, DATA_DIR, ignore_errors=True)
 os.environ["AUTHGATE_DATA_DIR"] = DATA_DIR
 os.environ["AUTHGATE_PUBLIC_URL"] = "http://gateway.test"
 os.environ["DJANGO_SETTINGS_MODULE"] = "gateway_site.settings"
+# Hundreds of processes are started: each would compile every module again.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 from django.conf import settings  # noqa: E402  (after the environment)
 
@@ -27,6 +29,7 @@ settings.INSTALLED_APPS  # noqa: B018  loads them, which is what makes pytest-dj
 # pytest-django knows only Django's own SQLite to be in memory.
 settings.DATABASES["default"].setdefault("TEST", {})["NAME"] = ":memory:"
 
+from tests.support import processes  # noqa: E402
 from tests.support.certificates import Certificates, make_certificates  # noqa: E402
 from tests.support.gateway import Gateway, make_template  # noqa: E402
 from tests.support.oidc import OpenIdProvider, ProviderUnavailable  # noqa: E402
@@ -45,6 +48,13 @@ def no_known_providers() -> None:
 
     for cache in (jwks._key_sets, metadata._discovered):
         cache._entries.clear()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def starter() -> Iterator[None]:
+    yield
+    if processes.starter.cache_info().currsize:
+        processes.starter().end()
 
 
 @pytest.fixture(scope="session")

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
 import pytest
 
 from tests.support.gateway import Gateway
@@ -49,12 +53,13 @@ _NAMES = "print(json.dumps(names))"
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
-def database(request: pytest.FixtureRequest, tmp_path, gateway_template) -> Gateway:  # type: ignore[no-untyped-def]
+def database(request: pytest.FixtureRequest, tmp_path: Path, gateway_template: Path) -> Iterator[Gateway]:
     """A gateway that is not started, with an empty database of its own."""
-    if request.param == "sqlite":
-        return Gateway(tmp_path / "data", template=gateway_template)
-    url = request.getfixturevalue("postgres").create_database()
-    return Gateway(tmp_path / "data", env={"AUTHGATE_DATABASE_URL": url})
+    options: dict[str, Any] = {"template": gateway_template}
+    if request.param == "postgresql":
+        options = {"env": {"AUTHGATE_DATABASE_URL": request.getfixturevalue("postgres").create_database()}}
+    with Gateway(tmp_path / "data", **options) as gateway:
+        yield gateway
 
 
 def run_two(gateway: Gateway, setup: str, first: str, second: str, result: str = _NAMES) -> str:
@@ -62,4 +67,4 @@ def run_two(gateway: Gateway, setup: str, first: str, second: str, result: str =
     each of them sees. Printed: the name of the exception that each has met.
     """
     code = _TWO.format(setup=setup, first=first, second=second, result=result)
-    return gateway.manage("shell", "--no-imports", "-c", code)
+    return gateway.python(code)

@@ -17,13 +17,11 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from tests.support import raw
+from tests.support import processes, raw
+from tests.support.processes import DIE_WITH_US, MANAGE, ROOT
+from tests.support.shell import Shell
 
-ROOT = Path(__file__).resolve().parent.parent.parent
-MANAGE = str(ROOT / "manage.py")
 START_TIMEOUT = 30.0
-# A test run that is killed tears nothing down: the kernel ends its gateways (util-linux).
-DIE_WITH_US = ("setpriv", "--pdeathsig", "TERM", "--") if shutil.which("setpriv") else ()
 _random = random.SystemRandom()  # tests seed the other one, all with the same number
 # Polling interval of the watcher, and time to load a small policy.
 SETTLE = 1.0
@@ -42,13 +40,7 @@ def environment(data_dir: Path, **values: str) -> dict[str, str]:
     }
 
 
-def manage(
-    env: Mapping[str, str], *args: str, stdin: str = "", timeout: float = 60
-) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, MANAGE, *args],
-        env=env, cwd=ROOT, input=stdin, text=True, capture_output=True, timeout=timeout, check=False,
-    )  # fmt: skip
+manage = processes.run
 
 
 def make_template(directory: Path) -> Path:
@@ -112,7 +104,8 @@ class Gateway:
         self.address = ("127.0.0.1", self.port)
         self.url = f"{'https' if tls else 'http'}://{self.host}:{self.port}"
         self.env = environment(data_dir, **{"AUTHGATE_PUBLIC_URL": self.url, **(env or {})})
-        self.process: subprocess.Popen[bytes] | None = None
+        self.process: subprocess.Popen[bytes] | processes.Process | None = None
+        self._shell: Shell | None = None
         self._tokens: dict[tuple[str, ...], str] = {}
         self._output = data_dir.with_name(f"{data_dir.name}.out")
         if template is not None:
@@ -131,22 +124,32 @@ class Gateway:
 
     # --- the process -------------------------------------------------------------------------------------
     def start(self) -> Gateway:
-        with self._output.open("ab") as output:
-            self.process = subprocess.Popen(
-                [*DIE_WITH_US, *self._limited, sys.executable, *self._program, "serve",
-                 "--bind", f"127.0.0.1:{self.port}", "--workers", str(self.workers), *self.args],
-                env=self.env, cwd=ROOT, stdin=subprocess.DEVNULL,
-                stdout=output if self.stdout is None else self.stdout,
-                stderr=output if self.stderr is None else self.stderr,
-                start_new_session=True,
-            )  # fmt: skip
+        with self._output.open("ab") as output, open(os.devnull) as nothing:
+            streams = (
+                nothing.fileno(),
+                output.fileno() if self.stdout is None else self.stdout,
+                output.fileno() if self.stderr is None else self.stderr,
+            )
+            self.process = self._serve(*streams)
         self._wait_until_accepting()
         if not self.args:
             self._wait_until_ready()
         return self
 
+    def _serve(self, stdin: int, stdout: int, stderr: int) -> subprocess.Popen[bytes] | processes.Process:
+        args = ("serve", "--bind", f"127.0.0.1:{self.port}", "--workers", str(self.workers), *self.args)
+        if self._program == (MANAGE,) and not self._limited and processes.can_be_forked(self.env):
+            return processes.starter().start(args, self.env, (stdin, stdout, stderr), session=True)
+        return subprocess.Popen(
+            [*DIE_WITH_US, *self._limited, sys.executable, *self._program, *args],
+            env=self.env, cwd=ROOT, stdin=stdin, stdout=stdout, stderr=stderr, start_new_session=True,
+        )  # fmt: skip
+
     def stop(self, timeout: float = 10.0) -> int | None:
         """TERM and wait, then KILL what is left of the process group; the exit status if it ended itself."""
+        if self._shell is not None:
+            self._shell.close()
+            self._shell = None
         if self.process is None:
             return None
         self.process.send_signal(signal.SIGTERM)
@@ -196,6 +199,15 @@ class Gateway:
     def run(self, *args: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
         """`manage.py ARGS`, whatever its exit status."""
         return manage(self.env, *args, stdin=stdin)
+
+    def python(self, code: str) -> str:
+        """What the code prints, run as `manage.py shell` would, in one process after the other."""
+        if self._shell is not None and self._shell.env != self.env:
+            self._shell.close()
+            self._shell = None
+        if self._shell is None:
+            self._shell = Shell(self.env)
+        return self._shell.run(code)
 
     def mint(
         self,

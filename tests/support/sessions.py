@@ -73,7 +73,7 @@ class Made:
 
 
 def run(gateway: Gateway, code: str, **options: Any) -> str:
-    return gateway.manage("shell", "--no-imports", "-c", _PRELUDE.format(options=json.dumps(options)) + code)
+    return gateway.python(_PRELUDE.format(options=json.dumps(options)) + code)
 
 
 def make_session(

@@ -48,7 +48,7 @@ def other_idp():
 
 @pytest.fixture(scope="module")
 def site(gateway_template, session_upstream, tmp_path_factory, main_idp, other_idp):
-    data_dir = tmp_path_factory.mktemp("threats") / "data"
+    data_dir = tmp_path_factory.mktemp("sign-ins") / "data"
     policy, env = demo_policy(session_upstream.target), {"AUTHGATE_LOG_LEVEL": "debug"}
     with Gateway(data_dir, template=gateway_template, policy=policy, env=env) as gateway:
         add_provider(gateway, "main", main_idp.url, CLIENT_ID, CLIENT_SECRET)
