@@ -5,74 +5,17 @@ from __future__ import annotations
 import pytest
 
 from tests.support import raw
+from tests.support.framing import BROKEN_CHUNKS, DOUBTFUL_HEADS, OTHER_VERSIONS, TARGET, in_chunks, post
 from tests.support.neighbours import upstream_sees_nothing
 
-TARGET = b"/api/public/x"
-HEADERS = b"Host: localhost\r\n"
-
-
-def post(headers: bytes, body: bytes = b"", version: bytes = b"1.1") -> bytes:
-    return b"POST " + TARGET + b" HTTP/" + version + b"\r\n" + HEADERS + headers + b"\r\n" + body
-
-
-def chunks(body: bytes) -> bytes:
-    return post(b"Transfer-Encoding: chunked\r\n", body)
-
-
-REFUSED = {
-    "CVE-2024-6827 length and coding": post(b"Content-Length: 4\r\nTransfer-Encoding: chunked\r\n", b"0\r\n\r\n"),
-    "coding and length": post(b"Transfer-Encoding: chunked\r\nContent-Length: 4\r\n", b"0\r\n\r\n"),
-    "two lengths": post(b"Content-Length: 5\r\nContent-Length: 0\r\n", b"hello"),
-    "CVE-2019-16785 the same length twice": post(b"Content-Length: 5\r\nContent-Length: 5\r\n", b"hello"),
-    **{
-        f"length {value!r}": post(b"Content-Length: " + value + b"\r\n", b"hello")
-        for value in (b"5, 5", b"+5", b"-0", b"0x5", b"0_1", b"5 1", b"", b" ", b"010", b"1" + b"0" * 30, b"5\x0c")
-    },
-    **{
-        f"coding {value!r}": post(b"Transfer-Encoding: " + value + b"\r\n", b"5\r\nhello\r\n0\r\n\r\n")
-        for value in (
-            b"chunked, identity", b"identity, chunked", b",chunked", b"xchunked", b"chunked\x0b", b"\xa0chunked",
-            b"identity", b"gzip, chunked", b"chunked, chunked", b"",
-        )
-    },
-    "CVE-2024-1135 coding twice": post(b"Transfer-Encoding: chunked\r\nTransfer-Encoding: x\r\n", b"0\r\n\r\n"),
-    "coding in HTTP/1.0": post(b"Transfer-Encoding: chunked\r\n", b"0\r\n\r\n", b"1.0"),
-    "obs-fold": post(b"Transfer-\r\n Encoding: chunked\r\n", b"0\r\n\r\n"),
-    "obs-fold of a value": post(b"Content-Length:\r\n 5\r\n", b"hello"),
-    "space before the colon": post(b"Content-Length : 5\r\n", b"hello"),
-    "tab before the colon": post(b"Transfer-Encoding\t: chunked\r\n", b"0\r\n\r\n"),
-    "bare LF": post(b"X: a\nContent-Length: 5\r\n", b"hello"),
-    "bare CR": post(b"X: a\rContent-Length: 5\r\n", b"hello"),
-    "NUL in a value": post(b"X: a\x00b\r\n"),
-    "NUL in a name": post(b"X\x00: a\r\n"),
-    "vertical tab": post(b"X: a\x0bb\r\n"),
-    "no colon": post(b"X\r\n"),
-    "no name": post(b": x\r\n"),
-    "0x85 in a name": post(b"X\x85: a\r\n"),
-    "space in a name": post(b"X-Auth User-ID: a\r\n"),
-    "leading space": b"POST " + TARGET + b" HTTP/1.1\r\n X: a\r\n" + HEADERS + b"\r\n",
-    "version": b"GET " + TARGET + b" HTTP/1.2\r\n" + HEADERS + b"\r\n",
-    "two spaces": b"GET  " + TARGET + b" HTTP/1.1\r\n" + HEADERS + b"\r\n",
-    "no version": b"GET " + TARGET + b"\r\n" + HEADERS + b"\r\n",
-    **{
-        f"chunk {body[:12]!r}": chunks(body)
-        for body in (
-            b"0_2e\r\n", b"-5\r\nhello\r\n0\r\n\r\n", b"+5\r\nhello\r\n0\r\n\r\n", b" 5\r\nhello\r\n0\r\n\r\n",
-            b"5 \r\nhello\r\n0\r\n\r\n", b"0x5\r\nhello\r\n0\r\n\r\n", b"ffffffffffffffff1\r\n",
-            b"5\r\nhelloXX0\r\n\r\n", b"5\r\nhello0\r\n\r\n",
-            b"5\nhello\r\n0\r\n\r\n", b"5;a\rb\r\nhello\r\n0\r\n\r\n", b"g\r\n", b"\r\n",
-            b"5;" + b"x" * 20000 + b"\r\nhello\r\n0\r\n\r\n",
-        )
-    },
-    "trailer without a colon": chunks(b"0\r\nX\r\n\r\n"),
-}  # fmt: skip
+REFUSED = DOUBTFUL_HEADS | OTHER_VERSIONS | {name: in_chunks(body) for name, body in BROKEN_CHUNKS.items()}
 
 
 @pytest.mark.parametrize("data", REFUSED.values(), ids=REFUSED.keys())
 def test_a_doubtful_request_reaches_nobody_nor_does_the_next(gateway, upstream, data):
     with gateway.connect() as client:
         client.send(data + raw.request(target="/api/public/behind"))
-        assert client.response().status in (400, 431, 505)
+        assert client.response().status in (400, 505)
         assert client.is_closed()
     assert upstream.requests == []
 
@@ -99,14 +42,14 @@ def test_trailers_never_become_headers(gateway, upstream, trailer, together):
 
 def test_a_body_is_framed_anew(gateway, upstream):
     body = b"5;ext=1\r\nhello\r\n0006\r\n world\r\n000\r\n\r\n"
-    assert gateway.send(chunks(body)).status == 200
+    assert gateway.send(in_chunks(body)).status == 200
     request = upstream.wait(1, complete=True)[0]
     assert bytes(request.body) == b"hello world"
     assert len(request.all("content-length") + request.all("transfer-encoding")) == 1
 
 
 @pytest.mark.parametrize(
-    "data", [post(b"Content-Length: 3\r\n", b"abc"), chunks(b"3\r\nabc\r\n0\r\n\r\n")], ids=["sized", "chunked"]
+    "data", [post(b"Content-Length: 3\r\n", b"abc"), in_chunks(b"3\r\nabc\r\n0\r\n\r\n")], ids=["sized", "chunked"]
 )
 def test_pipelined_requests_stay_apart(gateway, upstream, data):
     with gateway.connect() as client:
