@@ -84,6 +84,7 @@ DOUBTFUL_HEADS = {
     "HTTP/0.9 with a host": b"GET /\r\n" + HOST + b"\r\n",
     "no version": b"GET / \r\n" + HOST + b"\r\n",
     "version in lower case": b"GET / http/1.1\r\n" + HOST + b"\r\n",
+    "HTTP/1.2": b"GET / HTTP/1.2\r\n" + HOST + b"\r\n",
     "RTSP": b"OPTIONS / RTSP/1.0\r\n" + HOST + b"\r\n",
     "ICE": b"SOURCE / ICE/1.0\r\n" + HOST + b"\r\n",
     "TLS on the plain port": b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n",
@@ -92,7 +93,6 @@ DOUBTFUL_HEADS = {
 
 OTHER_VERSIONS = {
     "HTTP/2 preface": b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
-    "1.2": b"GET / HTTP/1.2\r\n" + HOST + b"\r\n",
     "2.0": b"GET / HTTP/2.0\r\n" + HOST + b"\r\n",
     "0.9 spelled out": b"GET / HTTP/0.9\r\n" + HOST + b"\r\n",
     "3": b"GET / HTTP/3\r\n" + HOST + b"\r\n",
