@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from django.conf import settings
 
+from authgate.own_pages import own_pages
 from authgate.wire.headers import RawHeaders
+from authgate.wire.target import is_below
 
 # Only on https. Subdomains are left out: they may belong to others, who still serve plain http.
 _HSTS = [(b"strict-transport-security", b"max-age=31536000")] if settings.SECURE else []
@@ -25,13 +27,12 @@ OWN_PAGES_CSP: bytes = (
 )
 
 
-# Their query holds a code and a state, or the address of a page with all that belongs to it.
-_SECRET_ADDRESSES = tuple(f"{settings.AUTHGATE_AUTH_PREFIX}/{page}" for page in ("callback", "login", "signed-out"))
+_secret = [page.path for page in own_pages(settings.AUTHGATE_AUTH_PREFIX) if page.has_secret_address]
 
 
 def has_secret_address(path: str) -> bool:
     """Whatever answers there, the page itself or what refuses in its place, must not tell the address to a link."""
-    return path.startswith(_SECRET_ADDRESSES)
+    return any(is_below(path, page) for page in _secret)
 
 
 def without_referrer(headers: RawHeaders) -> RawHeaders:

@@ -13,7 +13,7 @@ from django.core.checks import CheckMessage, Error, Tags, Warning, register
 
 from authgate.checks.files import sqlite_file
 from authgate.own_hosts import exposed_host, public_host, public_origin
-from authgate.policy.places import RESERVED
+from authgate.own_pages import RESERVED
 from authgate.wire.authority import HostRefused, is_loopback, parse_authority
 
 Apps = Sequence[AppConfig] | None

@@ -17,7 +17,6 @@ from django.core.signing import BadSignature, TimestampSigner
 from django.http import HttpResponse
 
 from authgate.decision import Denied
-from authgate.policy.places import is_below
 from authgate.policy.table import Limit
 from authgate.ratelimit import client_key, take_here
 from authgate.ratelimit.sign_in import ADMIN_SIGN_IN
@@ -27,6 +26,7 @@ from authgate.threads import Turns
 from authgate.wire.address import parse_address
 from authgate.wire.cookies import cookie_line, cookie_pairs
 from authgate.wire.headers import RawHeaders
+from authgate.wire.target import is_below
 
 T = TypeVar("T")
 

@@ -23,13 +23,13 @@ from authgate.own_hosts import public_host
 from authgate.pages.outages import say_outage
 from authgate.pages.representation import may_be_page
 from authgate.pages.views import unavailable
-from authgate.policy.places import is_below
 from authgate.request import Identity, InvalidCredential, RequestFacts
 from authgate.state.hosts import is_services
 from authgate.state.snapshot import Snapshot
 from authgate.state.trouble import is_outage
 from authgate.threads import TooBusy
 from authgate.wire.refusal import Refusal, refusal_json
+from authgate.wire.target import is_below
 
 logger = logging.getLogger(__name__)
 

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 
+from authgate.own_pages import RESERVED
 from authgate.policy.errors import PolicyError
 from authgate.policy.pace import Pace
-from authgate.policy.places import RESERVED, own_host_of
+from authgate.policy.places import own_host_of
 from authgate.policy.schema import PolicyDocument, Route
 from authgate.wire.target import careless_path, fold_case
 

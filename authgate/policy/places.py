@@ -6,12 +6,12 @@ import re
 from collections.abc import Collection
 from urllib.parse import quote, unquote, unquote_to_bytes
 
+from authgate.own_pages import RESERVED
 from authgate.policy.schema import Route
 from authgate.wire.authority import HostRefused, parse_authority
+from authgate.wire.target import is_below
 
 MAX_PATH = 1000
-# Paths of the gateway itself on its own hosts (authgate/own_hosts.py); elsewhere it has only the sign-in prefix.
-RESERVED = ("/admin", "/dashboard", "/static", "/health", "/metrics", "/.well-known")
 
 _PATH = re.compile(r"(?:/(?:[A-Za-z0-9._~-]|%[89A-F][0-9A-F])*)+")
 _METHOD = re.compile(r"[A-Z][A-Z-]{0,31}")
@@ -112,10 +112,6 @@ def reserved_problem(route: Route, own_hosts: Collection[str], auth_prefix: str)
 def own_host_of(route: Route, own_hosts: Collection[str]) -> str | None:
     """One of the gateway's own hosts that this route covers, or None."""
     return min((host for host in own_hosts if _covers(route.host, host)), default=None)
-
-
-def is_below(path: str, prefix: str) -> bool:
-    return path == prefix or path.startswith(f"{prefix}/")
 
 
 def _covers(route_host: str, host: str) -> bool:

@@ -10,11 +10,12 @@ from typing import NamedTuple
 
 from django.conf import settings
 
-from authgate.policy.places import is_below
+from authgate.own_pages import own_pages
 from authgate.policy.table import Limit
 from authgate.ratelimit import client_key, take_here
 from authgate.request import RequestFacts
 from authgate.wire.headers import RawHeaders
+from authgate.wire.target import is_below
 
 ADMIN_SIGN_IN = "/admin/login"
 _auth = settings.AUTHGATE_AUTH_PREFIX
@@ -34,11 +35,9 @@ def _page(method: str, path: str, *, interval: float, burst: int) -> _Page:
 
 _PAGES = (
     *(
-        _page(method, f"{_auth}/{name}", interval=1 / _rate, burst=2 * _rate)
-        for method, name in (
-            ("GET", "login"), ("GET", "callback"), ("POST", "logout"), ("GET", "frontchannel-logout"),
-            ("POST", "sessions/end"),
-        )
+        _page(page.limited_method, page.path, interval=1 / _rate, burst=2 * _rate)
+        for page in own_pages(_auth)
+        if page.limited_method
     ),
     # A provider sends the logouts of all its people from one address.
     _page("POST", f"{_auth}/backchannel-logout", interval=1 / 250, burst=500),

@@ -140,3 +140,8 @@ def decoded_and_folded(path: str) -> str:
         raise TargetRefused(f"the path has more than {_MAX_LIGATURES} times the ligature U+FDFA")
     # Windows, and whoever normalises names, reads a fullwidth slash, dot or letter as the plain one ("best fit").
     return unicodedata.normalize("NFKC", text).translate(_SLASHES)
+
+
+def is_below(path: str, prefix: str) -> bool:
+    """Whether the path is the prefix, or continues it at a slash."""
+    return path == prefix or path.startswith(f"{prefix}/")

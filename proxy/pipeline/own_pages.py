@@ -14,10 +14,10 @@ from django.core.handlers.asgi import ASGIHandler
 from authgate.decision import Denied
 from authgate.observe.access_log import Record
 from authgate.own_hosts import own_hosts
+from authgate.own_pages import RESERVED
 from authgate.pages import known_operators, local_sign_in
 from authgate.pages.responses import send_refusal, send_text
 from authgate.pages.sign_in_pages import new_sign_in
-from authgate.policy.places import RESERVED, is_below
 from authgate.ratelimit import client_key
 from authgate.ratelimit.sign_in import seconds_to_wait
 from authgate.reason import Reason
@@ -27,6 +27,7 @@ from authgate.state.hosts import is_services
 from authgate.state.snapshot import Snapshot
 from authgate.threads import TooBusy, admin_turns, admin_turns_of_strangers
 from authgate.wire.identity_headers import client_may_send
+from authgate.wire.target import is_below
 from proxy.pipeline import page_answers, page_bodies
 from proxy.pipeline.budget import BudgetSpent, Loan
 from proxy.pipeline.downstream import Receive, Send

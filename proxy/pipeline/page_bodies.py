@@ -7,11 +7,12 @@ from typing import Any
 
 from django.conf import settings
 
+from authgate.own_pages import own_pages
 from authgate.pages.known_operators import may_send_large_forms
-from authgate.policy.places import is_below
 from authgate.reason import Reason
 from authgate.request import RequestFacts
 from authgate.state.snapshot import Snapshot
+from authgate.wire.target import is_below
 from proxy.headers import BadFraming, request_body_length
 from proxy.pipeline.budget import Budget, BudgetSpent, Loan
 from proxy.pipeline.downstream import Receive
@@ -26,8 +27,7 @@ budget = Budget(total=32 * _MIB, share=8 * _MIB, free=4 * 1024)
 # Operators whose cookies say so: whoever fills the other one keeps none of them out.
 budget_of_known = Budget(total=32 * _MIB, share=8 * _MIB, free=4 * 1024)
 
-_auth = settings.AUTHGATE_AUTH_PREFIX
-_FORMS = ("/admin", f"{_auth}/logout", f"{_auth}/sessions/end", f"{_auth}/backchannel-logout")
+_forms = [page.path for page in own_pages(settings.AUTHGATE_AUTH_PREFIX) if page.reads_form]
 
 
 class BodyRefused(Exception):
@@ -115,7 +115,7 @@ class _Reading:
 
 def _limit(facts: RequestFacts) -> int:
     """Of a body from somebody who is nobody yet."""
-    return FORM_BYTES if facts.method == "POST" and any(is_below(facts.path, form) for form in _FORMS) else 0
+    return FORM_BYTES if facts.method == "POST" and any(is_below(facts.path, form) for form in _forms) else 0
 
 
 def _most(facts: RequestFacts) -> int:

@@ -9,8 +9,10 @@ from django.conf import settings
 from msgspec.structs import replace
 
 from authgate.observe.access_log import Record
+from authgate.own_pages import own_pages
 from authgate.request import RequestFacts
 from authgate.sessions import renewal
+from authgate.wire.target import is_below
 from proxy.pipeline.downstream import Send
 from proxy.pipeline.enter import Entered
 from proxy.pipeline.own_pages import OwnPage
@@ -18,7 +20,7 @@ from proxy.pipeline.own_pages import OwnPage
 logger = logging.getLogger(__name__)
 
 _CACHING = frozenset((b"cache-control", b"expires", b"pragma", b"surrogate-control"))
-_PERSONAL = (settings.AUTHGATE_AUTH_PREFIX, "/admin", "/dashboard")  # of our own pages, those that ask who it is
+_personal = [page.path for page in own_pages(settings.AUTHGATE_AUTH_PREFIX) if page.is_personal]
 
 
 class Wanted(NamedTuple):
@@ -57,7 +59,7 @@ async def renew(wanted: Wanted, send: Send) -> tuple[Send, RequestFacts | None]:
 
 
 def _is_personal(path: str) -> bool:
-    return path.startswith(_PERSONAL) and not path.startswith(settings.STATIC_URL)
+    return any(is_below(path, page) for page in _personal)
 
 
 def _with_cookie(send: Send, set_cookie: bytes) -> Send:

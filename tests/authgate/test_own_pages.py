@@ -1,0 +1,31 @@
+"""The list of the gateway's own pages is that of its URLs."""
+
+from __future__ import annotations
+
+from django.urls import get_resolver
+
+from authgate.own_pages import own_pages
+from authgate.wire.target import is_below
+
+# Served before Django, or nothing yet.
+WITHOUT_URL = {"/static", "/metrics"}
+
+
+def addresses() -> list[str]:
+    patterns = get_resolver().url_patterns
+    return [f"/{pattern.pattern}".partition("<")[0].rstrip("/") for pattern in patterns if str(pattern.pattern)]
+
+
+def test_every_url_belongs_to_a_page_of_the_list():
+    pages = [page.path for page in own_pages("/auth")]
+    assert [url for url in addresses() if not any(is_below(url, page) for page in pages)] == []
+
+
+def test_every_page_of_the_list_has_a_url():
+    pages = {page.path for page in own_pages("/auth")}
+    assert {page for page in pages if not any(is_below(url, page) for url in addresses())} == WITHOUT_URL
+
+
+def test_pages_are_told_apart_by_their_segments():
+    paths = [page.path for page in own_pages("/auth")]
+    assert [(one, other) for one in paths for other in paths if one != other and is_below(one, other)] == []
