@@ -57,6 +57,19 @@ def starter() -> Iterator[None]:
         processes.starter().end()
 
 
+@pytest.fixture(scope="module")
+def world(django_db_setup: None, django_db_blocker: Any) -> Iterator[None]:
+    """The rows of `make_world`, made once for the tests of a module: each takes back only what it did itself."""
+    from django.db import transaction
+
+    from tests.support.operators import make_world
+
+    with django_db_blocker.unblock(), transaction.atomic():
+        make_world()
+        yield
+        transaction.set_rollback(True)
+
+
 @pytest.fixture(scope="session")
 def session_upstream() -> Iterator[RecordingUpstream]:
     with RecordingUpstream() as upstream:

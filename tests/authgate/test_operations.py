@@ -44,7 +44,7 @@ from authgate.state.signing_keys import Algorithm, Purpose
 from authgate.state.trust import load_trust
 from tests.support import powers
 from tests.support.admin import form_values
-from tests.support.operators import CLOSED, CONFIRMED, POLICY, make_world
+from tests.support.operators import CLOSED, CONFIRMED, POLICY
 
 pytestmark = pytest.mark.django_db
 ROOT = Path(authgate.__file__).parent
@@ -271,9 +271,8 @@ every_door = pytest.mark.parametrize("door", DOORS, ids=str)
 
 
 @pytest.fixture(autouse=True)
-def world(db, settings) -> None:
+def reader(world, db, settings) -> None:
     settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
-    make_world()
     READER.cookies.clear()
     READER.force_login(User.objects.get(username="root"))
 

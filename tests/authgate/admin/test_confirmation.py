@@ -21,7 +21,7 @@ from authgate.state.trust import load_trust
 from tests.support import powers
 from tests.support.admin import form_values
 from tests.support.attempts import effective, taken_back
-from tests.support.operators import CONFIRMED, every_post, make_session, make_world
+from tests.support.operators import CONFIRMED, every_post, make_session
 
 pytestmark = pytest.mark.django_db
 KEYS, PROVIDERS, PEOPLE, SESSIONS, ACCOUNTS = (
@@ -37,9 +37,8 @@ KEYS, PROVIDERS, PEOPLE, SESSIONS, ACCOUNTS = (
 
 
 @pytest.fixture
-def root(client, settings) -> Client:
+def root(world, client, settings) -> Client:
     settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
-    make_world()
     client.force_login(User.objects.get(username="root"))
     return client
 

@@ -14,15 +14,14 @@ from authgate.policy.document import parse_yaml
 from authgate.policy.powers import Machine
 from authgate.sessions.cookie import mint_cookie
 from authgate.state import snapshot, watcher
-from tests.support.operators import POLICY, make_session, make_world
+from tests.support.operators import POLICY, make_session
 
 pytestmark = pytest.mark.django_db
 ACCOUNTS = "/admin/auth/user/"
 
 
 @pytest.fixture
-def root(client) -> Client:
-    make_world()
+def root(world, client) -> Client:
     client.force_login(User.objects.get(username="root"))
     return client
 

@@ -22,7 +22,7 @@ from authgate.sessions.sso_accounts import username_of
 from authgate.state import snapshot, watcher
 from tests.support import powers
 from tests.support.attempts import effective, hostile, send, taken_back
-from tests.support.operators import PAGES, SITE_PAGES, Post, every_post, make_world, own_pages
+from tests.support.operators import PAGES, SITE_PAGES, Post, every_post, own_pages
 
 pytestmark = pytest.mark.django_db
 OURS = ("authgate", "auth", "proxy", "gateway_site")
@@ -58,9 +58,8 @@ def quick(caplog: pytest.LogCaptureFixture, settings: Any) -> None:
     caplog.set_level(logging.CRITICAL, "django.request")  # thousands of refusals, each with its traceback
 
 
-@pytest.fixture
-def posts(db) -> list[Post]:
-    make_world()
+@pytest.fixture(scope="module")
+def posts(world) -> list[Post]:
     superuser = Client()
     superuser.force_login(User.objects.get(username="root"))
     return every_post(superuser)

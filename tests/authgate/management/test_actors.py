@@ -12,7 +12,7 @@ from django.core.management import CommandError, call_command, get_commands, loa
 
 from authgate.policy import revisions
 from tests.support import powers
-from tests.support.operators import POLICY, make_world
+from tests.support.operators import POLICY
 
 pytestmark = pytest.mark.django_db
 OUR_APPS = ("authgate", "proxy", "gateway_site")
@@ -59,8 +59,7 @@ def test_of_every_command_it_is_said_what_it_may_change():
 
 
 @pytest.mark.parametrize("command", READING, ids=" ".join)
-def test_a_command_that_looks_changes_nothing(command):
-    make_world()
+def test_a_command_that_looks_changes_nothing(world, command):
     before = powers.digest()
     try:
         run(command, *READING[command])
@@ -70,8 +69,7 @@ def test_a_command_that_looks_changes_nothing(command):
 
 
 @pytest.mark.parametrize("command", PUBLISHING, ids=" ".join)
-def test_a_command_that_publishes_does_so_under_its_own_name(command, tmp_path: Path):
-    make_world()
+def test_a_command_that_publishes_does_so_under_its_own_name(world, command, tmp_path: Path):
     file = tmp_path / "policy.yaml"
     file.write_text(POLICY.replace("/wiki", "/other"))
     run(command, {"import": str(file), "rollback": "1"}[command[1]])
