@@ -67,4 +67,4 @@ def run_two(gateway: Gateway, setup: str, first: str, second: str, result: str =
     each of them sees. Printed: the name of the exception that each has met.
     """
     code = _TWO.format(setup=setup, first=first, second=second, result=result)
-    return gateway.python(code)
+    return gateway.shell.run(code)

@@ -27,6 +27,8 @@ _random = random.SystemRandom()  # tests seed the other one, all with the same n
 SETTLE = 1.0
 # What each worker logs when it has swapped its table.
 LIVE = re.compile(r"policy revision \d+ is live")
+# Data directories with a policy, by what they are made from.
+_prepared: dict[tuple[object, ...], Path] = {}
 
 
 def environment(data_dir: Path, **values: str) -> dict[str, str]:
@@ -109,12 +111,22 @@ class Gateway:
         self._tokens: dict[tuple[str, ...], str] = {}
         self._output = data_dir.with_name(f"{data_dir.name}.out")
         if template is not None:
-            shutil.copytree(template, data_dir)
+            self._copy(template, policy, env or {})
         else:
             data_dir.mkdir(mode=0o700)
             self.manage("migrate", "--verbosity=0")
-        if policy is not None:
+            if policy is not None:
+                self.manage("policy", "import", "-", stdin=policy)
+
+    def _copy(self, template: Path, policy: str | None, env: Mapping[str, str]) -> None:
+        """With the policy imported: by the first gateway that has this template, policy and environment."""
+        made_from = (template, policy, *sorted(env.items()))
+        shutil.copytree(_prepared.get(made_from, template), self.data_dir)
+        if policy is not None and made_from not in _prepared:
             self.manage("policy", "import", "-", stdin=policy)
+            if "AUTHGATE_DATABASE_URL" not in env:
+                _prepared[made_from] = template.with_name(f"{template.name}-{len(_prepared)}")
+                shutil.copytree(self.data_dir, _prepared[made_from])
 
     def __enter__(self) -> Gateway:
         return self
@@ -138,8 +150,8 @@ class Gateway:
 
     def _serve(self, stdin: int, stdout: int, stderr: int) -> subprocess.Popen[bytes] | processes.Process:
         args = ("serve", "--bind", f"127.0.0.1:{self.port}", "--workers", str(self.workers), *self.args)
-        if self._program == (MANAGE,) and not self._limited and processes.can_be_forked(self.env):
-            return processes.starter().start(args, self.env, (stdin, stdout, stderr), session=True)
+        if self._program == (MANAGE,) and not self._limited:
+            return processes.start(self.env, args, (stdin, stdout, stderr), session=True)
         return subprocess.Popen(
             [*DIE_WITH_US, *self._limited, sys.executable, *self._program, *args],
             env=self.env, cwd=ROOT, stdin=stdin, stdout=stdout, stderr=stderr, start_new_session=True,
@@ -200,14 +212,15 @@ class Gateway:
         """`manage.py ARGS`, whatever its exit status."""
         return manage(self.env, *args, stdin=stdin)
 
-    def python(self, code: str) -> str:
-        """What the code prints, run as `manage.py shell` would, in one process after the other."""
+    @property
+    def shell(self) -> Shell:
+        """For what is not itself the subject of the test: code and commands in one process, which goes on."""
         if self._shell is not None and self._shell.env != self.env:
             self._shell.close()
             self._shell = None
         if self._shell is None:
             self._shell = Shell(self.env)
-        return self._shell.run(code)
+        return self._shell
 
     def mint(
         self,
@@ -229,13 +242,13 @@ class Gateway:
         for key, value in (claims or {}).items():
             args += ["--claim", f"{key}={value}"]
         if fresh or tuple(args) not in self._tokens:
-            self._tokens[tuple(args)] = self.manage("mint_token", *args, "--quiet").strip()
+            self._tokens[tuple(args)] = self.shell.command("mint_token", *args, "--quiet").strip()
         return self._tokens[tuple(args)]
 
     def import_policy(self, text: str) -> None:
         """Import and wait until every worker serves it."""
         seen = len(self.output)
-        self.manage("policy", "import", "-", stdin=text)
+        self.shell.command("policy", "import", "-", stdin=text)
         deadline = time.monotonic() + SETTLE
         while self.process and len(LIVE.findall(self.output, seen)) < self.workers:
             if time.monotonic() > deadline:

@@ -31,7 +31,7 @@ def add_provider(
     name: str = "Main",
 ) -> None:
     """As an operator would."""
-    gateway.manage(
+    gateway.shell.command(
         "provider", "add", slug, "--issuer", issuer, "--client-id", client_id, "--client-secret", secret,
         "--name", name,
     )  # fmt: skip

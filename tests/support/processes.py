@@ -91,21 +91,25 @@ class Starter:
 starter = cache(Starter)
 
 
-def can_be_forked(env: Mapping[str, str]) -> bool:
-    return _pythons_own(env) == _pythons_own(os.environ)
+def start(
+    env: Mapping[str, str], args: Sequence[str], streams: Sequence[int], *, session: bool = False
+) -> subprocess.Popen[bytes] | Process:
+    """`manage.py ARGS`. `streams`: descriptors of its standard input, output and error."""
+    if _pythons_own(env) == _pythons_own(os.environ):
+        return starter().start(args, env, streams, session=session)
+    stdin, stdout, stderr = streams
+    return subprocess.Popen(
+        [*DIE_WITH_US, sys.executable, MANAGE, *args],
+        env=env, cwd=ROOT, stdin=stdin, stdout=stdout, stderr=stderr, start_new_session=session,
+    )  # fmt: skip
 
 
 def run(env: Mapping[str, str], *args: str, stdin: str = "", timeout: float = 60) -> subprocess.CompletedProcess[str]:
     """`manage.py ARGS` with this text on standard input; what it printed, and its exit status."""
-    if not can_be_forked(env):
-        return subprocess.run(
-            [sys.executable, MANAGE, *args],
-            env=env, cwd=ROOT, input=stdin, text=True, capture_output=True, timeout=timeout, check=False,
-        )  # fmt: skip
     with tempfile.TemporaryFile() as given, tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as error:
         given.write(stdin.encode())
         given.seek(0)
-        process = starter().start(args, env, [given.fileno(), output.fileno(), error.fileno()], session=False)
+        process = start(env, args, [given.fileno(), output.fileno(), error.fileno()])
         try:
             process.wait(timeout)
         except subprocess.TimeoutExpired:

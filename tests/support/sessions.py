@@ -73,7 +73,7 @@ class Made:
 
 
 def run(gateway: Gateway, code: str, **options: Any) -> str:
-    return gateway.python(_PRELUDE.format(options=json.dumps(options)) + code)
+    return gateway.shell.run(_PRELUDE.format(options=json.dumps(options)) + code)
 
 
 def make_session(

@@ -23,6 +23,12 @@ for line in sys.stdin:
     answers.write(json.dumps([printed.getvalue(), failure]) + "\\n")
     answers.flush()
 """
+_COMMAND = """
+import io, sys
+from django.core.management import call_command
+sys.stdin = io.TextIOWrapper(io.BytesIO({stdin!r}))
+call_command(*{args!r})
+"""
 
 
 class ShellFailed(AssertionError):
@@ -35,9 +41,7 @@ class Shell:
         ours, theirs = socket.socketpair()
         with ours, theirs:
             streams = [theirs.fileno(), theirs.fileno(), 2]
-            self._process = processes.starter().start(
-                ["shell", "--no-imports", "-c", _LOOP], env, streams, session=False
-            )
+            self._process = processes.start(env, ["shell", "--no-imports", "-c", _LOOP], streams)
             self._io = ours.makefile("rw")
 
     def run(self, code: str) -> str:
@@ -51,6 +55,10 @@ class Shell:
         if failure:
             raise ShellFailed(failure)
         return printed
+
+    def command(self, *args: str, stdin: str = "") -> str:
+        """What the command of manage.py prints."""
+        return self.run(_COMMAND.format(args=args, stdin=stdin.encode()))
 
     def close(self) -> None:
         """Its input ends, and so does it."""

@@ -65,7 +65,7 @@ def start(start_gateway: StartGateway) -> StartGateway:
         code = (
             f"from django.contrib.auth.models import User; User.objects.create_superuser('root', password={PASSWORD!r})"
         )
-        gateway.python(code)
+        gateway.shell.run(code)
         return gateway
 
     return start

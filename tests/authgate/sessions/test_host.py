@@ -37,8 +37,8 @@ print(json.dumps(sorted(Session.objects.values_list("sid", "host", "sealed_id_to
 
 def test_sessions_of_the_former_version_stay_and_it_goes_on_making_them_beside_this_one(database: Gateway) -> None:
     database.manage("migrate", "authgate", "0007", "--verbosity=0")
-    database.python(_FORMER.format(sid="before"))
+    database.shell.run(_FORMER.format(sid="before"))
     database.manage("migrate", "--verbosity=0")
-    database.python(_FORMER.format(sid="beside"))
-    rows = json.loads(database.python(_ROWS))
+    database.shell.run(_FORMER.format(sid="beside"))
+    rows = json.loads(database.shell.run(_ROWS))
     assert rows == [["before", "", "sealed"], ["beside", "", "sealed"]]

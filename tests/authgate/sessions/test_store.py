@@ -304,7 +304,7 @@ print(json.dumps([Session.objects.filter(ended_at=None).count(), Session.objects
 
 def test_sign_ins_at_the_same_time_leave_no_more_sessions_than_may_be(database):
     script = "from authgate.sessions import store\n" + MANY_AT_ONCE.format(sign_in=SIGN_IN)
-    assert json.loads(database.python(script)) == [4, 20]
+    assert json.loads(database.shell.run(script)) == [4, 20]
 
 
 def test_one_command_ends_every_session_also_those_of_local_accounts(provider, client):
