@@ -22,9 +22,6 @@ HOP_BY_HOP = frozenset(
 _NOT_FORWARDED = HOP_BY_HOP | {b"host", b"content-length", b"expect", b"authorization"}
 _METHODS_WITH_BODY = frozenset(("POST", "PUT", "PATCH"))
 
-# What _upstream_lines hangs on besides the headers, and what it made.
-_Lines = tuple[tuple[RouteEntry, str, str, Authority, str, str], bytes]
-
 
 class BadFraming(ValueError):
     """The length of the body is in doubt."""
@@ -62,7 +59,7 @@ def request_head(
     """The request as the upstream receives it, up to the empty line. `body_length` as in request_body_length."""
     headers = facts.headers
     made_from = (entry, target_host, facts.scheme, facts.authority, facts.client, facts.forwarded_for)
-    lines: _Lines | None = headers.upstream_lines
+    lines = headers.upstream_lines
     if lines is None or lines[0] != made_from:
         lines = headers.upstream_lines = (made_from, _upstream_lines(headers, own_cookies, *made_from))
     path = facts.path[len(stripped_prefix(entry.route)) :] or "/" if entry.route.strip_prefix else facts.path

@@ -13,7 +13,7 @@ from authgate.reason import Reason
 from authgate.request import RequestFacts
 from authgate.wire.address import canonical_address, parse_address
 from authgate.wire.authority import Authority, HostRefused, is_loopback, parse_authority
-from authgate.wire.headers import Headers, RawHeaders
+from authgate.wire.headers import Headers, RawHeaders, Sender
 from authgate.wire.path_as_sent import may_be_below, path_as_sent
 from authgate.wire.target import TargetRefused, canonical_path, check_query
 
@@ -25,9 +25,6 @@ _SCHEMES = {"http": "http", "ws": "http", "https": "https", "wss": "https"}
 
 # Method, scheme, raw path, raw query with "?", address of the socket's peer, headers: nothing of it is believed yet.
 Received = tuple[str, str, bytes, bytes, str, Headers]
-# Peer and scheme of the connection; then, with what the headers say about them: scheme, authority, client, the list
-# of who forwarded, and whether another protocol is asked for.
-_Sender = tuple[tuple[str, str], str, Authority, str, str, bool]
 # Of the protocols that Upgrade may name, those that only carry the same request in another way. Clients offer them to
 # every server, and go on as before when nobody takes the offer (RFC 9110 7.8).
 _STILL_HTTP = frozenset((b"", b"h2c", b"h2", b"http", b"tls"))
@@ -77,7 +74,7 @@ def read_facts(
     routed: RoutedHosts | None = None,
 ) -> RequestFacts:
     """Raises FactsRefused. Forwarded headers count only when the socket peer is a trusted proxy."""
-    sender: _Sender | None = headers.sender
+    sender = headers.sender
     if sender is None or sender[0] != (peer, scheme):
         sender = _read_sender(headers, peer, scheme, routed)
     if method not in _COMMON_METHODS:
@@ -121,7 +118,7 @@ def _path_as_sent(raw: bytes, host: str, method: str, routed: RoutedHosts | None
     return path
 
 
-def _read_sender(headers: Headers, peer: str, scheme: str, routed: RoutedHosts | None) -> _Sender:
+def _read_sender(headers: Headers, peer: str, scheme: str, routed: RoutedHosts | None) -> Sender:
     """Kept with the headers, unless it hangs on the policy, which may be another one when they come again."""
     hosts = [value for name, value in headers if name == b"host"]
     if len(hosts) != 1:

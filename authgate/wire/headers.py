@@ -5,7 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from authgate.wire.authority import Authority
+
 RawHeaders = list[tuple[bytes, bytes]]
+# Peer and scheme of the connection; then, with what the headers say about them: scheme, authority, client, the list
+# of who forwarded, and whether another protocol is asked for.
+Sender = tuple[tuple[str, str], str, Authority, str, str, bool]
 
 
 class Headers(RawHeaders):
@@ -19,9 +24,12 @@ class Headers(RawHeaders):
 
     def __init__(self, pairs: Iterable[tuple[bytes, bytes]] = ()) -> None:
         super().__init__(pairs)
-        self.sender: Any = None  # of authgate.gate.facts
-        self.credential: Any = None  # of authgate.gate.authenticate
-        self.upstream_lines: Any = None  # of proxy.headers
+        # Of authgate.gate.facts.
+        self.sender: Sender | None = None
+        # Of authgate.gate.authenticate: the name of the session cookie, and the Credential that was found, or None.
+        self.credential: tuple[bytes, Any] | None = None
+        # Of proxy.headers: what the lines are made from besides the headers, and the lines.
+        self.upstream_lines: tuple[tuple[object, ...], bytes] | None = None
 
 
 def header_block(headers: RawHeaders) -> bytes:
