@@ -5,8 +5,8 @@ SHELL := /bin/bash
 
 PYTHON ?= python3
 PORT ?= 8000
-# Tests at a time: most of them wait for processes and clocks.
-JOBS ?= 2
+# Tests at a time: half of the time they wait for processes and clocks.
+JOBS ?= 3
 BIN := .venv/bin
 
 # The programs tests and benchmarks use beside Python's packages: Debian package and the command it brings.

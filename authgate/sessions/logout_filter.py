@@ -9,9 +9,9 @@ on its way is worth nothing either.
 from __future__ import annotations
 
 import time
-from collections import OrderedDict
 from collections.abc import Callable, Sequence
 
+from authgate.bounded import Bounded
 from authgate.models.people import IdentityProvider
 from authgate.oidc.id_token import FindKeys
 from authgate.oidc.jwks import ProviderKey, cached_keys, may_ask_again
@@ -34,8 +34,8 @@ MOST_USED = 10_000  # tokens; of older ones the database knows
 _asked = Shared(logout_threads, most_waiting=64)
 _providers: dict[str, IdentityProvider] = {}
 _providers_until = float("-inf")
-_good_clients: dict[str, None] = {}  # oldest first
-_used: OrderedDict[str, None] = OrderedDict()  # or on their way; oldest first
+_good_clients: Bounded[str, None] = Bounded(MOST_REMEMBERED)
+_used: Bounded[str, None] = Bounded(MOST_USED)  # or on their way
 
 
 class _KeyMissing(Exception):
@@ -48,10 +48,8 @@ async def log_out(slug: str, body: bytes, address: str) -> None:
     key = used_key(slug, (await _check(slug, body, address)).jti)
     if key in _used:
         raise already_used()
-    _used[key] = None
-    if len(_used) > MOST_USED:
-        _used.popitem(last=False)
-    _remember(client_key(address))
+    _used.put(key, None)
+    _good_clients.put(client_key(address), None)
     try:
         await logout_lanes.run(slug, backchannel, slug, body)
     except BaseException as error:
@@ -119,10 +117,3 @@ def _or_missing(keys: Sequence[ProviderKey]) -> FindKeys:
 
 def _as_they_are(keys: Sequence[ProviderKey]) -> FindKeys:
     return lambda _: keys
-
-
-def _remember(client: str) -> None:
-    _good_clients.pop(client, None)
-    _good_clients[client] = None
-    if len(_good_clients) > MOST_REMEMBERED:
-        del _good_clients[next(iter(_good_clients))]

@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections import OrderedDict
 from contextlib import suppress
 from typing import Any, NamedTuple
 
@@ -17,6 +16,7 @@ from django.utils import timezone
 
 from authgate.authn.credentials import beside_the_services, find_credential, verify_session
 from authgate.authn.trust import TrustSnapshot
+from authgate.bounded import Bounded
 from authgate.decision import Decision
 from authgate.models.people import Session
 from authgate.oidc.claims import is_still_allowed
@@ -45,7 +45,7 @@ _turns = asyncio.Semaphore(32)  # within the places of those threads
 # A provider that hangs keeps these busy, and renewal goes on without it.
 _providers = Threads("refresh", 8)
 _flights: dict[str, _Flight] = {}
-_recent: OrderedDict[str, tuple[float, Renewed | None]] = OrderedDict()
+_recent: Bounded[str, tuple[float, Renewed | None]] = Bounded(_REMEMBERED)
 _troubled_until = 0.0
 _hung_until: dict[int, float] = {}  # by provider
 
@@ -206,10 +206,7 @@ def _is_outage(error: BaseException) -> bool:
 
 
 def _remember(sid: str, renewed: Renewed | None) -> None:
-    while len(_recent) >= _REMEMBERED:
-        _recent.popitem(last=False)
-    _recent[sid] = (time.monotonic() + _REMEMBERED_SECONDS, renewed)
-    _recent.move_to_end(sid)
+    _recent.put(sid, (time.monotonic() + _REMEMBERED_SECONDS, renewed))
 
 
 def seen(sid: str, address: str) -> Session | None:

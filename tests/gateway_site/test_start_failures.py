@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.gateway import MANAGE, ROOT, environment, free_port
+from tests.support.gateway import MANAGE, ROOT, environment, free_port, manage
 
 OTHER_KEY = "another secret, also of 32 characters"
 
@@ -26,14 +26,13 @@ def data_dir(gateway_template: Path, tmp_path: Path) -> Path:
 def run(data_dir: Path, *args: str, file_bytes: int | None = None, **values: str) -> subprocess.CompletedProcess[str]:
     """`manage.py ARGS` to its end. No file may grow beyond `file_bytes`: a full disk without filling one."""
 
-    def limit_files() -> None:
-        if file_bytes is not None:
-            resource.setrlimit(resource.RLIMIT_FSIZE, (file_bytes, file_bytes))
-
+    env = environment(data_dir, **values)
+    if file_bytes is None:
+        return manage(env, *args)
     return subprocess.run(
         [sys.executable, MANAGE, *args],
-        env=environment(data_dir, **values), cwd=ROOT, stdin=subprocess.DEVNULL, text=True, capture_output=True,
-        timeout=60, check=False, preexec_fn=limit_files,
+        env=env, cwd=ROOT, stdin=subprocess.DEVNULL, text=True, capture_output=True, timeout=60, check=False,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (file_bytes, file_bytes)),
     )  # fmt: skip
 
 

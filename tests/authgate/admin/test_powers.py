@@ -13,6 +13,7 @@ import pytest
 from django.apps import apps
 from django.contrib import admin
 from django.contrib.auth.models import Permission, User
+from django.template.response import TemplateResponse
 from django.test import Client
 
 from authgate.admin.site import AdminSite
@@ -53,7 +54,9 @@ GRANT_OF_BOSS = ("authgate.RoleGrant", "change", "true")
 
 
 @pytest.fixture(autouse=True)
-def quick(caplog: pytest.LogCaptureFixture, settings: Any) -> None:
+def quick(caplog: pytest.LogCaptureFixture, settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    # What a page looks like is of no interest here, and takes most of the time.
+    monkeypatch.setattr(TemplateResponse, "rendered_content", "")
     settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
     caplog.set_level(logging.CRITICAL, "django.request")  # thousands of refusals, each with its traceback
 
