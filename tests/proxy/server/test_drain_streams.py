@@ -100,7 +100,7 @@ def test_a_whole_response_that_the_client_has_not_taken_does_not_look_whole_eith
 
         connection.send(Events.HEAD)
         sent = 0
-        while wait_until(in_kernel, 0.5):
+        while wait_until(in_kernel, 2):
             connection.send(b"8000\r\n%b\r\n" % (b"x" * 0x8000))
             sent += 0x8000
         connection.send(b"0\r\n\r\n")

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import socket
+import threading
+
 import pytest
 
 from tests.support import raw
@@ -254,11 +257,23 @@ CUT = [
 @pytest.mark.parametrize("reply", CUT)
 @pytest.mark.parametrize("version", ["HTTP/1.1", "HTTP/1.0"])
 def test_a_response_cut_short_is_visibly_cut(gateway, upstream, reply, version):
-    upstream.reply(ThenClose(reply[: reply.index(b"\r\n\r\n") + 4], reply[reply.index(b"\r\n\r\n") + 4 :]))
+    """Its head has been passed on. A fault that is seen with it is a 502 (above)."""
+    head, blank, rest = reply.partition(b"\r\n\r\n")
+    has_head = threading.Event()
+
+    def reply_in_two(connection, request):
+        connection.send(head + blank)
+        assert has_head.wait(10)
+        connection.send(rest)
+        connection.close()
+
+    upstream.reply(reply_in_two)
     with gateway.connect() as client:
         client.send(
             raw.request("GET", "/api/public/x", host=f"localhost:{gateway.port}").replace(b"/1.1", version[4:].encode())
         )
+        assert client.socket.recv(1, socket.MSG_PEEK)
+        has_head.set()
         if b"chunked" in reply and version == "HTTP/1.0":
             # Only RST tells it from a whole response.
             with pytest.raises(ConnectionResetError):
