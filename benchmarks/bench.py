@@ -16,6 +16,7 @@ from benchmarks import tokens, transfer, wrk
 from benchmarks.apache import Apache
 from benchmarks.envoy import Envoy
 from benchmarks.gateway import Gateway
+from benchmarks.haproxy import HAProxy
 from benchmarks.nginx import PlainProxy, Upstream
 from benchmarks.processes import PeerMissing, busy_share
 
@@ -76,6 +77,7 @@ class Bench:
         self.peers["direct"] = self.upstream
         self.start("nginx", lambda room: PlainProxy(room, self.upstream))
         self.start("envoy", lambda room: Envoy(room, self.upstream, self.signer))
+        self.start("haproxy", lambda room: HAProxy(room, self.upstream, self.signer))
         self.start("apache", lambda room: Apache(room, self.upstream, self.signer))
         self.start("gateway", lambda room: Gateway(room, self.upstream))
 
@@ -98,9 +100,12 @@ class Bench:
             self.problems.append(f"{name}: {error}")
             self.say(f"{name} is MISSING: {error}")
 
+    def present(self, names: list[str]) -> list[Peer]:
+        return [self.peers[name] for name in names if name in self.peers]
+
     def in_turns(self, names: list[str], rounds: int = 0) -> Iterator[tuple[int, Peer]]:
         """Each peer once a round, another one first in each round, so that drift of the machine hits all alike."""
-        present = [self.peers[name] for name in names if name in self.peers]
+        present = self.present(names)
         for number in range(rounds or self.options.rounds):
             shift = number % max(1, len(present))
             for peer in present[shift:] + present[:shift]:

@@ -102,8 +102,9 @@ def _environment(data_dir: Path, url: str) -> dict[str, str]:
 
 
 def _policy(upstream: Upstream, routes: int) -> str:
-    """Three routes that are measured, and so many others like them. YAML reads JSON."""
+    """The routes that are measured, and so many others like them. YAML reads JSON."""
     measured = [("small", "/small", "small"), ("download", "/download", "small"), ("upload", "/upload", "sink")]
+    measured.append(("varied", "/varied", "small"))
     others = [(f"route{number}", f"/service/{number}/api", "small") for number in range(routes - len(measured))]
     return json.dumps(
         {

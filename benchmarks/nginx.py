@@ -40,6 +40,12 @@ _UPSTREAM = """
   server {{
     listen 127.0.0.1:{port} backlog=4096;
     location / {{ default_type application/json; return 200 '{small}'; }}
+    location /varied {{
+      default_type application/json;
+      add_header ETag '"$request_id"';
+      add_header X-Served-At $msec;
+      return 200 '{{"id": "$request_id", "name": "widget", "tags": ["a", "b"], "price": 12.5, "ok": true}}';
+    }}
     location /download {{ alias {dir}/download.bin; }}
   }}
 """

@@ -13,7 +13,7 @@ from typing import Any
 from benchmarks.bench import Bench, Results
 from benchmarks.targets import TARGETS, Target
 
-_PEERS = ["direct", "nginx", "envoy", "apache", "gateway"]
+_PEERS = ["direct", "nginx", "envoy", "haproxy", "apache", "gateway"]
 _UNITS = {
     "rate": "/s",
     "cpu_us": "µs processor",

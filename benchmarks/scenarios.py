@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable
 
-from benchmarks import transfer, wrk
+from benchmarks import tokens, transfer, wrk
 from benchmarks.bench import Bench, Invalid, Peer, Results, Series, token_of
 from benchmarks.gateway import Gateway
 from benchmarks.hanging import HangingLogins
@@ -16,6 +16,7 @@ MIB = 1 << 20
 HANGING_LOGINS = 50
 PROXIES = ["nginx", "envoy", "apache", "gateway"]
 VERIFIERS = ["envoy", "apache", "gateway"]
+VARIED_CALLERS = 1000
 
 
 def small(bench: Bench) -> Results:
@@ -28,16 +29,48 @@ def small(bench: Bench) -> Results:
     return results
 
 
+def varied(bench: Bench) -> Results:
+    """As in real use: every head new, 1,000 callers, one in five requests a POST, every answer another one."""
+    results: Results = defaultdict(Series)
+    names = ["direct", "nginx", "envoy", "haproxy", "apache", "gateway"]
+    files = _write_tokens(bench, "varied", VARIED_CALLERS, bench.present(names))
+    for number, peer in bench.in_turns(names):
+        watch = CpuWatch(peer.pids())
+        load = _run_varied(peer, bench.options.seconds, files, seed=number)
+        note(bench, "varied", results, peer, load, watch)
+    return results
+
+
+def varied_proxied(bench: Bench) -> Results:
+    """The same from a trusted proxy: 10,000 clients on the proxy's connections, beside the gateway without one."""
+    env = {"AUTHGATE_TRUSTED_PROXIES": "127.0.0.1"}
+    bench.start("proxied", lambda room: Gateway(room, bench.upstream, name="proxied", env=env))
+    results: Results = defaultdict(Series)
+    names = ["gateway", "proxied"]
+    files = _write_tokens(bench, "proxied", VARIED_CALLERS, bench.present(names))
+    for number, peer in bench.in_turns(names):
+        watch = CpuWatch(peer.pids())
+        clients = 10_000 if peer.name == "proxied" else 0
+        load = _run_varied(peer, bench.options.seconds, files, seed=number, clients=clients)
+        note(bench, "varied_proxied", results, peer, load, watch)
+    return results
+
+
+def _run_varied(peer: Peer, seconds: float, files: dict[str, str], *, seed: int, clients: int = 0) -> wrk.Load:
+    args = (files[peer.name], str(seed), str(wrk.THREADS), str(clients))
+    return all_good(wrk.run(f"{peer.url}/varied", seconds, connections=32, script="varied.lua", args=args))
+
+
 def fresh(bench: Bench) -> Results:
     """Small JSON, each request with an RS256 token never seen before."""
     results: Results = defaultdict(Series)
     seconds, written = 1 if bench.options.quick else 2, -1
-    files: dict[bool, str] = {}
+    files: dict[str, str] = {}
     for number, peer in bench.in_turns(PROXIES, min(3, bench.options.rounds)):
         if number != written:
-            files, written = _write_tokens(bench, number, 20_000 * seconds), number
-        of_gateway = isinstance(peer, Gateway)
-        args = (files[of_gateway], str(wrk.THREADS))
+            files = _write_tokens(bench, f"fresh-{number}", 20_000 * seconds, bench.present(PROXIES))
+            written = number
+        args = (files[peer.name], str(wrk.THREADS))
         watch = CpuWatch(peer.pids())
         load = all_good(wrk.run(f"{peer.url}/small", seconds, script="tokens.lua", args=args))
         if peer.verifies and load.repeated:
@@ -46,16 +79,19 @@ def fresh(bench: Bench) -> Results:
     return results
 
 
-def _write_tokens(bench: Bench, number: int, count: int) -> dict[bool, str]:
-    """One file for the peers, which know one key, and one for the gateway, which knows only its own."""
-    bench.say(f"fresh: signing {count:,} tokens for the peers and as many for the gateway")
-    files = {}
-    for of_gateway, signer in ((False, bench.signer), (True, bench.peers.get("gateway"))):
-        if signer is not None:
-            path = bench.directory / f"tokens-{number}-{of_gateway}"
-            path.write_text("\n".join(signer.sign_many(count)))
-            files[of_gateway] = str(path)
-    return files
+def _write_tokens(bench: Bench, name: str, count: int, peers: list[Peer]) -> dict[str, str]:
+    """A file for each peer. The gateway knows only its own key, and all others know one."""
+    bench.say(f"signing {count:,} tokens for everybody")
+    files: dict[int, str] = {}
+    for signer in {id(signer): signer for signer in map(_signer_of(bench), peers)}.values():
+        path = bench.directory / f"tokens-{name}-{len(files)}"
+        path.write_text("\n".join(signer.sign_many(count)))
+        files[id(signer)] = str(path)
+    return {peer.name: files[id(_signer_of(bench)(peer))] for peer in peers}
+
+
+def _signer_of(bench: Bench) -> Callable[[Peer], tokens.Signer | Gateway]:
+    return lambda peer: peer if isinstance(peer, Gateway) else bench.signer
 
 
 def denied(bench: Bench) -> Results:
@@ -189,6 +225,8 @@ def all_good(load: wrk.Load) -> wrk.Load:
 
 
 SCENARIOS: dict[str, Callable[[Bench], Results]] = {
+    "varied": varied,
+    "varied_proxied": varied_proxied,
     "small": small,
     "fresh": fresh,
     "denied": denied,

@@ -44,6 +44,10 @@ def _rounds(results: dict[str, Results], scenario: str, peer: str, metric: str) 
 
 
 TARGETS = [
+    Target("varied / nginx plain proxy", "varied", "rate", 0.3, "nginx"),
+    Target("varied / HAProxy", "varied", "rate", 0.7, "haproxy"),
+    Target("varied / Envoy", "varied", "rate", 1.2, "envoy"),
+    Target("varied behind a proxy / direct", "varied_proxied", "rate", 0.9, "gateway", subject="proxied"),
     Target("small GET / nginx plain proxy", "small", "rate", 0.6, "nginx", for_adapter=0.4),
     Target("small GET / Envoy", "small", "rate", 1.4, "envoy", for_adapter=0.9),
     Target("small GET / Apache", "small", "rate", 2.2, "apache", for_adapter=1.5),
