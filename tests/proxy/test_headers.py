@@ -27,6 +27,7 @@ def entry(**fields: Any) -> RouteEntry:
 
 
 PLAIN = entry()
+PASSING = entry(pass_headers=("X-Remote-User",))
 
 
 def facts(*headers: tuple[str, str], **changes: Any) -> RequestFacts:
@@ -157,6 +158,12 @@ def test_other_headers_keep_their_order_repetition_and_bytes():
 def test_authorization_goes_on_only_where_the_route_says_so(passed):
     sent = dict(lines(head(("authorization", "Bearer t"), by=entry(pass_authorization=passed))))
     assert sent.get(b"authorization") == (b"Bearer t" if passed else None)
+
+
+def test_an_identity_header_of_another_gateway_goes_on_only_where_the_route_names_it():
+    sent = ("X-Remote-User", "eve"), ("X-WEBAUTH-USER", "eve")
+    names = [name for name, _ in lines(head(*((name.lower(), value) for name, value in sent), by=PASSING))]
+    assert (b"x-remote-user" in names, b"x-webauth-user" in names) == (True, False)
 
 
 @pytest.mark.parametrize("value", ["NTLM TlRMTVNTUAAB", "Negotiate YII", "negotiate", "ntlm"])

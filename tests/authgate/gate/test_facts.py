@@ -179,10 +179,25 @@ def test_for_a_hop_without_an_address_the_nearest_with_one_counts(hop):
     assert build_facts(scope(("x-forwarded-for", hop), peer="10.0.0.1")).client == "10.0.0.1"
 
 
-@pytest.mark.parametrize("proto", ["HTTPS", "Https", "WSS"])
+@pytest.mark.parametrize(
+    ("proto", "scheme"),
+    [("HTTPS", "https"), ("Https", "https"), ("WSS", "https"), ("http", "http"), ("HTTP", "http"), ("ws", "http")],
+)
 @pytest.mark.usefixtures("trusted")
-def test_a_forwarded_scheme_counts_in_any_case(proto):
-    assert build_facts(scope(("x-forwarded-proto", proto), peer="10.0.0.1")).scheme == "https"
+def test_a_forwarded_scheme_counts_in_any_case(proto, scheme):
+    other = {"https": "http", "http": "https"}[scheme]
+    assert build_facts(scope(("x-forwarded-proto", proto), peer="10.0.0.1", scheme=other)).scheme == scheme
+
+
+@pytest.mark.parametrize(
+    ("offers", "expected"),
+    [
+        ((), False), (("",), False), (("h2c",), False), (("h2",), False), (("TLS/1.0",), False), (("HTTP/2.0",), False),
+        (("websocket",), True), (("h2c, websocket",), True), (("h2c", "websocket"), True), (("WebSocket",), True),
+    ],
+)  # fmt: skip
+def test_whoever_asks_for_another_protocol_is_known(offers, expected):
+    assert build_facts(scope(*(("upgrade", offer) for offer in offers))).wants_upgrade is expected
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
+from msgspec.structs import replace as replace_fields
 
 from authgate.bounded import Bounded
 from authgate.decision import Decision
@@ -186,6 +187,30 @@ def test_a_route_for_get_also_serves_head_and_nothing_else(method, allowed):
     assert ask("/read", method=method).allowed is allowed
 
 
+@pytest.mark.parametrize(
+    ("path", "headers", "reason"),
+    [
+        ("/public", (), Reason.UPGRADE_NOT_SUPPORTED),
+        ("/members", (bearer(ALICE),), Reason.UPGRADE_NOT_SUPPORTED),
+        ("/members", (), Reason.NO_CREDENTIAL),
+    ],
+)
+def test_another_protocol_is_refused_to_whoever_may_come_in(path, headers, reason):
+    decision = decided(replace_fields(facts_of(path, *headers), wants_upgrade=True), snapshot())
+    assert (decision.allowed, decision.reason) == (False, reason)
+
+
+@pytest.mark.parametrize(("paths", "reason"), [("as_sent", Reason.PUBLIC), ("canonical", Reason.BAD_TARGET)])
+def test_a_path_that_was_read_as_sent_is_for_a_route_that_takes_such(paths, reason):
+    by = snapshot(route("git", host="git.test", path="/", paths=paths))
+    facts = replace_fields(facts_of("/a%2Fb"), authority=parse_authority(b"git.test"), as_sent=True)
+    assert decided(facts, by).reason is reason
+
+
+def test_a_path_that_was_read_as_sent_is_for_no_host_without_a_route():
+    assert decided(replace_fields(facts_of("/elsewhere"), as_sent=True), snapshot()).reason is Reason.BAD_TARGET
+
+
 def test_a_revoked_token_is_refused():
     assert ask("/members", bearer(ALICE), by=snapshot(revoked=("t-1",))).reason is Reason.TOKEN_REVOKED
 
@@ -238,6 +263,12 @@ def test_a_client_over_its_limit_is_told_when_to_come_back():
     decision = ask("/a", by=by, client="::1")
     assert (decision.allowed, decision.reason) == (False, Reason.RATE_LIMITED)
     assert 3500 < decision.retry_after <= 3600
+
+
+def test_whoever_has_to_wait_for_less_than_a_second_is_told_one():
+    by = snapshot(route("a", rate_limit="limit"), limits={"limit": RateLimit(rate="2/s", burst=1, per="client")})
+    refused = next(one for one in (ask("/a", by=by, client="::1") for _ in range(9)) if not one.allowed)
+    assert refused.retry_after == 1
 
 
 def test_guessing_tokens_is_limited_too():
