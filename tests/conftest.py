@@ -3,6 +3,7 @@ from __future__ import annotations
 import atexit
 import os
 import shutil
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -20,8 +21,9 @@ atexit.register(shutil.rmtree, DATA_DIR, ignore_errors=True)
 os.environ["AUTHGATE_DATA_DIR"] = DATA_DIR
 os.environ["AUTHGATE_PUBLIC_URL"] = "http://gateway.test"
 os.environ["DJANGO_SETTINGS_MODULE"] = "gateway_site.settings"
-# Hundreds of processes are started: each would compile every module again.
+# Hundreds of processes are started: each would compile every module again, and every run every test.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 
 from django.conf import settings  # noqa: E402  (after the environment)
 
