@@ -15,6 +15,10 @@ from authgate.sessions.live import CutOff
 CONFIRMED = "_confirmed"
 OWN_ACCESS = "own access"
 ENDED = "An ended session cannot be resumed: they have to sign in again."
+MAY_RETURN = (
+    "Whoever is still signed in at the identity provider may come back without being asked. To keep somebody out, "
+    "deactivate the person."
+)
 _LOST = {
     "none": "You would lose your own access to /admin/ with this change.",
     "staff": "You would no longer be a superuser yourself after this change.",

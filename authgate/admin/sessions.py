@@ -10,7 +10,7 @@ from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import URLPattern, path, reverse
 from django.utils import timezone
 
-from authgate.admin.confirmation import ENDED, signed_out, warn
+from authgate.admin.confirmation import ENDED, MAY_RETURN, signed_out, warn
 from authgate.admin.typed import ModelAdmin
 from authgate.models.people import Person, Session
 from authgate.sessions.browser import name_browser
@@ -33,7 +33,7 @@ def end_all_of(request: HttpRequest, person: Person) -> str:
             "sessions",
             f"This ends {count(live, 'live session')} of {person}, in every browser.",
             ENDED,
-            "Nothing keeps them from signing in again: to do that, deactivate the person.",
+            MAY_RETURN,
         )
     return f"{count(end_sessions(own, operator_of(request), _REASON), 'session')} of {person} ended."
 
@@ -103,7 +103,7 @@ class SessionAdmin(ModelAdmin[Session]):
     def end_selected(self, request: HttpRequest, queryset: QuerySet[Session]) -> None:
         whom = cut_off(queryset)
         if whom.sessions:
-            warn(request, "sessions", signed_out(whom), ENDED)
+            warn(request, "sessions", signed_out(whom), ENDED, MAY_RETURN)
         ended = end_sessions(queryset, operator_of(request), _REASON)
         self.message_user(request, f"{count(ended, 'session')} ended: refused everywhere within two seconds.")
 
@@ -132,6 +132,7 @@ class SessionAdmin(ModelAdmin[Session]):
                 f"This ends 1 live session of {session.person}: {name_browser(session.user_agent)}{where}.",
                 f"{count(others, 'other live session')} of this person will go on.",
                 ENDED,
+                MAY_RETURN,
             )
         ended = end_sessions(own, operator_of(request), _REASON)
         self.message_user(request, f"{count(ended, 'session')} ended.")
