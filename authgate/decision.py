@@ -11,6 +11,8 @@ from authgate.reason import Reason
 from authgate.request import Identity, RequestFacts
 from authgate.state.snapshot import Snapshot
 
+_PUBLIC = Reason.PUBLIC  # the look-up in the class costs more than a comparison
+
 
 class Denied(msgspec.Struct, frozen=True, gc=False):
     """The request gets an answer of the gateway's own. `entry` and `identity` are what was known by then."""
@@ -42,7 +44,7 @@ class Allowed(msgspec.Struct, frozen=True, gc=False):
     @property
     def is_private(self) -> bool:
         """Whether the answer is for this caller alone, and for no cache that others share."""
-        return self.identity is not None or self.entry.reason is not Reason.PUBLIC
+        return self.identity is not None or self.entry.reason is not _PUBLIC
 
     def failed(self, reason: Reason) -> Denied:
         """What was let in came to nothing."""

@@ -64,6 +64,7 @@ class _Line(msgspec.Struct):
 
 
 _SECOND_READING = "an application could read the path as one of another route"
+_BAD_TARGET = Reason.BAD_TARGET  # the look-up in the class costs more than a comparison
 _UNREAD = RequestFacts("", "", Authority("", None), "", b"", "", "", Headers())
 _MILLISECONDS = tuple(f"{number:03d}Z" for number in range(1000))
 
@@ -96,7 +97,7 @@ def _line(record: Record) -> _Line:
     else:
         reason, revision, entry, identity = decision.reason, decision.revision, decision.entry, decision.identity
         outcome = "allow" if decision.allowed else "deny"
-        if reason is Reason.BAD_TARGET:
+        if reason is _BAD_TARGET:
             rule = record.rule or _SECOND_READING
     if identity is None:
         subject = credential = token_id = None

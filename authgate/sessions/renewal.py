@@ -36,6 +36,7 @@ _EXPIRED_WAIT, _ALIVE_WAIT = 12.0, 2.0
 _REFRESH_WAIT = 5.0
 _HUNG_SECONDS = 60.0
 # For tabs that still send the old cookie, and for whoever sends that of an ended session again and again.
+_TOKEN_EXPIRED, _PUBLIC = Reason.TOKEN_EXPIRED, Reason.PUBLIC  # the look-up in the class costs more than a comparison
 _REMEMBERED_SECONDS, _REMEMBERED = 10.0, 4096
 _MAX_FLIGHTS = 1024
 _TROUBLE_SECONDS = 2.0
@@ -87,7 +88,7 @@ def may_be_due(decision: Decision, headers: Headers) -> bool:
     identity = decision.identity
     if identity is not None:
         return identity.by_cookie and identity.expires_at - time.time() < RENEW_BEFORE
-    if decision.reason is not Reason.TOKEN_EXPIRED and decision.reason is not Reason.PUBLIC:
+    if decision.reason is not _TOKEN_EXPIRED and decision.reason is not _PUBLIC:
         return False
     found = headers.credential
     if found is None or found[1] is None:

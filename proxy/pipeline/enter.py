@@ -12,7 +12,7 @@ from authgate.gate.steps import Steps, run, run_at_once
 from authgate.observe.access_log import Record
 from authgate.reason import Reason
 from authgate.request import RequestFacts
-from authgate.state.snapshot import current
+from authgate.state.snapshot import Snapshot, current
 from proxy.pipeline.own_pages import OwnPage, is_reserved
 
 logger = logging.getLogger(__name__)
@@ -23,11 +23,14 @@ Entered = Allowed | Denied | OwnPage
 
 def enter_at_once(record: Record, received: Received) -> Entered:
     """Write facts, snapshot and decision into the record. For limits that this machine counts."""
-    begun = _begin(record, received)
-    if isinstance(begun, (Denied, OwnPage)):
-        return begun
     try:
-        record.decision = decision = run_at_once(begun)
+        facts, snapshot = _begin(record, received)
+    except FactsRefused as refused:
+        return _refused(record, refused)
+    if is_reserved(facts, snapshot):
+        return OwnPage(facts, snapshot)
+    try:
+        record.decision = decision = run_at_once(decide(facts, snapshot))
     except Exception:
         record.decision = decision = _gate_failed(record)
     return decision
@@ -35,8 +38,11 @@ def enter_at_once(record: Record, received: Received) -> Entered:
 
 async def enter(record: Record, received: Received) -> Entered:
     """The same for limits that are kept anywhere."""
-    begun = _begin(record, received)
-    return begun if isinstance(begun, (Denied, OwnPage)) else await _decided(record, begun)
+    try:
+        facts, snapshot = _begin(record, received)
+    except FactsRefused as refused:
+        return _refused(record, refused)
+    return OwnPage(facts, snapshot) if is_reserved(facts, snapshot) else await _decided(record, decide(facts, snapshot))
 
 
 async def enter_again(record: Record, facts: RequestFacts, before: Entered) -> Entered:
@@ -48,16 +54,18 @@ async def enter_again(record: Record, facts: RequestFacts, before: Entered) -> E
     return await _decided(record, decide(facts, snapshot, before))
 
 
-def _begin(record: Record, received: Received) -> Denied | OwnPage | Steps[Decision]:
+def _begin(record: Record, received: Received) -> tuple[RequestFacts, Snapshot | None]:
+    """Raises FactsRefused."""
     snapshot = current()
-    try:
-        record.facts = facts = read_facts(*received, snapshot.table if snapshot is not None else None)
-    except FactsRefused as refused:
-        record.rule = refused.rule
-        record.decision = denied = Denied(refused.reason)
-        return denied
+    record.facts = facts = read_facts(*received, snapshot.table if snapshot is not None else None)
     record.snapshot = snapshot
-    return OwnPage(facts, snapshot) if is_reserved(facts, snapshot) else decide(facts, snapshot)
+    return facts, snapshot
+
+
+def _refused(record: Record, refused: FactsRefused) -> Denied:
+    record.rule = refused.rule
+    record.decision = denied = Denied(refused.reason)
+    return denied
 
 
 async def _decided(record: Record, steps: Steps[Decision]) -> Decision:

@@ -41,6 +41,7 @@ from proxy.server import health
 # (measured).
 REFUSED_AFTER = 0.25
 
+_NO_ROUTE = Reason.NO_ROUTE  # the look-up in the class costs more than a comparison
 _own_hosts = own_hosts()
 _auth = settings.AUTHGATE_AUTH_PREFIX
 _reserved = (_auth, *RESERVED)
@@ -74,7 +75,7 @@ def is_reserved(facts: RequestFacts, snapshot: Snapshot | None) -> bool:
 def find_unrouted(record: Record, denied: Denied) -> OwnPage | None:
     """What is served where no route is: the static site, else the default page at "/"."""
     facts = record.facts
-    if facts is None or denied.reason is not Reason.NO_ROUTE:
+    if facts is None or denied.reason is not _NO_ROUTE:
         return None
     if is_services(facts.authority.host, record.snapshot) or facts.method not in ("GET", "HEAD"):
         return None
