@@ -52,7 +52,8 @@ def decide(facts: RequestFacts, snapshot: Snapshot | None, before: Decision | No
             wait = guesses.seconds_left(limit, facts.client)
         else:
             # Before the credential is looked at, so that guessing tokens is limited too.
-            wait = yield Take(limit, _key(limit, facts, entry))
+            whose = f"route {entry.route.name}" if limit.per == "route" else f"client {client_key(facts.client)}"
+            wait = yield Take(limit, whose)
         if wait:
             return _limited(wait, revision, entry)
 
@@ -85,10 +86,6 @@ def _uncounted(entry: RouteEntry, before: Decision) -> Limit | None:
     if limit is None or before.entry is not entry or (limit.per == "subject" and before.identity is None):
         return limit
     return None
-
-
-def _key(limit: Limit, facts: RequestFacts, entry: RouteEntry) -> str:
-    return f"route {entry.route.name}" if limit.per == "route" else f"client {client_key(facts.client)}"
 
 
 def _subject_key(facts: RequestFacts, identity: Identity | None) -> str:

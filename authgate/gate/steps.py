@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Generator
-from typing import NamedTuple, TypeVar
+from typing import TypeVar
+
+import msgspec
 
 from authgate.policy.table import Limit
 from authgate.ratelimit import take, take_here
@@ -11,7 +13,7 @@ from authgate.ratelimit import take, take_here
 T = TypeVar("T")
 
 
-class Take(NamedTuple):
+class Take(msgspec.Struct, frozen=True, gc=False):
     """One request of `limit`, for `key`. The answer: seconds to wait, 0.0 when there was one left."""
 
     limit: Limit
