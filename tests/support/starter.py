@@ -27,7 +27,10 @@ from django.conf import settings
 from django.core.exceptions import AppRegistryNotReady, ImproperlyConfigured
 
 # Not gateway_site: it reads the environment.
-PACKAGES = ("authgate", "proxy")
+PACKAGES = (
+    "authgate", "proxy", "django.contrib.admin", "django.contrib.auth", "django.contrib.contenttypes",
+    "django.contrib.sessions",
+)  # fmt: skip
 ORDER_BYTES = 1 << 17
 PR_SET_PDEATHSIG = 1
 
@@ -44,10 +47,9 @@ def load() -> None:
 
 def modules() -> Iterator[str]:
     for package in PACKAGES:
-        for path in sorted(Path(package).rglob("*.py")):
-            name = ".".join(path.with_suffix("").parts).removesuffix(".__init__")
-            if ".migrations" not in name:
-                yield name
+        place = Path(importlib.import_module(package).__path__[0])
+        for path in sorted(place.rglob("*.py")):
+            yield ".".join((package, *path.relative_to(place).with_suffix("").parts)).removesuffix(".__init__")
 
 
 def next_child(orders: socket.socket) -> list[str]:
