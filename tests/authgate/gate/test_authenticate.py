@@ -355,3 +355,49 @@ def test_threads_share_the_cache():
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(use, range(8)))
     assert len(cache) <= 58
+
+
+# --- where the route hands Authorization on to its service ----------------------------------------------------------
+FOREIGN = sign_token(header={"kid": "theirs"}, claims={"iss": "https://other.example.com"})
+
+
+def who_beside(*headers):
+    headers = [(b"host", b"gateway.test"), *headers]
+    identity = authenticate(headers, make_snapshot(), pass_authorization=True)
+    return identity.subject if identity else None
+
+
+BESIDE = {
+    "a token of ours": ((bearer(ALICE),), "alice"),
+    "a token of ours before the session": ((bearer(ALICE), session(SESSION)), "alice"),
+    "an opaque token of the service, and a session": ((bearer(b"ghp_0123"), session(SESSION)), "sam"),
+    "another issuer's token, and a session": ((bearer(FOREIGN), session(SESSION)), "sam"),
+    "another scheme, and a session": ((authorization(b"Token abc"), session(SESSION)), "sam"),
+    "the session alone": ((session(SESSION),), "sam"),
+    "nothing": ((), None),
+}
+
+
+@pytest.mark.parametrize(("headers", "subject"), BESIDE.values(), ids=BESIDE)
+def test_the_services_own_token_leaves_the_session_to_say_who_calls(headers, subject):
+    assert who_beside(*headers) == subject
+
+
+BESIDE_REFUSED = {
+    "a bad token of ours": ((bearer(ALICE + b"A"), session(SESSION)), Reason.BAD_SIGNATURE),
+    "a token of ours by another scheme": ((authorization(b"Token " + ALICE), session(SESSION)), Reason.INVALID_TOKEN),
+    "a token of the service's, and a bad session": ((bearer(b"ghp_0123"), session(b"a.b.c")), Reason.INVALID_TOKEN),
+    "a token of the service's alone": ((bearer(b"ghp_0123"),), Reason.INVALID_TOKEN),
+    "what is no token at all": ((bearer(b"a b"), session(SESSION)), Reason.MALFORMED_CREDENTIAL),
+}
+
+
+@pytest.mark.parametrize(("headers", "reason"), BESIDE_REFUSED.values(), ids=BESIDE_REFUSED)
+def test_nothing_beside_a_session_is_overlooked(headers, reason):
+    with pytest.raises(InvalidCredential) as refusal:
+        who_beside(*headers)
+    assert refusal.value.reason is reason
+
+
+def test_elsewhere_the_services_token_is_a_bad_credential():
+    assert refused(bearer(b"ghp_0123"), session(SESSION)) is Reason.INVALID_TOKEN

@@ -47,6 +47,15 @@ def refusal(of: dict[str, Any]) -> Reason:
     return caught.value.reason
 
 
+class AsSent(Routed):
+    """Every route of these hosts takes paths as they come."""
+
+    has_as_sent = True
+
+    def takes_as_sent(self, host: str, path: str, method: str) -> bool:
+        return host in self.hosts
+
+
 @pytest.fixture
 def trusted(settings):
     """10.0.0.0/8 and fd00::/8 are proxies of ours."""
@@ -335,3 +344,41 @@ def test_each_target_is_read_although_its_headers_come_again():
     assert [build_facts({**scope(raw_path=path), "headers": headers}).path for path in (b"/a", b"/b")] == ["/a", "/b"]
     assert refusal({**scope(raw_path=b"/a/../b"), "headers": headers}) is Reason.BAD_TARGET
     assert refusal({**scope(method="TRACE"), "headers": headers}) is Reason.BAD_METHOD
+
+
+# --- paths without a canonical form ---------------------------------------------------------------------------------
+def as_sent(host: str, raw_path: bytes) -> RequestFacts:
+    return build_facts(scope(host=host, raw_path=raw_path), AsSent("git.test"))
+
+
+def test_where_a_route_takes_paths_as_sent_the_path_is_the_one_that_came():
+    facts = as_sent("git.test", b"/group%2Fproject")
+    assert (facts.path, facts.as_sent) == ("/group%2Fproject", True)
+
+
+def test_a_path_with_a_canonical_form_has_it_there_too():
+    facts = as_sent("git.test", b"/%67roup")
+    assert (facts.path, facts.as_sent) == ("/group", False)
+
+
+@pytest.mark.parametrize(
+    ("host", "raw_path"),
+    [("wiki.test", b"/group%2Fproject"), ("git.test", b"/auth%2Flogin"), ("git.test", b"/x%2F..%2Fauth%2Flogin")],
+    ids=["no such route", "below the gateway's own", "below it once resolved"],
+)
+def test_everywhere_else_it_is_refused(host, raw_path):
+    with pytest.raises(FactsRefused) as caught:
+        as_sent(host, raw_path)
+    assert caught.value.reason is Reason.BAD_TARGET
+
+
+@pytest.mark.parametrize(("proto", "port"), [("https", 443), ("http", 80)])
+def test_a_forwarded_host_may_name_the_usual_port_of_its_scheme(trusted, proto, port):
+    headers = ("x-forwarded-host", f"wiki.test:{port}"), ("x-forwarded-proto", proto)
+    assert build_facts(scope(*headers, peer="10.0.0.1", host="127.0.0.1:9")).authority.effective_port(proto) == port
+
+
+@pytest.mark.parametrize(("proto", "port"), [("http", 443), ("https", 444)])
+def test_and_no_other_port(trusted, proto, port):
+    headers = ("x-forwarded-host", f"wiki.test:{port}"), ("x-forwarded-proto", proto)
+    assert refusal(scope(*headers, peer="10.0.0.1", host="127.0.0.1:9")) is Reason.BAD_HEADER
