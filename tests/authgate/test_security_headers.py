@@ -55,3 +55,8 @@ def test_a_service_keeps_its_own_policy(gateway, upstream):
     response = gateway.get("/api/public")
     assert response.all("content-security-policy") == ["sandbox"]
     assert response.all("x-frame-options") == ["SAMEORIGIN"]
+
+
+@pytest.mark.parametrize("path", ["/auth/callback/x", "/auth/callbackx", "/auth/loginx", "/auth/signed-outx"])
+def test_an_address_with_secrets_is_told_to_nobody_when_it_is_mistyped_either(gateway, path):
+    assert gateway.get(f"{path}?code=secret").header("referrer-policy") == "no-referrer"

@@ -22,7 +22,6 @@ MANAGE = str(ROOT / "manage.py")
 DIE_WITH_US = ("setpriv", "--pdeathsig", "TERM", "--") if shutil.which("setpriv") else ()
 # What Python reads before any module of ours does. No fork can obey another value of it.
 _PYTHONS_OWN = ("PYTHON", "LC_", "LANG")
-Stream = IO[bytes] | int
 
 
 class Process:
