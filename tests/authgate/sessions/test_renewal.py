@@ -23,7 +23,10 @@ def clock(tmp_path_factory):
 def sessions_gateway(gateway_template, session_upstream, tmp_path_factory, clock):
     data_dir, policy = tmp_path_factory.mktemp("sessions") / "data", demo_policy(session_upstream.target)
     with Gateway(data_dir, template=gateway_template, policy=policy, env=clock.env) as started:
-        yield started.start()
+        started.start()
+        make_session(started)  # signing in has somewhere to lead once every worker knows this provider
+        started.settle()
+        yield started
 
 
 @pytest.fixture
