@@ -3,7 +3,8 @@ SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
 
-PYTHON ?= python3
+# make PYTHON=/path/to/python takes that one.
+export PYTHON ?=
 PORT ?= 8000
 # Tests at a time: half of the time they wait for processes and clocks.
 JOBS ?= 3
@@ -26,8 +27,7 @@ help:
 
 # Two stamps: running the gateway does not wait for what only tests need.
 .venv/.runtime: requirements.txt
-	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "authgate needs Python 3.11 or later")'
-	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@test -x $(BIN)/python || { python=$${PYTHON:-$$(.ci/python)}; set -x; "$$python" -m venv .venv; }
 	$(BIN)/python -m pip install --disable-pip-version-check -qq --require-hashes -r requirements.txt
 	touch $@
 
@@ -58,8 +58,8 @@ check: .venv/.dev
 	$(BIN)/python manage.py makemigrations --check --dry-run
 
 # A version that a .txt has and the .in allows stays. Its tool has an environment of its own.
-lock:
-	test -x .venv/lock/bin/python || $(PYTHON) -m venv .venv/lock
+lock: .venv/.runtime
+	test -x .venv/lock/bin/python || $(BIN)/python -m venv .venv/lock
 	.venv/lock/bin/python -m pip install --disable-pip-version-check -qq uv==0.13.9
 	for name in requirements requirements-dev requirements-node; do \
 	  .venv/lock/bin/uv pip compile --quiet --no-config --universal --python-version 3.11 --generate-hashes \
