@@ -53,6 +53,7 @@ class Reason(StrEnum):
     # 429, 503, 500
     RATE_LIMITED = "rate_limited"
     NO_POLICY = "no_policy"
+    TRUST_UNKNOWN = "trust_unknown"
     GATE_ERROR = "gate_error"
     BUSY = "busy"
     SERVER_FULL = "server_full"

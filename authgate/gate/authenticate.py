@@ -6,7 +6,8 @@ import time
 
 from authgate.authn.credentials import Credential, beside_the_services, check_form, find_credential
 from authgate.authn.tokens import verify
-from authgate.request import Identity
+from authgate.reason import Reason
+from authgate.request import Identity, InvalidCredential
 from authgate.state.snapshot import Snapshot
 from authgate.wire.headers import Headers, RawHeaders
 
@@ -34,6 +35,8 @@ def authenticate(headers: RawHeaders, snapshot: Snapshot, pass_authorization: bo
 
 
 def _verify_identity(credential: Credential, snapshot: Snapshot, now: float) -> Identity:
+    if not snapshot.knows_credentials:
+        raise InvalidCredential(Reason.TRUST_UNKNOWN)
     kind, unverified_token, key = credential
     check_form(kind, unverified_token)
     claims = verify(unverified_token, snapshot.trust, kind, now)

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Literal
 
-from django.db import transaction
+from django.db import connection, transaction
 from django.db.models import F
 
+from authgate import generation
 from authgate.models.trust import StateVersion
 
 StateName = Literal["policy", "trust"]
+
+CHANNEL = "authgate_state"  # of PostgreSQL's NOTIFY, for the workers of other machines
 
 
 def lock(name: StateName) -> None:
@@ -21,7 +25,13 @@ def lock(name: StateName) -> None:
 
 
 def bump(name: StateName) -> None:
-    """Make every worker reload this state. Belongs into the transaction that changes it."""
+    """Make every worker reload this state. Belongs into the transaction that changes it: whoever has been answered
+    after that, no worker of this machine decides a request by what was there before.
+    """
     with transaction.atomic():
         lock(name)
         StateVersion.objects.filter(name=name).update(value=F("value") + 1)
+        if connection.vendor == "postgresql":
+            with connection.cursor() as cursor:
+                cursor.execute(f"NOTIFY {CHANNEL}")  # delivered when the transaction commits
+        transaction.on_commit(partial(generation.advance, name))

@@ -11,7 +11,7 @@ from authgate.gate.authenticate import authenticate
 from authgate.reason import Reason
 from authgate.request import Identity, InvalidCredential
 from authgate.security_headers import OWN_PAGES_CSP, SECURITY_HEADERS
-from authgate.state import snapshot
+from authgate.state import newest
 from authgate.wire.headers import RawHeaders
 
 _SAME_FOR_EVERYBODY = "/.well-known/jwks.json"
@@ -83,7 +83,7 @@ _HEADERS = [
 
 
 def _identify(request: HttpRequest) -> tuple[Identity | None, Reason | None]:
-    current = snapshot.current()
+    current = newest.known()
     if current is None:
         return None, Reason.NO_POLICY
     try:

@@ -19,6 +19,7 @@ _HEADER = struct.Struct("=QQ")
 class PolicyState(msgspec.Struct, frozen=True):
     version: int
     file: tuple[int, int] | None
+    generation: int
     revision: int
     text: str  # the document; empty before the first revision
 
@@ -26,6 +27,7 @@ class PolicyState(msgspec.Struct, frozen=True):
 class TrustState(msgspec.Struct, frozen=True):
     version: int
     file: tuple[int, int] | None
+    generation: int
     rows: TrustRows
 
 

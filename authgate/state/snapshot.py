@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 
 from authgate.authn.cache import IdentityCache
@@ -24,11 +24,17 @@ class Snapshot:
     table: RouteTable
     grants: GrantRules
     trust: TrustSnapshot
-    identities: IdentityCache  # new with every snapshot: any change of policy or trust forgets them all
+    identities: IdentityCache  # verified by these keys, with the roles of this policy
+    knows_credentials: bool = True  # False: which ones were taken away is not known, so that none is good
     find: Callable[[str, str, str], Found] = field(init=False)  # of the table, remembered; for paths not too long
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "find", lru_cache(REMEMBERED_PATHS)(self.table.find))
+
+    def with_trust(self, trust: TrustSnapshot, identities: IdentityCache) -> Snapshot:
+        other = replace(self, trust=trust, identities=identities)
+        object.__setattr__(other, "find", self.find)
+        return other
 
 
 _current: Snapshot | None = None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from types import MappingProxyType
 
 import msgspec
@@ -34,6 +35,13 @@ class TrustRows(msgspec.Struct, frozen=True):
     assertion_keys: list[KeyRow]
     revoked: list[str]
     has_providers: bool
+
+    def has_keys_of(self, other: TrustRows) -> bool:
+        return (self.token_keys, self.assertion_keys) == (other.token_keys, other.assertion_keys)
+
+    def beside(self, trust: TrustSnapshot) -> TrustSnapshot:
+        """The trust of these rows, with the keys of `trust`, which was made of the same ones."""
+        return replace(trust, revoked=frozenset(self.revoked), has_providers=self.has_providers)
 
 
 def load_trust() -> TrustSnapshot:

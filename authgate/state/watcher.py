@@ -10,28 +10,33 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import closing
-from dataclasses import replace
 from functools import partial
+from typing import Any
 
 from django.db import DatabaseError, OperationalError, connection
 from django.db import Error as DatabaseProblem
 
+from authgate import generation
 from authgate.authn.cache import IdentityCache
 from authgate.authn.claims import LEEWAY
+from authgate.authn.trust import TrustSnapshot
 from authgate.models.policy import PolicyRevision
 from authgate.models.trust import StateVersion
+from authgate.models.versions import CHANNEL
 from authgate.policy.compiler import check
 from authgate.policy.document import PolicyDocument, parse_stored
 from authgate.policy.pace import Pace, at_once, politely
 from authgate.policy.rules import GrantRules
 from authgate.policy.table import build_table
-from authgate.state import kept
+from authgate.state import kept, newest
+from authgate.state.bell import Bell
 from authgate.state.snapshot import Snapshot, current, install
 from authgate.state.trouble import Trouble, trouble_of
 from authgate.state.trust import TrustRows, build_trust, read_trust
 
 logger = logging.getLogger(__name__)
 
+# What is committed on this machine, or told by PostgreSQL, is loaded at once; this is for all else.
 POLL_SECONDS = 0.5
 FIRST_LOAD_SECONDS = 15.0
 # A worker that begins with what the others decide by need not wait so long for a database that hangs.
@@ -40,12 +45,15 @@ NEXT_LOAD_SECONDS = 2.0
 SILENCE_SECONDS = 15.0
 MAX_BACKOFF_SECONDS = 10.0
 
+# Of a state: its counter, its database file, its generation.
+Mark = tuple[int, tuple[int, int] | None, int]
+
 _watcher: _Watcher | None = None
 
 
 def load(*, pace: Pace = at_once) -> Snapshot:
     """From the database: the latest revision, never rows. Raises; before the first revision all is denied."""
-    return _build(*_read_policy(), read_trust(), pace)
+    return _build(*_read_policy(), build_trust(read_trust()), pace)
 
 
 def _read_policy() -> tuple[int, str]:
@@ -53,11 +61,11 @@ def _read_policy() -> tuple[int, str]:
     return latest or (0, "")
 
 
-def _build(number: int, text: str, rows: TrustRows, pace: Pace) -> Snapshot:
+def _build(number: int, text: str, trust: TrustSnapshot, pace: Pace) -> Snapshot:
     document = parse_stored(text, pace=pace) if text else PolicyDocument()
     errors = check(document, pace=pace)
     table, grants = build_table(document, errors, pace=pace), GrantRules(document.grants, errors)
-    return Snapshot(number, document, table, grants, build_trust(rows), IdentityCache())
+    return Snapshot(number, document, table, grants, trust, IdentityCache())
 
 
 def prepare() -> None:
@@ -104,14 +112,21 @@ def _trouble() -> Trouble | None:
 
 
 class _Watcher:
-    """Polls both counters in a thread of its own, so that a slow database never stops the event loop."""
+    """Reads both counters in a thread of its own, so that a slow database never stops the event loop: again and again,
+    and at once when a request waits for what it would load.
+    """
 
     def __init__(self) -> None:
         self._thread = threading.Thread(target=self._run, name="policy-watcher", daemon=True)
         self._stopping = threading.Event()
+        self._bell = Bell()
+        self._listens: Any = None  # the connection that has asked PostgreSQL to tell it
         self._first_done = threading.Event()
         self._loaded: dict[str, int] | None = None
         self._tried: dict[str, int] | None = None
+        self._policy = (0, "")  # number and text of the revision that is installed
+        self._rows: TrustRows | None = None  # of the trust that is installed
+        self._kept: dict[str, Mark] = {}
         self._unsaved: list[Callable[[], bool]] = []
         self._clock_ahead = _clock_ahead()
         self._file: tuple[int, int] | None = None
@@ -121,6 +136,7 @@ class _Watcher:
         self._polled_at = time.monotonic()
 
     def start(self) -> None:
+        newest.open_file(self._bell.ring)
         self._begin_with_kept()
         self._thread.start()
         if not self._first_done.wait(FIRST_LOAD_SECONDS if current() is None else NEXT_LOAD_SECONDS):
@@ -130,14 +146,18 @@ class _Watcher:
         policy, trust = kept.policy.load(), kept.trust.load()
         if policy is None or trust is None or policy.file != trust.file:
             return
-        install(_build(policy.revision, policy.text, trust.rows, at_once))
+        install(_build(policy.revision, policy.text, build_trust(trust.rows), at_once))
         self._loaded, self._file = {"policy": policy.version, "trust": trust.version}, policy.file
+        self._policy, self._rows = (policy.revision, policy.text), trust.rows
+        newest.begin_with(policy.generation, trust.generation)
 
     def stop(self) -> None:
         self._stopping.set()
+        self._bell.ring()
         # After a fork the thread exists in the parent only.
         if self._thread.is_alive():
             self._thread.join(timeout=5)
+        newest.close_file()
 
     def trouble(self) -> Trouble | None:
         silence = time.monotonic() - self._polled_at
@@ -150,7 +170,7 @@ class _Watcher:
         while not self._stopping.is_set():
             self._poll()
             self._first_done.set()
-            self._stopping.wait(POLL_SECONDS)
+            self._bell.wait(POLL_SECONDS, self._told_by())
         connection.close()
 
     def _poll(self) -> None:
@@ -158,7 +178,9 @@ class _Watcher:
             self._leave_replaced_file()
             self._leave_old_clock()
             read_at = time.monotonic_ns()
-            self._refresh(_read_versions(), read_at)
+            self._listen()
+            said = newest.read()
+            self._refresh(_read_versions(), read_at, said)
             self._unsaved = [save for save in self._unsaved if not save()]
         # Whatever goes wrong, this thread must live to try again; the last good snapshot goes on.
         except Exception as error:
@@ -181,30 +203,85 @@ class _Watcher:
         if _clock_ahead() < self._clock_ahead - LEEWAY:
             self._loaded = None
 
-    def _refresh(self, versions: dict[str, int], read_at: int) -> None:
+    def _listen(self) -> None:
+        """Before the counters are read: what is told from then on ends the next wait."""
+        if connection.vendor != "postgresql":
+            return
+        connection.ensure_connection()
+        if connection.connection is not self._listens:
+            with connection.cursor() as cursor:
+                cursor.execute(f"LISTEN {CHANNEL}")
+            # Without one, the library keeps every notice for somebody to fetch.
+            connection.connection.add_notify_handler(_ignore)
+            self._listens = connection.connection
+
+    def _told_by(self) -> int | None:
+        """The descriptor by which PostgreSQL tells."""
+        listens = connection.connection
+        if listens is None or listens is not self._listens or listens.closed:
+            return None
+        return int(listens.fileno())
+
+    def _refresh(self, versions: dict[str, int], read_at: int, said: bytes) -> None:
         # The counters were read before the state: whatever changes meanwhile is seen by the next poll.
         if versions != self._loaded:
             if versions == self._tried and time.monotonic() < self._retry_at:
                 return
             self._tried = versions
             self._clock_ahead = _clock_ahead()
-            self._reload(versions, read_at)
+            self._reload(versions, said)
             self._loaded = versions
+        newest.caught_up(said)
+        self._keep(versions, read_at, said)
         self._recovered()
 
-    def _reload(self, versions: dict[str, int], read_at: int) -> None:
-        before, rows = current(), read_trust()
-        if before and self._loaded and versions.get("policy") == self._loaded.get("policy"):
-            install(replace(before, trust=build_trust(rows), identities=IdentityCache()))
+    def _reload(self, versions: dict[str, int], said: bytes) -> None:
+        before = current()
+        if before is None:
+            self._reload_policy(self._read_trust(None))
+            return
+        # First: a policy may take long to build, or not be possible to build at all.
+        if self._is_new("trust", versions):
+            trust = self._read_trust(before)
+            # Whoever was verified by the same keys need not be verified again: each look at them asks for revocations.
+            has_same_keys = trust.token_keys is before.trust.token_keys
+            before = before.with_trust(trust, before.identities if has_same_keys else IdentityCache())
+            install(before)
+        newest.trust_caught_up(said)
+        if self._is_new("policy", versions):
+            self._reload_policy(before.trust)
+
+    def _read_trust(self, before: Snapshot | None) -> TrustSnapshot:
+        """When only a session has ended, no key is unsealed again."""
+        rows = read_trust()
+        if before is not None and self._rows is not None and rows.has_keys_of(self._rows):
+            trust = rows.beside(before.trust)
         else:
-            number, text = _read_policy()
-            snapshot = _build(number, text, rows, politely if self._first_done.is_set() else at_once)
-            install(snapshot)
-            logger.info("policy revision %d is live: %d routes", snapshot.revision, len(snapshot.table.entries))
-            policy = kept.PolicyState(versions.get("policy", 0), self._file, number, text)
+            trust = build_trust(rows)
+        self._rows = rows  # last: of those that could not be used, nothing is known
+        return trust
+
+    def _reload_policy(self, trust: TrustSnapshot) -> None:
+        policy = _read_policy()
+        snapshot = _build(*policy, trust, politely if self._first_done.is_set() else at_once)
+        install(snapshot)
+        self._policy = policy
+        logger.info("policy revision %d is live: %d routes", snapshot.revision, len(snapshot.table.entries))
+
+    def _is_new(self, kind: str, versions: dict[str, int]) -> bool:
+        return self._loaded is None or versions.get(kind) != self._loaded.get(kind)
+
+    def _keep(self, versions: dict[str, int], read_at: int, said: bytes) -> None:
+        """What a worker begins with that starts while the database is away."""
+        numbers = dict(zip(generation.KINDS, generation.numbers(said), strict=True))
+        marks = {kind: (versions.get(kind, 0), self._file, numbers[kind]) for kind in generation.KINDS}
+        if marks["policy"] != self._kept.get("policy"):
+            policy = kept.PolicyState(*marks["policy"], *self._policy)
             self._unsaved.append(partial(kept.policy.save, policy, read_at))
-        trust = kept.TrustState(versions.get("trust", 0), self._file, rows)
-        self._unsaved.append(partial(kept.trust.save, trust, read_at))
+        if marks["trust"] != self._kept.get("trust") and self._rows is not None:
+            trust = kept.TrustState(*marks["trust"], self._rows)
+            self._unsaved.append(partial(kept.trust.save, trust, read_at))
+        self._kept = marks
 
     def _failed(self, trouble: Trouble) -> None:
         if trouble != self._trouble:
@@ -227,6 +304,9 @@ def _read_versions() -> dict[str, int]:
         # The server restarted, or closed an idle connection: a new one may do.
         connection.close()
         return dict(query.all())
+
+
+def _ignore(notice: object) -> None: ...
 
 
 def _clock_ahead() -> float:

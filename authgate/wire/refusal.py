@@ -121,6 +121,10 @@ _REFUSALS = {
     Reason.ROUTE_DISABLED: Refusal(404, "not_found", "This route is switched off. The policy admin switches it on."),
     Reason.RATE_LIMITED: Refusal(429, "rate_limited", "Too many requests. Try again after the seconds in Retry-After."),
     Reason.NO_POLICY: Refusal(503, "unavailable", "The gateway has no policy loaded yet. Try again shortly."),
+    Reason.TRUST_UNKNOWN: Refusal(
+        503, "unavailable",
+        "The gateway cannot read which credentials are still valid, so it accepts none. Try again shortly.",
+    ),
     Reason.GATE_ERROR: Refusal(
         503, "unavailable",
         "The gateway could not check your access, so the request was refused. The log has the cause under the request "

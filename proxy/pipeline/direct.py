@@ -15,6 +15,7 @@ from authgate.observe.access_log import Record, new_request_id
 from authgate.pages.responses import answer_refusal
 from authgate.reason import Reason
 from authgate.sessions.renewal import may_be_due
+from authgate.state.newest import is_behind
 from authgate.wire.headers import RawHeaders
 from proxy.exchange import Exchange
 from proxy.failures import CLIENT_LEFT, SHUTDOWN, Failure
@@ -36,6 +37,8 @@ logger = logging.getLogger(__name__)
 
 def start(connection: Http1Protocol, request: RequestHead) -> Cycle:
     """What is the application's to answer is handed over with what was decided, which is not decided again."""
+    if is_behind():
+        return connection.hand_over(request, {})  # it waits for what is newer
     record = Record(new_request_id())
     received = (
         request.method, connection.scheme, request.raw_path, request.query, connection.peer, request.headers,

@@ -12,6 +12,7 @@ from authgate.gate.steps import Steps, run, run_at_once
 from authgate.observe.access_log import Record
 from authgate.reason import Reason
 from authgate.request import RequestFacts
+from authgate.state.newest import newest
 from authgate.state.snapshot import Snapshot, current
 from proxy.pipeline.own_pages import OwnPage, is_reserved
 
@@ -23,8 +24,9 @@ Entered = Allowed | Denied | OwnPage
 
 def enter_at_once(record: Record, received: Received) -> Entered:
     """Write facts, snapshot and decision into the record. For limits that this machine counts."""
+    snapshot = current()
     try:
-        facts, snapshot = _begin(record, received)
+        facts = _begin(record, received, snapshot)
     except FactsRefused as refused:
         return _refused(record, refused)
     if is_reserved(facts, snapshot):
@@ -37,9 +39,10 @@ def enter_at_once(record: Record, received: Received) -> Entered:
 
 
 async def enter(record: Record, received: Received) -> Entered:
-    """The same for limits that are kept anywhere."""
+    """The same for limits that are kept anywhere, and when something was committed that is not loaded yet."""
+    snapshot = await newest()
     try:
-        facts, snapshot = _begin(record, received)
+        facts = _begin(record, received, snapshot)
     except FactsRefused as refused:
         return _refused(record, refused)
     return OwnPage(facts, snapshot) if is_reserved(facts, snapshot) else await _decided(record, decide(facts, snapshot))
@@ -50,16 +53,15 @@ async def enter_again(record: Record, facts: RequestFacts, before: Entered) -> E
     record.facts = facts
     if isinstance(before, OwnPage):
         return OwnPage(facts, before.snapshot)
-    record.snapshot = snapshot = current()
+    record.snapshot = snapshot = await newest()
     return await _decided(record, decide(facts, snapshot, before))
 
 
-def _begin(record: Record, received: Received) -> tuple[RequestFacts, Snapshot | None]:
+def _begin(record: Record, received: Received, snapshot: Snapshot | None) -> RequestFacts:
     """Raises FactsRefused."""
-    snapshot = current()
     record.facts = facts = read_facts(*received, snapshot.table if snapshot is not None else None)
     record.snapshot = snapshot
-    return facts, snapshot
+    return facts
 
 
 def _refused(record: Record, refused: FactsRefused) -> Denied:
