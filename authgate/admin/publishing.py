@@ -109,7 +109,7 @@ def live_number() -> int:
 def publication_message(revision: PolicyRevision, before: int) -> str:
     if revision.number == before:
         return f"The policy is what it was: revision {before} stays live."
-    return f"Published revision {revision.number}: live within two seconds."
+    return f"Published revision {revision.number}: it is live."
 
 
 def show_refusal(request: HttpRequest, invalid: PolicyInvalid, why: str) -> None:

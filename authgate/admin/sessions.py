@@ -105,7 +105,7 @@ class SessionAdmin(ModelAdmin[Session]):
         if whom.sessions:
             warn(request, "sessions", signed_out(whom), ENDED, MAY_RETURN)
         ended = end_sessions(queryset, operator_of(request), _REASON)
-        self.message_user(request, f"{count(ended, 'session')} ended: refused everywhere within two seconds.")
+        self.message_user(request, f"{count(ended, 'session')} ended: refused everywhere from now on.")
 
     def get_urls(self) -> list[URLPattern]:
         view = self.admin_site.admin_view(self.end_view)

@@ -43,7 +43,7 @@ class SigningKeyAdmin(ModelAdmin[SigningKey]):
         purpose, algorithm = SigningKey.Purpose(obj.purpose), SigningKey.Algorithm(obj.algorithm)
         obj.pk = signing_keys.create(purpose, algorithm, operator_of(request)).pk
         obj.refresh_from_db()
-        self.message_user(request, "It signs within two seconds. The older keys go on verifying until retired.")
+        self.message_user(request, "It signs from now on. The older keys go on verifying until retired.")
 
     @admin.action(description="Retire selected keys: what they signed is no longer accepted", permissions=["change"])
     def retire(self, request: HttpRequest, queryset: QuerySet[SigningKey]) -> None:

@@ -74,8 +74,8 @@ async def callback(request: HttpRequest, slug: str = "") -> HttpResponse:
 
 
 async def _is_signed_in(request: HttpRequest) -> bool:
-    """Ask the database. Workers learn of a session's end up to half a second apart, and two that disagree would send
-    the browser back and forth.
+    """Ask the database. The workers of two machines learn of a session's end one after the other, and two that disagree
+    would send the browser back and forth.
     """
     identity = identity_of(request)
     return identity is not None and not await database_threads.run(_is_revoked, identity.token_id)

@@ -96,7 +96,7 @@ def test_an_edited_route_is_live_in_every_worker_within_two_seconds(page, gatewa
     open_route(page, gateway, "public")
     page.get_by_label("Access").select_option("authenticated")
     page.get_by_role("button", name="Save", exact=True).click()
-    expect(page.get_by_text("live within two seconds")).to_be_visible()
+    expect(page.get_by_text("it is live")).to_be_visible()
     time.sleep(2)
     assert statuses(gateway, "/api/public/x") == {401}
     assert complaints == []
@@ -129,7 +129,7 @@ def test_a_rollback_brings_the_old_policy_back(page, gateway, complaints):
     page.get_by_role("link", name="Roll back to this revision").click()
     expect(page.get_by_text("route public: enabled no → yes")).to_be_visible()
     page.get_by_role("button", name="Roll back to revision").click()
-    expect(page.get_by_text("live within two seconds")).to_be_visible()
+    expect(page.get_by_text("it is live")).to_be_visible()
     time.sleep(2)
     assert statuses(gateway, "/api/public/x") == {200}
     assert complaints == []
@@ -142,7 +142,7 @@ def test_everything_works_without_javascript(browser, gateway):
     page.get_by_label("Name").fill("shop")
     page.get_by_label("Targets").fill("http://127.0.0.1:1\nhttp://127.0.0.1:2")
     page.get_by_role("button", name="Save", exact=True).click()
-    expect(page.get_by_text("live within two seconds")).to_be_visible()
+    expect(page.get_by_text("it is live")).to_be_visible()
 
 
 def test_no_page_is_wider_than_a_narrow_screen_or_makes_the_browser_complain(page, gateway, complaints):

@@ -67,7 +67,7 @@ def named(model, name):
 def test_a_saved_edit_is_a_new_revision_by_its_author_that_names_the_fields(admin_client):
     response = edit(admin_client, named(Route, "public"), path="/api/open", access="authenticated")
     assert (newest().number, newest().author, newest().comment) == (2, "admin", "changed route public: path, access")
-    assert "Published revision 2: live within two seconds." in said(response)
+    assert "Published revision 2: it is live." in said(response)
     assert revisions.live_document() == compile_rows()
 
 
@@ -102,7 +102,7 @@ def test_what_is_added_is_published(admin_client, model, values):
     if model is RoleGrant:
         values = {**values, "role": named(Role, "user").pk}
     response = admin_client.post(add_url(model), values, follow=True)
-    assert "Published revision 2: live within two seconds." in said(response)
+    assert "Published revision 2: it is live." in said(response)
     assert newest().comment.startswith(f"added {model._meta.verbose_name}")
 
 
@@ -269,7 +269,7 @@ def test_a_rename_goes_to_all_that_refer_to_it(admin_client):
 
 def test_a_deleted_route_is_published(admin_client):
     response = admin_client.post(delete_url(named(Route, "public")), {"post": "yes"}, follow=True)
-    assert "Published revision 2: live within two seconds." in said(response)
+    assert "Published revision 2: it is live." in said(response)
     assert newest().comment == "deleted route public"
 
 

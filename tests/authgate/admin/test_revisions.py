@@ -78,7 +78,7 @@ def test_a_rollback_is_a_new_revision_of_the_old_policy(admin_client):
     assert (newest.number, newest.author, newest.comment) == (4, "admin", "rollback to 1")
     assert newest.document == PolicyRevision.objects.get(number=1).document
     assert Route.objects.filter(name="wiki").exists()
-    assert said(response) == ["Published revision 4: live within two seconds."]
+    assert said(response) == ["Published revision 4: it is live."]
 
 
 def test_a_rollback_to_what_is_live_changes_nothing(admin_client):
