@@ -121,7 +121,8 @@ def trust_caught_up(said: bytes) -> None:
     _, trust = generation.numbers(said)
     _known = generation.content(policy, trust)
     _behind_since.pop("trust", None)
-    _wake_all(False)
+    if _left("policy") <= 0:  # or they wait for that as well
+        _wake_all(False)
 
 
 def caught_up(said: bytes) -> None:

@@ -158,6 +158,8 @@ class _Watcher:
         if self._thread.is_alive():
             self._thread.join(timeout=5)
         newest.close_file()
+        if not self._thread.is_alive():
+            self._bell.close()
 
     def trouble(self) -> Trouble | None:
         silence = time.monotonic() - self._polled_at
