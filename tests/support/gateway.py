@@ -32,8 +32,10 @@ _prepared: dict[tuple[object, ...], Path] = {}
 
 
 def environment(data_dir: Path, **values: str) -> dict[str, str]:
-    """This process's environment without any AUTHGATE_ variable but the ones given."""
-    inherited = {key: value for key, value in os.environ.items() if not key.startswith("AUTHGATE_")}
+    """This process's environment without any AUTHGATE_ variable but the ones given, nor a machine's authorities."""
+    # Each process would read all of SSL_CERT_FILE when it starts.
+    not_theirs = ("AUTHGATE_", "SSL_CERT_FILE")
+    inherited = {key: value for key, value in os.environ.items() if not key.startswith(not_theirs)}
     return {
         **inherited,
         "DJANGO_SETTINGS_MODULE": "gateway_site.settings",
