@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
+import socket
 from types import TracebackType
 from typing import Any
 
-from tests.support.gateway import MANAGE, ROOT, Gateway
+from tests.support import processes
+from tests.support.gateway import Gateway
 
 _LOOP = """
 import json, sys
@@ -40,10 +40,11 @@ class Holder:
     """Speaks the gateway's own code, in the gateway's own environment."""
 
     def __init__(self, gateway: Gateway) -> None:
-        self._process = subprocess.Popen(
-            [sys.executable, MANAGE, "shell", "--no-imports", "-c", _LOOP],
-            env=gateway.env, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-        )  # fmt: skip
+        ours, theirs = socket.socketpair()
+        with ours, theirs:
+            streams = [theirs.fileno(), theirs.fileno(), 2]
+            self._process = processes.start(gateway.env, ["shell", "--no-imports", "-c", _LOOP], streams)
+            self._io = ours.makefile("rw")
 
     def __enter__(self) -> Holder:
         return self
@@ -52,7 +53,8 @@ class Holder:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._process.kill()
-        self._process.communicate()
+        self._process.wait(10)
+        self._io.close()
 
     def run(self, code: str) -> Any:
         """What the code leaves in `result`."""
@@ -69,10 +71,8 @@ class Holder:
         assert self._order({}) == "released"
 
     def _order(self, order: dict[str, str]) -> Any:
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        self._process.stdin.write(json.dumps(order) + "\n")
-        self._process.stdin.flush()
-        answer = self._process.stdout.readline()
+        self._io.write(json.dumps(order) + "\n")
+        self._io.flush()
+        answer = self._io.readline()
         assert answer, "the process that holds the lock has ended: see standard error"
         return json.loads(answer)

@@ -50,6 +50,10 @@ def by_role(name):
 
 settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 make_world()
+root = Client()
+root.force_login(User.objects.get(username="root"))
+# Before the operators below are there: each row would be tried with every form.
+posts = [[post.path, post.data] for post in effective(root, every_post(root))]
 cookies = {name: local(name) for name in LOCAL}
 cookies["permission"] = local("permission", is_superuser=False)
 User.objects.get(username="permission").user_permissions.set(Permission.objects.filter(codename="add_role"))
@@ -59,9 +63,6 @@ sessions = {name: by_role(name) for name in BY_ROLE}
 live = revisions.publish(Machine("test")).number
 loaded = watcher.load()
 cookies |= {name: f"auth_token={mint_cookie(session, loaded)}" for name, session in sessions.items()}
-root = Client()
-root.force_login(User.objects.get(username="root"))
-posts = [[post.path, post.data] for post in effective(root, every_post(root))]
 result = json.loads(json.dumps([cookies, posts, live], default=str))
 """
 # How each of them loses it. The name is the operator's, and the provider's and role's of those who have a role.
