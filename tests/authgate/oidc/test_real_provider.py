@@ -12,6 +12,7 @@ from urllib.parse import parse_qs, quote, urlencode, urlsplit
 
 import pytest
 
+from authgate.oidc.login_state import MAX_COOKIES
 from tests.support import sessions
 from tests.support.agent import SCRIPT, Agent
 from tests.support.gateway import Gateway
@@ -205,12 +206,14 @@ def test_signing_out_at_the_provider_ends_the_session_here(visit, key_type):
 
 
 # --- many at once -------------------------------------------------------------------------------------------------
-def test_two_hundred_sign_ins_of_one_browser_all_arrive_where_they_led(start_gateway, start_openid_provider):
+def test_more_sign_ins_of_one_browser_than_it_keeps_cookies_for_all_arrive_where_they_led(
+    start_gateway, start_openid_provider
+):
     """All begun, each with a page of its own at the provider, before the first is completed."""
     gateway, jar = start_gateway(workers=2, env={"AUTHGATE_SIGN_IN_RATE": "1000/s"}), CookieJar()
     someone = Visit(gateway, start_openid_provider(gateway, slug="main"), "main")
-    tabs = [Agent(jar=jar, source=someone.agent.source) for _ in range(200)]
-    urls = [f"{PAGE}?number={number}" for number in range(200)]
+    tabs = [Agent(jar=jar, source=someone.agent.source) for _ in range(2 * MAX_COOKIES)]
+    urls = [f"{PAGE}?number={number}" for number in range(len(tabs))]
     with ThreadPoolExecutor(16) as at_once:
         asked = list(at_once.map(lambda tab, url: tab.open(someone.login_url(url)), tabs, urls))
         ended = list(at_once.map(lambda tab, page: tab.choose(page, "alice"), tabs, asked))
