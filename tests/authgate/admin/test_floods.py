@@ -11,7 +11,12 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 
 from tests.authgate.admin.test_access import POLICY, cookie_of, open_admin
-from tests.authgate.ratelimit.test_password_guesses import PASSWORD, Operator, start  # noqa: F401  (a fixture)
+from tests.authgate.ratelimit.test_password_guesses import (
+    PASSWORD,
+    Operator,
+    start,  # noqa: F401  (a fixture)
+    with_root,  # noqa: F401  (another)
+)
 from tests.support import raw
 from tests.support.gateway import Gateway
 

@@ -57,16 +57,21 @@ class Operator(Agent):
         return self.send(self.login, "POST", form=form, headers={"X-Forwarded-For": self.address})
 
 
+@pytest.fixture(scope="module")
+def with_root(gateway_template: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data directory in which somebody may sign in with the password."""
+    code = f"from django.contrib.auth.models import User; User.objects.create_superuser('root', password={PASSWORD!r})"
+    with Gateway(tmp_path_factory.mktemp("root") / "data", template=gateway_template) as gateway:
+        gateway.shell.run(code)
+        return gateway.data_dir
+
+
 @pytest.fixture
-def start(start_gateway: StartGateway) -> StartGateway:
+def start(start_gateway: StartGateway, with_root: Path) -> StartGateway:
     def start(policy: str | None = None, args: tuple[str, ...] = (), **env: str) -> Gateway:
         options = {} if policy is None else {"policy": policy}
-        gateway = start_gateway(args=args, env={"AUTHGATE_TRUSTED_PROXIES": "127.0.0.1", **env}, **options)
-        code = (
-            f"from django.contrib.auth.models import User; User.objects.create_superuser('root', password={PASSWORD!r})"
-        )
-        gateway.shell.run(code)
-        return gateway
+        env = {"AUTHGATE_TRUSTED_PROXIES": "127.0.0.1", **env}
+        return start_gateway(args=args, env=env, template=with_root, **options)
 
     return start
 

@@ -7,7 +7,12 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from tests.authgate.ratelimit.test_password_guesses import PASSWORD, Operator, start  # noqa: F401  (a fixture)
+from tests.authgate.ratelimit.test_password_guesses import (
+    PASSWORD,
+    Operator,
+    start,  # noqa: F401  (a fixture)
+    with_root,  # noqa: F401  (another)
+)
 from tests.proxy.pipeline.test_page_answers import PAGES
 from tests.support.hasty import HASTY
 from tests.support.http2 import Http2Client, head
