@@ -14,7 +14,9 @@ from authgate.wire.headers import Headers
 from proxy.pipeline import page_bodies
 from proxy.pipeline.budget import Budget, BudgetSpent, Loan
 from tests.support import raw
+from tests.support.gateway import Gateway
 from tests.support.http2 import Http2Client, head
+from tests.support.policies import demo_policy
 from tests.support.sessions import make_session, run
 from tests.support.streams import Memory
 
@@ -29,9 +31,15 @@ routes: []
 """
 
 
-@pytest.fixture(params=["http1", "http2"])
-def any_gateway(request, start_gateway):
-    return start_gateway(args=("--http2",) if request.param == "http2" else ())
+SERVERS = {"http1": (), "http2": ("--http2",)}
+by_http2 = pytest.mark.parametrize("any_gateway", ["http2"], indirect=True)
+
+
+@pytest.fixture(scope="module", params=SERVERS)
+def any_gateway(request, gateway_template, session_upstream, tmp_path_factory):
+    data_dir, policy = tmp_path_factory.mktemp("bodies") / "data", demo_policy(session_upstream.target)
+    with Gateway(data_dir, template=gateway_template, policy=policy, args=SERVERS[request.param]) as gateway:
+        yield gateway.start()
 
 
 def announce(gateway, path, length, *headers):
@@ -39,13 +47,15 @@ def announce(gateway, path, length, *headers):
     return raw.request("POST", path, fields, host=f"localhost:{gateway.port}")
 
 
-def test_unfinished_bodies_of_strangers_cost_no_memory(any_gateway):
-    memory = Memory(any_gateway)
+@pytest.mark.parametrize("args", SERVERS.values(), ids=SERVERS)
+def test_unfinished_bodies_of_strangers_cost_no_memory(start_gateway, args):
+    gateway = start_gateway(args=args)
+    memory = Memory(gateway)
     with ExitStack() as kept:
         for number in range(100):
             path = ("/admin/login/", "/auth/me", "/auth/login", "/dashboard")[number % 4]
-            client = kept.enter_context(any_gateway.connect())
-            client.send(announce(any_gateway, path, LARGE))
+            client = kept.enter_context(gateway.connect())
+            client.send(announce(gateway, path, LARGE))
             for _ in range(40):
                 try:
                     client.send(b"a" * 65536)
@@ -54,11 +64,11 @@ def test_unfinished_bodies_of_strangers_cost_no_memory(any_gateway):
         assert memory.grown() < 24
 
 
+@by_http2
 @pytest.mark.parametrize("path", ["/auth/me", "/dashboard", "/health", "/static/authgate/site.css"])
-def test_over_http2_a_body_that_nothing_announced_is_refused_and_ends(start_gateway, path):
-    gateway = start_gateway(args=("--http2",))
-    with Http2Client(gateway.address) as client:
-        stream = client.open(head(path, "POST", authority=f"localhost:{gateway.port}"), end=False)
+def test_over_http2_a_body_that_nothing_announced_is_refused_and_ends(any_gateway, path):
+    with Http2Client(any_gateway.address) as client:
+        stream = client.open(head(path, "POST", authority=f"localhost:{any_gateway.port}"), end=False)
         client.send_body(stream, b"a" * 5000)
         client.finish(stream)
         assert client.wait_for(lambda: stream in client.ended)
