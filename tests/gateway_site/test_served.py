@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.gateway import ROOT, Gateway, environment, free_port, manage
+from tests.support.gateway import ROOT, Gateway, environment, manage
 
 COMMANDS = (
     ("mint_token", "alice"), ("serve",), ("policy", "history"), ("policy", "export"), ("provider", "list"),
@@ -216,16 +216,3 @@ def test_https_that_is_served_here_is_no_problem(gateway_template, tmp_path, cer
         gateway.start()
         assert "W071" not in gateway.output
         assert "071" not in gateway.run("check").stderr
-
-
-def test_the_port_of_a_demo_is_known_to_commands_beside_it(tmp_path):
-    from tests.gateway_site.test_demo import start
-
-    demo = start(tmp_path / "data", port=free_port())
-    try:
-        minted = manage(environment(tmp_path / "data"), "mint_token", "alice", "--quiet")
-        assert minted.stderr == said(f"http://localhost:{demo.port}")
-        header = [("Authorization", f"Bearer {minted.stdout.strip()}")]
-        assert demo.request("/api/protected", headers=header).status == 200
-    finally:
-        demo.stop()
