@@ -8,10 +8,9 @@ import socket
 import ssl
 import subprocess
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -37,16 +36,26 @@ def env(gateway_template: Path, tmp_path_factory: pytest.TempPathFactory) -> dic
     return environment(data_dir, AUTHGATE_PUBLIC_URL="https://gateway.example.com")
 
 
-@pytest.fixture
-def start(gateway_template: Path, tmp_path: Path) -> Iterator[Callable[..., Gateway]]:
-    with ExitStack() as stack:
+class Secure(NamedTuple):
+    gateway: Gateway
+    plain_port: int
 
-        def begin(*args: str, public_url: str = "https://gateway.example.com", **options: object) -> Gateway:
-            values = {"AUTHGATE_PUBLIC_URL": public_url}
-            gateway = Gateway(tmp_path / "gateway", template=gateway_template, args=args, env=values, **options)
-            return stack.enter_context(gateway).start()
 
-        yield begin
+@pytest.fixture(scope="module", params=[(), ("--http2",)], ids=["http1", "http2"])
+def secure(
+    request: pytest.FixtureRequest,
+    gateway_template: Path,
+    certificates: Certificates,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Secure]:
+    """One that speaks https, and sends plain http on another port there."""
+    port = free_port()
+    with Gateway(
+        tmp_path_factory.mktemp("secure") / "gateway", template=gateway_template,
+        args=("--redirect-http", f"127.0.0.1:{port}", *tls(certificates), *request.param),
+        env={"AUTHGATE_PUBLIC_URL": "https://gateway.example.com"},
+    ) as gateway:  # fmt: skip
+        yield Secure(gateway.start(), port)
 
 
 def options(**changed: object) -> dict[str, Any]:
@@ -164,11 +173,8 @@ def health(gateway: Gateway, context: ssl.SSLContext | None = None) -> raw.Respo
         return client.send(raw.request(target="/health")).response()
 
 
-@pytest.mark.parametrize("http2", [(), ("--http2",)], ids=["http1", "http2"])
-def test_https_speaks_tls_1_2_and_1_3_only(
-    start: Callable[..., Gateway], certificates: Certificates, http2: tuple[str, ...]
-) -> None:
-    gateway = start(*tls(certificates), *http2)
+def test_https_speaks_tls_1_2_and_1_3_only(secure: Secure, certificates: Certificates) -> None:
+    gateway = secure.gateway
     for version in (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3):
         context = trusting(certificates)
         context.minimum_version = context.maximum_version = version
@@ -182,30 +188,28 @@ def test_https_speaks_tls_1_2_and_1_3_only(
 
 
 def test_hup_takes_a_new_certificate_and_survives_a_broken_one(
-    start: Callable[..., Gateway], certificates: Certificates, tmp_path: Path
+    gateway_template: Path, certificates: Certificates, tmp_path: Path
 ) -> None:
     cert, key = (
         shutil.copy(certificates.cert_file, tmp_path / "cert.pem"),
         shutil.copy(certificates.key_file, tmp_path / "key.pem"),
     )
-    gateway = start("--tls-cert", str(cert), "--tls-key", str(key))
-    assert health(gateway, trusting(certificates)).text == "healthy"
-    Path(cert).write_text("nonsense")
-    old = gateway.worker_pids()
-    assert gateway.process is not None
-    gateway.process.send_signal(1)
-    deadline = time.monotonic() + 10
-    while not set(old).isdisjoint(gateway.worker_pids()) and time.monotonic() < deadline:
-        time.sleep(0.1)
-    assert health(gateway, trusting(certificates)).text == "healthy"
+    args, env = ("--tls-cert", str(cert), "--tls-key", str(key)), {"AUTHGATE_PUBLIC_URL": "https://gateway.example.com"}
+    with Gateway(tmp_path / "gateway", template=gateway_template, args=args, env=env) as gateway:
+        gateway.start()
+        assert health(gateway, trusting(certificates)).text == "healthy"
+        Path(cert).write_text("nonsense")
+        old = gateway.worker_pids()
+        assert gateway.process is not None
+        gateway.process.send_signal(1)
+        deadline = time.monotonic() + 10
+        while not set(old).isdisjoint(gateway.worker_pids()) and time.monotonic() < deadline:
+            time.sleep(0.1)
+        assert health(gateway, trusting(certificates)).text == "healthy"
 
 
-@pytest.mark.parametrize("http2", [(), ("--http2",)], ids=["http1", "http2"])
-def test_plain_http_is_sent_to_the_public_url_whatever_host_it_names(
-    start: Callable[..., Gateway], certificates: Certificates, http2: tuple[str, ...]
-) -> None:
-    port = free_port()
-    start("--redirect-http", f"127.0.0.1:{port}", *tls(certificates), *http2)
+def test_plain_http_is_sent_to_the_public_url_whatever_host_it_names(secure: Secure) -> None:
+    port = secure.plain_port
     for method, target in (("GET", "/a?next=%2Fb"), ("GET", "/a?"), ("POST", "//evil.example/"), ("GET", "/health")):
         response = raw.exchange(("127.0.0.1", port), raw.request(method, target, host="evil.example"))
         assert response.status == 308
@@ -214,8 +218,9 @@ def test_plain_http_is_sent_to_the_public_url_whatever_host_it_names(
     assert raw.exchange(("127.0.0.1", port), b"GET / HTTP/1.1\r\n\r\n").status == 400
 
 
-def test_http2_is_spoken_over_tls(start: Callable[..., Gateway], certificates: Certificates) -> None:
-    gateway = start("--http2", *tls(certificates))
+@pytest.mark.parametrize("secure", [("--http2",)], ids=["http2"], indirect=True)
+def test_http2_is_spoken_over_tls(secure: Secure, certificates: Certificates) -> None:
+    gateway = secure.gateway
     context = trusting(certificates)
     context.set_alpn_protocols(["h2", "http/1.1"])
     with socket.create_connection(gateway.address) as plain, context.wrap_socket(plain, server_hostname="x") as client:
@@ -235,16 +240,21 @@ BAD_ON_HTTP2_SERVER = {
 }
 
 
-def test_the_http2_server_keeps_the_same_rules_for_heads(start: Callable[..., Gateway]) -> None:
-    gateway = start("--http2", public_url="http://localhost")
+@pytest.fixture(scope="module")
+def cleartext(gateway_template: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+    directory, env = tmp_path_factory.mktemp("cleartext"), {"AUTHGATE_PUBLIC_URL": "http://localhost"}
+    with Gateway(directory / "gateway", template=gateway_template, args=("--http2",), env=env) as gateway:
+        yield gateway.start()
+
+
+def test_the_http2_server_keeps_the_same_rules_for_heads(cleartext: Gateway) -> None:
     for name, (data, status) in BAD_ON_HTTP2_SERVER.items():
-        response = gateway.send(data)
+        response = cleartext.send(data)
         assert response.status == status, name
         assert response.header("server") in (None, "authgate")
 
 
-def test_a_request_over_cleartext_http2_is_served(start: Callable[..., Gateway]) -> None:
-    gateway = start("--http2", public_url="http://localhost")
+def test_a_request_over_cleartext_http2_is_served(cleartext: Gateway) -> None:
     curl = shutil.which("curl")
     if curl is None:
         pytest.skip("needs curl")
@@ -254,7 +264,7 @@ def test_a_request_over_cleartext_http2_is_served(start: Callable[..., Gateway])
         "--http2-prior-knowledge",
         "-w",
         " %{http_version}",
-        f"http://127.0.0.1:{gateway.port}/health",
+        f"http://127.0.0.1:{cleartext.port}/health",
     ]
     result = subprocess.run(command, capture_output=True, text=True, check=True)
     assert result.stdout == "healthy 2"

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import resource
 import shutil
 import sqlite3
 import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 
-from tests.support.gateway import MANAGE, ROOT, environment, free_port, manage
+from tests.support.gateway import environment, free_port, manage
 
 OTHER_KEY = "another secret, also of 32 characters"
 
@@ -24,16 +22,8 @@ def data_dir(gateway_template: Path, tmp_path: Path) -> Path:
 
 
 def run(data_dir: Path, *args: str, file_bytes: int | None = None, **values: str) -> subprocess.CompletedProcess[str]:
-    """`manage.py ARGS` to its end. No file may grow beyond `file_bytes`: a full disk without filling one."""
-
-    env = environment(data_dir, **values)
-    if file_bytes is None:
-        return manage(env, *args)
-    return subprocess.run(
-        [sys.executable, MANAGE, *args],
-        env=env, cwd=ROOT, stdin=subprocess.DEVNULL, text=True, capture_output=True, timeout=60, check=False,
-        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (file_bytes, file_bytes)),
-    )  # fmt: skip
+    """`manage.py ARGS` to its end."""
+    return manage(environment(data_dir, **values), *args, file_bytes=file_bytes)
 
 
 def problem(result: subprocess.CompletedProcess[str]) -> str:

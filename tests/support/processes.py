@@ -75,9 +75,20 @@ class Starter:
                 env=not_ours, cwd=ROOT, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL, start_new_session=True,
             )  # fmt: skip
 
-    def start(self, args: Sequence[str], env: Mapping[str, str], streams: Sequence[int], *, session: bool) -> Process:
+    def start(
+        self,
+        args: Sequence[str],
+        env: Mapping[str, str],
+        streams: Sequence[int],
+        *,
+        session: bool,
+        file_bytes: int | None,
+    ) -> Process:
         ours, theirs = socket.socketpair()
-        order = {"arguments": [MANAGE, *args], "environment": dict(env), "directory": str(ROOT), "session": session}
+        order = {
+            "arguments": [MANAGE, *args], "environment": dict(env), "directory": str(ROOT), "session": session,
+            "file_bytes": file_bytes,
+        }  # fmt: skip
         with theirs:
             socket.send_fds(self._orders, [json.dumps(order).encode()], [*streams, theirs.fileno()])
         return Process(ours)
@@ -91,24 +102,34 @@ starter = cache(Starter)
 
 
 def start(
-    env: Mapping[str, str], args: Sequence[str], streams: Sequence[int], *, session: bool = False
+    env: Mapping[str, str],
+    args: Sequence[str],
+    streams: Sequence[int],
+    *,
+    session: bool = False,
+    file_bytes: int | None = None,
 ) -> subprocess.Popen[bytes] | Process:
-    """`manage.py ARGS`. `streams`: descriptors of its standard input, output and error."""
+    """`manage.py ARGS`. `streams`: descriptors of its standard input, output and error. No file may grow beyond
+    `file_bytes`: a full disk without filling one.
+    """
     if _pythons_own(env) == _pythons_own(os.environ):
-        return starter().start(args, env, streams, session=session)
+        return starter().start(args, env, streams, session=session, file_bytes=file_bytes)
     stdin, stdout, stderr = streams
+    limited = () if file_bytes is None else ("prlimit", f"--fsize={file_bytes}")
     return subprocess.Popen(
-        [*DIE_WITH_US, sys.executable, MANAGE, *args],
+        [*DIE_WITH_US, *limited, sys.executable, MANAGE, *args],
         env=env, cwd=ROOT, stdin=stdin, stdout=stdout, stderr=stderr, start_new_session=session,
     )  # fmt: skip
 
 
-def run(env: Mapping[str, str], *args: str, stdin: str = "", timeout: float = 60) -> subprocess.CompletedProcess[str]:
+def run(
+    env: Mapping[str, str], *args: str, stdin: str = "", timeout: float = 60, file_bytes: int | None = None
+) -> subprocess.CompletedProcess[str]:
     """`manage.py ARGS` with this text on standard input; what it printed, and its exit status."""
     with tempfile.TemporaryFile() as given, tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as error:
         given.write(stdin.encode())
         given.seek(0)
-        process = start(env, args, [given.fileno(), output.fileno(), error.fileno()])
+        process = start(env, args, [given.fileno(), output.fileno(), error.fileno()], file_bytes=file_bytes)
         try:
             process.wait(timeout)
         except subprocess.TimeoutExpired:

@@ -14,6 +14,7 @@ import gc
 import importlib
 import json
 import os
+import resource
 import runpy
 import signal
 import socket
@@ -81,6 +82,8 @@ def child(order: dict[str, object], standard_input: int, output: int, error: int
     end_with_parent()
     if order["session"]:
         os.setsid()
+    if order["file_bytes"]:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (order["file_bytes"], order["file_bytes"]))  # type: ignore[arg-type]
     for number, descriptor in enumerate((standard_input, output, error)):
         os.dup2(descriptor, number)
     os.closerange(3, max(standard_input, output, error, report) + 1)
