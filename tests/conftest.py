@@ -147,12 +147,14 @@ def start_openid_provider() -> Iterator[StartOpenIdProvider]:
 @pytest.fixture(scope="module")
 def openid() -> Iterator[OpenIdProvider]:
     """Not started yet: its clients can be named before."""
+    provider = OpenIdProvider()
     try:
-        with OpenIdProvider() as provider:
-            provider.stop()
-            yield provider
+        provider.find()
+        yield provider
     except ProviderUnavailable as error:
         pytest.skip(f"needs the OpenID provider: {error}")
+    finally:
+        provider.remove()
 
 
 @pytest.fixture(scope="session")

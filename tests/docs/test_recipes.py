@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import re
+import shutil
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
 from tests.support.agent import Agent
 from tests.support.certificates import make_certificates
-from tests.support.gateway import ROOT, environment, manage
-from tests.support.oidc import CLIENT_SECRET, OpenIdProvider, ProviderUnavailable
+from tests.support.gateway import ROOT, Gateway, environment, manage
+from tests.support.oidc import CLIENT_SECRET
+from tests.support.policies import demo_policy
 from tests.support.scripted import answer
 from tests.support.upstream import RecordingUpstream
 
@@ -22,13 +24,20 @@ PREFLIGHT = [
 ]
 
 
-# --- a preflight ----------------------------------------------------------------------------------------------
 @pytest.fixture
-def preflight(start_gateway, upstream):
+def data_dir(gateway_template, tmp_path):
+    return shutil.copytree(gateway_template, tmp_path / "data")
+
+
+# --- a preflight ----------------------------------------------------------------------------------------------
+@pytest.fixture(scope="module")
+def preflight(gateway_template, session_upstream, tmp_path_factory):
     """With the policy that docs/policy.md prints."""
     section = (ROOT / "docs" / "policy.md").read_text().partition("### A preflight")[2]
     text = re.search(r"```yaml\n(.+?)```", section, re.DOTALL)[1]
-    return start_gateway(policy=text.replace("http://127.0.0.1:8080", upstream.target))
+    policy = text.replace("http://127.0.0.1:8080", session_upstream.target)
+    with Gateway(tmp_path_factory.mktemp("preflight") / "data", template=gateway_template, policy=policy) as gateway:
+        yield gateway.start()
 
 
 def test_a_preflight_reaches_the_service_as_nobody_s(preflight, upstream):
@@ -44,23 +53,19 @@ def test_the_request_after_it_is_decided_as_before(preflight):
 
 
 # --- parameters of a provider's own ---------------------------------------------------------------------------
-@pytest.fixture
-def asking(start_gateway):
+@pytest.fixture(scope="module")
+def asking(gateway_template, session_upstream, openid, tmp_path_factory):
     """A gateway and a provider that is told to ask, each time, who it is."""
-    gateway = start_gateway()
-    try:
-        with OpenIdProvider() as provider:
-            client_id, secret = provider.client(gateway.url)
-            provider.restart()
-            gateway.manage(
-                "provider", "add", "main", "--issuer", provider.issuer, "--client-id", client_id,
-                "--client-secret", secret, "--authorization-endpoint",
-                f"{provider.issuer}/auth?prompt=login&domain_hint=example.com",
-            )  # fmt: skip
-            gateway.settle()
-            yield gateway
-    except ProviderUnavailable as error:
-        pytest.skip(f"needs the OpenID provider: {error}")
+    policy = demo_policy(session_upstream.target)
+    with Gateway(tmp_path_factory.mktemp("asking") / "data", template=gateway_template, policy=policy) as gateway:
+        client_id, secret = openid.client(gateway.url)
+        openid.start()
+        gateway.manage(
+            "provider", "add", "main", "--issuer", openid.issuer, "--client-id", client_id,
+            "--client-secret", secret, "--authorization-endpoint",
+            f"{openid.issuer}/auth?prompt=login&domain_hint=example.com",
+        )  # fmt: skip
+        yield gateway.start()
 
 
 def test_the_query_of_an_authorization_endpoint_is_kept_beside_the_gateway_s_own(asking):
@@ -80,11 +85,10 @@ def test_with_a_prompt_the_provider_asks_somebody_it_knows(asking):
 
 
 @pytest.mark.parametrize("name", ["state", "redirect_uri", "nonce", "scope", "client_id"])
-def test_a_parameter_of_the_gateway_s_own_is_refused_there(start_gateway, name):
-    gateway = start_gateway()
-    added = gateway.run(
-        "provider", "add", "main", "--issuer", "https://idp.example", "--client-id", "c", "--client-secret",
-        CLIENT_SECRET, "--authorization-endpoint", f"https://idp.example/auth?{name}=theirs",
+def test_a_parameter_of_the_gateway_s_own_is_refused_there(data_dir, name):
+    added = manage(
+        environment(data_dir), "provider", "add", "main", "--issuer", "https://idp.example", "--client-id", "c",
+        "--client-secret", CLIENT_SECRET, "--authorization-endpoint", f"https://idp.example/auth?{name}=theirs",
     )  # fmt: skip
     assert added.returncode == 1
     assert f"--authorization-endpoint: must not have {name}" in added.stderr
@@ -117,11 +121,10 @@ def test_a_service_with_a_certificate_of_a_private_authority_is_reached(start_ga
 
 
 @pytest.mark.parametrize(("trusted", "says"), [(False, "certificate"), (True, "another issuer")])
-def test_the_same_file_counts_for_providers(tmp_path, service, private, trusted, says):
+def test_the_same_file_counts_for_providers(data_dir, service, private, trusted, says):
     service.reply(answer(body=b'{"issuer": "https://elsewhere.example"}'))
     trust = {"SSL_CERT_FILE": str(private.ca_file)} if trusted else {}
-    env = environment(tmp_path / "data", **trust)
-    assert manage(env, "migrate", "--verbosity=0").returncode == 0
+    env = environment(data_dir, **trust)
     added = manage(
         env, "provider", "add", "main", "--issuer", f"https://localhost:{service.port}", "--client-id", "c",
         "--public-client",
@@ -134,17 +137,13 @@ BAD_FILES = {"missing": None, "empty": b"", "no certificates": b"hello\n"}
 
 
 @pytest.mark.parametrize("content", BAD_FILES.values(), ids=BAD_FILES)
-def test_a_file_of_authorities_that_cannot_be_used_is_named(tmp_path, content):
+def test_a_file_of_authorities_that_cannot_be_used_is_named(data_dir, tmp_path, content):
     file = tmp_path / "ca.pem"
     if content is not None:
         file.write_bytes(content)
-    env = environment(tmp_path / "data", SSL_CERT_FILE=str(file))
-    assert manage(env, "migrate", "--verbosity=0").returncode == 0
-    checked = manage(env, "check")
+    checked = manage(environment(data_dir, SSL_CERT_FILE=str(file)), "check")
     assert "authgate.W072" in checked.stderr and str(file) in checked.stderr
 
 
-def test_a_file_of_authorities_is_checked_and_fine(tmp_path, private):
-    env = environment(tmp_path / "data", SSL_CERT_FILE=str(private.ca_file))
-    assert manage(env, "migrate", "--verbosity=0").returncode == 0
-    assert "W072" not in manage(env, "check").stderr
+def test_a_file_of_authorities_is_checked_and_fine(data_dir, private):
+    assert "W072" not in manage(environment(data_dir, SSL_CERT_FILE=str(private.ca_file)), "check").stderr

@@ -81,11 +81,15 @@ class OpenIdProvider:
         self.settings["accounts"] = {name: claims for name, claims in merged.items() if claims is not None}
         self._write()
 
+    def find(self) -> list[str]:
+        """The command that starts it. Raises ProviderUnavailable."""
+        return openid.command(self._configuration)
+
     def start(self) -> OpenIdProvider:
         self._write()
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
-                [*DIE_WITH_US, *openid.command(self._configuration)],
+                [*DIE_WITH_US, *self.find()],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
             )  # fmt: skip
         self._wait_until_answering(self._process)

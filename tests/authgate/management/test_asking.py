@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import pty
-import subprocess
-import sys
+import tempfile
 
 import pytest
 
-from tests.support.gateway import MANAGE, ROOT, Gateway
+from tests.support import processes
+from tests.support.gateway import Gateway
 from tests.support.sessions import make_session, row, run
 
 COMMANDS = {"sessions": ["sessions", "end", "--all"], "provider": ["provider", "remove", "idp"]}
@@ -30,16 +30,15 @@ def made(gateway):
 def on_a_terminal(gateway: Gateway, arguments: list[str], answer: str) -> tuple[int, str]:
     ours, theirs = pty.openpty()
     try:
-        command = subprocess.Popen(
-            [sys.executable, MANAGE, *arguments],
-            env=gateway.env, cwd=ROOT, stdin=theirs, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-        )  # fmt: skip
-        os.write(ours, f"{answer}\n".encode())
-        said, _ = command.communicate(timeout=60)
+        with tempfile.TemporaryFile("w+") as said:
+            command = processes.start(gateway.env, arguments, (theirs, said.fileno(), said.fileno()))
+            os.write(ours, f"{answer}\n".encode())
+            status = command.wait(60)
+            said.seek(0)
+            return status, said.read()
     finally:
         os.close(ours)
         os.close(theirs)
-    return command.returncode, said
 
 
 def is_signed_in(gateway, made) -> bool:

@@ -1,10 +1,10 @@
 from __future__ import annotations
 
 import io
+import os
 import shutil
 import sqlite3
-import subprocess
-import sys
+import tempfile
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -12,7 +12,8 @@ from django.core.management import CommandError, call_command
 
 from authgate.models.people import IdentityProvider
 from authgate.models.policy import Role, RoleGrant, Route, Upstream
-from tests.support.gateway import MANAGE, ROOT, environment, manage
+from tests.support import processes
+from tests.support.gateway import environment, manage
 from tests.support.policies import demo_policy
 
 DEMO = demo_policy("http://127.0.0.1:8080")
@@ -232,23 +233,25 @@ def stderr_of_failure(env, *args, stdin=""):
     return result.stderr
 
 
+def export_to(output, env):
+    """Its exit status and standard error."""
+    with tempfile.TemporaryFile("w+") as error, open(os.devnull) as nothing:
+        process = processes.start(env, ("policy", "export"), (nothing.fileno(), output, error.fileno()))
+        status = process.wait(60)
+        error.seek(0)
+        return status, error.read()
+
+
 def test_a_full_standard_output_is_one_line(env):
     with open("/dev/full", "w") as full:
-        result = subprocess.run(
-            [sys.executable, MANAGE, "policy", "export"],
-            env=env, cwd=ROOT, stdout=full, stderr=subprocess.PIPE, text=True, check=False,
-        )  # fmt: skip
-    assert (result.returncode, result.stderr) == (1, "CommandError: standard output: No space left on device\n")
+        assert export_to(full.fileno(), env) == (1, "CommandError: standard output: No space left on device\n")
 
 
 def test_a_reader_that_goes_away_is_no_error(env):
-    process = subprocess.Popen(
-        [sys.executable, MANAGE, "policy", "export"],
-        env=env, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-    )  # fmt: skip
-    process.stdout.close()
-    assert (process.stderr.read(), process.wait()) == (b"", 0)
-    process.stderr.close()
+    reader, output = os.pipe()
+    os.close(reader)
+    assert export_to(output, env) == (0, "")
+    os.close(output)
 
 
 def test_a_database_without_tables_is_one_line(tmp_path):

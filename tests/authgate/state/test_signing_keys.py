@@ -2,8 +2,7 @@ from __future__ import annotations
 
 import base64
 import json
-import subprocess
-import sys
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
 import jwt
@@ -22,7 +21,7 @@ from authgate.request import Identity
 from authgate.state import signing_keys
 from authgate.state.signing_keys import Algorithm, Purpose
 from authgate.state.trust import load_trust
-from tests.support.gateway import MANAGE, ROOT, environment, manage
+from tests.support.gateway import environment, manage
 from tests.support.signing import key, make_trust
 
 SECRET = "a secret of at least 32 characters"
@@ -190,14 +189,10 @@ def test_a_load_that_changes_nothing_makes_nobody_reload():
 
 
 def start_together(env, count=4):
-    command = [sys.executable, MANAGE, "mint_token", "alice", "--quiet"]
-    started = [
-        subprocess.Popen(command, env=env, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-        for _ in range(count)
-    ]
-    results = [(process, *process.communicate(timeout=60)) for process in started]
-    assert [(process.returncode, error) for process, _, error in results] == [(0, "")] * count
-    return {jwt.get_unverified_header(output.strip())["kid"] for _, output, _ in results}
+    with ThreadPoolExecutor(count) as pool:
+        results = list(pool.map(lambda _: manage(env, "mint_token", "alice", "--quiet"), range(count)))
+    assert [(result.returncode, result.stderr) for result in results] == [(0, "")] * count
+    return {jwt.get_unverified_header(result.stdout.strip())["kid"] for result in results}
 
 
 def test_processes_that_start_together_agree_on_one_key(tmp_path):
