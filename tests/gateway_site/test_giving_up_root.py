@@ -20,7 +20,7 @@ import pytest
 
 from gateway_site.management.commands import serve
 from proxy.server.listen import parse_address
-from tests.support import raw
+from tests.support import processes, raw
 from tests.support.certificates import Certificates
 from tests.support.gateway import DIE_WITH_US, MANAGE, ROOT, environment, free_port, manage
 
@@ -70,16 +70,23 @@ def uids(pid: int) -> set[int]:
 
 
 class Served:
-    def __init__(self, data_dir: Path, *args: str, port: int, **values: str) -> None:
+    """`cold`: what is imported once root was given up is read by the other user."""
+
+    def __init__(self, data_dir: Path, *args: str, port: int, cold: bool = True) -> None:
         self.port = port
-        env = environment(data_dir, **{"AUTHGATE_PUBLIC_URL": "https://gateway.example.com", **values})
+        env = environment(data_dir, AUTHGATE_PUBLIC_URL="https://gateway.example.com")
+        command = ("serve", "--bind", f"127.0.0.1:{port}", "--workers", "1", *args)
         self._log = data_dir.with_name("log")
-        with self._log.open("wb") as log:
-            self.process = subprocess.Popen(
-                [*DIE_WITH_US, *for_everybody(), sys.executable, MANAGE, "serve", "--bind", f"127.0.0.1:{port}",
-                 "--workers", "1", *args],
-                env=env, cwd=ROOT, stdout=log, stderr=log, start_new_session=True,
-            )  # fmt: skip
+        self.process: subprocess.Popen[bytes] | processes.Process
+        with self._log.open("wb") as log, open(os.devnull) as nothing:
+            if cold or for_everybody():
+                self.process = subprocess.Popen(
+                    [*DIE_WITH_US, *for_everybody(), sys.executable, MANAGE, *command],
+                    env=env, cwd=ROOT, stdin=nothing, stdout=log, stderr=log, start_new_session=True,
+                )  # fmt: skip
+            else:
+                streams = (nothing.fileno(), log.fileno(), log.fileno())
+                self.process = processes.start(env, command, streams, session=True)
 
     @property
     def output(self) -> str:
@@ -173,7 +180,7 @@ def test_a_key_that_only_root_reads_is_kept_over_hup_and_said_to_be(data_dir, tl
 
 
 def refusal(data_dir: Path, *args: str) -> str:
-    served = Served(data_dir, *args, port=free_port())
+    served = Served(data_dir, *args, port=free_port(), cold=False)
     assert served.process.wait(30) == 1, served.output
     lines = [line for line in served.output.splitlines() if line.startswith("CommandError: ")]
     assert len(lines) == 1, served.output

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -85,18 +86,19 @@ def begin_sign_in(gateway: Gateway, provider: HostileProvider) -> Callable[[], r
 @pytest.mark.parametrize(("break_it", "mend_it", "args"), CASES)
 def test_routes_go_on_pages_say_what_they_cannot_do_and_all_is_well_afterwards(
     start_gateway: StartGateway,
+    gateway_template: Path,
     disk: Disk,
     provider: HostileProvider,
     break_it: Callable[[Disk], None],
     mend_it: Callable[[Disk], None],
     args: tuple[str, ...],
 ) -> None:
+    shutil.copytree(gateway_template, disk.path, dirs_exist_ok=True)
     gateway = start_gateway(workers=2, args=args, template=None, env={"AUTHGATE_DATA_DIR": str(disk.path)})
     add_provider(gateway, "main", provider.url, CLIENT_ID, CLIENT_SECRET)
-    gateway.manage(
-        "shell", "-c",
-        f"from django.contrib.auth.models import User; User.objects.create_superuser('admin', password={PASSWORD!r})",
-    )  # fmt: skip
+    gateway.shell.run(
+        f"from django.contrib.auth.models import User; User.objects.create_superuser('admin', password={PASSWORD!r})"
+    )
     token, session = gateway.mint("alice"), make_session(gateway)
     assert wait_until(lambda: readiness(gateway) == {"ready": True} and answers(gateway), 15)
     come_back = begin_sign_in(gateway, provider)
