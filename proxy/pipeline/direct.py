@@ -1,6 +1,8 @@
-"""The shortcut past ASGI: an allowed request without a body meets a kept upstream connection with no task between.
+"""The shortcut past ASGI: an allowed request that is here as a whole meets a kept upstream connection with no task
+between.
 
-Everything else (bodies, new connections, the gateway's own pages, limits kept in Redis) takes the application's way.
+Everything else (bodies still on their way, new connections, the gateway's own pages, limits kept in Redis) takes the
+application's way.
 """
 
 from __future__ import annotations
@@ -35,10 +37,10 @@ from proxy.upstream.worker import current_worker
 logger = logging.getLogger(__name__)
 
 
-def start(connection: Http1Protocol, request: RequestHead) -> Cycle:
+def start(connection: Http1Protocol, request: RequestHead, body: bytes) -> Cycle:
     """What is the application's to answer is handed over with what was decided, which is not decided again."""
     if is_behind():
-        return connection.hand_over(request, {})  # it waits for what is newer
+        return connection.hand_over(request, body, {})  # it waits for what is newer
     record = Record(new_request_id())
     received = (
         request.method, connection.scheme, request.raw_path, request.query, connection.peer, request.headers,
@@ -50,14 +52,14 @@ def start(connection: Http1Protocol, request: RequestHead) -> Cycle:
         kept = None if is_due else current_worker().take_idle(entered.entry.upstream)
         if kept is not None:
             cycle = DirectCycle(connection, request, Passage(entered, record))
-            cycle.forward(kept)
+            cycle.forward(kept, body)
             return cycle
     elif isinstance(entered, Denied) and _is_final(record, entered, request):
         refusal = RefusalCycle(connection, request, record)
         # In a turn of its own: a client that pipelines refused requests would drive the stack deeper with each of them.
         current_worker().loop.call_soon(refusal.refuse, entered)
         return refusal
-    return connection.hand_over(request, {**state_of(record), "entered": entered})
+    return connection.hand_over(request, body, {**state_of(record), "entered": entered})
 
 
 def _is_final(record: Record, denied: Denied, request: RequestHead) -> bool:
@@ -73,6 +75,7 @@ class RefusalCycle(Cycle):
 
     _connection: Http1Protocol
     _logged = False
+    body_complete = True
 
     def __init__(self, connection: Http1Protocol, request: RequestHead, record: Record) -> None:
         super().__init__(connection, request)
@@ -127,11 +130,11 @@ class DirectCycle(RefusalCycle):
         super().__init__(connection, request, passage.record)
         self._passage = passage
 
-    def forward(self, upstream: UpstreamConnection) -> None:
+    def forward(self, upstream: UpstreamConnection, body: bytes) -> None:
         passage = self._passage
         self._exchange = exchange = Exchange(self, passage.allowed.entry.timeouts, self._connection)
         try:
-            head = passage.request_head(upstream.target, 0)
+            head = passage.request_head(upstream.target, len(body))
         except Exception:
             logger.exception(
                 "request %s could not be forwarded", self._record.request_id, extra=caused_by(self._record)
@@ -139,7 +142,8 @@ class DirectCycle(RefusalCycle):
             upstream.abort()
             current_worker().loop.call_soon(self.refuse, passage.allowed.failed(Reason.GATE_ERROR))
             return
-        exchange.begin(upstream, head, head_only=self._request.method == "HEAD", chunked=False, body=False)
+        head_only = self._request.method == "HEAD"
+        exchange.begin(upstream, head + body, head_only=head_only, chunked=False, body=False)
 
     # -- Downstream: called by the exchange -----------------------------------------------------------------
 
@@ -184,10 +188,10 @@ class DirectCycle(RefusalCycle):
         if self.started:
             passage.cut(failure)
             self._connection.fail(self)
-        elif passage.may_repeat(failure):
+        elif not self._request.length and passage.may_repeat(failure):
             self._logged = True  # by the application, when it has brought the request to its end
             state: dict[str, Any] = {**state_of(self._record), "entered": passage.allowed, "second_try": True}
-            self._connection.hand_over(self._request, state)
+            self._connection.hand_over(self._request, b"", state)
         else:
             self.refuse(passage.refuse(failure))
 

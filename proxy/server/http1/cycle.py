@@ -45,6 +45,7 @@ class Cycle:
     # Most requests change none of these: set on the class they cost a request nothing.
     _piece = b""  # of the body, until the application takes it
     _body_given = False
+    body_complete = False
     _continued = False
     _arrival: asyncio.Event | None = None
     _block = b""  # the head, until the first piece of the body goes out with it: one write, not two
@@ -58,7 +59,8 @@ class Cycle:
         self._request = request
         self._head_only = request.method == "HEAD"
         self._keep_alive = request.keep_alive
-        self.body_complete = request.length == 0
+        if not request.length:
+            self.body_complete = True
 
     # -- called by the connection ---------------------------------------------------------------------------
 

@@ -32,8 +32,8 @@ from proxy.server.http1.taking import Taking, bytes_left
 
 logger = logging.getLogger(__name__)
 
-# Takes a request without a body off the application's hands, or hands it over to it.
-Shortcut = Callable[["Http1Protocol", RequestHead], Cycle]
+# Takes a request that is here as a whole, with this body, off the application's hands, or hands it over to it.
+Shortcut = Callable[["Http1Protocol", RequestHead, bytes], Cycle]
 
 _ASGI = {"version": "3.0", "spec_version": "2.3"}
 _NEVER = math.inf
@@ -203,9 +203,11 @@ class Http1Protocol(ClientReads):
             cycle.leave()
             self._reset()
 
-    def hand_over(self, request: RequestHead, state: dict[str, Any]) -> Cycle:
+    def hand_over(self, request: RequestHead, body: bytes, state: dict[str, Any]) -> Cycle:
         """The shortcut leads nowhere: the application takes the request, with this as its scope["state"]."""
         self._cycle = cycle = Cycle(self, request)
+        if body:
+            cycle.take_body([body], complete=True)
         self._run(cycle, self._scope_of(request, state))
         return cycle
 
@@ -252,9 +254,11 @@ class Http1Protocol(ClientReads):
         if len(self.server_state.tasks) >= self._limits.requests:
             self._refuse(Reason.SERVER_FULL, body=request.method != "HEAD")
             return
-        if self._shortcut is not None and not request.length:
-            self._cycle = self._shortcut(self, request)
-            self._await_response(rest)
+        length = request.length
+        # A body that is here belongs to its head: most are small, and come with it.
+        if self._shortcut is not None and 0 <= length <= len(rest) and not (length and request.expects_continue):
+            self._cycle = self._shortcut(self, request, rest[:length])
+            self._await_response(rest[length:])
             return
         self._cycle = cycle = Cycle(self, request)
         if request.length:
