@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 import atexit
+import gc
+import importlib
 import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from collections.abc import Callable, Generator, Iterator
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +43,27 @@ from tests.support.upstream import RecordingUpstream  # noqa: E402
 from tests.support.valkey import Valkey, ValkeyUnavailable  # noqa: E402
 
 pytest_plugins = ["tests.support.skips", "tests.support.databases"]
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_collection(session: pytest.Session) -> Generator[None, object, object]:
+    gc.disable()  # thousands of tests come to be, and all of them stay
+    try:
+        if worker := getattr(session.config, "workerinput", None):
+            _import_tests(session.config.args, int(worker["workerid"].removeprefix("gw")) / worker["workercount"])
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
+
+
+def _import_tests(arguments: list[str], begin: float) -> None:
+    """Each worker begins elsewhere: what one has rewritten and compiled, the others find on the disk."""
+    paths = sorted(path.resolve() for folder in arguments for path in Path(folder).rglob("test_*.py"))
+    first = int(len(paths) * begin)
+    for path in paths[first:] + paths[:first]:
+        with suppress(Exception):  # pytest imports it again, and tells what is wrong
+            importlib.import_module(".".join(path.relative_to(processes.ROOT).with_suffix("").parts))
 
 
 @pytest.fixture(autouse=True)
