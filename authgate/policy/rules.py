@@ -76,7 +76,9 @@ def _holds(when: When, value: Any) -> bool:
 def _asked(grants: list[Grant], claim: str, value: Any) -> Any:
     if any(grant.when.equals is not None and _same(value, grant.when.equals) for grant in grants):
         return value
-    return [wanted for wanted in _wanted(grants) if any(_same(item, wanted) for item in _items(claim, value))]
+    # Looked up by what _same compares: thousands of groups meet as many grants.
+    items = {(type(item), item) for item in _items(claim, value) if isinstance(item, (str, int))}
+    return [wanted for wanted in _wanted(grants) if (type(wanted), wanted) in items]
 
 
 def _wanted(grants: list[Grant]) -> list[str | int]:
