@@ -6,8 +6,8 @@ SHELL := /bin/bash
 # make PYTHON=/path/to/python takes that one.
 export PYTHON ?=
 PORT ?= 8000
-# Tests at a time: half of the time they wait for processes and clocks.
-JOBS ?= 3
+# Tests at a time: most of the time they wait for processes and clocks.
+JOBS ?= 5
 BIN := .venv/bin
 
 # The programs tests and benchmarks use beside Python's packages: Debian package and the command it brings.
