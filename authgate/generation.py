@@ -1,7 +1,8 @@
-"""How often each kind of state has been changed: two numbers in a file of the data directory.
+"""Which state was committed last: a number for each kind, in a file of the data directory.
 
-Whoever commits a change raises its number, and every worker of the machine compares them with each request: what was
-taken away is gone as soon as the answer is out.
+Whoever commits a change writes a new number, and every worker of the machine compares them with each request: what was
+taken away is gone as soon as the answer is out. The numbers are random, so that none comes again when a file is put
+back.
 
 Read like a file, never mapped: a file that is cut short (a backup copied over it) kills every process that touches its
 memory (SIGBUS). Reading costs half a microsecond.
@@ -9,9 +10,11 @@ memory (SIGBUS). Reading costs half a microsecond.
 
 from __future__ import annotations
 
-import fcntl
+import errno
 import logging
 import os
+import secrets
+import stat
 import struct
 from pathlib import Path
 
@@ -19,9 +22,9 @@ from django.conf import settings
 
 FILE = "generation"
 KINDS = ("policy", "trust")
-LENGTH = 16  # bytes
-
 _NUMBERS = struct.Struct("=QQ")
+_NUMBER = 8  # bytes
+LENGTH = _NUMBERS.size
 
 logger = logging.getLogger(__name__)
 
@@ -31,7 +34,7 @@ def advance(kind: str) -> None:
     try:
         descriptor = open_file()
         try:
-            _advance(descriptor, KINDS.index(kind))
+            os.pwrite(descriptor, secrets.token_bytes(_NUMBER), KINDS.index(kind) * _NUMBER)
         finally:
             os.close(descriptor)
     except OSError as error:
@@ -41,12 +44,19 @@ def advance(kind: str) -> None:
 def open_file() -> int:
     """Its descriptor. Raises OSError."""
     path = _path()
-    flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
-    descriptor = os.open(path, flags, 0o600)
-    if os.geteuid() == 0:
-        # A command of root's may make the file that a gateway of another user writes to.
-        owner = path.parent.stat()
-        os.fchown(descriptor, owner.st_uid, owner.st_gid)
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK, 0o600)
+    try:
+        found = os.fstat(descriptor)
+        # Root would write through a link that another user has made.
+        if not stat.S_ISREG(found.st_mode) or found.st_nlink > 1:
+            raise OSError(errno.EINVAL, "is not a file of its own: remove it")
+        if found.st_uid == os.geteuid() == 0:
+            # Made by a command of root's, perhaps, for a gateway of another user.
+            owner = path.parent.stat()
+            os.fchown(descriptor, owner.st_uid, owner.st_gid)
+    except BaseException:
+        os.close(descriptor)
+        raise
     return descriptor
 
 
@@ -66,13 +76,6 @@ def numbers(content: bytes) -> tuple[int, int]:
 
 def content(policy: int, trust: int) -> bytes:
     return _NUMBERS.pack(policy, trust)
-
-
-def _advance(descriptor: int, place: int) -> None:
-    fcntl.flock(descriptor, fcntl.LOCK_EX)  # given back when the descriptor is closed
-    both = list(numbers(os.pread(descriptor, LENGTH, 0)))
-    both[place] = (both[place] + 1) % (1 << 64)
-    os.pwrite(descriptor, _NUMBERS.pack(*both), 0)
 
 
 def _path() -> Path:

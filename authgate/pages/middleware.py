@@ -12,6 +12,7 @@ from authgate.reason import Reason
 from authgate.request import Identity, InvalidCredential
 from authgate.security_headers import OWN_PAGES_CSP, SECURITY_HEADERS
 from authgate.state import newest
+from authgate.state.snapshot import Snapshot
 from authgate.wire.headers import RawHeaders
 
 _SAME_FOR_EVERYBODY = "/.well-known/jwks.json"
@@ -54,13 +55,13 @@ class JWTAuthenticationMiddleware(Middleware):
     Pages go on as nobody, so that a stale cookie does not lock anyone out; `identity_required` refuses.
     """
 
+    async def _call_async(self, request: HttpRequest) -> Response:
+        # Others may have signed out since this request came. That is loaded, and no reason to doubt who this is.
+        _set_identity(request, await newest.newest())
+        return await cast(Awaitable[Response], self.get_response(request))
+
     def before(self, request: HttpRequest) -> Response | None:
-        identity, error = _identify(request)
-        request.identity = identity  # type: ignore[attr-defined]
-        request.identity_error = error  # type: ignore[attr-defined]
-        record = getattr(request, "scope", {}).get("state", {}).get("record")
-        if record is not None:
-            record.identity = identity
+        _set_identity(request, newest.known())
         return None
 
 
@@ -82,12 +83,20 @@ _HEADERS = [
 ]
 
 
-def _identify(request: HttpRequest) -> tuple[Identity | None, Reason | None]:
-    current = newest.known()
-    if current is None:
+def _set_identity(request: HttpRequest, snapshot: Snapshot | None) -> None:
+    identity, error = _identify(request, snapshot)
+    request.identity = identity  # type: ignore[attr-defined]
+    request.identity_error = error  # type: ignore[attr-defined]
+    record = getattr(request, "scope", {}).get("state", {}).get("record")
+    if record is not None:
+        record.identity = identity
+
+
+def _identify(request: HttpRequest, snapshot: Snapshot | None) -> tuple[Identity | None, Reason | None]:
+    if snapshot is None:
         return None, Reason.NO_POLICY
     try:
-        return authenticate(_raw_headers(request), current), None
+        return authenticate(_raw_headers(request), snapshot), None
     except InvalidCredential as refused:
         return None, refused.reason
 

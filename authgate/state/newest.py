@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
+from typing import NamedTuple
 
 from authgate import generation
 from authgate.authn.cache import IdentityCache
@@ -22,11 +23,19 @@ PATIENCE_SECONDS = 2.0
 
 _descriptor = -1
 _known = b""  # what the file said before that was read which is decided by
-_behind_since: dict[str, float] = {}  # by kind
-_waiting: list[asyncio.Future[bool]] = []
-_being_served: list[asyncio.Future[bool]] = []
+_behind_since: dict[str, float] = {}  # by kind, of the first request that waited for it
+_waiting: list[_Waiting] = []
+_being_served: list[_Waiting] = []
 _hurry: Callable[[], None] | None = None
 _told: float | None = None
+_problem = ""
+
+
+class _Waiting(NamedTuple):
+    """A request, for a state that contains all that was committed when it came."""
+
+    loaded: asyncio.Future[None]
+    only_trust: bool  # the policy is that already, or cannot be had in time
 
 
 def is_behind() -> bool:
@@ -39,26 +48,30 @@ def is_behind() -> bool:
 
 async def newest() -> Snapshot | None:
     """All that was committed before now, as soon as it is loaded; what is known, when that takes too long."""
-    while is_behind() and (patience := _patience()) > 0:
-        loaded: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
-        _waiting.append(loaded)
+    behind = _kinds_behind()
+    if not behind:
+        return current()
+    for kind in behind:
+        _behind_since.setdefault(kind, time.monotonic())
+    patience = {kind: left for kind in behind if (left := _patience(kind)) > 0}
+    if patience:
+        waiting = _Waiting(asyncio.get_running_loop().create_future(), only_trust="policy" not in patience)
+        _waiting.append(waiting)
         if _hurry is not None:
             _hurry()
-        try:
-            is_all = await asyncio.wait_for(loaded, patience)
-        except TimeoutError:
-            _tell()
-        else:
+        with suppress(TimeoutError):
+            await asyncio.wait_for(waiting.loaded, max(patience.values()))
             # More may have been committed since; this request is older than that.
-            if is_all or _left("policy") <= 0:
-                return current()
+            return current()
+        _tell()
     return known()
 
 
 def known() -> Snapshot | None:
     """What there is to decide by without a wait. While something may have been taken away, it knows no credential."""
-    snapshot = current()
-    if snapshot is None or not is_behind() or "trust" not in _kinds_behind():
+    knows_credentials = "trust" not in _kinds_behind()
+    snapshot = current()  # afterwards: what was loaded meanwhile is newer than the answer, never older
+    if snapshot is None or knows_credentials:
         return snapshot
     return replace(snapshot, knows_credentials=False, identities=IdentityCache())
 
@@ -68,22 +81,16 @@ def known() -> Snapshot | None:
 
 def open_file(hurry: Callable[[], None]) -> None:
     """`hurry`: called when a request waits. Without the file, changes are seen when the watcher looks."""
-    global _descriptor, _hurry, _known
+    global _hurry, _known
     close_file()
     _hurry, _known = hurry, b""
     _behind_since.clear()
-    try:
-        _descriptor = generation.open_file()
-    except OSError as error:
-        logger.error("%s: %s: changes are seen half a second late", generation.FILE, error.strerror or error)
+    _follow()
 
 
 def begin_with(policy: int, trust: int) -> None:
     """What other workers had read is installed. A file that says nothing has only just been made."""
-    if _descriptor < 0 or os.pread(_descriptor, generation.LENGTH, 0):
-        caught_up(generation.content(policy, trust))
-    else:
-        caught_up(b"")
+    caught_up(generation.content(policy, trust) if read() else b"")
 
 
 def close_file() -> None:
@@ -95,23 +102,18 @@ def close_file() -> None:
 
 def read() -> bytes:
     """What the file says. All that is committed is to be loaded after this, and then told to `caught_up`."""
-    if _descriptor < 0:
-        return b""
-    if generation.is_replaced(_descriptor):
+    if _descriptor < 0 or generation.is_replaced(_descriptor):
         _follow()
     # Whoever waits since before the file is read gets what it says.
     served = len(_waiting)
     _being_served.extend(_waiting[:served])
     del _waiting[:served]
-    return os.pread(_descriptor, generation.LENGTH, 0)
-
-
-def _follow() -> None:
-    """To the file that took its place, in one step: requests read it meanwhile. There may be none for a while."""
-    with suppress(OSError):
-        replacing = generation.open_file()
-        os.dup2(replacing, _descriptor, inheritable=False)
-        os.close(replacing)
+    try:
+        return os.pread(_descriptor, generation.LENGTH, 0) if _descriptor >= 0 else b""
+    except OSError as error:
+        _report(error)
+        close_file()
+        return b""
 
 
 def trust_caught_up(said: bytes) -> None:
@@ -121,8 +123,8 @@ def trust_caught_up(said: bytes) -> None:
     _, trust = generation.numbers(said)
     _known = generation.content(policy, trust)
     _behind_since.pop("trust", None)
-    if _left("policy") <= 0:  # or they wait for that as well
-        _wake_all(False)
+    _wake([waiting for waiting in _being_served if waiting.only_trust])
+    _being_served[:] = [waiting for waiting in _being_served if not waiting.only_trust]
 
 
 def caught_up(said: bytes) -> None:
@@ -130,41 +132,65 @@ def caught_up(said: bytes) -> None:
     global _known
     _known = said
     _behind_since.clear()
-    _wake_all(True)
-
-
-def _wake_all(is_all: bool) -> None:
-    served = _being_served[:]
+    _wake(_being_served)
     _being_served.clear()
-    for loaded in served:
+
+
+def _follow() -> None:
+    """To the file that is there now, in one step: requests read it meanwhile. Of a directory that is away, none is."""
+    global _descriptor, _problem
+    try:
+        opened = generation.open_file()
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        _report(error)
+        return
+    _problem = ""
+    if _descriptor < 0:
+        _descriptor = opened
+    else:
+        os.dup2(opened, _descriptor, inheritable=False)
+        os.close(opened)
+
+
+def _report(error: OSError) -> None:
+    """Once for each cause."""
+    global _problem
+    problem = error.strerror or str(error)
+    if problem != _problem:
+        _problem = problem
+        logger.error("%s: %s: changes are seen half a second late", generation.FILE, problem)
+
+
+def _wake(served: list[_Waiting]) -> None:
+    for waiting in served:
         with suppress(RuntimeError):  # its loop is closed
-            loaded.get_loop().call_soon_threadsafe(_wake, loaded, is_all)
+            waiting.loaded.get_loop().call_soon_threadsafe(_resolve, waiting.loaded)
 
 
-def _wake(loaded: asyncio.Future[bool], is_all: bool) -> None:
+def _resolve(loaded: asyncio.Future[None]) -> None:
     if not loaded.done():
-        loaded.set_result(is_all)
+        loaded.set_result(None)
 
 
-def _patience() -> float:
+def _patience(kind: str) -> float:
     """Seconds left. Counted from the first request that waited, so that an outage makes only the first ones wait."""
-    for kind in _kinds_behind():
-        _behind_since.setdefault(kind, time.monotonic())
-    return max(map(_left, generation.KINDS))
-
-
-def _left(kind: str) -> float:
-    since = _behind_since.get(kind)
-    return 0.0 if since is None else since + PATIENCE_SECONDS - time.monotonic()
+    return _behind_since.get(kind, time.monotonic()) + PATIENCE_SECONDS - time.monotonic()
 
 
 def _kinds_behind() -> list[str]:
+    if _descriptor < 0:
+        return []
     try:
         said = os.pread(_descriptor, generation.LENGTH, 0)
     except OSError:
         return [*generation.KINDS]
+    if said == _known:
+        return []
     pairs = zip(generation.numbers(_known), generation.numbers(said), strict=True)
-    return [kind for kind, (known, changed) in zip(generation.KINDS, pairs, strict=True) if known != changed]
+    behind = [kind for kind, (known, changed) in zip(generation.KINDS, pairs, strict=True) if known != changed]
+    return behind or [*generation.KINDS]
 
 
 def _tell() -> None:

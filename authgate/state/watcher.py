@@ -9,7 +9,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import closing, suppress
 from functools import partial
 from typing import Any
 
@@ -127,7 +127,8 @@ class _Watcher:
         self._policy = (0, "")  # number and text of the revision that is installed
         self._rows: TrustRows | None = None  # of the trust that is installed
         self._kept: dict[str, Mark] = {}
-        self._unsaved: list[Callable[[], bool]] = []
+        self._saved_at = 0.0
+        self._unsaved: dict[str, Callable[[], bool]] = {}  # by kind
         self._clock_ahead = _clock_ahead()
         self._file: tuple[int, int] | None = None
         self._trouble: Trouble | None = None
@@ -183,7 +184,7 @@ class _Watcher:
             self._listen()
             said = newest.read()
             self._refresh(_read_versions(), read_at, said)
-            self._unsaved = [save for save in self._unsaved if not save()]
+            self._save()
         # Whatever goes wrong, this thread must live to try again; the last good snapshot goes on.
         except Exception as error:
             connection.close()
@@ -211,11 +212,12 @@ class _Watcher:
             return
         connection.ensure_connection()
         if connection.connection is not self._listens:
-            with connection.cursor() as cursor:
-                cursor.execute(f"LISTEN {CHANNEL}")
-            # Without one, the library keeps every notice for somebody to fetch.
-            connection.connection.add_notify_handler(_ignore)
             self._listens = connection.connection
+            # Without one, the library keeps every notice for somebody to fetch.
+            self._listens.add_notify_handler(_ignore)
+            # A standby server takes no LISTEN: then changes are seen when we look.
+            with suppress(DatabaseError), connection.cursor() as cursor:
+                cursor.execute(f"LISTEN {CHANNEL}")
 
     def _told_by(self) -> int | None:
         """The descriptor by which PostgreSQL tells."""
@@ -228,6 +230,8 @@ class _Watcher:
         # The counters were read before the state: whatever changes meanwhile is seen by the next poll.
         if versions != self._loaded:
             if versions == self._tried and time.monotonic() < self._retry_at:
+                if not self._is_new("trust", versions):
+                    newest.trust_caught_up(said)
                 return
             self._tried = versions
             self._clock_ahead = _clock_ahead()
@@ -249,6 +253,8 @@ class _Watcher:
             has_same_keys = trust.token_keys is before.trust.token_keys
             before = before.with_trust(trust, before.identities if has_same_keys else IdentityCache())
             install(before)
+            if self._loaded is not None:
+                self._loaded = {**self._loaded, "trust": versions.get("trust", 0)}
         newest.trust_caught_up(said)
         if self._is_new("policy", versions):
             self._reload_policy(before.trust)
@@ -279,11 +285,17 @@ class _Watcher:
         marks = {kind: (versions.get(kind, 0), self._file, numbers[kind]) for kind in generation.KINDS}
         if marks["policy"] != self._kept.get("policy"):
             policy = kept.PolicyState(*marks["policy"], *self._policy)
-            self._unsaved.append(partial(kept.policy.save, policy, read_at))
+            self._unsaved["policy"] = partial(kept.policy.save, policy, read_at)
         if marks["trust"] != self._kept.get("trust") and self._rows is not None:
             trust = kept.TrustState(*marks["trust"], self._rows)
-            self._unsaved.append(partial(kept.trust.save, trust, read_at))
+            self._unsaved["trust"] = partial(kept.trust.save, trust, read_at)
         self._kept = marks
+
+    def _save(self) -> None:
+        """Not for each of a hundred people who sign out in the same second."""
+        if time.monotonic() >= self._saved_at + POLL_SECONDS:
+            self._saved_at = time.monotonic()
+            self._unsaved = {kind: save for kind, save in self._unsaved.items() if not save()}
 
     def _failed(self, trouble: Trouble) -> None:
         if trouble != self._trouble:

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 import psycopg
 import pytest
 
-from tests.support import raw
+from tests.support import processes, raw
 from tests.support.crowd import Crowd
 from tests.support.gateway import Gateway
 from tests.support.policies import demo_policy
@@ -144,6 +144,43 @@ def test_a_policy_decides_every_request_that_begins_once_it_is_answered(site, se
         during = [asked.status for asked in crowd.asked if answered < asked.began and asked.ended < next_begun]
         assert len(during) > 16
         assert {*during} == {status}
+
+
+@contextmanager
+def others_signing_out(site, pause):
+    """One after the other, in a process of its own."""
+    code = f"""
+import time
+from authgate.models import versions
+for _ in range(10_000):
+    versions.bump("trust")
+    time.sleep({pause})
+"""
+    process = processes.start(site.env, ["shell", "--no-imports", "-c", code], [0, 1, 2])
+    try:
+        yield
+    finally:
+        process.kill()
+        process.wait(10)
+
+
+def test_a_policy_decides_at_once_while_others_sign_out(site, session_upstream):
+    opened = demo_policy(session_upstream.target)
+    closed = opened.replace("access: public, ", "access: authenticated, ")
+    request, found = asking(site, "/api/public", []), []
+    with others_signing_out(site, 0.01), Crowd(site, request, connections=2), site.connect() as client:
+        for policy in (closed, opened) * ROUNDS:
+            site.shell.command("policy", "import", "-", stdin=policy)
+            found.append(client.send(request).response().status)
+    assert found == [401, 200] * ROUNDS
+
+
+def test_nobody_is_taken_for_nobody_while_others_sign_out(site):
+    made = make_session(site, "innocent")
+    with others_signing_out(site, 0.01), site.connect() as client:
+        statuses = {client.send(asking(site, path, made.headers)).response().status
+                    for path in ["/auth/me", "/api/protected"] * 60}  # fmt: skip
+    assert statuses == {200}
 
 
 # --- when the database does not say what was changed ---------------------------------------------------------

@@ -1,0 +1,149 @@
+"""What a request waits for when something was committed that its worker has not loaded."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+
+import pytest
+
+from authgate import generation
+from authgate.authn.cache import IdentityCache
+from authgate.policy.document import PolicyDocument
+from authgate.policy.rules import GrantRules
+from authgate.policy.table import build_table
+from authgate.state import newest, snapshot
+
+
+def revision(number):
+    document = PolicyDocument()
+    table, grants = build_table(document, []), GrantRules([], [])
+    return snapshot.Snapshot(number, document, table, grants, None, IdentityCache())
+
+
+@pytest.fixture
+def data_dir(tmp_path, settings):
+    settings.AUTHGATE_DATA_DIR = tmp_path
+    before = snapshot.current()
+    newest.open_file(lambda: None)
+    snapshot.install(revision(1))
+    newest.caught_up(newest.read())
+    yield tmp_path
+    newest.close_file()
+    snapshot.install(before)
+
+
+async def a_moment():
+    for _ in range(5):
+        await asyncio.sleep(0.001)
+
+
+def test_who_waits_for_a_policy_is_not_sent_on_by_somebody_s_sign_out(data_dir):
+    async def main():
+        said = newest.read()
+        generation.advance("policy")
+        request = asyncio.ensure_future(newest.newest())
+        await a_moment()
+        newest.caught_up(said)  # a look that began before
+        generation.advance("trust")
+        said = newest.read()
+        newest.trust_caught_up(said)
+        await a_moment()
+        assert not request.done()
+        snapshot.install(revision(2))
+        newest.caught_up(said)
+        return await request
+
+    assert asyncio.run(main()).revision == 2
+
+
+def test_who_waits_for_trust_alone_waits_for_no_policy(data_dir):
+    async def main():
+        generation.advance("trust")
+        request = asyncio.ensure_future(newest.newest())
+        await a_moment()
+        generation.advance("policy")
+        said = newest.read()
+        snapshot.install(revision(2))
+        newest.trust_caught_up(said)
+        return await request
+
+    assert asyncio.run(main()).revision == 2
+
+
+def test_more_that_is_committed_meanwhile_makes_nobody_wait_longer(data_dir):
+    async def main():
+        generation.advance("trust")
+        request = asyncio.ensure_future(newest.newest())
+        await a_moment()
+        said = newest.read()
+        generation.advance("trust")
+        newest.caught_up(said)
+        return await request
+
+    assert asyncio.run(main()).knows_credentials
+    assert newest.is_behind()
+
+
+@pytest.mark.parametrize(("kind", "knows"), [("trust", False), ("policy", True)])
+def test_without_a_wait_no_credential_is_known_while_one_may_have_been_taken_away(data_dir, kind, knows):
+    generation.advance(kind)
+    assert newest.known().knows_credentials is knows
+    newest.caught_up(newest.read())
+    assert newest.known().knows_credentials
+
+
+def test_each_change_is_another_number_also_after_a_file_was_put_back(data_dir):
+    file = data_dir / generation.FILE
+    before = file.read_bytes()
+    seen = set()
+    for _ in range(50):
+        file.write_bytes(before)
+        generation.advance("trust")
+        seen.add(file.read_bytes())
+    assert len(seen) == 50
+
+
+def odd_directory(file):
+    file.mkdir()
+
+
+def odd_fifo(file):
+    os.mkfifo(file)
+
+
+def odd_link(file):
+    (file.parent / "other").write_bytes(b"precious")
+    os.link(file.parent / "other", file)
+
+
+def odd_symlink(file):
+    (file.parent / "other").write_bytes(b"precious")
+    file.symlink_to("other")
+
+
+@pytest.mark.parametrize("odd", [odd_directory, odd_fifo, odd_link, odd_symlink])
+def test_what_is_no_file_of_its_own_is_named_and_left_alone(data_dir, odd, caplog):
+    file = data_dir / generation.FILE
+    file.unlink()
+    odd(file)
+    for _ in range(3):
+        newest.read()
+        generation.advance("trust")
+    assert [line.message for line in caplog.records if "changes are seen half a second late" in line.message] != []
+    assert len([line for line in caplog.records if line.name == newest.logger.name]) == 1
+    assert not (data_dir / "other").exists() or (data_dir / "other").read_bytes() == b"precious"
+
+
+def test_a_file_that_could_not_be_opened_is_tried_again(data_dir):
+    file = data_dir / generation.FILE
+    newest.close_file()
+    file.unlink()
+    file.mkdir()
+    newest.open_file(lambda: None)
+    assert newest.read() == b""
+    assert not newest.is_behind()
+    file.rmdir()
+    newest.caught_up(newest.read())
+    generation.advance("trust")
+    assert newest.is_behind()
