@@ -146,6 +146,7 @@ class Gateway:
             )
             self.process = self._serve(*streams)
         self._wait_until_accepting()
+        self._wait("start its workers", lambda: len(self.worker_pids()) >= self.workers)
         if not self.args:
             self._wait_until_ready()
         return self
