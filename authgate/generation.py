@@ -32,7 +32,7 @@ logger = logging.getLogger(__name__)
 def advance(kind: str) -> None:
     """Call it after the commit and before the answer. Never raises: the change is made."""
     try:
-        descriptor = open_file()
+        descriptor = _open(os.O_RDWR)
         try:
             os.pwrite(descriptor, secrets.token_bytes(_NUMBER), KINDS.index(kind) * _NUMBER)
         finally:
@@ -42,9 +42,17 @@ def advance(kind: str) -> None:
 
 
 def open_file() -> int:
-    """Its descriptor. Raises OSError."""
+    """A descriptor to read it by. Raises OSError."""
+    try:
+        return _open(os.O_RDONLY)
+    except FileNotFoundError:
+        return _open(os.O_RDWR)  # makes it
+
+
+def _open(access: int) -> int:
     path = _path()
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK, 0o600)
+    creating = os.O_CREAT if access == os.O_RDWR else 0
+    descriptor = os.open(path, access | creating | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK, 0o600)
     try:
         found = os.fstat(descriptor)
         # Root would write through a link that another user has made.

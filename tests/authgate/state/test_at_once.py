@@ -273,6 +273,23 @@ def test_a_file_cut_short_or_replaced_under_a_running_gateway_is_followed(start_
     assert file.stat().st_mode & 0o777 == 0o600
 
 
+def test_without_the_file_changes_are_seen_when_workers_look(start_gateway, tmp_path):
+    gateway = start_gateway(workers=2)
+    token = gateway.mint("alice", fresh=True)
+    gateway.stop()
+    (gateway.data_dir / "generation").unlink(missing_ok=True)
+    (gateway.data_dir / "generation").mkdir()
+    gateway.start()
+    assert statuses(gateway, token) == {(200, 200, 200)}
+    run(gateway, ACTOR + "from authgate.state import revocation\n"
+        "revocation.revoke(options['jti'], 'test', actor)", jti=jti_of(token))  # fmt: skip
+    assert wait_until(lambda: statuses(gateway, token) == {(200, 401, 200)}, 10)
+    assert (
+        gateway.output.count("generation: is not a file of its own: remove it: changes are seen half a second late")
+        == 2
+    )
+
+
 # --- other machines ------------------------------------------------------------------------------------------
 
 

@@ -102,6 +102,7 @@ def test_routes_go_on_pages_say_what_they_cannot_do_and_all_is_well_afterwards(
     token, session = gateway.mint("alice"), make_session(gateway)
     assert wait_until(lambda: readiness(gateway) == {"ready": True} and answers(gateway), 15)
     come_back = begin_sign_in(gateway, provider)
+    assert statuses(gateway, token) == USUAL  # every worker knows by now what was changed above
     break_it(disk)
     for is_replaced in (False, True):
         if is_replaced:
