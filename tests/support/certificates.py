@@ -35,10 +35,13 @@ def make_certificates(directory: Path, *names: str) -> Certificates:
     ca_name = _name("authgate tests CA")
     ca = _builder(ca_name, ca_name, ca_key.public_key()).add_extension(x509.BasicConstraints(True, 0), True)
     ca = ca.add_extension(_key_usage(signs_certificates=True), True)
+    # Python 3.13 and later trust no chain without these (RFC 5280 4.2.1.1).
+    ca = ca.add_extension(x509.SubjectKeyIdentifier.from_public_key(ca_key.public_key()), False)
     sans = [x509.DNSName(name) for name in ("localhost", *names)]
     leaf = _builder(_name("localhost"), ca_name, key.public_key()).add_extension(
         x509.SubjectAlternativeName([*sans, x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), False
     )
+    leaf = leaf.add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(ca_key.public_key()), False)
     files = Certificates(directory / "ca.pem", directory / "cert.pem", directory / "key.pem")
     files.ca_file.write_bytes(ca.sign(ca_key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM))
     files.cert_file.write_bytes(leaf.sign(ca_key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM))
