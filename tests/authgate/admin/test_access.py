@@ -45,7 +45,7 @@ sys.stdout.write(sign_payload(write_object(payload), trust.token_signer, Kind[ki
 
 
 def shell(gateway: Gateway, code: str) -> str:
-    return gateway.manage("shell", "--verbosity=0", "-c", code).strip()
+    return gateway.shell.run(code).strip()
 
 
 def cookie_of(gateway: Gateway, sid: str, subject: str = "alice", kind: str = "SESSION", **claims: object) -> str:
