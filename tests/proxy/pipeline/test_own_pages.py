@@ -1,10 +1,12 @@
 from __future__ import annotations
 
 import re
+import shutil
 
 import pytest
 
-from tests.support.gateway import Gateway
+from tests.support.gateway import Gateway, environment, manage
+from tests.support.policies import demo_policy
 
 ROUTES = """\
 version: 1
@@ -20,9 +22,20 @@ def http2_gateway(gateway_template, tmp_path_factory):
         yield gateway.start()
 
 
-@pytest.fixture
-def wiki(start_gateway, upstream):
-    return start_gateway(policy=ROUTES.format(target=upstream.target))
+@pytest.fixture(scope="module")
+def wiki(gateway_template, session_upstream, tmp_path_factory):
+    policy = ROUTES.format(target=session_upstream.target)
+    with Gateway(tmp_path_factory.mktemp("wiki") / "data", template=gateway_template, policy=policy) as gateway:
+        yield gateway.start()
+
+
+@pytest.fixture(scope="module")
+def moved(gateway_template, session_upstream, tmp_path_factory):
+    """With one more host of its own, and its pages below another prefix."""
+    data_dir, policy = tmp_path_factory.mktemp("moved") / "data", demo_policy(session_upstream.target)
+    env = {"AUTHGATE_ALLOWED_HOSTS": "other.test", "AUTHGATE_AUTH_PREFIX": "/sso"}
+    with Gateway(data_dir, template=gateway_template, policy=policy, env=env) as gateway:
+        yield gateway.start()
 
 
 @pytest.mark.parametrize("path", ["/admin/", "/static/x.css", "/dashboard", "/health", "/metrics", "/.well-known/x"])
@@ -79,9 +92,8 @@ def test_the_gateways_pages_answer_only_under_its_own_hosts(gateway, path):
     assert gateway.request(path, host="other.test").json()["reason"] == "bad_host"
 
 
-def test_allowed_hosts_are_its_own_too(start_gateway):
-    gateway = start_gateway(env={"AUTHGATE_ALLOWED_HOSTS": "other.test"})
-    assert gateway.request("/auth/signed-out", host="other.test").status == 200
+def test_allowed_hosts_are_its_own_too(moved):
+    assert moved.request("/sso/signed-out", host="other.test").status == 200
 
 
 TAKEN = """\
@@ -94,12 +106,22 @@ routes:
   - {{name: phishing, host: "{phished}", path: /admin, access: public, upstream: evil}}
 """
 ALLOWED = "Admin.Example.COM. [2001:DB8:0::1] other.example.com"
+IMPORT = ("policy", "import", "-")
+
+
+def taken_policy(phished, target="http://127.0.0.1:9"):
+    return TAKEN.format(target=target, phished=phished)
+
+
+@pytest.fixture(scope="module")
+def data_dir(gateway_template, tmp_path_factory):
+    """Of a gateway that is not served, into which no policy gets."""
+    return shutil.copytree(gateway_template, tmp_path_factory.mktemp("refused") / "data")
 
 
 @pytest.mark.parametrize("phished", ["admin.example.com", "*.example.com", "[2001:db8::1]"])
-def test_no_route_may_take_the_gateways_pages_on_an_allowed_host(start_gateway, upstream, phished):
-    gateway = start_gateway(env={"AUTHGATE_ALLOWED_HOSTS": ALLOWED})
-    refused = gateway.run("policy", "import", "-", stdin=TAKEN.format(target=upstream.target, phished=phished))
+def test_no_route_may_take_the_gateways_pages_on_an_allowed_host(data_dir, phished):
+    refused = manage(environment(data_dir, AUTHGATE_ALLOWED_HOSTS=ALLOWED), *IMPORT, stdin=taken_policy(phished))
     assert refused.returncode == 1
     assert "routes.phishing.path: /admin belongs to the gateway itself on " in refused.stderr
 
@@ -121,23 +143,22 @@ def test_on_a_host_of_a_service_alone_a_route_that_takes_more_than_it_may_now_de
 @pytest.fixture(scope="module")
 def taken(gateway_template, session_upstream, tmp_path_factory):
     """Started with more hosts of its own than when its policy was imported."""
-    policy = TAKEN.format(target=session_upstream.target, phished="*.example.com")
+    policy = taken_policy("*.example.com", session_upstream.target)
     data_dir = tmp_path_factory.mktemp("taken") / "data"
     with Gateway(data_dir, template=gateway_template, policy=policy) as gateway:
         gateway.env["AUTHGATE_ALLOWED_HOSTS"] = ALLOWED
         yield gateway.start()
 
 
-def test_an_ipv6_address_of_the_public_url_is_reserved_in_any_spelling(start_gateway, upstream):
-    gateway = start_gateway(env={"AUTHGATE_PUBLIC_URL": "https://[2001:DB8:0::1]"})
-    refused = gateway.run("policy", "import", "-", stdin=TAKEN.format(target=upstream.target, phished="[2001:db8::1]"))
+def test_an_ipv6_address_of_the_public_url_is_reserved_in_any_spelling(data_dir):
+    env = environment(data_dir, AUTHGATE_PUBLIC_URL="https://[2001:DB8:0::1]")
+    refused = manage(env, *IMPORT, stdin=taken_policy("[2001:db8::1]"))
     assert "/admin belongs to the gateway itself on [2001:db8::1]" in refused.stderr
 
 
-def test_the_auth_prefix_moves(start_gateway):
-    gateway = start_gateway(env={"AUTHGATE_AUTH_PREFIX": "/sso"})
-    assert gateway.get("/sso/me").status == 401
-    assert gateway.get("/auth/me").json()["reason"] == "no_route"
+def test_the_auth_prefix_moves(moved):
+    assert moved.get("/sso/me").status == 401
+    assert moved.get("/auth/me").json()["reason"] == "no_route"
 
 
 def test_a_static_site_is_served_where_no_route_is(start_gateway, upstream, tmp_path):
