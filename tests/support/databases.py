@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 
 from tests.support.gateway import Gateway
+from tests.support.postgres import Postgres
 
 _TWO = """
 import json, threading, time
@@ -52,12 +54,24 @@ store.start(proven, tokens, provider, host="", address="", user_agent="", replac
 _NAMES = "print(json.dumps(names))"
 
 
+@pytest.fixture(scope="session")
+def on_postgresql(postgres: Postgres, tmp_path_factory: pytest.TempPathFactory) -> Callable[[], dict[str, Any]]:
+    """Each call: what Gateway needs for a migrated database of its own on PostgreSQL. Migrated once, then copied."""
+    url = postgres.create_database()
+    migrated = Gateway(tmp_path_factory.mktemp("postgresql") / "data", env={"AUTHGATE_DATABASE_URL": url})
+    name = psycopg.conninfo.conninfo_to_dict(url)["dbname"]
+    return lambda: {
+        "template": migrated.data_dir,
+        "env": {"AUTHGATE_DATABASE_URL": postgres.create_database(like=str(name))},
+    }
+
+
 @pytest.fixture(params=["sqlite", "postgresql"])
 def database(request: pytest.FixtureRequest, tmp_path: Path, gateway_template: Path) -> Iterator[Gateway]:
     """A gateway that is not started, with an empty database of its own."""
     options: dict[str, Any] = {"template": gateway_template}
     if request.param == "postgresql":
-        options = {"env": {"AUTHGATE_DATABASE_URL": request.getfixturevalue("postgres").create_database()}}
+        options = request.getfixturevalue("on_postgresql")()
     with Gateway(tmp_path / "data", **options) as gateway:
         yield gateway
 

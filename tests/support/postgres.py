@@ -37,12 +37,12 @@ class Postgres:
             raise
         self._databases = 0
 
-    def create_database(self) -> str:
-        """The URL of a new, empty database."""
+    def create_database(self, *, like: str = "template1") -> str:
+        """The URL of a new database: empty, or a copy of the one with this name, to which nobody is connected."""
         self._databases += 1
         name = f"authgate_{self._databases}"
         with psycopg.connect(self._url("postgres"), autocommit=True) as connection:
-            connection.execute(f"CREATE DATABASE {name}")
+            connection.execute(f"CREATE DATABASE {name} TEMPLATE {like}")
         return self._url(name)
 
     def stop(self) -> None:

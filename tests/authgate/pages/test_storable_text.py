@@ -30,7 +30,7 @@ def site(request, gateway_template, session_upstream, tmp_path_factory):
     if request.param == "sqlite":
         options = {"template": gateway_template}
     else:
-        options = {"env": {"AUTHGATE_DATABASE_URL": request.getfixturevalue("postgres").create_database()}}
+        options = request.getfixturevalue("on_postgresql")()
     with Gateway(data_dir, policy=policy, **options) as gateway:
         run(gateway, MAKE_ADMIN)
         yield gateway.start()
