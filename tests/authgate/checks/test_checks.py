@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import ipaddress
+import shutil
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -15,7 +17,7 @@ from authgate.policy import revisions
 from authgate.policy.document import from_plain
 from authgate.policy.powers import Machine
 from gateway_site.env import files
-from tests.support.gateway import environment, manage
+from tests.support.gateway import Gateway, environment, manage
 
 POSTGRESQL = {"ENGINE": "django.db.backends.postgresql", "NAME": "gate", "HOST": "db.example.com", "OPTIONS": {}}
 SQLITE = {"ENGINE": "django.db.backends.sqlite3", "NAME": "/srv/gate.sqlite3"}
@@ -254,9 +256,13 @@ def test_a_gateway_whose_admin_nobody_can_enter_is_reported(settings, networks, 
     assert in_database() == expected
 
 
-def test_a_command_that_could_mend_them_is_not_stopped_by_errors_in_the_database(tmp_path: Path):
-    env = environment(tmp_path / "data")
-    manage(env, "migrate", "--verbosity=0")
+@pytest.fixture
+def data_dir(gateway_template: Path, tmp_path: Path) -> Path:
+    return shutil.copytree(gateway_template, tmp_path / "data")
+
+
+def test_a_command_that_could_mend_them_is_not_stopped_by_errors_in_the_database(data_dir: Path):
+    env = environment(data_dir)
     add = ("provider", "add", "x", "--issuer", "http://127.0.0.1:1", "--client-id", "a", "--client-secret", "b")
     assert manage(env, *add).returncode == 0
     env |= {"AUTHGATE_PUBLIC_URL": "https://gateway.example.com"}
@@ -266,17 +272,17 @@ def test_a_command_that_could_mend_them_is_not_stopped_by_errors_in_the_database
     assert manage(env, "check").returncode == 0
 
 
-def test_a_client_secret_that_cannot_be_opened_is_found_by_a_plain_check_and_at_start(start_gateway):
-    gateway = start_gateway(env={"AUTHGATE_SECRET_KEY": "a" * 32}, template=None)
-    gateway.stop()
+def test_a_client_secret_that_cannot_be_opened_is_found_by_a_plain_check_and_at_start(
+    gateway_template: Path, tmp_path: Path
+):
     add = ("provider", "add", "x", "--issuer", "https://idp.example.com", "--client-id", "a", "--client-secret", "b")
-    gateway.manage(*add)
-    with sqlite3.connect(gateway.data_dir / "authgate.sqlite3") as database:
-        database.execute("UPDATE authgate_identityprovider SET sealed_client_secret = 'nonsense'")
-    database.close()
-    assert "authgate.W007" in gateway.run("check").stderr
-    gateway.start()
-    assert "authgate.W007: The client secret of the identity provider 'x' cannot be opened" in gateway.output
+    with Gateway(tmp_path / "data", template=gateway_template) as gateway:
+        gateway.manage(*add)
+        with closing(sqlite3.connect(gateway.data_dir / "authgate.sqlite3", isolation_level=None)) as database:
+            database.execute("UPDATE authgate_identityprovider SET sealed_client_secret = 'nonsense'")
+        assert "authgate.W007" in gateway.run("check").stderr
+        gateway.start()
+        assert "authgate.W007: The client secret of the identity provider 'x' cannot be opened" in gateway.output
 
 
 def test_a_database_that_is_away_is_said_and_no_error(tmp_path: Path):
@@ -286,9 +292,8 @@ def test_a_database_that_is_away_is_said_and_no_error(tmp_path: Path):
     assert "s3cret" not in checked.stderr
 
 
-def test_a_gateway_for_others_without_a_provider_is_told_to_add_one(tmp_path: Path):
-    env = environment(tmp_path / "data", AUTHGATE_PUBLIC_URL="https://gateway.example.com")
-    manage(env, "migrate")
+def test_a_gateway_for_others_without_a_provider_is_told_to_add_one(data_dir: Path):
+    env = environment(data_dir, AUTHGATE_PUBLIC_URL="https://gateway.example.com")
     assert "authgate.I074" in manage(env, "check").stderr
     manage(env, "provider", "add", "x", "--issuer", "https://idp.example.com", "--client-id", "a", "--public-client")
     assert "authgate.I074" not in manage(env, "check").stderr
