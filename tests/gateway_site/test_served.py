@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.gateway import ROOT, Gateway, environment, manage
+from tests.support.policies import demo_policy
 
 COMMANDS = (
     ("mint_token", "alice"), ("serve",), ("policy", "history"), ("policy", "export"), ("provider", "list"),
@@ -31,54 +32,65 @@ def said(url: str) -> str:
     return f"authgate: AUTHGATE_PUBLIC_URL is not set: using {url}, as this gateway was last served\n"
 
 
+@pytest.fixture(scope="module", params=[(), ("--http2",)], ids=["http1", "http2"])
+def served(request, gateway_template, session_upstream, tmp_path_factory):
+    data_dir, policy = tmp_path_factory.mktemp("served") / "data", demo_policy(session_upstream.target)
+    with Gateway(data_dir, template=gateway_template, policy=policy, args=request.param) as gateway:
+        yield gateway.start()
+
+
+@pytest.fixture(scope="module")
+def served_by_default(gateway_template, session_upstream, tmp_path_factory):
+    """First by another URL."""
+    data_dir, policy = tmp_path_factory.mktemp("default") / "data", demo_policy(session_upstream.target)
+    with Gateway(data_dir, template=gateway_template, policy=policy) as gateway:
+        gateway.start()
+        gateway.stop()
+        gateway.env |= {"AUTHGATE_PUBLIC_URL": "", "AUTHGATE_ALLOWED_HOSTS": "gateway.example.com"}
+        yield gateway.start()
+
+
 # --- the public URL -----------------------------------------------------------------------------------------
-@pytest.mark.parametrize("args", [(), ("--http2",)], ids=["http1", "http2"])
-def test_a_command_without_a_public_url_mints_for_the_gateway_that_is_served(start_gateway, args):
-    gateway = start_gateway(args=args)
-    minted = manage(environment(gateway.data_dir), "mint_token", "alice", "--quiet")
-    assert minted.stderr == said(gateway.url)
-    assert gateway.get("/api/protected", token=minted.stdout.strip()).status == 200
-    assert "is not set: using" not in gateway.output
+def test_a_command_without_a_public_url_mints_for_the_gateway_that_is_served(served):
+    minted = manage(environment(served.data_dir), "mint_token", "alice", "--quiet")
+    assert minted.stderr == said(served.url)
+    assert served.get("/api/protected", token=minted.stdout.strip()).status == 200
+    assert "is not set: using" not in served.output
 
 
-def test_a_public_url_that_is_set_wins_over_the_one_that_was_served(start_gateway):
-    gateway = start_gateway()
+def test_a_public_url_that_is_set_wins_over_the_one_that_was_served(gateway):
     env = environment(gateway.data_dir, AUTHGATE_PUBLIC_URL="http://localhost:7000")
     minted = manage(env, "mint_token", "alice")
     assert "http://localhost:7000/" in minted.stdout
     assert re.fullmatch(r"jti \S+, expires \S+\n", minted.stderr)
 
 
-def test_nothing_is_said_of_a_gateway_that_was_served_by_the_default_url(start_gateway):
-    gateway = start_gateway(env={"AUTHGATE_PUBLIC_URL": "", "AUTHGATE_ALLOWED_HOSTS": "gateway.example.com"})
-    assert manage(environment(gateway.data_dir), "policy", "history").stderr == ""
+def test_nothing_is_said_of_a_gateway_that_was_served_by_the_default_url(served_by_default):
+    assert manage(environment(served_by_default.data_dir), "policy", "history").stderr == ""
 
 
-def test_a_gateway_is_called_by_its_settings_and_not_as_it_was_last_served(start_gateway):
-    gateway = start_gateway()
-    gateway.stop()
-    gateway.env |= {"AUTHGATE_PUBLIC_URL": "", "AUTHGATE_ALLOWED_HOSTS": "gateway.example.com"}
-    gateway.start()
+def test_a_gateway_is_called_by_its_settings_and_not_as_it_was_last_served(served_by_default):
+    gateway = served_by_default
     token = manage(environment(gateway.data_dir), "mint_token", "alice", "--quiet").stdout.strip()
     assert gateway.get("/api/protected", token=token).status == 200
     assert json.loads((gateway.data_dir / "served.json").read_text())["public_url"] == "http://localhost:8000"
 
 
-def test_a_port_that_is_not_the_public_url_s_is_named_at_the_start(start_gateway):
+def test_a_port_that_is_not_the_public_url_s_is_named_at_the_start(start_gateway, gateway):
     asks = "sign-in, links and tokens are for http://localhost:1, but the gateway listens on port"
     assert asks in start_gateway(env={"AUTHGATE_PUBLIC_URL": "http://localhost:1"}).output
     behind = {"AUTHGATE_PUBLIC_URL": "http://localhost:1", "AUTHGATE_TRUSTED_PROXIES": "127.0.0.1/32"}
-    for env in ({}, {"AUTHGATE_PUBLIC_URL": "http://gateway.test"}, behind):
-        assert "sign-in, links and tokens are for" not in start_gateway(env=env).output
+    others = [start_gateway(env=env) for env in ({"AUTHGATE_PUBLIC_URL": "http://gateway.test"}, behind)]
+    for started in (gateway, *others):
+        assert "sign-in, links and tokens are for" not in started.output
 
 
 @pytest.mark.parametrize("args", [(), ("--http2",)], ids=["http1", "http2"])
-def test_a_second_gateway_that_finds_the_port_taken_is_not_the_one_that_is_served(start_gateway, args):
-    gateway = start_gateway(env={"AUTHGATE_PUBLIC_URL": "http://gateway.test"})
+def test_a_second_gateway_that_finds_the_port_taken_is_not_the_one_that_is_served(gateway, args):
     env = environment(gateway.data_dir, AUTHGATE_PUBLIC_URL="http://localhost:8000")
     second = manage(env, "serve", "--bind", f"127.0.0.1:{gateway.port}", *args)
     assert "Address already in use" in second.stderr
-    assert json.loads((gateway.data_dir / "served.json").read_text())["public_url"] == "http://gateway.test"
+    assert json.loads((gateway.data_dir / "served.json").read_text())["public_url"] == gateway.url
 
 
 @pytest.mark.parametrize("content", ["", "\0" * 40, "[]", "{}", '{"public_url": "s3cret", "tls": false}'])
@@ -90,8 +102,8 @@ def test_a_damaged_note_of_the_public_url_is_one_line_that_does_not_repeat_it(da
     assert manage(environment(data_dir, AUTHGATE_PUBLIC_URL="http://localhost"), "policy", "history").returncode == 0
 
 
-def test_the_note_is_for_the_gateway_s_user_alone(start_gateway):
-    assert (start_gateway().data_dir / "served.json").stat().st_mode & 0o777 == 0o600
+def test_the_note_is_for_the_gateway_s_user_alone(gateway):
+    assert (gateway.data_dir / "served.json").stat().st_mode & 0o777 == 0o600
 
 
 def test_a_gateway_that_cannot_write_the_note_serves_all_the_same(start_gateway, gateway_template, tmp_path):
