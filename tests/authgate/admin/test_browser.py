@@ -29,18 +29,18 @@ def browser():
 
 
 @pytest.fixture(scope="module")
-def shared_gateway(gateway_template, session_upstream, tmp_path_factory):
+def gateway(gateway_template, session_upstream, tmp_path_factory):
     data_dir = tmp_path_factory.mktemp("admin") / "data"
-    env = {"DJANGO_SUPERUSER_PASSWORD": PASSWORD}
-    with Gateway(data_dir, template=gateway_template, workers=2, env=env) as gateway:
+    env, policy = {"DJANGO_SUPERUSER_PASSWORD": PASSWORD}, demo_policy(session_upstream.target)
+    with Gateway(data_dir, template=gateway_template, policy=policy, workers=2, env=env) as gateway:
         gateway.manage("createsuperuser", "--noinput", "--username=admin", "--email=admin@example.com")
         yield gateway.start()
 
 
 @pytest.fixture
-def gateway(shared_gateway, upstream):
-    shared_gateway.import_policy(demo_policy(upstream.target))
-    return shared_gateway
+def policy_restored(gateway, session_upstream):
+    yield
+    gateway.import_policy(demo_policy(session_upstream.target))
 
 
 class Complaints(list):
@@ -67,18 +67,20 @@ def complaints():
 
 
 @pytest.fixture(scope="module")
-def session(browser, shared_gateway):
-    context = browser.new_context()
-    sign_in(context.new_page(), shared_gateway)
-    yield context.storage_state()
+def signed_in(browser, gateway):
+    context = browser.new_context(viewport={"width": 1200, "height": 800})
+    page = context.new_page()
+    sign_in(page, gateway)
+    page.close()
+    yield context
     context.close()
 
 
 @pytest.fixture
-def page(browser, gateway, session, complaints):
-    context = browser.new_context(viewport={"width": 1200, "height": 800}, storage_state=session)
-    yield complaints.watch(context.new_page())
-    context.close()
+def page(signed_in, upstream, complaints):
+    page = complaints.watch(signed_in.new_page())
+    yield page
+    page.close()
 
 
 def open_route(page, gateway, name):
@@ -91,6 +93,7 @@ def statuses(gateway, path, count=12):
     return {gateway.get(path).status for _ in range(count)}
 
 
+@pytest.mark.usefixtures("policy_restored")
 def test_an_edited_route_is_live_in_every_worker_within_two_seconds(page, gateway, complaints):
     assert statuses(gateway, "/api/public/x") == {200}
     open_route(page, gateway, "public")
@@ -120,6 +123,7 @@ def test_a_fault_of_a_time_out_opens_the_folded_fields(page, gateway):
     expect(page.locator(".field-connect_timeout .errorlist")).to_be_visible()
 
 
+@pytest.mark.usefixtures("policy_restored")
 def test_a_rollback_brings_the_old_policy_back(page, gateway, complaints):
     open_route(page, gateway, "public")
     page.get_by_label("Enabled").uncheck()
@@ -135,14 +139,17 @@ def test_a_rollback_brings_the_old_policy_back(page, gateway, complaints):
     assert complaints == []
 
 
+@pytest.mark.usefixtures("policy_restored")
 def test_everything_works_without_javascript(browser, gateway):
-    page = browser.new_context(java_script_enabled=False).new_page()
+    context = browser.new_context(java_script_enabled=False)
+    page = context.new_page()
     sign_in(page, gateway)
     page.goto(f"{gateway.url}/admin/authgate/upstream/add/")
     page.get_by_label("Name").fill("shop")
     page.get_by_label("Targets").fill("http://127.0.0.1:1\nhttp://127.0.0.1:2")
     page.get_by_role("button", name="Save", exact=True).click()
     expect(page.get_by_text("it is live")).to_be_visible()
+    context.close()
 
 
 def test_no_page_is_wider_than_a_narrow_screen_or_makes_the_browser_complain(page, gateway, complaints):
