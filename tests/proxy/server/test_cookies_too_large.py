@@ -200,6 +200,23 @@ def browser():
         yield browser
 
 
+@pytest.fixture(scope="module")
+def window(browser):
+    return browser.new_page()
+
+
+@pytest.fixture
+def page(window, upstream):
+    return as_new(window, upstream)
+
+
+def as_new(window, upstream):
+    """Without any cookie. All services answer with a page."""
+    upstream.reply(answer("Content-Type: text/html", body=b"<h1>app</h1>"))
+    window.context.clear_cookies()
+    return window
+
+
 PATHS = {
     "bomb": "/", "auth": "/auth", "logout": "/auth/logout", "dashboard": "/dashboard", "app": "/api/public/app",
     "elsewhere": "/elsewhere",
@@ -222,11 +239,9 @@ def lay_cookies(page, gateway, **counts):
 
 
 @pytest.mark.parametrize("shut", ["logout", "dashboard", "app"])
-def test_a_browser_that_was_locked_out_gets_on_with_its_session(browser, gateway, upstream, shut):
-    upstream.reply(answer("Content-Type: text/html", body=b"<h1>app</h1>"))
-    context = browser.new_context()
+def test_a_browser_that_was_locked_out_gets_on_with_its_session(page, gateway, shut):
+    context = page.context
     context.add_cookies([{"name": "auth_token", "value": make_session(gateway, "alice").cookie, "url": gateway.url}])
-    page = context.new_page()
     # Beyond 64 KiB the server of --http2 answers by itself.
     lay_cookies(page, gateway, bomb=8, **{shut: 4})
     page.goto(gateway.url + PATHS[shut])
@@ -235,14 +250,10 @@ def test_a_browser_that_was_locked_out_gets_on_with_its_session(browser, gateway
     expect(page.get_by_role("heading", name=HEADING)).to_have_count(0)
     assert page.goto(gateway.url + "/auth/me").status == 200
     assert [cookie["name"] for cookie in context.cookies()] == ["auth_token"]
-    context.close()
 
 
 @ours_only
-def test_a_browser_full_of_cookies_gets_on_after_a_few_steps(browser, gateway, upstream):
-    upstream.reply(answer("Content-Type: text/html", body=b"<h1>app</h1>"))
-    context = browser.new_context()
-    page = context.new_page()
+def test_a_browser_full_of_cookies_gets_on_after_a_few_steps(page, gateway):
     lay_cookies(page, gateway, bomb=58, auth=58, logout=58)
     page.goto(f"{gateway.url}/auth/logout")
     for _ in range(3):
@@ -252,7 +263,6 @@ def test_a_browser_full_of_cookies_gets_on_after_a_few_steps(browser, gateway, u
         if not page.get_by_role("heading", name=HEADING).count():
             break
     expect(page.get_by_role("heading", name=HEADING)).to_have_count(0)
-    context.close()
 
 
 @pytest.fixture(scope="module", params=SERVERS)
@@ -263,15 +273,19 @@ def https_gateway(request, gateway_template, session_upstream, certificates, tmp
         yield gateway.start()
 
 
+@pytest.fixture(scope="module")
+def https_window(browser, https_gateway):
+    """Closed before the gateway is, which would wait for its connection."""
+    with browser.new_context(ignore_https_errors=True) as context:
+        yield context.new_page()
+
+
 @pytest.fixture
-def full(browser, https_gateway, upstream):
+def full(https_window, https_gateway, upstream):
     """A browser with too many cookies, and one more where no page of the gateway's own would see it."""
-    upstream.reply(answer("Content-Type: text/html", body=b"<h1>app</h1>"))
-    context = browser.new_context(ignore_https_errors=True)
-    page = context.new_page()
+    page = as_new(https_window, upstream)
     lay_cookies(page, https_gateway, elsewhere=1, bomb=12 if "--http2" in https_gateway.args else 150)
-    yield page
-    context.close()
+    return page
 
 
 def test_a_browser_gets_on_over_https(full, https_gateway):
