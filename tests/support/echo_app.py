@@ -1,6 +1,6 @@
 """A server process of the gateway's own kind with an application that does what the path says.
 
-Run as `python -m tests.support.echo_app '{"port": 1234, ...}'`; tests start it through `EchoServer`.
+Its argument is `{"port": 1234, ...}`; tests start it through `EchoServer`, as a fork.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from tests.support import raw
-from tests.support.gateway import ROOT, environment, free_port
+from tests.support import processes, raw
+from tests.support.gateway import environment, free_port
 
 OK = {"type": "http.response.start", "status": 200}
 events: list[str] = []
@@ -184,11 +184,9 @@ class EchoServer:
         self._log = directory / "log"
         settings = json.dumps({"port": self.address[1], "workers": workers, "tls": tls, "limits": limits})
         env = environment(directory / "data", AUTHGATE_TRUSTED_PROXIES=trusted_proxies)
-        with self._log.open("ab") as log:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "tests.support.echo_app", settings],
-                cwd=ROOT, env=env, stdout=log, stderr=log, start_new_session=True,
-            )  # fmt: skip
+        with self._log.open("ab") as log, open(os.devnull) as nothing:
+            streams = (nothing.fileno(), log.fileno(), log.fileno())
+            self.process = processes.start(env, [settings], streams, session=True, program=__file__)
         self.wait_for(lambda: self.json(b"/events") is not None if tls is None else self._listens(), timeout=30)
 
     def __enter__(self) -> EchoServer:

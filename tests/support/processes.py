@@ -83,10 +83,11 @@ class Starter:
         *,
         session: bool,
         file_bytes: int | None,
+        program: str,
     ) -> Process:
         ours, theirs = socket.socketpair()
         order = {
-            "arguments": [MANAGE, *args], "environment": dict(env), "directory": str(ROOT), "session": session,
+            "arguments": [program, *args], "environment": dict(env), "directory": str(ROOT), "session": session,
             "file_bytes": file_bytes,
         }  # fmt: skip
         with theirs:
@@ -108,16 +109,19 @@ def start(
     *,
     session: bool = False,
     file_bytes: int | None = None,
+    program: str = MANAGE,
 ) -> subprocess.Popen[bytes] | Process:
-    """`manage.py ARGS`. `streams`: descriptors of its standard input, output and error. No file may grow beyond
+    """`manage.py ARGS`, or another program's.
+
+    `streams`: descriptors of its standard input, output and error. No file may grow beyond
     `file_bytes`: a full disk without filling one.
     """
     if _pythons_own(env) == _pythons_own(os.environ):
-        return starter().start(args, env, streams, session=session, file_bytes=file_bytes)
+        return starter().start(args, env, streams, session=session, file_bytes=file_bytes, program=program)
     stdin, stdout, stderr = streams
     limited = () if file_bytes is None else ("prlimit", f"--fsize={file_bytes}")
     return subprocess.Popen(
-        [*DIE_WITH_US, *limited, sys.executable, MANAGE, *args],
+        [*DIE_WITH_US, *limited, sys.executable, program, *args],
         env=env, cwd=ROOT, stdin=stdin, stdout=stdout, stderr=stderr, start_new_session=session,
     )  # fmt: skip
 
