@@ -235,7 +235,7 @@ def lay_cookies(page, gateway, **counts):
     # The browser stores them behind the script's back: what it asks for next may go without the last ones.
     cookies = page.context.cookies
     laid = sum(counts.values())
-    assert wait_until(lambda: sum(len(cookie["value"]) == 4000 for cookie in cookies()) == laid)
+    assert wait_until(lambda: sum(len(cookie["value"]) == 4000 for cookie in cookies()) == laid, 20)
 
 
 @pytest.mark.parametrize("shut", ["logout", "dashboard", "app"])
