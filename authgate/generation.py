@@ -1,8 +1,8 @@
-"""Which state was committed last: a number for each kind, in a file of the data directory.
+"""The generation of each kind of state: a number in a file of the data directory.
 
-Whoever commits a change writes a new number, and every worker of the machine compares them with each request: what was
-taken away is gone as soon as the answer is out. The numbers are random, so that none comes again when a file is put
-back.
+Every change writes a new number after its commit, and every worker of the machine compares the numbers with each
+request: a revocation holds as soon as it is answered. The numbers are random, so that none comes again when an old file
+is put back.
 
 Read like a file, never mapped: a file that is cut short (a backup copied over it) kills every process that touches its
 memory (SIGBUS). Reading costs half a microsecond.

@@ -25,7 +25,7 @@ def main() -> int:
             bench.start_peers()
             results = measure(bench, arguments.scenario or list(SCENARIOS))
             print(as_table(bench, results))
-            arguments.json.parent.mkdir(parents=True, exist_ok=True)
+            arguments.json.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             arguments.json.write_text(as_json(bench, results))
             return 1 if bench.problems else 0
     except PeerMissing as missing:

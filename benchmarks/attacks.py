@@ -50,7 +50,7 @@ def main() -> int:
     except PeerMissing as missing:
         print(f"cannot measure: {missing}", file=sys.stderr)
         return 1
-    arguments.json.parent.mkdir(parents=True, exist_ok=True)
+    arguments.json.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     arguments.json.write_text(json.dumps({"machine": machine(), "servers": results}, indent=2))
     print(table(results))
     return 1 if any(refused(one) for server in results.values() for one in server.values()) else 0

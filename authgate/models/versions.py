@@ -25,8 +25,8 @@ def lock(name: StateName) -> None:
 
 
 def bump(name: StateName) -> None:
-    """Make every worker reload this state. Belongs into the transaction that changes it: whoever has been answered
-    after that, no worker of this machine decides a request by what was there before.
+    """Make every worker reload this state. Belongs into the transaction that changes it. Once the change is answered,
+    no worker of this machine decides a request by the old state.
     """
     with transaction.atomic():
         lock(name)

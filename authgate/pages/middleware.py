@@ -56,7 +56,7 @@ class JWTAuthenticationMiddleware(Middleware):
     """
 
     async def _call_async(self, request: HttpRequest) -> Response:
-        # Others may have signed out since this request came. That is loaded, and no reason to doubt who this is.
+        # Somebody else may have signed out since this request came: wait for that change, and do not doubt the caller.
         _set_identity(request, await newest.newest())
         return await cast(Awaitable[Response], self.get_response(request))
 

@@ -17,12 +17,12 @@ from authgate.state.snapshot import Snapshot, current
 
 logger = logging.getLogger(__name__)
 
-# How long requests wait in all for a database that does not answer; then policy goes on as it was, and credentials are
-# refused until it is known which were taken away.
+# How long requests wait for a database that does not answer. Then the policy stays as it was, and credentials are
+# refused until the database says which are revoked.
 PATIENCE_SECONDS = 2.0
 
 _descriptor = -1
-_known = b""  # what the file said before that was read which is decided by
+_known = b""  # content of the file before the installed state was read
 _behind_since: dict[str, float] = {}  # by kind, of the first request that waited for it
 _waiting: list[_Waiting] = []
 _being_served: list[_Waiting] = []
@@ -47,7 +47,7 @@ def is_behind() -> bool:
 
 
 async def newest() -> Snapshot | None:
-    """All that was committed before now, as soon as it is loaded; what is known, when that takes too long."""
+    """The state with everything committed before this call, as soon as it is loaded; else the state of `known`."""
     behind = _kinds_behind()
     if not behind:
         return current()
@@ -68,7 +68,7 @@ async def newest() -> Snapshot | None:
 
 
 def known() -> Snapshot | None:
-    """What there is to decide by without a wait. While something may have been taken away, it knows no credential."""
+    """The installed state, without a wait. While a revocation may be missing from it, it accepts no credential."""
     knows_credentials = "trust" not in _kinds_behind()
     snapshot = current()  # afterwards: what was loaded meanwhile is newer than the answer, never older
     if snapshot is None or knows_credentials:
@@ -186,10 +186,11 @@ def _kinds_behind() -> list[str]:
         said = os.pread(_descriptor, generation.LENGTH, 0)
     except OSError:
         return [*generation.KINDS]
-    if said == _known:
+    known = _known  # once: the watcher may catch up meanwhile
+    if said == known:
         return []
-    pairs = zip(generation.numbers(_known), generation.numbers(said), strict=True)
-    behind = [kind for kind, (known, changed) in zip(generation.KINDS, pairs, strict=True) if known != changed]
+    pairs = zip(generation.numbers(known), generation.numbers(said), strict=True)
+    behind = [kind for kind, (before, now) in zip(generation.KINDS, pairs, strict=True) if before != now]
     return behind or [*generation.KINDS]
 
 

@@ -249,7 +249,7 @@ class _Watcher:
         # First: a policy may take long to build, or not be possible to build at all.
         if self._is_new("trust", versions):
             trust = self._read_trust(before)
-            # Whoever was verified by the same keys need not be verified again: each look at them asks for revocations.
+            # Identities verified by the same keys stay remembered: each use of one asks for revocations.
             has_same_keys = trust.token_keys is before.trust.token_keys
             before = before.with_trust(trust, before.identities if has_same_keys else IdentityCache())
             install(before)
@@ -260,7 +260,7 @@ class _Watcher:
             self._reload_policy(before.trust)
 
     def _read_trust(self, before: Snapshot | None) -> TrustSnapshot:
-        """When only a session has ended, no key is unsealed again."""
+        """Unseals no key again when only a session has ended."""
         rows = read_trust()
         if before is not None and self._rows is not None and rows.has_keys_of(self._rows):
             trust = rows.beside(before.trust)
@@ -280,7 +280,7 @@ class _Watcher:
         return self._loaded is None or versions.get(kind) != self._loaded.get(kind)
 
     def _keep(self, versions: dict[str, int], read_at: int, said: bytes) -> None:
-        """What a worker begins with that starts while the database is away."""
+        """The state for a worker that starts while the database is away."""
         numbers = dict(zip(generation.KINDS, generation.numbers(said), strict=True))
         marks = {kind: (versions.get(kind, 0), self._file, numbers[kind]) for kind in generation.KINDS}
         if marks["policy"] != self._kept.get("policy"):
@@ -292,7 +292,7 @@ class _Watcher:
         self._kept = marks
 
     def _save(self) -> None:
-        """Not for each of a hundred people who sign out in the same second."""
+        """Twice a second at most: a hundred people may sign out in the same second."""
         if time.monotonic() >= self._saved_at + POLL_SECONDS:
             self._saved_at = time.monotonic()
             self._unsaved = {kind: save for kind, save in self._unsaved.items() if not save()}
