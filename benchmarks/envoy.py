@@ -11,23 +11,26 @@ from typing import Any
 from benchmarks import tokens
 from benchmarks.nginx import Upstream
 from benchmarks.processes import PeerMissing, Server, free_port
+from benchmarks.tls import TlsFiles, origin
 
 _HTTP = "type.googleapis.com/envoy.extensions.filters.http"
 
 
 class Envoy:
-    name = "envoy"
     verifies = True
 
-    def __init__(self, directory: Path, upstream: Upstream, signer: tokens.Signer) -> None:
+    def __init__(
+        self, directory: Path, upstream: Upstream, signer: tokens.Signer, *, tls: TlsFiles | None = None
+    ) -> None:
         binary = _binary()
+        self.name = "envoy_tls" if tls else "envoy"
         self.port = free_port()
-        self.url = f"http://127.0.0.1:{self.port}"
+        self.url = origin(self.port, tls)
         self.signer = signer
         self.token = signer.sign("alice")
         self.version = _version(binary)
         config = directory / "envoy.json"
-        config.write_text(json.dumps(_config(self.port, upstream, signer, directory)))
+        config.write_text(json.dumps(_config(self.port, upstream, signer, directory, tls)))
         command = [binary, "-c", str(config), "--concurrency", "2", "--disable-hot-restart", "-l", "warning"]
         self._server = Server(command, self.port, directory / "output.log")
 
@@ -52,7 +55,9 @@ def _version(binary: str) -> str:
     return found[1] if found else text.strip()
 
 
-def _config(port: int, upstream: Upstream, signer: tokens.Signer, directory: Path) -> dict[str, Any]:
+def _config(
+    port: int, upstream: Upstream, signer: tokens.Signer, directory: Path, tls: TlsFiles | None
+) -> dict[str, Any]:
     manager = {
         "@type": "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3"
         ".HttpConnectionManager",
@@ -62,14 +67,23 @@ def _config(port: int, upstream: Upstream, signer: tokens.Signer, directory: Pat
         "stream_idle_timeout": "300s",
         "route_config": {"virtual_hosts": [{"name": "all", "domains": ["*"], "routes": _routes()}]},
     }
-    listener = {
-        "address": _address(port),
-        "filter_chains": [
-            {"filters": [{"name": "envoy.filters.network.http_connection_manager", "typed_config": manager}]}
-        ],
+    chain: dict[str, Any] = {
+        "filters": [{"name": "envoy.filters.network.http_connection_manager", "typed_config": manager}]
     }
+    if tls:
+        chain["transport_socket"] = _tls_socket(tls)
+    listener = {"address": _address(port), "filter_chains": [chain]}
     clusters = [_cluster("small", upstream.port), _cluster("sink", upstream.sink_port)]
     return {"static_resources": {"listeners": [listener], "clusters": clusters}}
+
+
+def _tls_socket(tls: TlsFiles) -> dict[str, Any]:
+    certificate = {"certificate_chain": {"filename": str(tls.cert)}, "private_key": {"filename": str(tls.key)}}
+    context = {
+        "@type": "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext",
+        "common_tls_context": {"tls_certificates": [certificate]},
+    }
+    return {"name": "envoy.transport_sockets.tls", "typed_config": context}
 
 
 def _routes() -> list[dict[str, Any]]:

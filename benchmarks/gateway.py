@@ -11,6 +11,7 @@ from pathlib import Path
 
 from benchmarks.nginx import Upstream
 from benchmarks.processes import PeerMissing, Server, free_port
+from benchmarks.tls import TlsFiles, origin
 
 ROOT = Path(__file__).resolve().parent.parent
 MANAGE = str(ROOT / "manage.py")
@@ -26,6 +27,8 @@ class Gateway:
         *,
         name: str = "gateway",
         routes: int = 10,
+        workers: int = 2,
+        tls: TlsFiles | None = None,
         args: tuple[str, ...] = (),
         env: Mapping[str, str] | None = None,
         stdout: int | None = None,
@@ -33,7 +36,7 @@ class Gateway:
     ) -> None:
         self.name = name
         self.port = free_port()
-        self.url = f"http://127.0.0.1:{self.port}"
+        self.url = origin(self.port, tls)
         self.version = _version()
         self._minted = 0
         self._env = {**_environment(directory / "data", self.url), **(env or {})}
@@ -46,7 +49,17 @@ class Gateway:
             "mint_token", "alice", "--email", "alice@example.com", "--name", "Alice Example",
             "--role", "bench", "--ttl", "7200", "--quiet",
         ).strip()  # fmt: skip
-        command = [sys.executable, MANAGE, "serve", "--bind", f"127.0.0.1:{self.port}", "--workers", "2", *args]
+        command = [
+            sys.executable,
+            MANAGE,
+            "serve",
+            "--bind",
+            f"127.0.0.1:{self.port}",
+            "--workers",
+            str(workers),
+            *args,
+        ]
+        command += ["--tls-cert", str(tls.cert), "--tls-key", str(tls.key)] if tls else []
         log = directory / "output.log"
         self._server = Server(command, self.port, log, env=self._env, wait=60, stdout=stdout, files=files)
 
@@ -63,6 +76,14 @@ class Gateway:
         if len(minted) < count:
             raise PeerMissing("minting many tokens failed")
         return minted[:count]
+
+    def sign_in_many(self, count: int) -> list[str]:
+        """A session cookie for each of so many people."""
+        command = [sys.executable, "-m", "benchmarks.sign_in", str(count)]
+        result = subprocess.run(command, env=self._env, cwd=ROOT, capture_output=True, text=True, timeout=300)
+        if result.returncode:
+            raise PeerMissing(f"making sessions failed: {''.join(result.stderr.splitlines()[-1:])}")
+        return result.stdout.split()
 
     def add_provider(self, slug: str, issuer: str) -> None:
         self._manage("provider", "add", slug, "--issuer", issuer, "--client-id", "bench", "--client-secret", "bench")
@@ -103,9 +124,14 @@ def _environment(data_dir: Path, url: str) -> dict[str, str]:
 
 def _policy(upstream: Upstream, routes: int) -> str:
     """The routes that are measured, and so many others like them. YAML reads JSON."""
-    measured = [("small", "/small", "small"), ("download", "/download", "small"), ("upload", "/upload", "sink")]
-    measured.append(("varied", "/varied", "small"))
-    others = [(f"route{number}", f"/service/{number}/api", "small") for number in range(routes - len(measured))]
+    measured = [
+        ("small", "/small", "bench", "small"), ("download", "/download", "bench", "small"),
+        ("upload", "/upload", "bench", "sink"), ("varied", "/varied", "bench", "small"),
+        ("ended", "/ended", "user", "small"),
+    ]  # fmt: skip
+    others = [
+        (f"route{number}", f"/service/{number}/api", "bench", "small") for number in range(routes - len(measured))
+    ]
     return json.dumps(
         {
             "version": 1,
@@ -115,10 +141,10 @@ def _policy(upstream: Upstream, routes: int) -> str:
             "rate_limits": {"bench": {"rate": "1000000/s", "burst": 1000000, "per": "client"}},
             "routes": [
                 {
-                    "name": name, "path": path, "access": "roles", "roles": ["bench"],
+                    "name": name, "path": path, "access": "roles", "roles": [role],
                     "upstream": target, "rate_limit": "bench",
                 }
-                for name, path, target in measured + others
+                for name, path, role, target in measured + others
             ],
         }
     )  # fmt: skip

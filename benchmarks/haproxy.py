@@ -11,6 +11,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from benchmarks import tokens
 from benchmarks.nginx import Upstream
 from benchmarks.processes import PeerMissing, Server, free_port
+from benchmarks.tls import TlsFiles, origin
 
 _CONFIG = """
 global
@@ -26,7 +27,7 @@ defaults
   timeout client 300s
   timeout server 300s
 frontend bench
-  bind 127.0.0.1:{port}
+  bind 127.0.0.1:{port}{tls}
   log-format '{{"ts":"%t","client":"%ci","method":"%HM","path":"%HU","status":%ST,"bytes":%B,"duration_ms":%Ta,\
 "upstream_ms":%Tr,"sub":"%[var(txn.sub)]"}}'
   http-request set-var(txn.token) http_auth_bearer
@@ -47,13 +48,15 @@ backend service
 
 
 class HAProxy:
-    name = "haproxy"
     verifies = True
 
-    def __init__(self, directory: Path, upstream: Upstream, signer: tokens.Signer) -> None:
+    def __init__(
+        self, directory: Path, upstream: Upstream, signer: tokens.Signer, *, tls: TlsFiles | None = None
+    ) -> None:
         binary = _binary()
+        self.name = "haproxy_tls" if tls else "haproxy"
         self.port = free_port()
-        self.url = f"http://127.0.0.1:{self.port}"
+        self.url = origin(self.port, tls)
         self.signer = signer
         self.token = signer.sign("alice")
         self.version = _version(binary)
@@ -62,9 +65,10 @@ class HAProxy:
         key.write_bytes(public.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo))
         config.write_text(
             _CONFIG.format(
-                port=self.port, upstream=upstream.port, key=key, issuer=tokens.ISSUER, audience=tokens.AUDIENCE
+                port=self.port, tls=f" ssl crt {tls.cert}" if tls else "", upstream=upstream.port, key=key,
+                issuer=tokens.ISSUER, audience=tokens.AUDIENCE,
             )
-        )
+        )  # fmt: skip
         self._server = Server([binary, "-db", "-f", str(config)], self.port, directory / "output.log")
 
     def pids(self) -> list[int]:

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 from benchmarks.processes import PeerMissing, Server, free_port
+from benchmarks.tls import TlsFiles, origin
 
 SMALL = '{"id": 42, "name": "widget", "tags": ["a", "b"], "price": 12.5, "stock": 1200, "ok": true}'
 DOWNLOAD_BYTES = 1 << 30
@@ -44,6 +45,7 @@ _UPSTREAM = """
       default_type application/json;
       add_header ETag '"$request_id"';
       add_header X-Served-At $msec;
+      add_header x-due $http_x_due;
       return 200 '{{"id": "$request_id", "name": "widget", "tags": ["a", "b"], "price": 12.5, "ok": true}}';
     }}
     location /download {{ alias {dir}/download.bin; }}
@@ -54,7 +56,7 @@ _PROXY = """
   upstream small {{ server 127.0.0.1:{upstream}; keepalive 128; keepalive_requests 100000000; }}
   upstream sink {{ server 127.0.0.1:{sink}; keepalive 16; }}
   server {{
-    listen 127.0.0.1:{port} backlog=4096;
+    listen 127.0.0.1:{port}{tls};
     client_max_body_size 0;
     proxy_http_version 1.1;
     proxy_set_header Connection "";
@@ -98,14 +100,15 @@ class Upstream:
 
 
 class PlainProxy:
-    name = "nginx"
     verifies = False
 
-    def __init__(self, directory: Path, upstream: Upstream) -> None:
+    def __init__(self, directory: Path, upstream: Upstream, *, tls: TlsFiles | None = None) -> None:
+        self.name = "nginx_tls" if tls else "nginx"
         self.port = free_port()
-        self.url = f"http://127.0.0.1:{self.port}"
+        self.url = origin(self.port, tls)
         self.version = version()
-        http = _PROXY.format(port=self.port, upstream=upstream.port, sink=upstream.sink_port)
+        files = f" ssl; ssl_certificate {tls.cert}; ssl_certificate_key {tls.key}" if tls else ""
+        http = _PROXY.format(port=self.port, tls=files, upstream=upstream.port, sink=upstream.sink_port)
         self._server = start(directory, http, self.port)
 
     def pids(self) -> list[int]:

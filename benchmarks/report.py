@@ -21,6 +21,9 @@ _UNITS = {
     "p99_ms": "ms p99",
     "mb_per_s": "MB/s",
     "extra_mib": "MiB extra",
+    "tried": "after answer",
+    "let_in": "let in",
+    "longest_ms": "ms longest wait",
 }
 
 

@@ -4,16 +4,22 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable
+from pathlib import Path
 
 from benchmarks import tokens, transfer, wrk
 from benchmarks.bench import Bench, Invalid, Peer, Results, Series, token_of
+from benchmarks.ended import end_under_load
+from benchmarks.envoy import Envoy
 from benchmarks.gateway import Gateway
 from benchmarks.hanging import HangingLogins
-from benchmarks.nginx import DOWNLOAD_BYTES
+from benchmarks.haproxy import HAProxy
+from benchmarks.nginx import DOWNLOAD_BYTES, PlainProxy
 from benchmarks.processes import CpuWatch, MemoryWatch
+from benchmarks.tls import write_tls_files
 
 MIB = 1 << 20
 HANGING_LOGINS = 50
+ENDED_SESSIONS = 40
 PROXIES = ["nginx", "envoy", "apache", "gateway"]
 VERIFIERS = ["envoy", "apache", "gateway"]
 VARIED_CALLERS = 1000
@@ -31,34 +37,67 @@ def small(bench: Bench) -> Results:
 
 def varied(bench: Bench) -> Results:
     """As in real use: every head new, 1,000 callers, one in five requests a POST, every answer another one."""
-    results: Results = defaultdict(Series)
-    names = ["direct", "nginx", "envoy", "haproxy", "apache", "gateway"]
-    files = _write_tokens(bench, "varied", VARIED_CALLERS, bench.present(names))
-    for number, peer in bench.in_turns(names):
-        watch = CpuWatch(peer.pids())
-        load = _run_varied(peer, bench.options.seconds, files, seed=number)
-        note(bench, "varied", results, peer, load, watch)
-    return results
+    return _measure_varied(bench, "varied", ["direct", "nginx", "envoy", "haproxy", "apache", "gateway"])
+
+
+def varied_tls(bench: Bench) -> Results:
+    """The same over TLS, with a certificate made for the run. The service is reached without."""
+    tls = write_tls_files(bench.room("tls"))
+    builders: dict[str, Callable[[Path], Peer]] = {
+        "nginx_tls": lambda room: PlainProxy(room, bench.upstream, tls=tls),
+        "envoy_tls": lambda room: Envoy(room, bench.upstream, bench.signer, tls=tls),
+        "haproxy_tls": lambda room: HAProxy(room, bench.upstream, bench.signer, tls=tls),
+        "gateway_tls": lambda room: Gateway(room, bench.upstream, name="gateway_tls", tls=tls),
+    }
+    for name, build in builders.items():
+        bench.start(name, build)
+    return _measure_varied(bench, "varied_tls", list(builders))
 
 
 def varied_proxied(bench: Bench) -> Results:
     """The same from a trusted proxy: 10,000 clients on the proxy's connections, beside the gateway without one."""
     env = {"AUTHGATE_TRUSTED_PROXIES": "127.0.0.1"}
     bench.start("proxied", lambda room: Gateway(room, bench.upstream, name="proxied", env=env))
+    return _measure_varied(bench, "varied_proxied", ["gateway", "proxied"])
+
+
+def _measure_varied(bench: Bench, scenario: str, names: list[str]) -> Results:
     results: Results = defaultdict(Series)
-    names = ["gateway", "proxied"]
-    files = _write_tokens(bench, "proxied", VARIED_CALLERS, bench.present(names))
+    files = _write_tokens(bench, scenario, VARIED_CALLERS, bench.present(names))
     for number, peer in bench.in_turns(names):
         watch = CpuWatch(peer.pids())
-        clients = 10_000 if peer.name == "proxied" else 0
-        load = _run_varied(peer, bench.options.seconds, files, seed=number, clients=clients)
-        note(bench, "varied_proxied", results, peer, load, watch)
+        load = run_varied(peer, bench.options.seconds, files[peer.name], seed=number)
+        note(bench, scenario, results, peer, load, watch)
     return results
 
 
-def _run_varied(peer: Peer, seconds: float, files: dict[str, str], *, seed: int, clients: int = 0) -> wrk.Load:
-    args = (files[peer.name], str(seed), str(wrk.THREADS), str(clients))
+def run_varied(peer: Peer, seconds: float, tokens_file: str, *, seed: int) -> wrk.Load:
+    args = (tokens_file, str(seed), str(wrk.THREADS), str(10_000 if peer.name == "proxied" else 0))
     return all_good(wrk.run(f"{peer.url}/varied", seconds, connections=32, script="varied.lua", args=args))
+
+
+def varied_paced(bench: Bench) -> Results:
+    """Latency at half of the gateway's peak, everybody at that same rate, counted from when a request was due."""
+    gateway = bench.peers.get("gateway")
+    if gateway is None:
+        return {}
+    results: Results = defaultdict(Series)
+    names = ["direct", "envoy", "haproxy", "gateway"]
+    files = _write_tokens(bench, "varied_paced", VARIED_CALLERS, bench.present(names))
+    peak = run_varied(gateway, bench.options.seconds, files["gateway"], seed=0).rate
+    for number, peer in bench.in_turns(names):
+        watch = CpuWatch(peer.pids())
+        load = _run_varied_paced(peer, bench.options.seconds, files[peer.name], seed=number, rate=peak / 2)
+        note(bench, "varied_paced", results, peer, load, watch)
+    return results
+
+
+def _run_varied_paced(peer: Peer, seconds: float, tokens_file: str, *, seed: int, rate: float) -> wrk.Load:
+    args = (tokens_file, str(seed), str(wrk.THREADS), "0", f"{rate / wrk.THREADS:.3f}")
+    load = all_good(wrk.run(f"{peer.url}/varied", seconds, script="varied_paced.lua", args=args))
+    if load.from_due < load.responses:
+        raise Invalid(f"{peer.name}: {load.responses - load.from_due} responses do not say when they were due")
+    return load
 
 
 def fresh(bench: Bench) -> Results:
@@ -154,7 +193,7 @@ def routes(bench: Bench) -> Results:
     results: Results = defaultdict(Series)
     for _, peer in bench.in_turns(list(names)):
         watch = CpuWatch(peer.pids())
-        load = all_good(wrk.run(f"{peer.url}/service/5/api", bench.options.seconds, token=token_of(peer)))
+        load = all_good(wrk.run(f"{peer.url}/service/4/api", bench.options.seconds, token=token_of(peer)))
         note(bench, "routes", results, peer, load, watch)
     return results
 
@@ -212,6 +251,18 @@ def _run_paced(peer: Peer, seconds: int, pause: float) -> wrk.Load:
     return all_good(wrk.run(f"{peer.url}/small", seconds, token=token_of(peer), script="paced.lua", args=args))
 
 
+def ended(bench: Bench) -> Results:
+    """Sessions signed out while 16 connections use them: requests that began after the answer, and who was let in."""
+    gateway = bench.peers.get("gateway")
+    if not isinstance(gateway, Gateway):
+        return {}
+    cookies = gateway.sign_in_many(4 if bench.options.quick else ENDED_SESSIONS)
+    tally = end_under_load(gateway.port, cookies)
+    longest = tally.longest_wait * 1000
+    bench.say(f"ended: {tally.let_in} of {tally.tried:,} were let in, the longest wait was {longest:.0f} ms")
+    return {"gateway": Series({"tried": [tally.tried], "let_in": [tally.let_in], "longest_ms": [longest]})}
+
+
 def note(bench: Bench, scenario: str, results: Results, peer: Peer, load: wrk.Load, watch: CpuWatch) -> None:
     cpu = watch.microseconds_each(load.responses)
     results[peer.name].add(rate=load.rate, cpu_us=cpu, p50_ms=load.p50_ms, p99_ms=load.p99_ms)
@@ -226,7 +277,9 @@ def all_good(load: wrk.Load) -> wrk.Load:
 
 SCENARIOS: dict[str, Callable[[Bench], Results]] = {
     "varied": varied,
+    "varied_tls": varied_tls,
     "varied_proxied": varied_proxied,
+    "varied_paced": varied_paced,
     "small": small,
     "fresh": fresh,
     "denied": denied,
@@ -236,4 +289,5 @@ SCENARIOS: dict[str, Callable[[Bench], Results]] = {
     "routes": routes,
     "paced": paced,
     "sign_ins": sign_ins,
+    "ended": ended,
 }

@@ -47,7 +47,11 @@ TARGETS = [
     Target("varied / nginx plain proxy", "varied", "rate", 0.3, "nginx"),
     Target("varied / HAProxy", "varied", "rate", 0.7, "haproxy"),
     Target("varied / Envoy", "varied", "rate", 1.2, "envoy"),
+    Target("varied over TLS / nginx plain proxy", "varied_tls", "rate", 0.3, "nginx_tls", subject="gateway_tls"),
+    Target("varied over TLS / HAProxy", "varied_tls", "rate", 0.7, "haproxy_tls", subject="gateway_tls"),
+    Target("varied over TLS / Envoy", "varied_tls", "rate", 1.2, "envoy_tls", subject="gateway_tls"),
     Target("varied behind a proxy / direct", "varied_proxied", "rate", 0.9, "gateway", subject="proxied"),
+    Target("varied, p99 at half of own peak / Envoy", "varied_paced", "p99_ms", 1.0, "envoy", at_most=True),
     Target("small GET / nginx plain proxy", "small", "rate", 0.6, "nginx", for_adapter=0.4),
     Target("small GET / Envoy", "small", "rate", 1.4, "envoy", for_adapter=0.9),
     Target("small GET / Apache", "small", "rate", 2.2, "apache", for_adapter=1.5),
@@ -59,5 +63,6 @@ TARGETS = [
     Target("1 GiB upload, extra MiB", "upload_1g", "extra_mib", 16, at_most=True),
     Target("10,000 routes / 10", "routes", "rate", 0.95, "gateway_10", subject="gateway_10000"),
     Target("while 50 sign-ins hang / none", "sign_ins", "rate", 0.9, "gateway", subject="hanging"),
+    Target("let in after a sign-out's answer", "ended", "let_in", 0, at_most=True),
     Target("p99 at half of own peak / Envoy", "paced", "p99_ms", 1.2, "envoy", at_most=True),
 ]

@@ -24,6 +24,7 @@ class Load:
     refused: int  # neither 2xx nor 3xx
     broken: int  # connect, read, write errors and time-outs
     repeated: int  # tokens sent more than once, when each should be new
+    from_due: int  # how many responses have a latency that is counted from when the request was due
 
 
 def run(
@@ -48,15 +49,18 @@ def run(
 
 
 def parse(text: str) -> Load:
+    _, counted, from_due = text.partition("Counted from when they were due: ")
+    latencies = from_due if counted else text
     errors = re.search(r"Socket errors: connect (\d+), read (\d+), write (\d+), timeout (\d+)", text)
     return Load(
         rate=_number(r"Requests/sec: +([\d.]+)", text),
-        p50_ms=_milliseconds("50%", text),
-        p99_ms=_milliseconds("99%", text),
+        p50_ms=_milliseconds("50%", latencies),
+        p99_ms=_milliseconds("99%", latencies),
         responses=int(_number(r"(\d+) requests in ", text)),
         refused=int(_number(r"Non-2xx or 3xx responses: (\d+)", text)),
         broken=sum(map(int, errors.groups())) if errors else 0,
         repeated=int(_number(r"Tokens sent twice: (\d+)", text)),
+        from_due=int(_number(r"^(\d+)\n", from_due)),
     )
 
 
