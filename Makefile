@@ -14,7 +14,7 @@ BIN := .venv/bin
 TEST_PACKAGES := chromium:chromium nginx-light:nginx haproxy:haproxy caddy:caddy
 BENCH_PACKAGES := nginx-light:nginx haproxy:haproxy wrk:wrk apache2:apache2 libapache2-mod-auth-openidc:
 
-.PHONY: help setup run test check bench attack lock packages-%
+.PHONY: help setup run test check bench flame attack lock packages-%
 
 help:
 	@echo 'make setup            virtualenv with all dependencies in .venv'
@@ -22,6 +22,7 @@ help:
 	@echo 'make test [ARGS=…]    everything the suite needs, then the suite (ARGS go to pytest; JOBS=0: one test at a time)'
 	@echo 'make check            formatting, lint, types, import arrows, Django checks, missing migrations'
 	@echo 'make bench            the gateway measured beside its peers'
+	@echo 'make flame            where a worker of the gateway spends its time, as a flame graph and a table (var/flame.*)'
 	@echo 'make lock             requirements*.txt, with hashes, from requirements*.in'
 	@echo 'make attack           what other people see while strangers try to stop the gateway'
 
@@ -68,6 +69,9 @@ lock: .venv/.runtime
 
 bench: .venv/.dev packages-bench
 	@$(BIN)/python -m benchmarks $(ARGS)
+
+flame: .venv/.dev packages-bench
+	@$(BIN)/python -m benchmarks.flame $(ARGS)
 
 attack: .venv/.dev packages-bench
 	@$(BIN)/python -m benchmarks.attacks $(ARGS)

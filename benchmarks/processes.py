@@ -13,6 +13,7 @@ import time
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
+from typing import NamedTuple
 
 
 class PeerMissing(RuntimeError):
@@ -92,6 +93,22 @@ def _limit_files(files: int | None) -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (files, files))
 
 
+class Times(NamedTuple):
+    """Seconds of processor time."""
+
+    user: float
+    system: float
+
+    def __sub__(self, other: Times) -> Times:
+        return Times(self.user - other.user, self.system - other.system)
+
+
+def times_of(pid: int) -> Times:
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].split()
+    ticks = os.sysconf("SC_CLK_TCK")
+    return Times(int(fields[11]) / ticks, int(fields[12]) / ticks)
+
+
 class CpuWatch:
     """Processor time that a server used, all its processes together. Says more than a rate when others are busy."""
 
@@ -103,11 +120,7 @@ class CpuWatch:
         return (self._used() - self._before) * 1e6 / responses
 
     def _used(self) -> float:
-        ticks = 0
-        for pid in self._pids:
-            fields = Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].split()
-            ticks += int(fields[11]) + int(fields[12])  # utime and stime
-        return ticks / os.sysconf("SC_CLK_TCK")
+        return sum(sum(times_of(pid)) for pid in self._pids)
 
 
 def busy_share(seconds: float = 1.0) -> float:
