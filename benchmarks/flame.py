@@ -23,7 +23,7 @@ from benchmarks.processes import PeerMissing, Times, times_of
 from benchmarks.scenarios import VARIED_CALLERS, run_varied
 from benchmarks.stacks import as_table, read_stacks
 
-_RATE = 100  # samples a second
+_RATE = 50  # samples a second
 _WARM_SECONDS = 4
 
 
@@ -130,7 +130,7 @@ def _made(path: Path) -> Path:
 
 def _parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.flame", description=__doc__)
-    parser.add_argument("--seconds", type=int, default=20, help="how long the worker is sampled (20)")
+    parser.add_argument("--seconds", type=int, default=30, help="how long the worker is sampled (30)")
     parser.add_argument("--svg", type=Path, default=Path("var/flame.svg"), metavar="FILE", help="the table: FILE.txt")
     return parser.parse_args()
 

@@ -56,7 +56,7 @@ _PROXY = """
   upstream small {{ server 127.0.0.1:{upstream}; keepalive 128; keepalive_requests 100000000; }}
   upstream sink {{ server 127.0.0.1:{sink}; keepalive 16; }}
   server {{
-    listen 127.0.0.1:{port}{tls};
+    listen 127.0.0.1:{port} backlog=4096{tls};
     client_max_body_size 0;
     proxy_http_version 1.1;
     proxy_set_header Connection "";
@@ -68,6 +68,9 @@ _PROXY = """
     location /upload {{ proxy_pass http://sink; }}
   }}
 """
+
+# TLS 1.3 is no default of nginx before 1.23.4.
+_TLS = " ssl; ssl_protocols TLSv1.2 TLSv1.3"
 
 
 class Upstream:
@@ -107,7 +110,7 @@ class PlainProxy:
         self.port = free_port()
         self.url = origin(self.port, tls)
         self.version = version()
-        files = f" ssl; ssl_certificate {tls.cert}; ssl_certificate_key {tls.key}" if tls else ""
+        files = f"{_TLS}; ssl_certificate {tls.cert}; ssl_certificate_key {tls.key}" if tls else ""
         http = _PROXY.format(port=self.port, tls=files, upstream=upstream.port, sink=upstream.sink_port)
         self._server = start(directory, http, self.port)
 
