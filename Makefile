@@ -11,7 +11,7 @@ JOBS ?= 5
 BIN := .venv/bin
 
 # The programs tests and benchmarks use beside Python's packages: Debian package and the command it brings.
-TEST_PACKAGES := chromium:chromium nginx-light:nginx haproxy:haproxy caddy:caddy
+TEST_PACKAGES := chromium-headless-shell:chromium-headless-shell nginx-light:nginx haproxy:haproxy caddy:caddy
 BENCH_PACKAGES := nginx-light:nginx haproxy:haproxy wrk:wrk apache2:apache2 libapache2-mod-auth-openidc:
 
 .PHONY: help setup run test check bench flame attack lock packages-%
