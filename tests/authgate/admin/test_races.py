@@ -129,8 +129,7 @@ def race(request, tmp_path_factory, gateway_template) -> Iterator[Race]:
     if request.param == "sqlite":
         gateway = Gateway(data, template=gateway_template, workers=2)
     else:
-        url = request.getfixturevalue("postgres").create_database()
-        gateway = Gateway(data, env={"AUTHGATE_DATABASE_URL": url}, workers=2)
+        gateway = Gateway(data, workers=2, **request.getfixturevalue("on_postgresql")())
     with gateway, Holder(gateway) as holder:
         race = Race(gateway, holder)
         gateway.start()

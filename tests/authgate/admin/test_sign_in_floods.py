@@ -35,11 +35,10 @@ def most_connections(url: str) -> Iterator[list[int]]:
         watcher.join()
 
 
-def test_a_flood_of_the_admin_sign_in_leaves_the_database_to_the_rest(start_gateway, postgres):
-    url = postgres.create_database()
-    gateway = start_gateway(template=None, env={"AUTHGATE_DATABASE_URL": url, "AUTHGATE_SECRET_KEY": "k" * 60})
+def test_a_flood_of_the_admin_sign_in_leaves_the_database_to_the_rest(start_gateway, on_postgresql):
+    gateway = start_gateway(**on_postgresql())
     expired = [make_session(gateway, f"person{number}", cookie_age=400) for number in range(4)]
-    with most_connections(url) as counts, ThreadPoolExecutor(120) as strangers:
+    with most_connections(gateway.env["AUTHGATE_DATABASE_URL"]) as counts, ThreadPoolExecutor(120) as strangers:
         flood = [strangers.submit(gateway.get, "/admin/login/") for _ in range(360)]
         renewed = [gateway.get("/api/protected", headers=made.headers).status for made in expired]
         statuses = {request.result().status for request in flood}
@@ -47,9 +46,8 @@ def test_a_flood_of_the_admin_sign_in_leaves_the_database_to_the_rest(start_gate
     assert 200 in statuses <= {200, 503}
 
 
-def test_a_flood_of_strangers_who_leave_at_once_is_bounded_too(start_gateway, postgres):
-    url = postgres.create_database()
-    gateway = start_gateway(template=None, env={"AUTHGATE_DATABASE_URL": url, "AUTHGATE_SECRET_KEY": "k" * 60})
+def test_a_flood_of_strangers_who_leave_at_once_is_bounded_too(start_gateway, on_postgresql):
+    gateway = start_gateway(**on_postgresql())
     expired = [make_session(gateway, f"person{number}", cookie_age=400) for number in range(4)]
 
     def ask_and_go(_: int) -> None:
@@ -57,7 +55,7 @@ def test_a_flood_of_strangers_who_leave_at_once_is_bounded_too(start_gateway, po
             client.send(raw.request(target="/admin/login/", host=f"localhost:{gateway.port}"))
             time.sleep(0.004)
 
-    with most_connections(url) as counts, ThreadPoolExecutor(40) as strangers:
+    with most_connections(gateway.env["AUTHGATE_DATABASE_URL"]) as counts, ThreadPoolExecutor(40) as strangers:
         flood = strangers.map(ask_and_go, range(3000))
         renewed = [gateway.get("/api/protected", headers=made.headers).status for made in expired]
         list(flood)

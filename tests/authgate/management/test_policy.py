@@ -305,7 +305,5 @@ def test_concurrent_imports_wait_for_each_other(env):
     check_concurrent_imports(env)
 
 
-def test_concurrent_imports_wait_for_each_other_on_postgresql(env, postgres):
-    env = {**env, "AUTHGATE_DATABASE_URL": postgres.create_database()}
-    assert manage(env, "migrate", "--verbosity=0").returncode == 0
-    check_concurrent_imports(env)
+def test_concurrent_imports_wait_for_each_other_on_postgresql(env, on_postgresql):
+    check_concurrent_imports({**env, **on_postgresql()["env"]})

@@ -194,11 +194,10 @@ def test_a_client_over_its_limit_keeps_nobody_from_signing_in(start_gateway):
     assert {path.name for path in gateway.data_dir.iterdir()} <= before | {"authgate.sqlite3-journal"}
 
 
-def test_a_client_whose_pages_wait_for_the_database_keeps_nobody_from_signing_in(start_gateway, postgres):
-    url = postgres.create_database()
-    env = {"AUTHGATE_DATABASE_URL": url, "AUTHGATE_SECRET_KEY": "k" * 60}
-    with TokenProvider() as provider, psycopg.connect(url) as database:
-        gateway = start_gateway(template=None, env=env)
+def test_a_client_whose_pages_wait_for_the_database_keeps_nobody_from_signing_in(start_gateway, on_postgresql):
+    options = on_postgresql()
+    with TokenProvider() as provider, psycopg.connect(options["env"]["AUTHGATE_DATABASE_URL"]) as database:
+        gateway = start_gateway(**options)
         made = make_session(gateway, slug="main", provider={"issuer": provider.issuer})
         gateway.settle()
         database.execute("lock table authgate_session in access exclusive mode")
@@ -212,10 +211,11 @@ def number_of_threads(pid: int) -> int:
     return len(list(Path(f"/proc/{pid}/task").iterdir()))
 
 
-def test_made_up_sessions_of_the_admin_take_no_connection_each(start_gateway, postgres):
-    url = postgres.create_database()
-    env = {"AUTHGATE_DATABASE_URL": url, "AUTHGATE_SECRET_KEY": "k" * 60, "AUTHGATE_SIGN_IN_RATE": "10000/s"}
-    gateway = start_gateway(template=None, env=env)
+def test_made_up_sessions_of_the_admin_take_no_connection_each(start_gateway, on_postgresql):
+    options = on_postgresql()
+    url = options["env"]["AUTHGATE_DATABASE_URL"]
+    options["env"]["AUTHGATE_SIGN_IN_RATE"] = "10000/s"
+    gateway = start_gateway(**options)
     count = "select count(*) from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid()"
     made_up = [("Cookie", f"authgate_admin={'x' * 32}")]
     with hammering(gateway, 60, "/auth/logout", "POST", made_up), psycopg.connect(url, autocommit=True) as connection:

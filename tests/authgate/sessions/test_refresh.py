@@ -271,12 +271,8 @@ def test_many_tabs_ask_the_provider_once_over_all_workers(site, idp, due):
     assert not row(site, made.sid)["ended"]
 
 
-def test_on_postgresql_too_the_provider_is_asked_once(start_gateway, postgres, idp, due):
-    gateway = start_gateway(
-        workers=2,
-        template=None,
-        env={"AUTHGATE_DATABASE_URL": postgres.create_database(), "AUTHGATE_SECRET_KEY": "k" * 60},
-    )
+def test_on_postgresql_too_the_provider_is_asked_once(start_gateway, on_postgresql, idp, due):
+    gateway = start_gateway(workers=2, **on_postgresql())
     made = due(gateway=gateway)
     answers_with(idp, id_token=idp.id_token())
     idp.delay = 0.5

@@ -182,11 +182,10 @@ def test_nobody_is_taken_for_nobody_while_others_sign_out(site):
 
 
 @pytest.fixture(scope="module")
-def on_postgres(session_upstream, postgres, tmp_path_factory):
-    url, policy = postgres.create_database(), demo_policy(session_upstream.target)
-    env = {"AUTHGATE_DATABASE_URL": url}
-    with Gateway(tmp_path_factory.mktemp("postgres") / "data", policy=policy, workers=2, env=env) as started:
-        yield started.start(), url
+def on_postgres(session_upstream, on_postgresql, tmp_path_factory):
+    options, policy = on_postgresql(), demo_policy(session_upstream.target)
+    with Gateway(tmp_path_factory.mktemp("postgres") / "data", policy=policy, workers=2, **options) as started:
+        yield started.start(), options["env"]["AUTHGATE_DATABASE_URL"]
 
 
 @contextmanager

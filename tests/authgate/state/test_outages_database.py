@@ -9,6 +9,7 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import psycopg
 import pytest
@@ -118,9 +119,9 @@ def test_what_was_changed_meanwhile_is_live_once_the_database_is_back(start_gate
         assert statuses(gateway, token) == [404, 404, 404, 404]
 
 
-def test_with_a_server_for_a_database_too(start_gateway: StartGateway, postgres: object) -> None:
-    url = postgres.create_database()  # type: ignore[attr-defined]
-    gateway = start_gateway(workers=2, template=None, env={"AUTHGATE_DATABASE_URL": url})
+def test_with_a_server_for_a_database_too(start_gateway: StartGateway, on_postgresql: Any) -> None:
+    gateway = start_gateway(workers=2, **on_postgresql())
+    url = gateway.env["AUTHGATE_DATABASE_URL"]
     token = gateway.mint("alice")
     name = psycopg.conninfo.conninfo_to_dict(url)["dbname"]
     with psycopg.connect(f"{url}&dbname=postgres", autocommit=True) as connection:
@@ -133,9 +134,9 @@ def test_with_a_server_for_a_database_too(start_gateway: StartGateway, postgres:
     assert wait_until(lambda: readiness(gateway) == {"ready": True}, 15)
 
 
-def test_a_new_worker_waits_briefly_for_a_database_that_hangs(start_gateway: StartGateway, postgres: object) -> None:
-    url = postgres.create_database()  # type: ignore[attr-defined]
-    gateway = start_gateway(workers=2, template=None, env={"AUTHGATE_DATABASE_URL": url})
+def test_a_new_worker_waits_briefly_for_a_database_that_hangs(start_gateway: StartGateway, on_postgresql: Any) -> None:
+    gateway = start_gateway(workers=2, **on_postgresql())
+    url = gateway.env["AUTHGATE_DATABASE_URL"]
     with psycopg.connect(url) as connection:
         connection.execute("LOCK TABLE authgate_stateversion IN ACCESS EXCLUSIVE MODE")
         began = time.monotonic()

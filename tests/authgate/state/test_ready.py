@@ -8,6 +8,7 @@ import sqlite3
 import time
 from collections.abc import Callable
 from contextlib import closing
+from typing import Any
 
 import psycopg
 
@@ -52,9 +53,11 @@ def test_a_worker_that_starts_while_the_database_is_away_says_so_and_waits_for_i
     wait_for(gateway, {"ready": True})
 
 
-def test_a_server_that_does_not_answer_is_not_named(start_gateway: StartGateway, postgres: Postgres) -> None:
-    url = postgres.create_database()
-    gateway = start_gateway(template=None, env={"AUTHGATE_DATABASE_URL": url})
+def test_a_server_that_does_not_answer_is_not_named(
+    start_gateway: StartGateway, on_postgresql: Any, postgres: Postgres
+) -> None:
+    gateway = start_gateway(**on_postgresql())
+    url = gateway.env["AUTHGATE_DATABASE_URL"]
     name = psycopg.conninfo.conninfo_to_dict(url)["dbname"]
     with psycopg.connect(f"{url}&dbname=postgres", autocommit=True) as connection:
         connection.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS false")

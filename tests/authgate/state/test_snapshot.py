@@ -244,9 +244,8 @@ def test_without_any_policy_loaded_nothing_is_allowed_and_the_fault_says_why(env
     assert "authgate.sqlite3' is not there" in fault
 
 
-def test_a_lost_connection_to_postgresql_is_made_again(env, watch, postgres):
-    env = {**env, "AUTHGATE_DATABASE_URL": postgres.create_database()}
-    assert manage(env, "migrate", "--verbosity=0").returncode == 0
+def test_a_lost_connection_to_postgresql_is_made_again(env, watch, on_postgresql):
+    env = {**env, **on_postgresql()["env"]}
     publish(env)
     watching = watch(env=env)
     assert watching.next() == [1, None]
