@@ -1,42 +1,50 @@
 """The clocks of a gateway's processes and commands, which a test sets while they run.
 
 As on a real machine, one is the time of day, which may also be set back, and the other only ever runs forwards. The
-event loop has its own, which no test sets. Nothing of the machine is changed: Python loads `sitecustomize` before
-anything else, and there every reading of a clock gets an offset.
+event loop has its own, which no test sets. Nothing of the machine is changed: whatever name Python's readings of a
+clock have in a process, each gets an offset before anything of manage.py runs.
 """
 
 from __future__ import annotations
 
-from pathlib import Path
-
-_SITECUSTOMIZE = """\
+import os
+import sys
 import time
 from datetime import UTC, datetime
-
-now, now_ns, monotonic = time.time, time.time_ns, time.monotonic
-
-
-def ahead():
-    with open({file!r}) as file:
-        return [int(seconds) for seconds in file.read().split()]
-
-
-time.time = lambda: now() + ahead()[0]
-time.time_ns = lambda: now_ns() + ahead()[0] * 1_000_000_000
-time.monotonic = lambda: monotonic() + ahead()[1]
+from pathlib import Path
 
 from django.utils import timezone
 
-timezone.now = lambda: datetime.fromtimestamp(time.time(), UTC)
-"""
+_VARIABLE = "TESTS_CLOCK"
+
+
+def hold() -> None:
+    """In a process of manage.py: by its environment."""
+    file = os.environ.get(_VARIABLE)
+    if file is None:
+        return
+    now, now_ns, monotonic = time.time, time.time_ns, time.monotonic
+
+    def ahead() -> list[int]:
+        return [int(seconds) for seconds in Path(file).read_text().split()]
+
+    held = {
+        id(now): lambda: now() + ahead()[0],
+        id(now_ns): lambda: now_ns() + ahead()[0] * 1_000_000_000,
+        id(monotonic): lambda: monotonic() + ahead()[1],
+        id(timezone.now): lambda: datetime.fromtimestamp(time.time(), UTC),
+    }
+    for module in [*sys.modules.values()]:
+        for name, value in [*vars(module).items()]:
+            if id(value) in held:
+                setattr(module, name, held[id(value)])
 
 
 class Clock:
     def __init__(self, directory: Path) -> None:
         self._file = directory / "ahead"
         self._set(0, 0)
-        (directory / "sitecustomize.py").write_text(_SITECUSTOMIZE.format(file=str(self._file)))
-        self.env = {"PYTHONPATH": str(directory)}
+        self.env = {_VARIABLE: str(self._file)}
 
     def set_ahead(self, seconds: int) -> None:
         """Of the time of day."""

@@ -27,6 +27,8 @@ from pathlib import Path
 from django.conf import settings
 from django.core.exceptions import AppRegistryNotReady, ImproperlyConfigured
 
+from tests.support import clock
+
 # Not gateway_site: it reads the environment.
 PACKAGES = (
     "authgate", "proxy", "django.contrib.admin", "django.contrib.auth", "django.contrib.contenttypes",
@@ -90,6 +92,7 @@ def child(order: dict[str, object], standard_input: int, output: int, error: int
     os.chdir(order["directory"])  # type: ignore[arg-type]
     os.environ.clear()
     os.environ.update(order["environment"])  # type: ignore[arg-type]
+    clock.hold()
     return order["arguments"]  # type: ignore[return-value]
 
 

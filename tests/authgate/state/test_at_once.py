@@ -22,7 +22,7 @@ from tests.support.streams import wait_until
 
 ACTOR = "from authgate.policy.powers import Machine\nactor = Machine('operator')\n"
 SAME_SITE = [("Sec-Fetch-Site", "same-origin")]
-ROUNDS = 5
+ROUNDS = 3
 PROVIDER = {"issuer": "https://id.example.com"}
 
 
