@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser, expect, sync_playwright
 
 # The first is the same without windows: half as much work, and the network, the cookies and the pages are no others.
 CHROMIUM = shutil.which("chromium-headless-shell") or shutil.which("chromium")
@@ -16,6 +16,8 @@ FEW_PROCESSES = [
     "--in-process-gpu", "--enable-features=NetworkServiceInProcess2", "--renderer-process-limit=1",
     "--disable-site-isolation-trials",
 ]  # fmt: skip
+
+expect.set_options(timeout=20_000)  # of a machine that runs other tests meanwhile
 
 
 @contextmanager
