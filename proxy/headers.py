@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
 
 from authgate.policy.table import RouteEntry, stripped_prefix
 from authgate.request import RequestFacts
 from authgate.wire.authority import Authority
 from authgate.wire.framing import CHUNKED_LINE, is_chunked, is_length
-from authgate.wire.headers import RawHeaders
+from authgate.wire.headers import Headers, RawHeaders
 from authgate.wire.identity_headers import client_may_send
 from authgate.wire.own_cookies import OwnCookies
 
@@ -77,7 +78,7 @@ def request_head(
 
 
 def _upstream_lines(
-    headers: RawHeaders,
+    headers: Headers,
     own_cookies: OwnCookies,
     entry: RouteEntry,
     target_host: str,
@@ -89,7 +90,7 @@ def _upstream_lines(
     """From the end of the target on, what does not depend on the request line, the body or the moment."""
     host = str(authority) if entry.route.preserve_host else target_host
     parts = [b" HTTP/1.1\r\nhost: ", host.encode("ascii"), b"\r\n"]
-    listed = connection_options(headers)
+    listed = connection_options(headers.values(b"connection"))
     for name, value in headers:
         if not _is_forwarded(name):
             if not _is_passed(name, value, entry):
@@ -135,9 +136,8 @@ def _client_block(client: str, forwarded_for: str) -> bytes:
 _NOTHING: frozenset[bytes] = frozenset()
 
 
-def connection_options(headers: RawHeaders) -> frozenset[bytes]:
-    """Names the sender declares to be hop-by-hop (RFC 9110 7.6.1)."""
-    values = [value for name, value in headers if name == b"connection"]
-    if not values or values == [b"keep-alive"]:
+def connection_options(values: Sequence[bytes]) -> frozenset[bytes]:
+    """Names that Connection headers declare to be hop-by-hop (RFC 9110 7.6.1)."""
+    if not values or (values[0] == b"keep-alive" and len(values) == 1):
         return _NOTHING
     return frozenset(option.strip().lower() for value in values for option in value.split(b","))

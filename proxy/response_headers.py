@@ -125,7 +125,7 @@ class ResponsePolicy:
         return lines
 
     def _keep(self, headers: RawHeaders) -> RawHeaders:
-        listed = connection_options(headers)
+        listed = connection_options([value for name, value in headers if name == b"connection"])
         return [
             (name, value)
             for name, value in headers

@@ -13,7 +13,7 @@ from authgate.authn.trust import TrustSnapshot
 from authgate.reason import Reason
 from authgate.request import InvalidCredential
 from authgate.wire.cookies import cookie_line, cookie_pairs
-from authgate.wire.headers import RawHeaders
+from authgate.wire.headers import Headers
 
 _SCHEME = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+)(?: |\Z)")
 # Named here because Python 3.11 looks an enum's member up through a descriptor, and this runs on most requests.
@@ -31,32 +31,29 @@ class Credential(NamedTuple):
         return self.kind is _SESSION
 
 
-def find_credential(headers: RawHeaders, session_cookie: bytes) -> Credential | None:
+def find_credential(headers: Headers, session_cookie: bytes) -> Credential | None:
     """The bearer token, else the session cookie. Raises InvalidCredential when it is unclear which is meant.
 
     The form of a bearer token is left to `check_form`, for tokens not seen before.
     """
-    authorization: bytes | None = None
-    for name, value in headers:
-        if name == b"authorization":
-            if authorization is not None:
-                raise InvalidCredential(Reason.MALFORMED_CREDENTIAL)
-            authorization = value
-    if authorization is not None:
-        token = _read_bearer(authorization)
+    authorization = headers.values(b"authorization")
+    if len(authorization) > 1:
+        raise InvalidCredential(Reason.MALFORMED_CREDENTIAL)
+    if authorization:
+        token = _read_bearer(authorization[0])
         if token is not None:
             return Credential(_ACCESS, token, cache_key(_ACCESS, token))
     return _find_session(cookie_line(headers), session_cookie)
 
 
-def beside_the_services(found: Credential | None, headers: RawHeaders, trust: TrustSnapshot) -> Credential | None:
+def beside_the_services(found: Credential | None, headers: Headers, trust: TrustSnapshot) -> Credential | None:
     """What counts of the headers in which `found` was found, where the Authorization header is for the service.
 
     A bearer token that is not ours is the service's own, and a session cookie beside it says who calls. Nothing is
     chosen by whether a credential is good: a bad token of ours is refused, and so is a bad cookie.
     """
     if found is not None and found.by_cookie:
-        if any(name == b"authorization" and holds_ours(value, trust) for name, value in headers):
+        if any(holds_ours(value, trust) for value in headers.values(b"authorization")):
             raise InvalidCredential(Reason.INVALID_TOKEN)
         return found
     if found is None or may_be_ours(found.unverified_token, trust):

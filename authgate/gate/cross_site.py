@@ -15,8 +15,8 @@ def is_cross_site(facts: RequestFacts) -> bool:
     """
     if facts.method in _SAFE_METHODS:
         return False
-    site = [value for name, value in facts.headers if name == b"sec-fetch-site"]
-    origin = [value for name, value in facts.headers if name == b"origin"]
+    site = facts.headers.values(b"sec-fetch-site")
+    origin = facts.headers.values(b"origin")
     if len(site) > 1 or len(origin) > 1:
         return True
     if site:

@@ -13,7 +13,7 @@ from authgate.reason import Reason
 from authgate.request import RequestFacts
 from authgate.wire.address import canonical_address, parse_address
 from authgate.wire.authority import Authority, HostRefused, is_loopback, parse_authority
-from authgate.wire.headers import Headers, RawHeaders, Sender
+from authgate.wire.headers import Headers, Sender
 from authgate.wire.path_as_sent import may_be_below, path_as_sent
 from authgate.wire.target import TargetRefused, canonical_path, check_query
 
@@ -120,7 +120,7 @@ def _path_as_sent(raw: bytes, host: str, method: str, routed: RoutedHosts | None
 
 def _read_sender(headers: Headers, peer: str, scheme: str, routed: RoutedHosts | None) -> Sender:
     """Kept with the headers, unless it hangs on the policy, which may be another one when they come again."""
-    hosts = [value for name, value in headers if name == b"host"]
+    hosts = headers.values(b"host")
     if len(hosts) != 1:
         raise FactsRefused(Reason.BAD_HOST)
     seen, authority = (peer, scheme), _authority(hosts[0])
@@ -133,8 +133,8 @@ def _read_sender(headers: Headers, peer: str, scheme: str, routed: RoutedHosts |
     return sender
 
 
-def _wants_upgrade(headers: RawHeaders) -> bool:
-    offers = [value for name, value in headers if name == b"upgrade"]
+def _wants_upgrade(headers: Headers) -> bool:
+    offers = headers.values(b"upgrade")
     return bool(offers) and any(_protocol(offer) not in _STILL_HTTP for offer in b",".join(offers).split(b","))
 
 
@@ -144,7 +144,7 @@ def _protocol(offer: bytes) -> bytes:
 
 
 def _behind_proxy(
-    headers: RawHeaders, peer: str, scheme: str, authority: Authority, routed: RoutedHosts | None
+    headers: Headers, peer: str, scheme: str, authority: Authority, routed: RoutedHosts | None
 ) -> tuple[str, Authority, str, str]:
     route = _route_of(_forwarded(headers, b"x-forwarded-for"), peer)
     for proto in _forwarded(headers, b"x-forwarded-proto")[-1:]:
@@ -172,7 +172,7 @@ def _forwarded_scheme(proto: str) -> str:
         raise FactsRefused(Reason.BAD_HEADER) from None
 
 
-def _forwarded_host(headers: RawHeaders, named: Authority, scheme: str, routed: RoutedHosts | None) -> Authority:
+def _forwarded_host(headers: Headers, named: Authority, scheme: str, routed: RoutedHosts | None) -> Authority:
     """Many proxies pass on what the client wrote there, so it may not say what nobody serves.
 
     Nor may it lead a request for one served host to another: a cache in front keeps the answer under the first.
@@ -187,7 +187,7 @@ def _forwarded_host(headers: RawHeaders, named: Authority, scheme: str, routed: 
     return named
 
 
-def _forwarded_port(headers: RawHeaders, authority: Authority, scheme: str) -> Authority:
+def _forwarded_port(headers: Headers, authority: Authority, scheme: str) -> Authority:
     for value in _forwarded(headers, b"x-forwarded-port")[-1:]:
         if _PORT.fullmatch(value) is None:
             raise FactsRefused(Reason.BAD_HEADER)
@@ -223,9 +223,9 @@ def _authority(raw: bytes) -> Authority:
         raise FactsRefused(Reason.BAD_HOST) from error
 
 
-def _forwarded(headers: RawHeaders, wanted: bytes) -> list[str]:
+def _forwarded(headers: Headers, wanted: bytes) -> list[str]:
     """All values of a list header in order. The nearest proxy's is the last: it alone is vouched for."""
     if wanted not in settings.AUTHGATE_FORWARDED_HEADERS:
         return []
-    joined = b",".join(value for name, value in headers if name == wanted).decode("latin-1")
+    joined = b",".join(headers.values(wanted)).decode("latin-1")
     return [item.strip(" \t") for item in joined.split(",")] if joined else []

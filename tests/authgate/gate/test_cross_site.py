@@ -5,11 +5,12 @@ import pytest
 from authgate.gate.cross_site import is_cross_site
 from authgate.request import RequestFacts
 from authgate.wire.authority import parse_authority
+from authgate.wire.headers import Headers
 
 
 def facts(method: str, *headers: tuple[str, str], scheme: str = "http", host: str = "gateway.test") -> RequestFacts:
     pairs = [(name.encode(), value.encode("latin-1")) for name, value in headers]
-    return RequestFacts(method, scheme, parse_authority(host.encode()), "/", b"", "", "", pairs)
+    return RequestFacts(method, scheme, parse_authority(host.encode()), "/", b"", "", "", Headers(pairs))
 
 
 SITE, ORIGIN = "sec-fetch-site", "origin"

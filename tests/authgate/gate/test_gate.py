@@ -23,6 +23,7 @@ from authgate.reason import Reason
 from authgate.request import RequestFacts
 from authgate.state.snapshot import Snapshot
 from authgate.wire.authority import parse_authority
+from authgate.wire.headers import Headers
 from tests.support.signing import make_snapshot, make_trust, sign_token
 
 UP = {"api": Upstream(targets=("http://127.0.0.1:1",))}
@@ -60,7 +61,9 @@ def decided(facts: RequestFacts, by: Snapshot | None) -> Decision:
 
 def facts_of(path: str, *headers, method="GET", client="203.0.113.1") -> RequestFacts:
     host = parse_authority(b"gateway.test")
-    return RequestFacts(method, "http", host, path, b"", client, client, [(b"host", b"gateway.test"), *headers])
+    return RequestFacts(
+        method, "http", host, path, b"", client, client, Headers([(b"host", b"gateway.test"), *headers])
+    )
 
 
 def ask(path: str, *headers, method="GET", by: Snapshot | None = None, client="203.0.113.1"):
@@ -173,7 +176,7 @@ def test_a_replaced_policy_leaves_memory_at_once():
 
 
 def test_without_a_policy_nobody_comes_in():
-    facts = RequestFacts("GET", "http", parse_authority(b"a"), "/public", b"", "", "", [])
+    facts = RequestFacts("GET", "http", parse_authority(b"a"), "/public", b"", "", "", Headers())
     decision = decided(facts, None)
     assert (decision.allowed, decision.reason) == (False, Reason.NO_POLICY)
 

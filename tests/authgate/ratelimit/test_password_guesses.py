@@ -23,6 +23,7 @@ from authgate.reason import Reason
 from authgate.request import RequestFacts
 from authgate.threads import quietly
 from authgate.wire.authority import Authority
+from authgate.wire.headers import Headers
 from tests.support.agent import Agent
 from tests.support.gateway import Gateway
 from tests.support.oidc import add_provider
@@ -190,7 +191,7 @@ def test_a_cookie_of_long_ago_makes_nobody_known(monkeypatch):
 
 
 def attempt(headers: list[tuple[bytes, bytes]]) -> RequestFacts:
-    return RequestFacts("POST", "http", Authority("x", None), "/admin/login/", b"", "192.0.2.1", "", headers)
+    return RequestFacts("POST", "http", Authority("x", None), "/admin/login/", b"", "192.0.2.1", "", Headers(headers))
 
 
 def test_a_wrong_password_makes_nobody_known(start):

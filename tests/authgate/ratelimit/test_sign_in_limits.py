@@ -18,6 +18,7 @@ import pytest
 from authgate.ratelimit.sign_in import seconds_to_wait
 from authgate.request import RequestFacts
 from authgate.wire.authority import Authority
+from authgate.wire.headers import Headers
 from proxy.pipeline.own_pages import REFUSED_AFTER
 from tests.support import raw
 from tests.support.agent import Agent
@@ -62,7 +63,7 @@ def test_one_client_may_ask_only_so_often(gateway, method, path, burst):
 
 
 def test_one_client_may_try_only_so_many_passwords():
-    facts = RequestFacts("POST", "http", Authority("x", None), "/admin/login/", b"", next(clients), "", [])
+    facts = RequestFacts("POST", "http", Authority("x", None), "/admin/login/", b"", next(clients), "", Headers())
     waits = [seconds_to_wait(facts) for _ in range(25)]
     assert (waits.count(0.0), 2 < waits[-1] <= 3) == (20, True)
 

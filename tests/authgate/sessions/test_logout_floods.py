@@ -17,6 +17,7 @@ from msgspec.structs import replace
 from authgate.ratelimit.sign_in import seconds_to_wait
 from authgate.request import RequestFacts
 from authgate.wire.authority import Authority
+from authgate.wire.headers import Headers
 from tests.support import raw
 from tests.support.gateway import Gateway
 from tests.support.hostile import JWKS, signing_key
@@ -170,7 +171,7 @@ def test_a_token_that_met_an_outage_may_come_again(gateway, idp):
 def test_one_client_may_send_only_so_many():
     """Each costs a signature. The provider has one address for all its people."""
     facts = RequestFacts(
-        "POST", "http", Authority("x", None), "/auth/backchannel-logout/idp", b"", "2001:db8::1", "", []
+        "POST", "http", Authority("x", None), "/auth/backchannel-logout/idp", b"", "2001:db8::1", "", Headers()
     )
     waits = [seconds_to_wait(facts) for _ in range(2000)]
     assert 500 <= waits.count(0.0) < 1000
