@@ -51,15 +51,15 @@ def _takers_above(other: Route, takers: _Takers) -> Iterator[Route]:
     for host in _covering_hosts(other.host):
         for above in _prefixes(path):
             for taker in takers.get((host, above), ()):
-                if above != path or _takes_from(other, taker):
+                if _takes_from(other, taker):
                     yield taker
 
 
 def _takes_from(other: Route, taker: Route) -> bool:
-    """Whether `other`, at the very path of the taker, could be meant by one of its paths.
+    """Whether `other`, at the taker's path or below it, could be meant by one of its paths.
 
-    A route for other methods or for a narrower host is found letter by letter. But a route for this path alone, or for
-    another spelling of it, is one that the service could read instead.
+    At that very path, a route for other methods or for a narrower host is found letter by letter. But a route for
+    that path alone, or for another spelling of it, is one that the service could read instead.
     """
     return other is not taker and (other.match == "exact" or other.path != taker.path)
 

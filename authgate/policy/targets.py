@@ -5,8 +5,8 @@ from __future__ import annotations
 import ipaddress
 import re
 
-_TARGET = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*)://(?P<rest>.*)", re.DOTALL)
-_AUTHORITY = re.compile(r"(?P<host>\[[^\]]*\]|[^:\[\]]*)(?::(?P<port>[^:]*))?", re.DOTALL)
+_URL = re.compile(r"https?://(.*)")
+_AUTHORITY = re.compile(r"(?P<host>\[[^\]]*\]|[^:\[\]]*)(?::(?P<port>[^:]*))?")
 _NAME = re.compile(
     r"(?=.{1,253}\Z)[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?(?:\.[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?)*"
 )
@@ -28,14 +28,15 @@ def target_problem(target: str) -> str | None:
         return "only visible ASCII characters, no spaces or backslashes"
     if target.startswith("unix:"):
         return _unix_problem(target.removeprefix("unix:"))
-    match = _TARGET.fullmatch(target)
-    if match is None or match["scheme"] not in ("http", "https"):
+    match = _URL.fullmatch(target)
+    if match is None:
         return "must be http://host:port, https://host:port or unix:/path"
-    if "@" in match["rest"]:
+    authority = match[1]
+    if "@" in authority:
         return "no user name or password here"
-    if re.search(r"[/?#]", match["rest"]):
+    if re.search(r"[/?#]", authority):
         return "only scheme, host and port; no path, query or fragment"
-    return _authority_problem(match["rest"])
+    return _authority_problem(authority)
 
 
 def address_problem(address: Address) -> str | None:

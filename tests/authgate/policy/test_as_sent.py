@@ -48,8 +48,12 @@ BELOW = {
     "this path alone, with a slash": (TAKER, route("other", "/app/", match="exact")),
     "below on one of any hosts": (TAKER, route("other", "/app/x", host=ONE)),
     "below on a wildcard": (TAKER, route("other", "/app/x", host=WILD)),
+    "below on the same wildcard": (route("taker", "/app", paths="as_sent", host=WILD),
+                                   route("other", "/app/x", host=WILD)),
     "below on a host of the wildcard": (route("taker", "/app", paths="as_sent", host=WILD),
                                         route("other", "/app/x", host=ONE)),
+    "below on a host far below the wildcard": (route("taker", "/app", paths="as_sent", host=WILD),
+                                               route("other", "/app/x", host="d.c.a.b.test")),
     "below on a narrower wildcard": (route("taker", "/app", paths="as_sent", host="*.test"),
                                      route("other", "/app/x", host=WILD)),
     "anything below the root": (route("taker", "/", paths="as_sent", host=ONE), route("other", "/x", host=ONE)),
@@ -89,7 +93,8 @@ def test_the_gateways_own_paths_may_not_lie_below_it(host):
 
 
 def test_a_single_path_cannot_be_as_sent():
-    assert "no effect with match: exact" in errors(route("taker", "/app", paths="as_sent", match="exact"))[0]
+    (error,) = errors(route("taker", "/app", paths="as_sent", match="exact"))
+    assert "no effect with match: exact" in error
 
 
 def test_a_stored_policy_with_something_below_it_closes_the_route():

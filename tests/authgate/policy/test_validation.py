@@ -208,11 +208,16 @@ def test_sign_in_is_reserved_on_every_host():
     assert "/auth belongs to the gateway itself on every host" in only(route_errors(path="/auth/x", host="wiki.test"))
 
 
+LABEL = "a1-_" * 15 + "a1_"  # 63 characters: the longest that DNS takes
+
+
 @pytest.mark.parametrize(
     "target",
     [
         "http://127.0.0.1:8080", "https://app.example.com", "http://app:1", "http://my_app:65535", "http://[::1]:80",
-        "unix:/run/app.sock", "http://localhost",
+        "unix:/run/app.sock", "http://localhost", "http://a", "http://ab", "http://_a-b_", "http://a.b.c", "http://4a.7b4",
+        f"http://{LABEL}.{LABEL}.{LABEL}.{LABEL[:61]}", "http://1.2.3.4", "http://a:9", "http://a:10000", "http://a:54321",
+        "http://[2001:db8::a9fe:a9fe]", "http://[fd00:ec2::253]", "unix:/" + "a" * 106,
     ],
 )  # fmt: skip
 def test_a_target_is_accepted(target):
@@ -237,6 +242,7 @@ def test_a_target_is_accepted(target):
         ("http://a\n", "no spaces"),
         ("http://a\\b", "no spaces"),
         ("http://a\x00", "no spaces"),
+        ("http://a\x7f", "no spaces"),
         ("http://bücher", "only visible ASCII"),
         ("http://", "is not a host name"),
         ("http://:80", "is not a host name"),
@@ -247,6 +253,19 @@ def test_a_target_is_accepted(target):
         ("http://a:b", "the port must be"),
         ("http://App", "in lower case: app"),
         ("http://a.", "is not a host name"),
+        (f"http://a{LABEL}", "a1-_a1-_"),
+        (f"http://a.a{LABEL}", "a1-_a1-_"),
+        (f"http://{LABEL}.{LABEL}.{LABEL}.{LABEL[:62]}", "a1-_a1-_"),
+        ("http://-a", "is not a host name"),
+        ("http://a-", "is not a host name"),
+        ("http://a.-b", "is not a host name"),
+        ("http://a.b-", "is not a host name"),
+        ("http://a..b", "is not a host name"),
+        ("http://a*b", "is not a host name"),
+        ("http://[]", "is not an address"),
+        ("http://a[b", "brackets"),
+        ("http://a]b", "brackets"),
+        ("http://a:1:2", "brackets"),
         ("http://::1", "brackets"),
         ("http://[::1", "brackets"),
         ("http://[::1%25eth0]", "is not an address"),
@@ -254,6 +273,10 @@ def test_a_target_is_accepted(target):
         ("http://0x7f.1", "is not an address"),
         ("http://0177.0.0.1", "is not an address"),
         ("http://127.1", "is not an address"),
+        ("http://.5", "is not an address"),
+        ("http://a.0x", "is not an address"),
+        ("http://0xaF", "in lower case"),
+        ("http://a.0x0f", "is not an address"),
         ("http://169.254.169.254", "link-local"),
         ("http://169.254.1.1:80", "link-local"),
         ("http://[fe80::1]", "link-local"),
