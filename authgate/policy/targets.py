@@ -65,7 +65,7 @@ def _unix_problem(path: str) -> str | None:
         return "unix: needs the absolute path of a socket: unix:/run/app.sock"
     if re.search(r"[?#]", path):
         return "no query or fragment after a socket path"
-    return None if len(path.encode()) <= _UNIX_PATH_BYTES else f"longer than {_UNIX_PATH_BYTES} bytes"
+    return None if len(path) <= _UNIX_PATH_BYTES else f"longer than {_UNIX_PATH_BYTES} bytes"
 
 
 def _authority_problem(authority: str) -> str | None:

@@ -217,7 +217,8 @@ LABEL = "a1-_" * 15 + "a1_"  # 63 characters: the longest that DNS takes
         "http://127.0.0.1:8080", "https://app.example.com", "http://app:1", "http://my_app:65535", "http://[::1]:80",
         "unix:/run/app.sock", "http://localhost", "http://a", "http://ab", "http://_a-b_", "http://a.b.c", "http://4a.7b4",
         f"http://{LABEL}.{LABEL}.{LABEL}.{LABEL[:61]}", "http://1.2.3.4", "http://a:9", "http://a:10000", "http://a:54321",
-        "http://[2001:db8::a9fe:a9fe]", "http://[fd00:ec2::253]", "unix:/" + "a" * 106,
+        "http://[2001:db8::a9fe:a9fe]", "http://[fd00:ec2::253]", "http://[64:ff9b::1]",
+        "http://[::1:a9fe:a9fe]", "unix:/" + "a" * 106,
     ],
 )  # fmt: skip
 def test_a_target_is_accepted(target):
@@ -251,6 +252,7 @@ def test_a_target_is_accepted(target):
         ("http://a:080", "the port must be"),
         ("http://a:65536", "the port must be"),
         ("http://a:b", "the port must be"),
+        ("http://a:80b", "the port must be"),
         ("http://App", "in lower case: app"),
         ("http://a.", "is not a host name"),
         (f"http://a{LABEL}", "a1-_a1-_"),
@@ -293,6 +295,7 @@ def test_a_target_is_accepted(target):
         ("unix:", "absolute path"),
         ("unix:/run/", "absolute path"),
         ("unix:/a?b", "no query"),
+        ("unix:/a#b", "no query"),
         ("unix:/" + "a" * 107, "longer than 107"),
     ],
 )
