@@ -6,6 +6,7 @@ import msgspec
 import pytest
 
 from authgate.policy.document import Grant, PolicyDocument, Role, Route, Upstream, When
+from authgate.policy.errors import PolicyError
 from authgate.policy.rules import GrantRules, evaluate_access
 from authgate.policy.table import build_table
 from authgate.reason import Reason
@@ -96,6 +97,12 @@ def test_grants_add_up():
         )
     )
     assert rules.roles_of({"g": ["x", "y"]}) == {"a", "b", "c"}
+
+
+def test_only_the_grants_that_have_an_error_are_skipped():
+    places = ((), ("routes", 0, "path"), ("grants",), ("grants", 1, "role"))
+    grants = (Grant(role="a", when=When(authenticated=True)), Grant(role="b", when=When(authenticated=True)))
+    assert GrantRules(grants, [PolicyError(place, "wrong") for place in places]).roles_of({}) == {"a"}
 
 
 def entry(**fields):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import time
 
 import pytest
 
@@ -31,6 +32,11 @@ def data_dir(tmp_path, settings):
     yield tmp_path
     newest.close_file()
     snapshot.install(before)
+
+
+@pytest.fixture
+def little_patience(monkeypatch):
+    monkeypatch.setattr(newest, "PATIENCE_SECONDS", 0.5)
 
 
 async def a_moment():
@@ -147,3 +153,93 @@ def test_a_file_that_could_not_be_opened_is_tried_again(data_dir):
     newest.caught_up(newest.read())
     generation.advance("trust")
     assert newest.is_behind()
+
+
+def test_who_waits_rings_for_the_change_and_who_is_up_to_date_does_not(data_dir):
+    rings = []
+    newest.open_file(lambda: rings.append("rung"))
+    newest.caught_up(newest.read())
+
+    async def main():
+        before = await newest.newest()
+        assert rings == []
+        generation.advance("trust")
+        request = asyncio.ensure_future(newest.newest())
+        await a_moment()
+        newest.caught_up(newest.read())
+        return before, await request
+
+    assert asyncio.run(main()) == (snapshot.current(), snapshot.current())
+    assert rings == ["rung"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "until", "knows"),
+    [("trust", "credentials are refused", False), ("policy", "the policy stays as it was", True)],
+)
+def test_patience_ends_for_all_at_once_with_one_line_in_the_log(data_dir, little_patience, caplog, kind, until, knows):
+    async def main():
+        generation.advance(kind)
+        for count in (3, 1):  # the last one comes when nobody's patience is left
+            began = time.monotonic()
+            found = await asyncio.gather(*(newest.newest() for _ in range(count)))
+            assert {(state.revision, state.knows_credentials) for state in found} == {(1, knows)}
+            waited.append(time.monotonic() - began)
+
+    waited = []
+    asyncio.run(main())
+    assert waited[1] < 0.25 < 0.5 <= waited[0]
+    assert caplog.messages == [f"policy: a change could not be loaded within 0.5 s: until it is, {until}"]
+    newest.caught_up(newest.read())
+    assert newest.known() is snapshot.current()
+
+
+def test_what_is_behind_for_long_takes_no_patience_from_the_next_change(data_dir, little_patience):
+    async def main():
+        generation.advance("policy")
+        await newest.newest()
+        generation.advance("trust")
+        request = asyncio.ensure_future(newest.newest())
+        await a_moment()
+        assert not request.done()
+        newest.trust_caught_up(newest.read())
+        return await request
+
+    assert asyncio.run(main()).knows_credentials
+    assert newest.is_behind()
+
+
+def test_a_worker_begins_with_what_the_others_had_read(data_dir):
+    generation.advance("policy")
+    generation.advance("trust")
+    newest.begin_with(*generation.numbers(newest.read()))
+    assert not newest.is_behind()
+    newest.begin_with(0, 0)
+    assert newest.is_behind()
+    (data_dir / generation.FILE).write_bytes(b"")
+    newest.begin_with(1, 2)
+    assert not newest.is_behind()
+
+
+def test_without_a_descriptor_that_can_be_read_nothing_is_known(data_dir):
+    descriptor, held, directory = newest._descriptor, os.dup(newest._descriptor), os.open(data_dir, os.O_RDONLY)
+    try:
+        os.dup2(directory, descriptor)
+        assert newest.is_behind()
+        assert not newest.known().knows_credentials
+    finally:
+        os.dup2(held, descriptor)
+        os.close(held)
+        os.close(directory)
+    assert not newest.is_behind()
+
+
+def test_a_file_that_is_replaced_is_followed_and_the_descriptor_stays_the_same(data_dir):
+    file = data_dir / generation.FILE
+    before, descriptor = len(os.listdir("/proc/self/fd")), newest._descriptor
+    file.unlink()
+    file.write_bytes(generation.content(3, 4))
+    assert newest.read() == generation.content(3, 4)
+    assert (len(os.listdir("/proc/self/fd")), newest._descriptor) == (before, descriptor)
+    newest.close_file()
+    assert len(os.listdir("/proc/self/fd")) == before - 1
