@@ -50,7 +50,7 @@ class GrantRules:
             for claim, grants in self._by_claim.items()
             if claim in claims
         }
-        return {claim: value for claim, value in asked.items() if value not in (None, [])}
+        return {claim: value for claim, value in asked.items() if value != []}
 
 
 def evaluate_access(entry: RouteEntry, identity: Identity | None) -> Reason:

@@ -87,6 +87,50 @@ def test_a_grant_of_one_provider_is_for_who_signed_in_there(condition):
         assert rules.roles_of({"g": "x"}, elsewhere) == set()
 
 
+@pytest.mark.parametrize("condition", [{"authenticated": True}, {"claim": "g", "contains": "x"}])
+def test_a_grant_without_a_provider_is_for_who_signed_in_anywhere(condition):
+    rules = GrantRules((Grant(role="r", when=When(**condition)),))
+    assert [rules.roles_of({"g": "x"}, provider) for provider in ("", "okta")] == [{"r"}, {"r"}]
+
+
+def test_a_condition_without_a_value_holds_for_nobody():
+    assert roles({"g": None}, claim="g") == set()
+
+
+ASKED = GrantRules(
+    (
+        Grant(role="a", when=When(claim="org", equals="x")),
+        Grant(role="b", when=When(claim="org", equals="y")),
+        Grant(role="c", when=When(claim="groups", contains="x")),
+        Grant(role="d", when=When(claim="groups", contains="x", provider="okta")),
+        Grant(role="e", when=When(claim="groups", contains=1)),
+        Grant(role="f", when=When(claim="groups", contains="only-okta", provider="okta")),
+        Grant(role="g", when=When(claim="scope", contains="read")),
+        Grant(role="h", when=When(authenticated=True)),
+    )
+)
+
+
+@pytest.mark.parametrize(
+    ("claims", "provider", "asked"),
+    [
+        ({"org": "y"}, "", {"org": "y"}),
+        ({"org": "z", "name": "x"}, "", {}),
+        ({"org": None, "groups": None}, "", {}),
+        ({"groups": ["z", "x", "x"]}, "okta", {"groups": ["x"]}),
+        ({"groups": "x"}, "", {"groups": ["x"]}),
+        ({"groups": [["x"], {"x": 1}, None, 1.0, True]}, "", {}),
+        ({"groups": [["x"], 1, "x"]}, "", {"groups": ["x", 1]}),
+        ({"groups": ["only-okta"]}, "okta", {"groups": ["only-okta"]}),
+        ({"groups": ["only-okta"]}, "github", {}),
+        ({"scope": "write read"}, "", {"scope": ["read"]}),
+    ],
+)
+def test_only_what_grants_ask_for_is_kept_of_claims_and_gives_the_same_roles(claims, provider, asked):
+    assert ASKED.asked_of(claims, provider) == asked
+    assert ASKED.roles_of(asked, provider) == ASKED.roles_of(claims, provider)
+
+
 def test_grants_add_up():
     rules = GrantRules(
         (
