@@ -95,7 +95,8 @@ def test_connection_makes_nothing_vanish_that_counts_for_the_visitor(name):
     "fields",
     [
         (), ("x-a: 1",), ("Content-Length: 5", "Connection: Close"),
-        ("Transfer-Encoding: chunked", "Connection: keep-alive"), ("Strict-Transport-Security: max-age=63072000",), ("x-a: 1", "x-a: 2"), (f"x-{'a' * 4094}: 1",),
+        ("Transfer-Encoding: chunked", "Connection: keep-alive"), ("Strict-Transport-Security: max-age=63072000",),
+        ("x-a: 1", "x-a: 2"), (f"x-{'a' * 4094}: 1",),
     ],
 )  # fmt: skip
 def test_an_ordinary_head_takes_the_quick_way(fields):
@@ -108,7 +109,8 @@ def test_an_ordinary_head_takes_the_quick_way(fields):
         ("Location: /x",), ("content-location: /x",), ("Refresh: 0",), ("Set-Cookie: a=b",), ("Connection: x-a",),
         ("Connection: close", "connection: close"), ("Content-Length: 5", "content-length: 5"),
         ("Transfer-Encoding: chunked", "transfer-encoding: chunked"),
-        ("Content-Length: 5", "Transfer-Encoding: chunked"), ("Transfer-Encoding: gzip",), ("Strict-Transport-Security: max-age=0",),
+        ("Content-Length: 5", "Transfer-Encoding: chunked"), ("Transfer-Encoding: gzip",),
+        ("Strict-Transport-Security: max-age=0",),
         ("Strict-Transport-Security: max-age=63072000",) * 2, (f"x-{'a' * 4095}: 1",),
     ],
 )  # fmt: skip
@@ -127,7 +129,7 @@ def test_a_coding_other_than_chunked_is_refused(codings):
     [
         ("max-age=2592000", True), ("max-age=2591999", False), ("max-age=" + "9" * 5000, True),
         ('a; MAX-AGE =\t"2592000"', True),
-        ("max-age=2592000; max-age=2592000", False), ("max-age=2592000x", False), ("", False),
+        ("max-age=2592000; max-age=2592000", False), ("max-age=2592000x", False), ("max-age=", False), ("", False),
     ],
 )  # fmt: skip
 def test_hsts_is_the_services_only_while_it_lasts_long(value, is_kept):

@@ -243,3 +243,49 @@ def test_a_file_that_is_replaced_is_followed_and_the_descriptor_stays_the_same(d
     assert (len(os.listdir("/proc/self/fd")), newest._descriptor) == (before, descriptor)
     newest.close_file()
     assert len(os.listdir("/proc/self/fd")) == before - 1
+
+
+def test_who_waits_for_both_waits_until_all_patience_is_at_its_end(data_dir, monkeypatch):
+    monkeypatch.setattr(newest, "PATIENCE_SECONDS", 30.0)
+
+    async def main():
+        generation.advance("policy")
+        generation.advance("trust")
+        newest._behind_since["policy"] = time.monotonic() - 29.9
+        request = asyncio.ensure_future(newest.newest())
+        await asyncio.sleep(0.3)
+        assert not request.done()
+        newest.caught_up(newest.read())
+        return await request
+
+    assert asyncio.run(main()).knows_credentials
+
+
+def test_before_anything_is_loaded_there_is_nothing_to_decide_by(data_dir):
+    snapshot.install(None)
+    generation.advance("trust")
+    assert newest.known() is None
+
+
+def test_a_worker_that_begins_anew_remembers_no_file_and_no_wait(data_dir, little_patience):
+    file = data_dir / generation.FILE
+
+    async def main():
+        generation.advance("trust")
+        await newest.newest()
+        newest.open_file(lambda: None)
+        request = asyncio.ensure_future(newest.newest())
+        await a_moment()
+        assert not request.done()
+        newest.caught_up(newest.read())
+        await request
+
+    asyncio.run(main())
+    file.write_bytes(b"")
+    newest.open_file(lambda: None)
+    assert not newest.is_behind()
+    generation.advance("trust")
+    file.unlink()
+    file.mkdir()
+    newest.open_file(lambda: None)
+    assert not newest.is_behind()
