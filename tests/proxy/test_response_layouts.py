@@ -101,6 +101,7 @@ def test_connection_makes_nothing_vanish_that_counts_for_the_visitor(name):
 )  # fmt: skip
 def test_an_ordinary_head_takes_the_quick_way(fields):
     assert is_ordinary(*fields)
+    assert finished(*fields, by=HTTPS)
 
 
 @pytest.mark.parametrize(
@@ -149,6 +150,16 @@ def test_layouts_are_remembered_unless_their_names_are_long():
     for length, is_remembered in ((4096, True), (4097, False)):
         names = (b"x-a", b"x" * (length - 3))
         assert (layout_of(names) is layout_of(names)) is is_remembered
+
+
+def test_what_becomes_of_a_layout_is_worked_out_once_for_each_kind_of_caller():
+    policy = ResponsePolicy(OURS, OwnCookies(secure=False))
+    layout, values = parts("x-a: 1")
+    lines = [policy.ordinary_lines(layout, values, private=private) for private in (False, True, False, True)]
+    assert lines[:2] == lines[2:]
+    assert lines[0] != lines[1]
+    assert len(policy._plans) == 2
+    assert (layout, True) in policy._plans
 
 
 @pytest.mark.parametrize(

@@ -58,7 +58,7 @@ def test_who_waits_for_a_policy_is_not_sent_on_by_somebody_s_sign_out(data_dir):
         assert not request.done()
         snapshot.install(revision(2))
         newest.caught_up(said)
-        return await request
+        return await asyncio.wait_for(request, 1.5)
 
     assert asyncio.run(main()).revision == 2
 
@@ -72,7 +72,7 @@ def test_who_waits_for_trust_alone_waits_for_no_policy(data_dir):
         said = newest.read()
         snapshot.install(revision(2))
         newest.trust_caught_up(said)
-        return await request
+        return await asyncio.wait_for(request, 1.5)  # before its patience ends
 
     assert asyncio.run(main()).revision == 2
 
@@ -141,14 +141,15 @@ def test_what_is_no_file_of_its_own_is_named_and_left_alone(data_dir, odd, caplo
     assert not (data_dir / "other").exists() or (data_dir / "other").read_bytes() == b"precious"
 
 
-def test_a_file_that_could_not_be_opened_is_tried_again(data_dir):
+def test_a_file_that_could_not_be_opened_is_tried_again(data_dir, caplog):
     file = data_dir / generation.FILE
     newest.close_file()
     file.unlink()
     file.mkdir()
     newest.open_file(lambda: None)
-    assert newest.read() == b""
+    assert [newest.read(), newest.read()] == [b"", b""]
     assert not newest.is_behind()
+    assert len(caplog.messages) == 1
     file.rmdir()
     newest.caught_up(newest.read())
     generation.advance("trust")
@@ -206,7 +207,23 @@ def test_what_is_behind_for_long_takes_no_patience_from_the_next_change(data_dir
         return await request
 
     assert asyncio.run(main()).knows_credentials
+    assert newest.known().knows_credentials
     assert newest.is_behind()
+
+
+def test_each_change_of_trust_is_waited_for_anew(data_dir, little_patience):
+    async def main():
+        generation.advance("trust")
+        await newest.newest()
+        newest.trust_caught_up(newest.read())
+        generation.advance("trust")
+        request = asyncio.ensure_future(newest.newest())
+        await a_moment()
+        assert not request.done()
+        newest.trust_caught_up(newest.read())
+        await request
+
+    asyncio.run(main())
 
 
 def test_a_worker_begins_with_what_the_others_had_read(data_dir):
@@ -232,6 +249,19 @@ def test_without_a_descriptor_that_can_be_read_nothing_is_known(data_dir):
         os.close(held)
         os.close(directory)
     assert not newest.is_behind()
+
+
+def test_a_file_that_cannot_be_read_is_named_and_opened_again(data_dir, caplog):
+    said = newest.read()
+    unreadable = os.open(data_dir / generation.FILE, os.O_WRONLY)
+    os.dup2(unreadable, newest._descriptor)
+    os.close(unreadable)
+    before = len(os.listdir("/proc/self/fd"))
+    assert newest.read() == b""
+    assert caplog.messages == ["generation: Bad file descriptor: changes are seen half a second late"]
+    assert not newest.is_behind()
+    assert len(os.listdir("/proc/self/fd")) == before - 1
+    assert newest.read() == said
 
 
 def test_a_file_that_is_replaced_is_followed_and_the_descriptor_stays_the_same(data_dir):
