@@ -138,6 +138,25 @@ def test_an_entry_has_everything_resolved():
     assert (entry.limit.name, entry.limit.interval, entry.limit.burst, entry.limit.per) == ("l", 2.0, 1, "subject")
 
 
+@pytest.mark.parametrize(
+    ("rate", "burst", "interval", "credit"),
+    [("2/s", 0, 0.5, 0.5), ("2/s", 1, 0.5, 0.5), ("30/m", 2, 2, 4), ("1/h", 3, 3600, 10800)],
+)
+def test_a_limit_is_ready_for_arithmetic(rate, burst, interval, credit):
+    limits = {"l": RateLimit(rate=rate, burst=burst)}
+    (entry,) = build_table(document(route("r", rate_limit="l"), rate_limits=limits)).entries
+    assert (entry.limit.interval, entry.limit.interval_ns, entry.limit.credit_ns) == (
+        interval, interval * 10**9, credit * 10**9,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("rate", ["0/s", "x/s", "1/d", "1", "-1/s", ""])
+def test_a_limit_nobody_validated_closes_its_route(rate):
+    limits = {"l": RateLimit(rate=rate)}
+    (entry,) = build_table(document(route("r", rate_limit="l"), rate_limits=limits)).entries
+    assert (entry.limit, entry.reason) == (None, "route_invalid")
+
+
 def test_timeouts_have_defaults():
     assert table(route("r")).entries[0].timeouts == Timeouts(connect=5, response=60, idle=60)
 

@@ -154,6 +154,10 @@ def test_a_file_that_could_not_be_opened_is_tried_again(data_dir, caplog):
     newest.caught_up(newest.read())
     generation.advance("trust")
     assert newest.is_behind()
+    file.unlink()
+    file.mkdir()
+    newest.read()
+    assert len(caplog.messages) == 2
 
 
 def test_who_waits_rings_for_the_change_and_who_is_up_to_date_does_not(data_dir):
@@ -211,19 +215,21 @@ def test_what_is_behind_for_long_takes_no_patience_from_the_next_change(data_dir
     assert newest.is_behind()
 
 
-def test_each_change_of_trust_is_waited_for_anew(data_dir, little_patience):
+@pytest.mark.parametrize("caught_up", [newest.trust_caught_up, newest.caught_up])
+def test_each_change_of_trust_is_waited_for_anew(data_dir, little_patience, caught_up):
     async def main():
         generation.advance("trust")
         await newest.newest()
-        newest.trust_caught_up(newest.read())
+        caught_up(newest.read())
         generation.advance("trust")
         request = asyncio.ensure_future(newest.newest())
         await a_moment()
         assert not request.done()
-        newest.trust_caught_up(newest.read())
+        caught_up(newest.read())
         await request
 
     asyncio.run(main())
+    assert not newest._being_served
 
 
 def test_a_worker_begins_with_what_the_others_had_read(data_dir):
@@ -270,6 +276,7 @@ def test_a_file_that_is_replaced_is_followed_and_the_descriptor_stays_the_same(d
     file.unlink()
     file.write_bytes(generation.content(3, 4))
     assert newest.read() == generation.content(3, 4)
+    assert not os.get_inheritable(descriptor)
     assert (len(os.listdir("/proc/self/fd")), newest._descriptor) == (before, descriptor)
     newest.close_file()
     assert len(os.listdir("/proc/self/fd")) == before - 1
