@@ -62,6 +62,20 @@ def test_a_path_without_a_closer_route_passes(path, name):
     assert (decision.allowed, decision.entry.route.name) == (True, name)
 
 
+@pytest.mark.parametrize(
+    "others",
+    [(), (route("exact", match="exact"),), (route("Upper"),), (route("exact", match="exact"), route("Upper"))],
+    ids=["none", "exact", "upper", "both"],
+)
+@pytest.mark.parametrize(
+    ("path", "is_refused"),
+    [("/SECRET", True), ("/secreT/x", True), ("/OTHER", False), ("/other/", False), ("/EXACT/x", False)],
+)
+def test_a_careless_spelling_is_refused_whatever_other_routes_there_are(others, path, is_refused):
+    policy = snapshot(route("root", path="/"), route("secret", **GUARDED), *others)
+    assert (ask(path, by=policy).reason is Reason.BAD_TARGET) == is_refused
+
+
 @pytest.mark.parametrize("path", ["/secret", "/exact", "/slashed/", "/Upper/Case", "/%C3%A9t%C3%A9/x", "/docs/secret"])
 def test_the_right_spelling_is_decided_by_its_route(path):
     assert ask(path, bearer(ALICE), by=POLICY).reason is Reason.MISSING_ROLE

@@ -52,6 +52,13 @@ def test_a_prefix_covers_whole_segments_and_the_longest_wins(path, name):
     assert matched(table(route("api", "/api"), route("admin", "/api/admin")).match("h", path, "GET")) == name
 
 
+@pytest.mark.parametrize("path", ["/api/x/", "/api/x/y", "/api/x/y/", "/api/a"])
+def test_a_path_that_no_longer_route_continues_stays_with_what_it_found(path):
+    assert (
+        matched(table(route("root"), route("api", "/api"), route("deep", "/a/b/c/d")).match("h", path, "GET")) == "api"
+    )
+
+
 @pytest.mark.parametrize("path", ["/", "/x", "/x/", "/x/y/z", "/%C3%A9"])
 def test_the_root_prefix_covers_everything(path):
     assert matched(table(route("root")).match("h", path, "GET")) == "root"

@@ -149,6 +149,7 @@ def test_a_file_that_could_not_be_opened_is_tried_again(data_dir, caplog):
     newest.open_file(lambda: None)
     assert [newest.read(), newest.read()] == [b"", b""]
     assert not newest.is_behind()
+    assert newest.known() is snapshot.current()
     assert len(caplog.messages) == 1
     file.rmdir()
     newest.caught_up(newest.read())
@@ -216,11 +217,12 @@ def test_what_is_behind_for_long_takes_no_patience_from_the_next_change(data_dir
 
 
 @pytest.mark.parametrize("caught_up", [newest.trust_caught_up, newest.caught_up])
-def test_each_change_of_trust_is_waited_for_anew(data_dir, little_patience, caught_up):
+def test_each_change_of_trust_is_waited_for_anew(data_dir, little_patience, caught_up, caplog):
     async def main():
         generation.advance("trust")
         await newest.newest()
         caught_up(newest.read())
+        await a_moment()
         generation.advance("trust")
         request = asyncio.ensure_future(newest.newest())
         await a_moment()
@@ -230,6 +232,7 @@ def test_each_change_of_trust_is_waited_for_anew(data_dir, little_patience, caug
 
     asyncio.run(main())
     assert not newest._being_served
+    assert len(caplog.messages) == 1  # of the one whose patience ended
 
 
 def test_a_worker_begins_with_what_the_others_had_read(data_dir):
