@@ -195,9 +195,9 @@ def _kinds_behind() -> list[str]:
 
 
 def _tell() -> None:
-    """Once, however many wait."""
+    """Once, however many wait; again when the other kind falls behind too, for that changes what is refused."""
     global _told
-    since = min(_behind_since.values(), default=None)
+    since = max(_behind_since.values(), default=None)
     if _told != since:
         _told = since
         until = "credentials are refused" if "trust" in _kinds_behind() else "the policy stays as it was"

@@ -65,6 +65,9 @@ BELOW_A_STRIPPED_PREFIX = [
     ("https:/admin", "/app/admin"),
     ("https:admin", "/app/a/admin"),
     ("/caf\xe9", "/app/caf\xe9"),
+    ("/X", "/app/X"),
+    ("/a/b/../c", "/app/a/c"),
+    ("/a/b/./c/..", "/app/a/b/"),
     # to the target, or to the host that X-Forwarded-Host names
     ("http://10.0.0.5:8080/admin/", "https://gw.test/app/admin/"),
     ("http://10.0.0.5:8080", "https://gw.test/app/"),
@@ -87,7 +90,7 @@ BELOW_A_STRIPPED_PREFIX = [
 UNTOUCHED = [
     "", "?page=2", "#top", "https://other.test/admin/", "//other.test/x", "/\\evil.test/x", "http://10.0.0.5/x",
     "http://10.0.0.5:9090/x", "https://gw.test:8443/x", "https://sub.gw.test/admin", "mailto:a@b.test",
-    "com.example.app://done", "javascript:1", "https://user@other.test/x", "http://[::bad/x", "ws://gw.test/x",
+    "com.example.app://done", "javascript:1", "a-b.c+d1:e", "z:", "https://user@other.test/x", "http://[::bad/x", "ws://gw.test/x",
 ]  # fmt: skip
 
 
@@ -103,7 +106,17 @@ def test_a_place_elsewhere_is_what_the_service_said(by, said):
 
 
 @pytest.mark.parametrize(
-    "said", ["/admin/login/", "login/", "../../x", "/app/../x", "https://gw.test/admin/", "/%2e%2e/x", "https:/x"]
+    "said",
+    [
+        "/admin/login/",
+        "login/",
+        "../../x",
+        "/app/../x",
+        "https://gw.test/admin/",
+        "/%2e%2e/x",
+        "https:/x",
+        "https://GW.test:443/a/../b",
+    ],
 )
 def test_a_service_that_sees_the_whole_path_means_what_it_says(said):
     assert rewritten(said, PLAIN) == said
@@ -133,6 +146,7 @@ def test_an_absolute_place_at_the_target_is_the_visitors(target, said, got):
 def test_every_target_of_an_upstream_is_the_service():
     by = entry("http://a.test:1", "http://b.test:2")
     assert [rewritten(f"http://{host}/x", by) for host in ("a.test:1", "b.test:2")] == ["https://gw.test/x"] * 2
+    assert [rewritten(f"s=1; Domain={host}", by, name="set-cookie") for host in ("a.test", "b.test")] == ["s=1"] * 2
 
 
 @pytest.mark.parametrize(("said", "got"), [("http://gw.test/x", "https://gw.test/x"), ("/x", "/x")])
@@ -150,6 +164,11 @@ def test_the_visitors_port_is_kept():
     assert rewritten("http://10.0.0.5:8080/x", STRIPPED, of) == "http://gw.test:8000/app/x"
 
 
+def test_no_other_header_is_changed():
+    for said in ("/x", "0; url=/x", "s=1; Domain=10.0.0.5; Path=/"):
+        assert rewritten(said, STRIPPED, name="x-other") == said
+
+
 @pytest.mark.parametrize("name", ["location", "content-location"])
 def test_both_headers_that_name_a_place_are_rewritten(name):
     assert rewritten("/x", STRIPPED, name=name) == "/app/x"
@@ -161,7 +180,8 @@ def test_both_headers_that_name_a_place_are_rewritten(name):
         ("0; url=/admin/login/", "0; url=/app/admin/login/"), ("0;URL='/admin/'", "0;URL='/app/admin/'"),
         ('5 , url = "/x" y', '5 , url = "/app/x"'), ("0; /x", "0; /app/x"), ("0 /x", "0 /app/x"), ("3", "3"),
         ("0;url=", "0;url="), ("1.5;url=http://10.0.0.5:8080/x", "1.5;url=https://gw.test/app/x"),
-        ("0; url=https://other.test/", "0; url=https://other.test/"),
+        ("0; url=https://other.test/", "0; url=https://other.test/"), ("url=/x", "url=/app/x"), (";/x", ";/app/x"),
+        ('0;url=""', '0;url=""'), ("0;url='/x", "0;url='/app/x'"), ("0,url\t=\n/x", "0,url\t=\n/app/x"),
     ],
 )  # fmt: skip
 def test_a_refresh_leads_where_a_redirect_would(said, got):
@@ -178,6 +198,8 @@ COOKIES = [
     ("s=1; HttpOnly", "s=1; HttpOnly"),
     ("s=1; Path=", "s=1; Path="),
     ("__Host-s=1; Path=/; Secure", "__Host-s=1; Path=/; Secure"),
+    (" __Host-s=1; Path=/x", " __Host-s=1; Path=/x"),
+    ("s=1; Foo=10.0.0.5; Bar=/x; Path=/", "s=1; Foo=10.0.0.5; Bar=/x; Path=/app"),
     ("s=1; Domain=10.0.0.5; Path=/", "s=1; Path=/app"),
     ("s=1; Domain=.10.0.0.5", "s=1"),
     ("s=1; Domain=gw.test", "s=1; Domain=gw.test"),

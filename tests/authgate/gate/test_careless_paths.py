@@ -53,6 +53,7 @@ OWN = {
     "one of two spellings": ("/Docs", "Docs"), "the other": ("/docs/Index.html", "docs"),
     "digits": ("/items/1", "items"), "an escape": ("/items/%C3%89", "items"), "longer": ("/SECRETS", "root"),
     "another method": ("/PUT", "root"), "the beginning": ("/Upper", "root"), "exact and more": ("/exact/x", "root"),
+    "a parameter": ("/items/a%3Bb", "items"),
 }  # fmt: skip
 
 
@@ -69,16 +70,35 @@ def test_a_path_without_a_closer_route_passes(path, name):
 )
 @pytest.mark.parametrize(
     ("path", "is_refused"),
-    [("/SECRET", True), ("/secreT/x", True), ("/OTHER", False), ("/other/", False), ("/EXACT/x", False)],
+    [
+        ("/SECRET", True),
+        ("/secreT/x", True),
+        ("/secret./x", True),
+        ("/secret%3Bx", True),
+        ("/OTHER", False),
+        ("/other/", False),
+        ("/EXACT/x", False),
+    ],
 )
 def test_a_careless_spelling_is_refused_whatever_other_routes_there_are(others, path, is_refused):
     policy = snapshot(route("root", path="/"), route("secret", **GUARDED), *others)
     assert (ask(path, by=policy).reason is Reason.BAD_TARGET) == is_refused
 
 
+@pytest.mark.parametrize("path", ["/exact/", "/exact%3B", "/exact.", "/exact%3B/"])
+def test_an_end_that_a_service_trims_is_refused_beside_an_exact_path_alone(path):
+    policy = snapshot(route("root", path="/"), route("exact", match="exact", **GUARDED))
+    assert ask(path, by=policy).reason is Reason.BAD_TARGET
+
+
 @pytest.mark.parametrize("path", ["/secret", "/exact", "/slashed/", "/Upper/Case", "/%C3%A9t%C3%A9/x", "/docs/secret"])
 def test_the_right_spelling_is_decided_by_its_route(path):
     assert ask(path, bearer(ALICE), by=POLICY).reason is Reason.MISSING_ROLE
+
+
+def test_a_route_whose_own_path_is_read_as_that_of_another_is_refused():
+    policy = snapshot(route("dotted", path="/app."), route("app", **GUARDED))
+    assert ask("/app.", by=policy).reason is Reason.BAD_TARGET
 
 
 def test_two_routes_that_differ_in_case_and_methods_keep_their_own():

@@ -103,6 +103,24 @@ def test_a_stored_policy_with_something_below_it_closes_the_route():
     assert table.match("any.test", "/app/a%2Fb", "GET").reason == "route_invalid"
 
 
+@pytest.mark.parametrize(
+    ("path", "method", "takes", "takes_stripped"),
+    [
+        ("/app/a%2Fb", "GET", True, True), ("/app", "GET", True, True), ("/app//b", "GET", True, False),
+        ("/app%2F%2Fb", "GET", False, False), ("/app/%2Fb", "GET", True, False), ("/app/a%2Fb", "PUT", False, False),
+        ("/other/a%2Fb", "GET", False, False), ("/open/a%2Fb", "GET", False, False), ("//app", "GET", False, False),
+    ],
+)  # fmt: skip
+def test_a_path_as_sent_belongs_to_the_route_that_takes_it(path, method, takes, takes_stripped):
+    fields = {"paths": "as_sent", "methods": ("GET",)}
+    for strip_prefix, expected in ((False, takes), (True, takes_stripped)):
+        taker = route("taker", "/app", strip_prefix=strip_prefix, **fields)
+        table = build_table(document(taker, route("open", "/open")))
+        assert table.takes_as_sent("any.test", path, method) == expected
+    root = build_table(document(route("taker", "/", strip_prefix=True, **fields)))
+    assert root.takes_as_sent("any.test", path, method) == (method == "GET" and not path.startswith("//"))
+
+
 def test_the_file_says_it_and_says_nothing_of_the_default():
     text = to_yaml(document(TAKER, route("other", "/x")))
     assert text.count("paths: as_sent") == 1

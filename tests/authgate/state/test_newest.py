@@ -200,6 +200,19 @@ def test_patience_ends_for_all_at_once_with_one_line_in_the_log(data_dir, little
     assert newest.known() is snapshot.current()
 
 
+def test_the_log_says_when_credentials_are_refused_although_it_spoke_of_the_policy_already(
+    data_dir, little_patience, caplog
+):
+    async def main():
+        for kind in ("policy", "trust"):
+            generation.advance(kind)
+            await asyncio.gather(newest.newest(), newest.newest())
+
+    asyncio.run(main())
+    said = [message.rpartition(", ")[2] for message in caplog.messages]
+    assert said == ["the policy stays as it was", "credentials are refused"]
+
+
 def test_what_is_behind_for_long_takes_no_patience_from_the_next_change(data_dir, little_patience):
     async def main():
         generation.advance("policy")
@@ -299,6 +312,15 @@ def test_who_waits_for_both_waits_until_all_patience_is_at_its_end(data_dir, mon
         return await request
 
     assert asyncio.run(main()).knows_credentials
+
+
+def test_a_file_of_the_same_numbers_and_another_length_may_mean_anything(data_dir):
+    file = data_dir / generation.FILE
+    file.write_bytes(b"")
+    newest.caught_up(newest.read())
+    file.write_bytes(generation.content(0, 0))
+    assert newest.is_behind()
+    assert not newest.known().knows_credentials
 
 
 def test_before_anything_is_loaded_there_is_nothing_to_decide_by(data_dir):
