@@ -23,7 +23,7 @@ _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):")
 _TAIL = re.compile(r"[?#].*", re.DOTALL)
 _DOT = re.compile(r"(?:\.|%2e)(\.|%2e)?", re.IGNORECASE)
 _REFRESH = re.compile(r"([\s0-9.]*[;,]?\s*(?:url\s*=\s*)?)(?:([\"'])([^\"']*).*|(.*))", re.IGNORECASE | re.DOTALL)
-_PORTS = {"http": 80, "https": 443}
+_SCHEMES = ("http", "https")
 
 
 class _View(NamedTuple):
@@ -68,7 +68,7 @@ def _visitors_url(url: str, view: _View) -> str:
     head = head.replace("\\", "/")
     scheme = _SCHEME.match(head)
     if scheme is not None:
-        if scheme[1].lower() not in _PORTS:
+        if scheme[1].lower() not in _SCHEMES:
             return url
         head = head[scheme.end() :]
         if head.startswith("//") or scheme[1].lower() != view.scheme:
@@ -87,7 +87,7 @@ def _absolute(scheme: str, head: str, view: _View, rest: str) -> str | None:
         authority = parse_authority(netloc.rpartition("@")[2].encode("latin-1"))
     except HostRefused:
         return None
-    path = _with_prefix(_resolved(slash + path or "/"), view)
+    path = _with_prefix(_resolved(slash + path), view)
     if any(_is_same(scheme, authority, *service) for service in view.services):
         return f"{view.scheme}://{view.authority}{path}{rest}"
     if view.prefix and _is_same(scheme, authority, view.scheme, view.authority):
@@ -113,7 +113,7 @@ def _from_here(relative: str, view: _View) -> str:
 
 
 def _resolved(path: str) -> str:
-    """An absolute path without dot segments."""
+    """An absolute path without dot segments; of an empty one "/"."""
     kept: list[str] = []
     dots = None
     for segment in path.split("/")[1:]:
@@ -131,7 +131,7 @@ def _visitors_refresh(value: str, view: _View) -> str:
         return value
     start, quote, quoted, plain = match.groups("")
     url = quoted if quote else plain
-    return f"{start}{quote}{_visitors_url(url, view)}{quote}" if url else value
+    return f"{start}{quote}{_visitors_url(url, view)}{quote}"
 
 
 def _visitors_cookie(cookie: bytes, view: _View) -> bytes:
