@@ -99,6 +99,8 @@ def test_the_right_spelling_is_decided_by_its_route(path):
 def test_a_route_whose_own_path_is_read_as_that_of_another_is_refused():
     policy = snapshot(route("dotted", path="/app."), route("app", **GUARDED))
     assert ask("/app.", by=policy).reason is Reason.BAD_TARGET
+    for path in ("/app.", "/App."):
+        assert ask(path, by=snapshot(route("dotted", path=path))).allowed
 
 
 def test_two_routes_that_differ_in_case_and_methods_keep_their_own():
