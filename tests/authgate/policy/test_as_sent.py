@@ -117,6 +117,8 @@ def test_a_path_as_sent_belongs_to_the_route_that_takes_it(path, method, takes, 
         taker = route("taker", "/app", strip_prefix=strip_prefix, **fields)
         table = build_table(document(taker, route("open", "/open")))
         assert table.takes_as_sent("any.test", path, method) == expected
+        assert table.has_as_sent
+    assert not build_table(document(route("open", "/open"))).has_as_sent
     root = build_table(document(route("taker", "/", strip_prefix=True, **fields)))
     assert root.takes_as_sent("any.test", path, method) == (method == "GET" and not path.startswith("//"))
 

@@ -96,6 +96,53 @@ def test_a_route_is_refused_with_its_place(fields, message):
     assert message in only(route_errors(**fields))
 
 
+@pytest.mark.parametrize("name", ["a", "7", "Az09._-", "a" * 100, "0." + "z-_9" * 20])
+def test_a_name_is_accepted_everywhere(name):
+    parts = {"upstreams": {name: UPSTREAM}, "roles": {name: Role()}, "rate_limits": {name: RateLimit(rate="1/s")}}
+    fields = {"name": name, "upstream": name, "access": "roles", "roles": (name,), "rate_limit": name}
+    assert errors(document(msgspec.structs.replace(ROUTE, **fields), **parts)) == []
+
+
+@pytest.mark.parametrize("name", ["", "-a", ".a", "_a", "a" * 101, "a/b", "é", "a\n"])
+def test_a_name_is_refused_everywhere(name):
+    found = errors(
+        document(upstreams={name: UPSTREAM}, roles={name: Role()}, rate_limits={name: RateLimit(rate="1/s")})
+    )
+    assert [error.place for error in found] == [("upstreams", name), ("roles", name), ("rate_limits", name)]
+
+
+CONTROLS = ["\x00", "\x1f", "\x7f", "\x80", "\x9f", "\u2028", "\u2029", "\n"]
+
+
+@pytest.mark.parametrize("text", [*(f"a{control}b" for control in CONTROLS), "a" * 501])
+def test_a_description_is_refused(text):
+    assert only(errors(document(roles={"a": Role(description=text)}))).place == ("roles", "a", "description")
+
+
+@pytest.mark.parametrize("text", ["", "a" * 500, " ~\xa0é\u2027\u202a"])
+def test_a_description_is_accepted(text):
+    assert errors(document(roles={"a": Role(description=text)})) == []
+
+
+@pytest.mark.parametrize("value", [0.001, 1, 86400])
+def test_a_timeout_is_accepted(value):
+    timeouts = Timeouts(connect=value, response=value, idle=value)
+    upstreams = {"api": Upstream(targets=("http://a",), timeouts=timeouts)}
+    assert errors(document(msgspec.structs.replace(ROUTE, timeouts=timeouts), upstreams=upstreams)) == []
+
+
+@pytest.mark.parametrize("field", ["connect", "response", "idle"])
+@pytest.mark.parametrize("value", [0, -1, 86400.5, float("inf"), float("nan")])
+def test_a_timeout_is_refused_on_a_route_and_on_an_upstream(field, value):
+    timeouts = Timeouts(**{field: value})
+    upstreams = {"api": Upstream(targets=("http://a",), timeouts=timeouts)}
+    found = errors(document(msgspec.structs.replace(ROUTE, timeouts=timeouts), upstreams=upstreams))
+    assert [error.place for error in found] == [
+        ("upstreams", "api", "timeouts", field),
+        ("routes", "r", "timeouts", field),
+    ]
+
+
 @pytest.mark.parametrize("name", ["X-Remote-User", "x-auth-user", "CF-ACCESS-JWT-ASSERTION", "X-Access-Token"])
 def test_identity_headers_of_other_gateways_can_be_let_through(name):
     assert route_errors(pass_headers=(name,)) == []
@@ -315,13 +362,18 @@ def test_a_rate_is_accepted(rate):
 
 
 @pytest.mark.parametrize(
-    "rate", ["", "0/s", "-1/s", "1.5/s", "1/d", "1/S", "10", "1 /s", "1/s\n", "01/s", "٣/s", "1e9/s"]
+    "rate", ["", "0/s", "-1/s", "1.5/s", "1/d", "1/S", "10", "1 /s", "1/s\n", "01/s", "٣/s", "1e9/s", "10000000/s"]
 )
 def test_a_rate_is_refused(rate):
     assert "must look like" in str(only(errors(document(rate_limits={"x": RateLimit(rate=rate)}))))
 
 
-@pytest.mark.parametrize("burst", [-1, 10**30])
+@pytest.mark.parametrize("burst", [0, 1, 10**6])
+def test_a_burst_is_accepted(burst):
+    assert errors(document(rate_limits={"x": RateLimit(rate="1/s", burst=burst)})) == []
+
+
+@pytest.mark.parametrize("burst", [-1, 10**6 + 1, 10**30])
 def test_a_burst_is_refused(burst):
     error = only(errors(document(rate_limits={"x": RateLimit(rate="1/s", burst=burst)})))
     assert error.place == ("rate_limits", "x", "burst")
@@ -333,6 +385,9 @@ def test_a_burst_is_refused(burst):
         When(authenticated=True), When(claim="groups", contains="a"), When(claim="groups", contains=7),
         When(claim="mfa", equals=False), When(claim="org", equals=0),
         When(provider="okta", authenticated=True), When(provider="a_B-1", claim="groups", contains="a"),
+        When(provider="a" * 40, authenticated=True), When(claim="c" * 200, contains="a"), When(claim="c", equals=" v "),
+        When(claim="c", equals=2**63 - 1), When(claim="c", contains=1 - 2**63),
+        When(claim="https://a.test/groups", equals=True),
     ],
 )  # fmt: skip
 def test_a_grant_is_accepted(when):
@@ -354,6 +409,14 @@ def test_a_grant_is_accepted(when):
         pytest.param(When(claim="g", equals="a\x00"), "control", id="control"),
         pytest.param(When(claim="g", equals=2**70), "too large", id="huge"),
         pytest.param(When(provider="okta"), "needs authenticated: true, or claim", id="provider-only"),
+        pytest.param(When(provider="a" * 41, authenticated=True), "is not the slug", id="long-slug"),
+        pytest.param(When(authenticated=True, claim="g"), "not both", id="everybody-and-a-claim"),
+        pytest.param(When(authenticated=True, equals=False), "not both", id="everybody-and-a-value"),
+        pytest.param(When(claim="c" * 201, contains="a"), "at most 200", id="long-claim"),
+        pytest.param(When(claim="c\x7f", contains="a"), "at most 200", id="control-in-claim"),
+        pytest.param(When(claim="g", contains=2**63), "too large", id="one-too-large"),
+        pytest.param(When(claim="g", equals=-(2**63)), "too large", id="one-too-small"),
+        *(pytest.param(When(claim="g", contains=f"a{c}b"), "no control characters", id=ascii(c)) for c in CONTROLS),
         pytest.param(When(provider="o|kta", authenticated=True), "not the slug", id="provider-with-a-bar"),
         pytest.param(When(provider="o" * 41, authenticated=True), "not the slug", id="provider-too-long"),
         pytest.param(When(provider="okta\n", authenticated=True), "not the slug", id="provider-with-a-line-end"),
