@@ -262,10 +262,10 @@ LABEL = "a1-_" * 15 + "a1_"  # 63 characters: the longest that DNS takes
     "target",
     [
         "http://127.0.0.1:8080", "https://app.example.com", "http://app:1", "http://my_app:65535", "http://[::1]:80",
-        "unix:/run/app.sock", "http://localhost", "http://a", "http://ab", "http://_a-b_", "http://a.b.c", "http://4a.7b4",
+        "unix:/run/app.sock", "http://localhost", "http://a", "http://ab", "http://_a-b_", "http://a1.bc._d", "http://a.b.c",
+        "http://4a.7b4", "http://[::1:a9fe:a9fe]", "unix:/" + "a" * 106,
         f"http://{LABEL}.{LABEL}.{LABEL}.{LABEL[:61]}", "http://1.2.3.4", "http://a:9", "http://a:10000", "http://a:54321",
         "http://[2001:db8::a9fe:a9fe]", "http://[fd00:ec2::253]", "http://[64:ff9b::1]",
-        "http://[::1:a9fe:a9fe]", "unix:/" + "a" * 106,
     ],
 )  # fmt: skip
 def test_a_target_is_accepted(target):
