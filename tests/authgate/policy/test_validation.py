@@ -428,6 +428,23 @@ def test_a_grant_is_refused(when, message):
     assert message in str(error)
 
 
+@pytest.mark.parametrize(
+    ("when", "field"),
+    [
+        (When(), ()), (When(claim="", contains="a"), ("claim",)), (When(claim="c" * 201, contains="a"), ("claim",)),
+        (When(claim="g", contains=""), ("contains",)), (When(claim="g", equals=""), ("equals",)),
+        (When(provider="a b", authenticated=True), ("provider",)),
+    ],
+)  # fmt: skip
+def test_a_fault_of_a_grant_has_the_place_of_its_field(when, field):
+    assert only(errors(document(grants=(Grant(role="admin", when=when),)))).place == ("grants", 0, "when", *field)
+
+
+def test_the_second_of_two_same_grants_is_at_fault():
+    grant = Grant(role="admin", when=When(authenticated=True))
+    assert only(errors(document(grants=(grant, grant)))).place == ("grants", 1)
+
+
 def test_a_grant_names_its_unknown_role():
     error = only(errors(document(grants=(Grant(role="x", when=When(authenticated=True)),))))
     assert str(error) == "grants[0].role: unknown role 'x'"
