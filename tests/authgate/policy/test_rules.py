@@ -144,8 +144,8 @@ def test_grants_add_up():
 
 
 def test_only_the_grants_that_have_an_error_are_skipped():
-    places = ((), ("routes", 0, "path"), ("grants",), ("grants", 1, "role"))
-    grants = (Grant(role="a", when=When(authenticated=True)), Grant(role="b", when=When(authenticated=True)))
+    places = ((), ("routes", 0, "path"), ("grants",), ("grants", 1, "role"), ("grants", 2))
+    grants = tuple(Grant(role=role, when=When(authenticated=True)) for role in "abc")
     assert GrantRules(grants, [PolicyError(place, "wrong") for place in places]).roles_of({}) == {"a"}
 
 
