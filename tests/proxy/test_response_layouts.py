@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from authgate.wire.headers import header_block
@@ -55,6 +55,7 @@ VALUES = (
 )
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.sampled_from(NAMES), st.sampled_from(VALUES)), max_size=5), st.booleans())
 def test_the_quick_way_comes_to_what_the_close_look_does(pairs, private):
     for by in (HTTP, HTTPS):
