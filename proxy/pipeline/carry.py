@@ -1,9 +1,9 @@
-"""The ASGI way of an allowed request to its service and back. Decides nothing."""
+"""The ASGI way of an allowed request to its service and back: HTTP/2, and sessions whose cookie is renewed. Decides
+nothing."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
 from typing import Any
 
 from authgate.decision import Allowed, Denied
@@ -22,7 +22,6 @@ from proxy.upstream.worker import current_worker
 
 
 async def carry(allowed: Allowed, record: Record, scope: dict[str, Any], receive: Receive, send: Send) -> None:
-    """`scope["state"]["second_try"]`: the request was already lost with a kept connection."""
     try:
         length = _body_length(scope)
     except BadFraming:
@@ -41,7 +40,7 @@ async def carry(allowed: Allowed, record: Record, scope: dict[str, Any], receive
             length = len(first)
     carrier = _Carrier(Passage(allowed, record), length, first, more)
     client = scope.get("extensions", {}).get("authgate.connection")
-    await carrier.run(receive, send, client, second_try=scope["state"].get("second_try", False))
+    await carrier.run(receive, send, client)
 
 
 def _body_length(scope: dict[str, Any]) -> int | None:
@@ -68,14 +67,14 @@ class _Carrier:
         self._missed: dict[str, str] = {}  # targets without a connection, and why
         self._worker = current_worker()
 
-    async def run(self, receive: Receive, send: Send, client: ClientReads | None, *, second_try: bool) -> None:
+    async def run(self, receive: Receive, send: Send, client: ClientReads | None) -> None:
         passage, record = self._passage, self._record
         downstream = AsgiDownstream(passage, receive, self._worker.loop)
         downstream.exchange = Exchange(downstream, self._entry.timeouts, client)
         try:
-            started = await self._begin(downstream, kept=not second_try)
+            started = await self._begin(downstream, kept=True)
             lost = downstream.failure
-            if not started and lost is not None and self._length == 0 and not second_try and passage.may_repeat(lost):
+            if not started and lost is not None and self._length == 0 and passage.may_repeat(lost):
                 started = await self._begin(downstream, kept=False)
             if started:
                 await downstream.send_response(send)
@@ -84,10 +83,8 @@ class _Carrier:
             else:
                 record.cut = CLIENT_LEFT
         except UpstreamUnreachable as error:
-            slow = isinstance(error.__cause__, TimeoutError)
-            reason = Reason.UPSTREAM_TIMEOUT if slow else Reason.UPSTREAM_UNREACHABLE
-            downstream.failure = Failure(reason, _each_once(self._missed.values()), ", ".join(self._missed))
-            await self._refuse(reason, send)
+            downstream.failure = passage.unreachable(error, self._missed)
+            await self._refuse(downstream.failure.reason, send)
         except asyncio.CancelledError:
             record.cut = SHUTDOWN
             raise
@@ -99,8 +96,7 @@ class _Carrier:
         if failure is not None:
             self._passage.report(failure)
         elif self._missed:
-            what = f"{_each_once(self._missed.values())}; another target was asked"
-            self._passage.report_oddity(", ".join(self._missed), what)
+            self._passage.report_missed(self._missed)
 
     async def _begin(self, downstream: AsgiDownstream, *, kept: bool) -> bool:
         connection = await self._connection(kept=kept)
@@ -125,7 +121,3 @@ class _Carrier:
 
     async def _refuse(self, reason: Reason, send: Send) -> None:
         await send_refusal(self._record, self._passage.allowed.failed(reason), send)
-
-
-def _each_once(words: Iterable[str]) -> str:
-    return ", ".join(dict.fromkeys(words))

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Iterable
 
 from django.conf import settings
 
 from authgate.decision import Allowed, Denied
 from authgate.identity.blocks import IdentityBlocks
 from authgate.observe.access_log import Record
+from authgate.reason import Reason
 from authgate.security_headers import SECURITY_HEADERS
 from authgate.wire.headers import RawHeaders
 from authgate.wire.own_cookies import OwnCookies
@@ -17,7 +19,7 @@ from proxy.failures import Failure
 from proxy.headers import request_head
 from proxy.places import rewrite_places
 from proxy.response_headers import Layout, ResponsePolicy, Values
-from proxy.upstream.connection import Target
+from proxy.upstream.connection import Target, UpstreamUnreachable
 
 logger = logging.getLogger("proxy.failures")  # operators filter lines by it
 
@@ -54,6 +56,12 @@ class Passage:
         """
         return failure.stale and self.allowed.facts.method in _IDEMPOTENT
 
+    def unreachable(self, error: UpstreamUnreachable, missed: dict[str, str]) -> Failure:
+        """`missed`: targets without a connection, and why."""
+        slow = isinstance(error.__cause__, TimeoutError)
+        reason = Reason.UPSTREAM_TIMEOUT if slow else Reason.UPSTREAM_UNREACHABLE
+        return Failure(reason, _each_once(missed.values()), ", ".join(missed))
+
     # -- the way back ---------------------------------------------------------------------------------------
 
     def head_arrived(self, status: int) -> None:
@@ -87,6 +95,10 @@ class Passage:
         outcome = "the response was cut" if self.record.cut else f"answered with {failure.reason}"
         self._tell(failure.target, f"{failure.what}; {outcome}", failure.error)
 
+    def report_missed(self, missed: dict[str, str]) -> None:
+        """As in `unreachable`; then another target was asked."""
+        self.report_oddity(", ".join(missed), f"{_each_once(missed.values())}; another target was asked")
+
     def report_oddity(self, target: str, what: str) -> None:
         """The response reached the client all the same."""
         self._tell(target, what, None)
@@ -101,3 +113,7 @@ class Passage:
             # Callbacks of the loop end here as well, where nobody knows for whom they work.
             exc_info=error, extra={"client": facts.client},
         )  # fmt: skip
+
+
+def _each_once(words: Iterable[str]) -> str:
+    return ", ".join(dict.fromkeys(words))

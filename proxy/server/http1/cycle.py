@@ -1,4 +1,4 @@
-"""One request and its response, as ASGI sees them."""
+"""One request and its response, as ASGI sees them. The callbacks' way shares how the response is written."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ logger = logging.getLogger(__name__)
 
 # Above this, writing the parts one after the other is cheaper than copying them together.
 _COPY_BYTES = 4096
+CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
 Application = Callable[[dict[str, Any], Any, Any], Awaitable[None]]
@@ -115,7 +116,7 @@ class Cycle:
         if self._request.expects_continue and not self._continued:
             self._continued = True
             if not self.started and not self._block and not self.gone:
-                self._connection.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+                self._connection.transport.write(CONTINUE)
         while not self.gone and not self.complete:
             if self._piece or (self.body_complete and not self._body_given):
                 return self._next_piece()

@@ -32,8 +32,9 @@ from proxy.server.http1.taking import Taking, bytes_left
 
 logger = logging.getLogger(__name__)
 
-# Takes a request that is here as a whole, with this body, off the application's hands, or hands it over to it.
-Shortcut = Callable[["Http1Protocol", RequestHead, bytes], Cycle]
+# Takes a request off the application's hands, or hands it over to it. With the body, if all of it is here; None: it
+# comes by `Cycle.take_body`.
+Shortcut = Callable[["Http1Protocol", RequestHead, bytes | None], Cycle]
 
 _ASGI = {"version": "3.0", "spec_version": "2.3"}
 _NEVER = math.inf
@@ -204,12 +205,17 @@ class Http1Protocol(ClientReads):
             self._reset()
 
     def hand_over(self, request: RequestHead, body: bytes, state: dict[str, Any]) -> Cycle:
-        """The shortcut leads nowhere: the application takes the request, with this as its scope["state"]."""
+        """The application takes the request, with this as its scope["state"]."""
         self._cycle = cycle = Cycle(self, request)
         if body:
             cycle.take_body([body], complete=True)
-        self._run(cycle, self._scope_of(request, state))
+        cycle.task = task = self._loop.create_task(cycle.run(self._application, self._scope_of(request, state)))
+        self.server_state.tasks.add(task)
         return cycle
+
+    def go_on_with(self, cycle: Cycle) -> None:
+        """The request has passed from one cycle to another."""
+        self._cycle = cycle
 
     # -- a head ---------------------------------------------------------------------------------------------
 
@@ -259,20 +265,16 @@ class Http1Protocol(ClientReads):
         if self._shortcut is not None and 0 <= length <= len(rest) and not (length and request.expects_continue):
             self._cycle = self._shortcut(self, request, rest[:length])
             self._await_response(rest[length:])
-            return
-        self._cycle = cycle = Cycle(self, request)
-        if request.length:
-            chunked = request.length == CHUNKED
-            self._body = ChunkedBody(self._limits) if chunked else SizedBody(request.length)
-            self.consume = self._read_body
-            self._deadline = self._loop.time() + self._limits.body_seconds
-            if rest:
-                self._read_body(rest)
-                if cycle.gone:
-                    return
+        elif length:
+            self._begin_body(request, rest)
         else:
+            self._cycle = self._start(request)
             self._await_response(rest)
-        self._run(cycle, self._scope_of(request, self._app_state.copy()))
+
+    def _start(self, request: RequestHead) -> Cycle:
+        if self._shortcut is not None:
+            return self._shortcut(self, request, None)
+        return self.hand_over(request, b"", self._app_state.copy())
 
     def _scope_of(self, request: RequestHead, state: dict[str, Any]) -> dict[str, Any]:
         return {
@@ -293,11 +295,20 @@ class Http1Protocol(ClientReads):
             "extensions": {"authgate.connection": self},
         }
 
-    def _run(self, cycle: Cycle, scope: dict[str, Any]) -> None:
-        cycle.task = task = self._loop.create_task(cycle.run(self._application, scope))
-        self.server_state.tasks.add(task)
-
     # -- a body ---------------------------------------------------------------------------------------------
+
+    def _begin_body(self, request: RequestHead, rest: bytes) -> None:
+        body = ChunkedBody(self._limits) if request.length == CHUNKED else SizedBody(request.length)
+        pieces: list[bytes] = []
+        try:
+            rest = body.feed(rest, pieces)
+        except RequestRefused as refused:
+            self._refuse(refused.reason)  # nobody has heard of this request yet
+            return
+        self._body = body
+        self.consume = self._read_body
+        self._cycle = cycle = self._start(request)
+        self._pass_on(cycle, body, pieces, rest)
 
     def _read_body(self, data: bytes) -> None:
         cycle, body = self._cycle, self._body
@@ -307,11 +318,14 @@ class Http1Protocol(ClientReads):
             rest = body.feed(data, pieces)
         except RequestRefused as refused:
             self._break_off(refused.reason)
-            return
+        else:
+            self._pass_on(cycle, body, pieces, rest)
+
+    def _pass_on(self, cycle: Cycle, body: Body, pieces: list[bytes], rest: bytes) -> None:
         if body.complete:
-            cycle.take_body(pieces, complete=True)
             self._body = None
             self._await_response(rest)
+            cycle.take_body(pieces, complete=True)
         elif any(pieces):
             # The next piece is read when this one has been taken.
             self.flow.pause_reading()

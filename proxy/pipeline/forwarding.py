@@ -1,0 +1,165 @@
+"""How an allowed request gets to its service: at once, or as its body and a connection come."""
+
+from __future__ import annotations
+
+from authgate.observe import strangers
+from authgate.wire.framing import CHUNKED
+from proxy.exchange import Exchange
+from proxy.failures import Failure
+from proxy.pipeline.answering import ResponseCycle
+from proxy.pipeline.passage import Passage
+from proxy.server.http1.cycle import CONTINUE
+from proxy.server.http1.head import RequestHead
+from proxy.server.http1.protocol import Http1Protocol
+from proxy.upstream.connection import UpstreamConnection, UpstreamUnreachable
+from proxy.upstream.worker import Worker, current_worker
+
+
+class DirectCycle(ResponseCycle):
+    """A request that is here as a whole, and for which a connection was kept."""
+
+    def forward(self, upstream: UpstreamConnection, body: bytes) -> None:
+        passage = self._passage
+        self._exchange = exchange = Exchange(self, passage.allowed.entry.timeouts, self._connection)
+        try:
+            head = passage.request_head(upstream.target, len(body))
+        except Exception:
+            upstream.abort()
+            self._break_off()
+            return
+        head_only = self._request.method == "HEAD"
+        exchange.begin(upstream, head + body, head_only=head_only, chunked=False, body=False)
+
+    def response_failed(self, failure: Failure) -> None:
+        if not self._request.length and self._passage.may_repeat(failure):
+            self._logged = True  # by the cycle that brings the request to its end
+            again = WaitingCycle(self._connection, self._request, self._passage)
+            self._connection.go_on_with(again)
+            again.try_again()
+        else:
+            super().response_failed(failure)
+
+
+class WaitingCycle(ResponseCycle):
+    """A request that waits for its body, or for a new connection. It begins with the first piece of the body."""
+
+    body_complete = False
+    _begun = False
+    _length: int | None = 0  # of the body; None where it goes on in chunks
+    _streamed = False  # the body was not here as a whole when it began
+    _may_repeat = True
+
+    def __init__(self, connection: Http1Protocol, request: RequestHead, passage: Passage) -> None:
+        super().__init__(connection, request, passage)
+        self._missed: dict[str, str] = {}  # targets without a connection, and why
+        if request.expects_continue:
+            connection.transport.write(CONTINUE)
+
+    # -- called by the connection ---------------------------------------------------------------------------
+
+    def take_body(self, pieces: list[bytes], *, complete: bool) -> None:
+        self._piece += b"".join(pieces)
+        self.body_complete = complete
+        if self._begun:
+            self._pass_on()
+        else:
+            self._begin()
+
+    def leave(self) -> None:
+        if self.task is not None:
+            self.task.cancel()
+        super().leave()
+
+    # -- Downstream: called by the exchange -----------------------------------------------------------------
+
+    def request_writable(self) -> None:
+        self._pass_on()
+
+    def response_failed(self, failure: Failure) -> None:
+        if self._may_repeat and self._length == 0 and self._passage.may_repeat(failure):
+            self._exchange = None
+            self.try_again()
+        else:
+            self._missed = {}  # the failure is what is told
+            super().response_failed(failure)
+
+    # -------------------------------------------------------------------------------------------------------
+
+    def try_again(self) -> None:
+        """On a new connection: a request without a body was lost with a kept one."""
+        self._begun = True
+        self._may_repeat = False
+        self._connect()
+
+    def _begin(self) -> None:
+        self._begun = True
+        if self.body_complete:
+            self._length = len(self._piece)
+        else:
+            self._streamed = True
+            self._length = None if self._request.length == CHUNKED else self._request.length
+        kept = current_worker().take_idle(self._passage.allowed.entry.upstream)
+        if kept is not None:
+            self._forward(kept)
+        else:
+            self._connect()
+
+    def _connect(self) -> None:
+        worker = current_worker()
+        self.task = worker.loop.create_task(self._forward_anew(worker))
+        if not self.body_complete:
+            # One piece more is read meanwhile: it may be the news that the client has left.
+            self._connection.resume_body()
+
+    async def _forward_anew(self, worker: Worker) -> None:
+        passage = self._passage
+        entry = passage.allowed.entry
+        strangers.client.set(passage.allowed.facts.client)
+        try:
+            upstream = await worker.connect(entry.upstream, entry.timeouts.connect or 0, self._missed)
+            self.task = None
+            self._forward(upstream)
+        except UpstreamUnreachable as error:
+            self.task = None
+            missed, self._missed = self._missed, {}
+            self.refuse(passage.refuse(passage.unreachable(error, missed)))
+        except Exception:
+            self.task = None
+            self._break_off()
+
+    def _forward(self, upstream: UpstreamConnection) -> None:
+        passage = self._passage
+        self._exchange = exchange = Exchange(self, passage.allowed.entry.timeouts, self._connection)
+        try:
+            head = passage.request_head(upstream.target, self._length)
+        except Exception:
+            self._exchange = None
+            upstream.abort()
+            self._break_off()
+            return
+        if not self._streamed:
+            head, self._piece = head + self._piece, b""
+        exchange.begin(
+            upstream, head, head_only=self._request.method == "HEAD", chunked=self._length is None,
+            body=self._streamed,
+        )  # fmt: skip
+        if self._connection.flow.write_paused:
+            exchange.pause_response()  # the client has not even taken what it was told before
+        self._pass_on()
+
+    def _pass_on(self) -> None:
+        """To the upstream what has come of the body, unless it takes nothing. Then one piece more is read and kept."""
+        exchange = self._exchange
+        if exchange is None or exchange.request_sent or exchange.request_paused:
+            return
+        piece, self._piece = self._piece, b""
+        exchange.send_body(piece)
+        if self.body_complete:
+            exchange.end_body()
+        elif piece:
+            self._connection.resume_body()
+
+    def _log(self) -> None:
+        if self._missed and not self._logged:
+            self._passage.report_missed(self._missed)
+        super()._log()
