@@ -34,10 +34,10 @@ def run_at_once(steps: Steps[T]) -> T:
         return result
 
 
-async def run(steps: Steps[T]) -> T:
-    """For limits that are kept anywhere."""
+async def run(steps: Steps[T], asked: Take | None = None) -> T:
+    """For limits that are kept anywhere. `asked`: what steps that have begun wait for."""
     try:
-        asked = next(steps)
+        asked = asked or next(steps)
         while True:
             wait = take(asked.limit, asked.key)
             asked = steps.send(wait if isinstance(wait, float) else await wait)

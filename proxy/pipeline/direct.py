@@ -11,13 +11,14 @@ from collections.abc import Awaitable
 from django.conf import settings
 
 from authgate.decision import Allowed, Denied
+from authgate.gate.facts import Received
 from authgate.observe.access_log import Record, new_request_id
 from authgate.sessions.renewal import may_be_due
 from authgate.state.newest import is_behind
 from proxy.failures import CLIENT_LEFT
 from proxy.pipeline import own_pages
 from proxy.pipeline.answering import RefusalCycle
-from proxy.pipeline.enter import Entered, caused_by, enter, enter_at_once, state_of
+from proxy.pipeline.enter import Asking, Entered, ask, caused_by, enter, enter_at_once, enter_or_ask, state_of
 from proxy.pipeline.forwarding import DirectCycle, WaitingCycle
 from proxy.pipeline.passage import Passage
 from proxy.server.http1.cycle import Cycle
@@ -31,7 +32,7 @@ logger = logging.getLogger(__name__)
 def start(connection: Http1Protocol, request: RequestHead, body: bytes | None) -> Cycle:
     """As Shortcut. For limits that this machine counts."""
     if is_behind():
-        return _start_later(connection, request, body)  # it waits for what is newer
+        return _start_later(connection, request, body)
     record = Record(new_request_id())
     received = (
         request.method, connection.scheme, request.raw_path, request.query, connection.peer, request.headers,
@@ -48,18 +49,36 @@ def start(connection: Http1Protocol, request: RequestHead, body: bytes | None) -
     return _go_on(connection, request, body, record, entered)
 
 
-def _start_later(connection: Http1Protocol, request: RequestHead, body: bytes | None) -> Cycle:
+def start_or_ask(connection: Http1Protocol, request: RequestHead, body: bytes | None) -> Cycle:
+    """The same for limits that are kept in Redis: only a request that is counted there waits for it."""
+    if is_behind():
+        return _start_later(connection, request, body)
     record = Record(new_request_id())
-    received = (
-        request.method, connection.scheme, request.raw_path, request.query, connection.peer, request.headers,
-    )  # fmt: skip
+    entered = enter_or_ask(record, _received(connection, request))
+    if isinstance(entered, Asking):
+        return _wait(connection, request, body, record, ask(record, entered))
+    return _go_on(connection, request, body, record, entered)
+
+
+shortcut: Shortcut = start_or_ask if settings.AUTHGATE_REDIS_URL else start
+
+
+def _start_later(connection: Http1Protocol, request: RequestHead, body: bytes | None) -> Cycle:
+    """Something was committed that is not loaded yet."""
+    record = Record(new_request_id())
+    return _wait(connection, request, body, record, enter(record, _received(connection, request)))
+
+
+def _received(connection: Http1Protocol, request: RequestHead) -> Received:
+    return request.method, connection.scheme, request.raw_path, request.query, connection.peer, request.headers
+
+
+def _wait(
+    connection: Http1Protocol, request: RequestHead, body: bytes | None, record: Record, entering: Awaitable[Entered]
+) -> Cycle:
     cycle = GateCycle(connection, request, record, body)
-    cycle.wait_for(enter(record, received))
+    cycle.wait_for(entering)
     return cycle
-
-
-# A limit that is asked for over the network suspends the gate.
-shortcut: Shortcut = _start_later if settings.AUTHGATE_REDIS_URL else start
 
 
 def _go_on(

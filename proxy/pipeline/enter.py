@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import logging
-from typing import Any
+from typing import Any, NamedTuple
 
 from authgate.decision import Allowed, Decision, Denied
 from authgate.gate.decide import decide
 from authgate.gate.facts import FactsRefused, Received, read_facts
-from authgate.gate.steps import Steps, run, run_at_once
+from authgate.gate.steps import Steps, Take, run, run_at_once
 from authgate.observe.access_log import Record
 from authgate.reason import Reason
 from authgate.request import RequestFacts
@@ -20,6 +20,13 @@ logger = logging.getLogger(__name__)
 
 
 Entered = Allowed | Denied | OwnPage
+
+
+class Asking(NamedTuple):
+    """The gate has begun, and has a question that is answered over the network."""
+
+    steps: Steps[Decision]
+    asked: Take
 
 
 def enter_at_once(record: Record, received: Received) -> Entered:
@@ -36,6 +43,31 @@ def enter_at_once(record: Record, received: Received) -> Entered:
     except Exception:
         record.decision = decision = _gate_failed(record)
     return decision
+
+
+def enter_or_ask(record: Record, received: Received) -> Entered | Asking:
+    """The same for limits that are kept anywhere, as far as memory knows the answers."""
+    snapshot = current()
+    try:
+        facts = _begin(record, received, snapshot)
+    except FactsRefused as refused:
+        return _refused(record, refused)
+    if is_reserved(facts, snapshot):
+        return OwnPage(facts, snapshot)
+    steps = decide(facts, snapshot)
+    try:
+        return Asking(steps, next(steps))
+    except StopIteration as done:
+        decision: Decision = done.value
+    except Exception:
+        decision = _gate_failed(record)
+    record.decision = decision
+    return decision
+
+
+async def ask(record: Record, asking: Asking) -> Entered:
+    """What follows from the answer."""
+    return await _decided(record, *asking)
 
 
 async def enter(record: Record, received: Received) -> Entered:
@@ -70,9 +102,9 @@ def _refused(record: Record, refused: FactsRefused) -> Denied:
     return denied
 
 
-async def _decided(record: Record, steps: Steps[Decision]) -> Decision:
+async def _decided(record: Record, steps: Steps[Decision], asked: Take | None = None) -> Decision:
     try:
-        record.decision = decision = await run(steps)
+        record.decision = decision = await run(steps, asked)
     except Exception:
         record.decision = decision = _gate_failed(record)
     return decision

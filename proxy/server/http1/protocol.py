@@ -9,7 +9,6 @@ import socket
 import struct
 from collections.abc import Callable
 from typing import Any
-from urllib.parse import unquote
 
 from uvicorn.config import Config
 from uvicorn.protocols.http.flow_control import FlowControl
@@ -27,6 +26,7 @@ from proxy.server.http1.head import HeadParser, RequestHead
 from proxy.server.http1.limits import HIGH_WATER, Limits
 from proxy.server.http1.reader import HeadReader
 from proxy.server.http1.refusal import RequestRefused, build_refusal, encode_refusal
+from proxy.server.http1.scope import scope_of
 from proxy.server.http1.state import GatewayState
 from proxy.server.http1.taking import Taking, bytes_left
 
@@ -36,7 +36,6 @@ logger = logging.getLogger(__name__)
 # comes by `Cycle.take_body`.
 Shortcut = Callable[["Http1Protocol", RequestHead, bytes | None], Cycle]
 
-_ASGI = {"version": "3.0", "spec_version": "2.3"}
 _NEVER = math.inf
 _RESET = struct.pack("ii", 1, 0)
 
@@ -206,10 +205,11 @@ class Http1Protocol(ClientReads):
 
     def hand_over(self, request: RequestHead, body: bytes, state: dict[str, Any]) -> Cycle:
         """The application takes the request, with this as its scope["state"]."""
+        scope = scope_of(self, request, state, self._client, self._server)
         self._cycle = cycle = Cycle(self, request)
         if body:
             cycle.take_body([body], complete=True)
-        cycle.task = task = self._loop.create_task(cycle.run(self._application, self._scope_of(request, state)))
+        cycle.task = task = self._loop.create_task(cycle.run(self._application, scope))
         self.server_state.tasks.add(task)
         return cycle
 
@@ -275,25 +275,6 @@ class Http1Protocol(ClientReads):
         if self._shortcut is not None:
             return self._shortcut(self, request, None)
         return self.hand_over(request, b"", self._app_state.copy())
-
-    def _scope_of(self, request: RequestHead, state: dict[str, Any]) -> dict[str, Any]:
-        return {
-            "type": "http",
-            "asgi": _ASGI,
-            "http_version": request.version,
-            "method": request.method,
-            "scheme": self.scheme,
-            "path": unquote(request.raw_path.decode("ascii")),
-            "raw_path": request.raw_path,
-            "query_string": request.query[1:],
-            "bare_query": request.query == b"?",
-            "root_path": "",
-            "headers": request.headers,
-            "client": self._client,
-            "server": self._server,
-            "state": state,
-            "extensions": {"authgate.connection": self},
-        }
 
     # -- a body ---------------------------------------------------------------------------------------------
 

@@ -1,0 +1,286 @@
+"""Requests that wait for a connection to their service, or for the gate, with their bodies on the way meanwhile."""
+
+from __future__ import annotations
+
+import hashlib
+import socket
+import threading
+import time
+from contextlib import suppress
+
+import pytest
+
+from tests.support import raw
+from tests.support.gateway import Gateway
+from tests.support.scripted import answer, keep_connection
+from tests.support.streams import BLOCK, MIB, Memory, wait_until
+from tests.support.upstream import RecordingUpstream
+
+CHUNKED = ("Transfer-Encoding", "chunked")
+
+
+class Reluctant(RecordingUpstream):
+    """Lets nobody in at first: its queue is full, so that connections to it are still being made."""
+
+    def __init__(self):
+        self._willing = threading.Event()
+        super().__init__()
+        self._listener.listen(0)
+        self._queue = [socket.socket() for _ in range(4)]
+        for waiting in self._queue:
+            waiting.setblocking(False)
+            waiting.connect_ex(self._listener.getsockname())
+        self._queued = self._attempts()
+
+    def _attempts(self):
+        port, syn_sent = f":{self.port:04X}", "02"
+        with open("/proc/net/tcp") as table:
+            rows = [row.split() for row in table]
+        return {row[1] for row in rows if row[2].endswith(port) and row[3] == syn_sent}
+
+    @property
+    def is_being_connected_to(self):
+        return bool(self._attempts() - self._queued)
+
+    def _accept(self):
+        self._willing.wait()
+        super()._accept()
+
+    def let_in(self):
+        for waiting in self._queue:
+            waiting.close()
+        self._listener.listen(100)
+        self._willing.set()
+
+    def stop(self):
+        self._willing.set()
+        super().stop()
+
+
+@pytest.fixture
+def reluctant():
+    with Reluctant() as upstream:
+        yield upstream
+
+
+@pytest.fixture
+def gateway_to_it(start_gateway, reluctant):
+    return start_gateway(
+        policy=f"""\
+version: 1
+upstreams: {{api: {{targets: ["{reluctant.target}"], timeouts: {{connect: 20}}}}}}
+routes:
+  - {{name: api, path: /, access: public, upstream: api}}
+"""
+    )
+
+
+def post(gateway, path, *fields) -> bytes:
+    return raw.request("POST", path, fields, host=f"localhost:{gateway.port}")
+
+
+def digest(connection, request):
+    sha = hashlib.sha256()
+    request._keep = lambda decoded, raw: sha.update(decoded)
+    connection.read_body(request)
+    connection.send(answer(body=sha.hexdigest().encode()))
+    connection.keep_alive = True
+
+
+# -- a connection to the service ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("body", [None, ("Content-Length", "1000"), CHUNKED], ids=["none", "length", "chunked"])
+def test_a_client_that_leaves_ends_the_attempt_to_connect(gateway_to_it, reluctant, body):
+    gateway = gateway_to_it
+    with gateway.connect() as client:
+        if body is None:
+            client.send(raw.request("GET", "/x", host=gateway.host))
+        else:
+            client.send(post(gateway, "/x", body) + b"5\r\nhello\r\n")
+        assert wait_until(lambda: reluctant.is_being_connected_to)
+        client.close()
+        [line] = gateway.log_lines(wait_for=1, path="/x", timeout=2)
+    assert (line["cut"], line["status"], line["decision"]) == ("client", 0, "allow")
+    assert wait_until(lambda: not reluctant.is_being_connected_to, 2)
+    reluctant.let_in()
+    assert gateway.get("/next").status == 200
+    assert [request.path for request in reluctant.requests] == [b"/next"]
+
+
+@pytest.mark.parametrize("framing", ["length", "chunked"])
+def test_a_body_is_held_back_until_the_service_lets_the_request_in(gateway_to_it, reluctant, framing):
+    gateway, count = gateway_to_it, 32
+    reluctant.reply(digest)
+    field = ("Content-Length", str(count * MIB)) if framing == "length" else CHUNKED
+    block = BLOCK if framing == "length" else b"%x\r\n%b\r\n" % (MIB, BLOCK)
+    memory, sent = Memory(gateway), 0
+    with gateway.connect(timeout=20) as client:
+        client.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 65536)
+        client.send(post(gateway, "/x", field))
+
+        def upload() -> None:
+            nonlocal sent
+            for _ in range(count):
+                client.send(block)
+                sent += 1
+            client.send(b"" if framing == "length" else b"0\r\n\r\n")
+
+        thread = threading.Thread(target=upload)
+        thread.start()
+        assert wait_until(lambda: reluctant.is_being_connected_to)
+        time.sleep(0.5)
+        assert sent < count / 2
+        assert memory.grown() < 4
+        reluctant.let_in()
+        assert client.response().text == hashlib.sha256(BLOCK * count).hexdigest()
+        thread.join(10)
+
+
+# -- a body that is on its way ------------------------------------------------------------------------------
+
+
+@pytest.fixture(params=["new", "kept"])
+def way(request, gateway, upstream):
+    """Of the connection to the service."""
+    if request.param == "kept":
+        keep_connection(gateway, upstream)
+    return request.param
+
+
+@pytest.mark.usefixtures("way")
+@pytest.mark.parametrize("framing", ["length", "chunked"])
+def test_a_request_behind_a_body_that_came_in_pieces_has_its_turn(gateway, upstream, framing):
+    upstream.reply(digest)
+    parts = [b"first ", b"second ", b"third"]
+    whole = b"".join(parts)
+    field = ("Content-Length", str(len(whole))) if framing == "length" else CHUNKED
+    pieces = parts if framing == "length" else [b"%x\r\n%b\r\n" % (len(part), part) for part in parts]
+    end = b"" if framing == "length" else b"0\r\n\r\n"
+    with gateway.connect() as client:
+        client.send(post(gateway, "/api/public/streamed", field))
+        for piece in pieces[:-1]:
+            time.sleep(0.02)
+            client.send(piece)
+        time.sleep(0.02)
+        client.send(pieces[-1] + end + raw.request("GET", "/api/public/behind", host=gateway.host))
+        answers = client.responses(2)
+    assert [response.text for response in answers] == [hashlib.sha256(body).hexdigest() for body in (whole, b"")]
+    assert [request.path for request in upstream.requests] == [b"/api/public/streamed", b"/api/public/behind"]
+
+
+@pytest.mark.usefixtures("way")
+def test_a_chunk_that_turns_out_bad_ends_the_request_on_both_sides(gateway, upstream):
+    broken = threading.Event()
+
+    def read_on(connection, request):
+        try:
+            connection.read_body(request)
+        except OSError:
+            broken.set()
+
+    upstream.reply(read_on)
+    path = f"/api/public/{time.monotonic_ns()}"
+    with gateway.connect() as client:
+        client.send(post(gateway, path, CHUNKED) + b"5\r\nhello\r\n")
+        upstream.wait(1)
+        assert client.send(b"nonsense\r\n").response().status == 400
+        assert client.is_closed()
+    assert broken.wait(2)
+    [line] = gateway.log_lines(wait_for=1, path=path)
+    assert (line["cut"], line["status"], line["decision"]) == ("client", 0, "allow")
+
+
+@pytest.mark.usefixtures("way")
+def test_an_answer_before_the_end_of_a_body_is_followed_by_no_other_request(gateway, upstream):
+    def early(connection, request):
+        connection.send(b"HTTP/1.1 507 Full\r\nContent-Length: 5\r\nConnection: close\r\n\r\nfull\n")
+        connection.wait_closed()
+
+    upstream.reply(early)
+    with gateway.connect() as client:
+        client.send(post(gateway, "/api/public/x", ("Content-Length", "10")) + b"12345")
+        response = client.response()
+        assert (response.status, response.header("connection")) == (507, "close")
+        with suppress(OSError):
+            client.send(b"67890" + raw.request("GET", "/api/public/smuggled", host=gateway.host))
+        assert client.is_closed()
+    assert [request.path for request in upstream.requests] == [b"/api/public/x"]
+
+
+# -- the gate -----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def limited(gateway_template, upstream, valkey, tmp_path):
+    """A gateway whose limits are in Redis."""
+    valkey.client.flushall()
+    policy = f"""version: 1
+upstreams: {{api: {{targets: ["{upstream.target}"]}}}}
+rate_limits: {{rare: {{rate: 2/h, burst: 2, per: client}}}}
+routes:
+  - {{name: rare, path: /rare, access: public, upstream: api, rate_limit: rare}}
+  - {{name: free, path: /free, access: public, upstream: api}}
+"""
+    env = {"AUTHGATE_REDIS_URL": valkey.url}
+    with Gateway(tmp_path / "data", template=gateway_template, policy=policy, env=env) as gateway:
+        yield gateway.start()
+
+
+@pytest.mark.parametrize("field", [("Content-Length", str(MIB)), CHUNKED], ids=["length", "chunked"])
+def test_a_limit_in_redis_holds_for_uploads_and_their_bodies_arrive_whole(limited, upstream, field):
+    upstream.reply(digest)
+    block = BLOCK if field != CHUNKED else b"%x\r\n%b\r\n0\r\n\r\n" % (MIB, BLOCK)
+    found = []
+    for _ in range(3):
+        with limited.connect() as client:
+            client.send(post(limited, "/rare/x", field) + block[:1000])
+            time.sleep(0.05)
+            with suppress(OSError):  # what is refused may be closed by now
+                client.send(block[1000:])
+            response = client.response()
+            found.append((response.status, response.text if response.status == 200 else ""))
+    assert found == [(200, hashlib.sha256(BLOCK).hexdigest())] * 2 + [(429, "")]
+    assert len(upstream.requests) == 2
+
+
+def test_who_asks_whether_to_send_is_told_to_once_redis_has_let_the_request_in(limited, upstream):
+    upstream.reply(digest)
+    request = post(limited, "/rare/x", ("Content-Length", "4"), ("Expect", "100-continue"))
+    found = []
+    for _ in range(3):
+        with limited.connect() as client:
+            first = client.send(request).read_head()
+            if first.status == 100:
+                first = client.send(b"body").response()
+                found.append((100, first.status))
+            else:
+                found.append((first.status,))
+    assert found == [(100, 200), (100, 200), (429,)]
+
+
+@pytest.mark.parametrize("path", ["/rare/x", "/free/x"])
+@pytest.mark.parametrize("body", [b"", b"body"], ids=["none", "with its head"])
+def test_requests_in_a_row_are_answered_in_their_order_while_redis_is_asked(limited, upstream, path, body):
+    requests = [raw.request("POST", f"{path}{number}", (), body, host=limited.host) for number in range(2)]
+    with limited.connect() as client:
+        statuses = [response.status for response in client.send(b"".join(requests)).responses(2)]
+    assert statuses == [200, 200]
+    assert [request.path for request in upstream.requests] == [f"{path}{number}".encode() for number in range(2)]
+    assert [bytes(request.body) for request in upstream.requests] == [body, body]
+
+
+def test_a_client_that_leaves_while_redis_is_asked_never_reaches_the_service(limited, upstream, valkey):
+    assert limited.get("/rare/first").status == 200
+    upstream.requests.clear()
+    valkey.client.client_pause(5000)
+    try:
+        with limited.connect() as client:
+            client.send(raw.request("GET", "/rare/left", host=limited.host))
+            time.sleep(0.05)
+            client.close()
+        [line] = limited.log_lines(wait_for=1, path="/rare/left")
+    finally:
+        valkey.client.client_unpause()
+    assert (line["cut"], line["status"], line["decision"]) == ("client", 0, "allow")
+    assert not upstream.requests
