@@ -38,11 +38,12 @@ def start(connection: Http1Protocol, request: RequestHead, body: bytes | None) -
         request.method, connection.scheme, request.raw_path, request.query, connection.peer, request.headers,
     )  # fmt: skip
     entered = enter_at_once(record, received)
-    if type(entered) is Allowed:  # isinstance asks the metaclass of a struct, for every request that is refused
+    # isinstance asks the metaclass of a struct, for every request that is refused.
+    if type(entered) is Allowed and body is not None:
         identity = entered.identity
         is_due = (identity is None or identity.by_cookie) and may_be_due(entered, request.headers)
-        kept = None if is_due or body is None else current_worker().take_idle(entered.entry.upstream)
-        if kept is not None and body is not None:
+        kept = None if is_due else current_worker().take_idle(entered.entry.upstream)
+        if kept is not None:
             cycle = DirectCycle(connection, request, Passage(entered, record))
             cycle.forward(kept, body)
             return cycle
