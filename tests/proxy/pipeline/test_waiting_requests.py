@@ -8,11 +8,14 @@ import threading
 import time
 from contextlib import suppress
 
+import psycopg
 import pytest
 
 from tests.support import raw
 from tests.support.gateway import Gateway
+from tests.support.policies import demo_policy
 from tests.support.scripted import answer, keep_connection
+from tests.support.sessions import run
 from tests.support.streams import BLOCK, MIB, Memory, wait_until
 from tests.support.upstream import RecordingUpstream
 
@@ -282,5 +285,56 @@ def test_a_client_that_leaves_while_redis_is_asked_never_reaches_the_service(lim
         [line] = limited.log_lines(wait_for=1, path="/rare/left")
     finally:
         valkey.client.client_unpause()
+    assert (line["cut"], line["status"], line["decision"]) == ("client", 0, "allow")
+    assert not upstream.requests
+
+
+@pytest.fixture
+def behind(postgres, upstream, tmp_path):
+    """A gateway that cannot load what was committed: the first requests wait two seconds, and all ask the gate late."""
+    url = postgres.create_database()
+    env = {"AUTHGATE_DATABASE_URL": url}
+    with Gateway(tmp_path / "data", policy=demo_policy(upstream.target), env=env) as gateway:
+        gateway.start()
+        assert gateway.get("/api/public/first").status == 200
+        upstream.requests.clear()
+        with psycopg.connect(url) as connection:
+            connection.execute("LOCK TABLE authgate_stateversion IN ACCESS EXCLUSIVE MODE")
+            run(gateway, "from authgate import generation; generation.advance('policy')")
+            yield gateway
+
+
+def test_bodies_that_come_while_a_newer_state_is_awaited_go_where_they_belong(behind, upstream):
+    upstream.reply(digest)
+
+    def answer_to(path, *fields, pieces, pause=0.0):
+        with behind.connect() as client:
+            client.send(post(behind, path, *fields) + pieces[0])
+            for piece in pieces[1:]:
+                time.sleep(pause)
+                client.send(piece)
+            response = client.response()
+            return response.text if response.status == 200 else response.status
+
+    wanted, sized = hashlib.sha256(b"in pieces").hexdigest(), ("Content-Length", "9")
+    began = time.monotonic()
+    assert answer_to("/api/public/first", sized, pieces=[b"in ", b"pieces"], pause=0.1) == wanted
+    assert time.monotonic() - began > 1
+    assert answer_to("/api/public/whole", sized, pieces=[b"in pieces"]) == wanted
+    assert answer_to("/api/public/later", sized, pieces=[b"", b"in pieces"], pause=0.1) == wanted
+    chunks = [b"3\r\nin \r\n", b"6\r\npieces\r\n0\r\n\r\n"]
+    assert answer_to("/api/public/chunks", CHUNKED, pieces=chunks, pause=0.1) == wanted
+    assert answer_to("/api/public/chunks", CHUNKED, pieces=[b"".join(chunks)]) == wanted
+    assert answer_to("/api/protected/x", sized, pieces=[b"in ", b"pieces"], pause=0.1) == 401
+    assert answer_to("/auth/me", sized, pieces=[b"in ", b"pieces"], pause=0.1) == 413
+    assert len(upstream.requests) == 5
+
+
+def test_a_client_that_leaves_while_a_newer_state_is_awaited_never_reaches_the_service(behind, upstream):
+    with behind.connect() as client:
+        client.send(raw.request("GET", "/api/public/left", host=behind.host))
+        time.sleep(0.2)
+        client.close()
+    [line] = behind.log_lines(wait_for=1, path="/api/public/left")
     assert (line["cut"], line["status"], line["decision"]) == ("client", 0, "allow")
     assert not upstream.requests
