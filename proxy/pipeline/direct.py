@@ -123,14 +123,14 @@ class GateCycle(RefusalCycle):
     async def _run(self, entering: Awaitable[Entered]) -> None:
         try:
             entered = await entering
-            if self.gone:
-                self._log()
-            else:
+            if not self.gone:
                 self._hand_on(entered)
         except Exception:
             logger.exception("request %s could not be decided", self._record.request_id, extra=caused_by(self._record))
             self._log()
             self._connection.fail(self)
+        finally:
+            self._log()
 
     def _hand_on(self, entered: Entered) -> None:
         cycle = _go_on(self._connection, self._request, self._body, self._record, entered)

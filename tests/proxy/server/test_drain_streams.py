@@ -135,6 +135,18 @@ def test_a_request_without_an_answer_yet_is_told_so(gateway, upstream, path):
     assert len(gateway.log_lines(wait_for=1, path=path)) == 1
 
 
+@pytest.mark.parametrize("field", [("Content-Length", "100"), ("Transfer-Encoding", "chunked")])
+def test_an_upload_that_does_not_end_is_told_so(gateway, upstream, path, field):
+    upstream.reply(lambda connection, request: connection.wait_closed(10))
+    with gateway.connect() as client:
+        client.send(raw.request("POST", path, [field], host=f"localhost:{gateway.port}") + b"5\r\nhello\r\n")
+        upstream.wait(1)
+        gateway.process.send_signal(signal.SIGHUP)
+        assert client.response().status == 500
+    [line] = gateway.log_lines(wait_for=1, path=path)
+    assert (line["cut"], line["status"], line["decision"]) == ("shutdown", 0, "allow")
+
+
 def test_an_answer_that_comes_while_draining_is_whole(gateway, upstream, path):
     def late(connection, request):
         time.sleep(DRAIN / 2)
