@@ -58,7 +58,7 @@ class Reluctant(RecordingUpstream):
         self._willing.set()
 
     def stop(self):
-        self._willing.set()
+        self.let_in()
         super().stop()
 
 

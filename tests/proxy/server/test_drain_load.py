@@ -1,4 +1,4 @@
-"""Under proxied load, most of it on the shortcut, neither a reload nor a new policy loses a request."""
+"""Under proxied load, most of it on kept connections, neither a reload nor a new policy loses a request."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def gateway(start_gateway, upstream):
 def assert_nothing_lost(clients: Load, upstream) -> None:
     whole = clients.outcomes.pop("whole")
     assert not clients.outcomes
-    # Each arrived once, and nearly all on a kept connection: what finds one goes by the shortcut.
+    # Each arrived once, and nearly all on a kept connection.
     assert len(upstream.requests) == whole > 200
     assert len({request.connection for request in upstream.requests}) < whole / 10
 

@@ -28,7 +28,7 @@ def shared(gateway_template, session_upstream, tmp_path_factory):
 
 @pytest.fixture(params=["new", "kept"])
 def gateway(request, shared, upstream):
-    """The stream opens a connection to the upstream or finds one, which is the shortcut."""
+    """The stream opens a connection to the upstream or finds one that was kept."""
     if request.param == "kept":
         keep_connection(shared, upstream)
     return shared

@@ -70,20 +70,20 @@ def kib_each(gateway, upstream, tls=None, *, network=SLOW_NETWORK, taken=0):
         return memory.grown() * 1024 / CLIENTS
 
 
-@pytest.mark.parametrize(("way", "most"), [("shortcut", 96), ("task", 112), ("http2", 320)])
+@pytest.mark.parametrize(("way", "most"), [("kept", 96), ("new", 112), ("http2", 320)])
 def test_a_slow_reader_costs_little_memory(start_gateway, upstream, way, most):
     """64 KiB of the answer, and all that a request in flight needs; Granian keeps 72 KiB more, and four messages."""
     gateway = start_gateway(args=("--http2",) if way == "http2" else ())
-    keep_upstream_connections(gateway, upstream, clients=CLIENTS if way == "shortcut" else 1)
+    keep_upstream_connections(gateway, upstream, clients=CLIENTS if way == "kept" else 1)
     each = kib_each(gateway, upstream)
     assert 0 < each < most
 
 
-@pytest.mark.parametrize("way", ["shortcut", "task"])
+@pytest.mark.parametrize("way", ["kept", "new"])
 def test_a_client_that_was_fast_and_stands_still_costs_no_more(start_gateway, upstream, way):
     """Large pieces are read for it only while its kernel has room for all of one."""
     gateway = start_gateway()
-    keep_upstream_connections(gateway, upstream, clients=CLIENTS if way == "shortcut" else 1)
+    keep_upstream_connections(gateway, upstream, clients=CLIENTS if way == "kept" else 1)
     each = kib_each(gateway, upstream, network={}, taken=4)
     assert 0 < each < 112
 
