@@ -7,7 +7,7 @@ SHELL := /bin/bash
 export PYTHON ?=
 PORT ?= 8000
 # Tests at a time: most of the time they wait for processes and clocks.
-JOBS ?= 5
+JOBS ?= 6
 BIN := .venv/bin
 
 # The programs tests and benchmarks use beside Python's packages: Debian package and the command it brings.

@@ -20,6 +20,8 @@ WRITE_HIGH_WATER = 1
 _wide = memoryview(bytearray(WIDE_READ_BYTES))
 _narrow = _wide[:READ_BYTES]
 
+_RESET = struct.pack("ii", 1, 0)  # linger: on, for no time
+
 # What a socket's kernel memory is, as sock_diag(7) lists it. Linux only; Python has no name for it.
 _SO_MEMINFO = 55
 _MEMINFO = struct.Struct("=9I")
@@ -91,3 +93,11 @@ class ClientReads(BoundedReads):
         """None: what it sends now is another request."""
         self._receiver = receiver
         self._streak = 0
+
+
+def reset(transport: asyncio.Transport) -> None:
+    """Drop a connection with RST and whatever is unsent, at once."""
+    raw = transport.get_extra_info("socket")
+    if raw is not None:  # None: TLS has lost the connection already
+        raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+    transport.abort()

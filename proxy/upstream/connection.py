@@ -5,9 +5,7 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import select
-import socket
 import ssl
-import struct
 import time
 from typing import NamedTuple
 from urllib.parse import urlsplit
@@ -17,7 +15,7 @@ import httptools
 from authgate.policy.targets import address_problem
 from authgate.wire.framing import BODILESS
 from authgate.wire.headers import RawHeaders
-from proxy.buffers import READ_BYTES, WRITE_HIGH_WATER, BoundedReads
+from proxy.buffers import READ_BYTES, WRITE_HIGH_WATER, BoundedReads, reset
 from proxy.exchange import Exchange, Upstream
 from proxy.response_headers import Layout, Values, layout_of
 from proxy.upstream.bad_answers import ending_words, parser_words
@@ -26,7 +24,6 @@ from proxy.upstream.known_heads import KnownHead, recall, remember
 MAX_RESPONSE_HEAD = 64 * 1024  # with the interim heads before it; also of the trailers
 MAX_RESPONSE_HEADERS = 256
 MAX_LENGTH_DIGITS = 18
-_RESET = struct.pack("ii", 1, 0)
 MAX_IDLE_PER_TARGET = 256
 # Shorter than the keep-alive of common servers (60-75 s), so that we rarely write into a closing connection.
 MAX_IDLE_SECONDS = 30.0
@@ -100,8 +97,7 @@ class UpstreamConnection(Upstream):
         self.exchange = None
         if not self.transport.is_closing():
             # With RST: what is unsent must not wait in the kernel for an upstream that does not read it.
-            self.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
-            self.transport.abort()
+            reset(self.transport)
 
     # -- asyncio ------------------------------------------------------------------------------------------
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-import socket
-import struct
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from uvicorn.config import Config
@@ -18,7 +17,7 @@ from authgate.reason import Reason
 from authgate.wire.address import canonical_address
 from authgate.wire.framing import CHUNKED
 from authgate.wire.refusal import Answer
-from proxy.buffers import WRITE_HIGH_WATER, ClientReads
+from proxy.buffers import WRITE_HIGH_WATER, ClientReads, reset
 from proxy.server.http1.body import Body, ChunkedBody, SizedBody
 from proxy.server.http1.cookies import OversizedHead
 from proxy.server.http1.cycle import Application, Cycle
@@ -37,7 +36,6 @@ logger = logging.getLogger(__name__)
 Shortcut = Callable[["Http1Protocol", RequestHead, bytes | None], Cycle]
 
 _NEVER = math.inf
-_RESET = struct.pack("ii", 1, 0)
 
 
 class Http1Protocol(ClientReads):
@@ -155,8 +153,8 @@ class Http1Protocol(ClientReads):
     @property
     def waits_for_client(self) -> bool:
         """Only its client can go on: with a head, with a body, or by taking what is there."""
-        reading = self.consume in (self._read_head, self._read_body) and not self.flow.read_paused
-        return reading or self.consume == self._discard or self.flow.write_paused
+        reading = self.consume == self._read_head or self._body is not None
+        return (reading and not self.flow.read_paused) or self.consume == self._discard or self.flow.write_paused
 
     def give_way(self) -> None:
         """For a client that has less. At once, so that there are never more than there may be."""
@@ -287,39 +285,42 @@ class Http1Protocol(ClientReads):
             self._refuse(refused.reason)  # nobody has heard of this request yet
             return
         self._body = body
-        self.consume = self._read_body
-        self._cycle = cycle = self._start(request)
-        self._pass_on(cycle, body, pieces, rest)
+        self._cycle = self._start(request)
+        if self._body is body:  # it is not answered already
+            self.consume = partial(self._read_body, body)
+            self._pass_on(body, pieces, rest)
 
-    def _read_body(self, data: bytes) -> None:
-        cycle, body = self._cycle, self._body
-        assert cycle is not None and body is not None  # noqa: S101
+    def _read_body(self, body: Body, data: bytes) -> None:
         pieces: list[bytes] = []
         try:
             rest = body.feed(data, pieces)
         except RequestRefused as refused:
             self._break_off(refused.reason)
         else:
-            self._pass_on(cycle, body, pieces, rest)
+            self._pass_on(body, pieces, rest)
 
-    def _pass_on(self, cycle: Cycle, body: Body, pieces: list[bytes], rest: bytes) -> None:
+    def _pass_on(self, body: Body, pieces: list[bytes], rest: bytes) -> None:
         if body.complete:
             self._body = None
             self._await_response(rest)
-            cycle.take_body(pieces, complete=True)
+            self._give(pieces, complete=True)
         elif any(pieces):
             # The next piece is read when this one has been taken.
             self.flow.pause_reading()
             self._deadline = _NEVER
-            cycle.take_body(pieces, complete=False)
+            self._give(pieces, complete=False)
         else:
             self._deadline = self._loop.time() + self._limits.body_seconds
+
+    def _give(self, pieces: list[bytes], *, complete: bool) -> None:
+        """To the cycle of now: the request may have passed from one to another since its body began."""
+        if self._cycle is not None:
+            self._cycle.take_body(pieces, complete=complete)
 
     def _break_off(self, reason: Reason) -> None:
         """The body turned out bad while the request is already at work."""
         cycle = self._cycle
-        assert cycle is not None  # noqa: S101
-        if cycle.started:
+        if cycle is not None and cycle.started:
             self._cut(cycle)
         else:
             self._refuse(reason)
@@ -358,7 +359,7 @@ class Http1Protocol(ClientReads):
                 self._close()
             else:
                 self._refuse(Reason.HEAD_TIMEOUT)
-        elif self.consume == self._read_body:
+        elif self._body is not None:
             self._break_off(Reason.BODY_TIMEOUT)
         elif self.transport.is_closing():
             if any(bytes_left(self.transport)):
@@ -414,10 +415,7 @@ class Http1Protocol(ClientReads):
 
     def _reset(self) -> None:
         """A body that ends with the connection looks whole after FIN; only RST says that it is not."""
-        raw = self.transport.get_extra_info("socket")
-        if raw is not None:  # None: TLS has lost the connection already
-            raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
-        self.transport.abort()
+        reset(self.transport)
 
     def _close(self) -> None:
         self.consume = self._discard
