@@ -419,5 +419,6 @@ class Http1Protocol(ClientReads):
 
     def _close(self) -> None:
         self.consume = self._discard
+        self._body = None
         self._deadline = self._loop.time() + self._limits.head_seconds
         self.transport.close()

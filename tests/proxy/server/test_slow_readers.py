@@ -119,6 +119,13 @@ def test_a_client_that_has_everything_and_says_no_goodbye_is_let_go(server: Echo
         assert not ends_with_reset(client)
 
 
+def test_a_client_that_is_cut_off_in_its_upload_is_let_go_without_a_goodbye(server: EchoServer) -> None:
+    with connect(server) as client:
+        client.send(raw.request("POST", "/wait", [("Transfer-Encoding", "chunked")])).read_head()
+        client.send(b"nonsense\r\n")
+        assert not ends_with_reset(client)
+
+
 def test_a_client_that_is_one_too_many_is_let_go_without_a_goodbye(certificates: Certificates, tmp_path: Path) -> None:
     tls = (str(certificates.cert_file), str(certificates.key_file))
     with EchoServer(tmp_path / "echo", tls=tls, connections=1, head_seconds=2.0) as server:
