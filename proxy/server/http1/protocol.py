@@ -285,6 +285,7 @@ class Http1Protocol(ClientReads):
             self._refuse(refused.reason)  # nobody has heard of this request yet
             return
         self._body = body
+        self._deadline = self._loop.time() + self._limits.body_seconds
         self._cycle = self._start(request)
         if self._body is body:  # it is not answered already
             self.consume = partial(self._read_body, body)
@@ -309,8 +310,8 @@ class Http1Protocol(ClientReads):
             self.flow.pause_reading()
             self._deadline = _NEVER
             self._give(pieces, complete=False)
-        else:
-            self._deadline = self._loop.time() + self._limits.body_seconds
+        # Else the deadline stays: dribbled, chunk extensions and trailers would hold the request for days, and with it
+        # what was decided about it.
 
     def _give(self, pieces: list[bytes], *, complete: bool) -> None:
         """To the cycle of now: the request may have passed from one to another since its body began."""

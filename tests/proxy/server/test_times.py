@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import select
 import time
 from collections.abc import Iterator
 
@@ -78,6 +79,19 @@ def test_an_upload_that_stops_times_out(server: EchoServer) -> None:
         client.send(raw.request("POST", "/x", UPLOAD) + b"some")
         assert reason_of_timeout(client) == "body_timeout"
     assert server.events.count("disconnect") == before + 1
+
+
+@pytest.mark.parametrize("framing", [b"0;" + b"x" * 40, b"0\r\nX: " + b"x" * 40], ids=["chunk extension", "trailer"])
+def test_an_upload_of_which_only_framing_comes_times_out_too(server: EchoServer, framing: bytes) -> None:
+    began = time.monotonic()
+    with server.connect(timeout=3) as client:
+        client.send(raw.request("POST", "/x", [("Transfer-Encoding", "chunked")]))
+        for byte in framing:
+            client.send(bytes([byte]))
+            if select.select([client.socket], [], [], 0.1)[0]:
+                break
+        assert reason_of_timeout(client) == "body_timeout"
+    assert time.monotonic() - began < 3
 
 
 def test_an_upload_that_goes_on_slowly_does_not(server: EchoServer) -> None:
