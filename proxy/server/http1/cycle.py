@@ -91,6 +91,11 @@ class Cycle:
         """Whether closing now shows the client that the response is not whole."""
         return self._left != UNTIL_CLOSE
 
+    @property
+    def answers_head(self) -> bool:
+        """Whether no answer to this request may have a body."""
+        return self._request.method == "HEAD"
+
     async def run(self, application: Application, scope: dict[str, Any]) -> None:
         try:
             await application(scope, self.receive, self.send)

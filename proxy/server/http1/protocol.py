@@ -282,7 +282,7 @@ class Http1Protocol(ClientReads):
         try:
             rest = body.feed(rest, pieces)
         except RequestRefused as refused:
-            self._refuse(refused.reason)  # nobody has heard of this request yet
+            self._refuse(refused.reason, body=request.method != "HEAD")  # nobody has heard of this request yet
             return
         self._body = body
         self._deadline = self._loop.time() + self._limits.body_seconds
@@ -379,6 +379,7 @@ class Http1Protocol(ClientReads):
         logger.info("refused a request of %s: %s", self.peer or "-", why, extra={"client": self.peer})
         if self._cycle is not None:
             self._cycle.leave()
+            body = body and not self._cycle.answers_head
         self.transport.write(encode_refusal(refusal, self.server_state.date_line, body=body))
         self._linger()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -67,6 +68,22 @@ def test_a_broken_chunk_after_the_head_ends_the_request(server: EchoServer, body
     with server.connect() as client:
         client.send(in_chunks(b"")).send(b"3\r\nabc\r\n").send(body)
         assert client.response().status == 400
+        assert client.is_closed()
+
+
+@pytest.mark.parametrize(
+    ("target", "pieces", "status"),
+    [("/x", [b"nonsense\r\n"], 400), ("/x", [b"3\r\nabc\r\n", b"nonsense\r\n"], 400), ("/raise", [b"0\r\n\r\n"], 500)],
+)
+def test_no_refusal_of_a_head_request_has_a_body(
+    server: EchoServer, target: str, pieces: list[bytes], status: int
+) -> None:
+    with server.connect() as client:
+        client.send(raw.request("HEAD", target, [("Transfer-Encoding", "chunked")]) + pieces[0])
+        for piece in pieces[1:]:
+            time.sleep(0.02)
+            client.send(piece)
+        assert client.response("HEAD").status == status
         assert client.is_closed()
 
 
