@@ -93,6 +93,7 @@ class WaitingCycle(ResponseCycle):
 
     def _begin(self) -> None:
         self._begun = True
+        self._passage.begin()
         if self.body_complete:
             self._length = len(self._piece)
         else:

@@ -40,6 +40,10 @@ class Passage:
         self._is_private = allowed.is_private
         self._began = time.monotonic()
 
+    def begin(self) -> None:
+        """Now, for a request that waited for its client until here: that is no time of the service."""
+        self._began = time.monotonic()
+
     def request_head(self, target: Target, body_length: int | None) -> bytes:
         """The head for this target, with the caller's identity. `body_length`: None where it is chunked."""
         allowed = self.allowed

@@ -207,6 +207,17 @@ def test_a_request_behind_a_body_that_came_in_pieces_has_its_turn(gateway, upstr
 
 
 @pytest.mark.usefixtures("way")
+def test_the_log_does_not_take_the_time_of_a_client_for_that_of_its_service(gateway):
+    path = f"/api/public/{time.monotonic_ns()}"
+    with gateway.connect() as client:
+        client.send(post(gateway, path, ("Content-Length", "4")))
+        time.sleep(0.5)
+        assert client.send(b"body").response().status == 200
+    [line] = gateway.log_lines(wait_for=1, path=path)
+    assert line["duration_ms"] > 500 > 400 > line["upstream_ms"]
+
+
+@pytest.mark.usefixtures("way")
 def test_a_chunk_that_turns_out_bad_ends_the_request_on_both_sides(gateway, upstream):
     broken = threading.Event()
 
