@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any
+from typing import Any, final
 
 import msgspec
 
@@ -14,6 +14,7 @@ from authgate.wire.authority import Authority
 from authgate.wire.headers import Headers
 
 
+@final
 class RequestFacts(msgspec.Struct, frozen=True, gc=False):
     """What the gate may know of a request. A struct: one is built for every request, and many tuples take as long."""
 

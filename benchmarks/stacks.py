@@ -22,7 +22,7 @@ _WAITING = {
 _SYSTEM_CALLS = {
     "read", "readv", "pread64", "recv", "recvfrom", "recvmsg", "write", "writev", "pwrite64", "send", "sendto",
     "sendmsg", "accept4", "connect", "socket", "close", "shutdown", "getsockopt", "setsockopt", "epoll_ctl",
-    "fcntl64", "openat64", "fstat64",
+    "fcntl64", "__fcntl64_nocancel_adjusted", "openat64", "fstat64",
 }  # fmt: skip
 
 

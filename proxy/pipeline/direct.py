@@ -45,7 +45,7 @@ def start(connection: Http1Protocol, request: RequestHead, body: bytes | None) -
         kept = None if is_due else current_worker().take_idle(entered.entry.upstream)
         if kept is not None:
             cycle = DirectCycle(connection, request, Passage(entered, record))
-            cycle.forward(kept, body)
+            cycle.forward(kept, len(body), body)
             return cycle
     return _go_on(connection, request, body, record, entered)
 

@@ -32,14 +32,11 @@ class Asking(NamedTuple):
 def enter_at_once(record: Record, received: Received) -> Entered:
     """Write facts, snapshot and decision into the record. For limits that this machine counts."""
     snapshot = current()
+    begun = _begin(record, received, snapshot)
+    if type(begun) is not RequestFacts:
+        return begun
     try:
-        facts = _begin(record, received, snapshot)
-    except FactsRefused as refused:
-        return _refused(record, refused)
-    if is_reserved(facts, snapshot):
-        return OwnPage(facts, snapshot)
-    try:
-        record.decision = decision = run_at_once(decide(facts, snapshot))
+        record.decision = decision = run_at_once(decide(begun, snapshot))
     except Exception:
         record.decision = decision = _gate_failed(record)
     return decision
@@ -48,13 +45,10 @@ def enter_at_once(record: Record, received: Received) -> Entered:
 def enter_or_ask(record: Record, received: Received) -> Entered | Asking:
     """The same for limits that are kept anywhere, as far as memory knows the answers."""
     snapshot = current()
-    try:
-        facts = _begin(record, received, snapshot)
-    except FactsRefused as refused:
-        return _refused(record, refused)
-    if is_reserved(facts, snapshot):
-        return OwnPage(facts, snapshot)
-    steps = decide(facts, snapshot)
+    begun = _begin(record, received, snapshot)
+    if type(begun) is not RequestFacts:
+        return begun
+    steps = decide(begun, snapshot)
     try:
         return Asking(steps, next(steps))
     except StopIteration as done:
@@ -73,11 +67,8 @@ async def ask(record: Record, asking: Asking) -> Entered:
 async def enter(record: Record, received: Received) -> Entered:
     """The same for limits that are kept anywhere, and when something was committed that is not loaded yet."""
     snapshot = await newest()
-    try:
-        facts = _begin(record, received, snapshot)
-    except FactsRefused as refused:
-        return _refused(record, refused)
-    return OwnPage(facts, snapshot) if is_reserved(facts, snapshot) else await _decided(record, decide(facts, snapshot))
+    begun = _begin(record, received, snapshot)
+    return await _decided(record, decide(begun, snapshot)) if type(begun) is RequestFacts else begun
 
 
 async def enter_again(record: Record, facts: RequestFacts, before: Entered) -> Entered:
@@ -89,17 +80,16 @@ async def enter_again(record: Record, facts: RequestFacts, before: Entered) -> E
     return await _decided(record, decide(facts, snapshot, before))
 
 
-def _begin(record: Record, received: Received, snapshot: Snapshot | None) -> RequestFacts:
-    """Raises FactsRefused."""
-    record.facts = facts = read_facts(*received, snapshot.table if snapshot is not None else None)
+def _begin(record: Record, received: Received, snapshot: Snapshot | None) -> RequestFacts | OwnPage | Denied:
+    """The facts, for the gate to decide about; else what the request comes to without the gate."""
+    try:
+        record.facts = facts = read_facts(*received, snapshot.table if snapshot is not None else None)
+    except FactsRefused as refused:
+        record.rule = refused.rule
+        record.decision = denied = Denied(refused.reason)
+        return denied
     record.snapshot = snapshot
-    return facts
-
-
-def _refused(record: Record, refused: FactsRefused) -> Denied:
-    record.rule = refused.rule
-    record.decision = denied = Denied(refused.reason)
-    return denied
+    return OwnPage(facts, snapshot) if is_reserved(facts, snapshot) else facts
 
 
 async def _decided(record: Record, steps: Steps[Decision], asked: Take | None = None) -> Decision:

@@ -15,20 +15,25 @@ from proxy.upstream.connection import UpstreamConnection, UpstreamUnreachable
 from proxy.upstream.worker import Worker, current_worker
 
 
-class DirectCycle(ResponseCycle):
-    """A request that is here as a whole, and for which a connection was kept."""
-
-    def forward(self, upstream: UpstreamConnection, body: bytes) -> None:
+class ForwardingCycle(ResponseCycle):
+    def forward(
+        self, upstream: UpstreamConnection, length: int | None, body: bytes = b"", *, more: bool = False
+    ) -> None:
+        """`length` of the whole body, None where it goes in chunks; `body`: what goes out with the head."""
         passage = self._passage
-        self._exchange = exchange = Exchange(self, passage.allowed.entry.timeouts, self._connection)
         try:
-            head = passage.request_head(upstream.target, len(body))
+            head = passage.request_head(upstream.target, length)
         except Exception:
             upstream.abort()
             self._break_off()
             return
+        self._exchange = exchange = Exchange(self, passage.allowed.entry.timeouts, self._connection)
         head_only = self._request.method == "HEAD"
-        exchange.begin(upstream, head + body, head_only=head_only, chunked=False, body=False)
+        exchange.begin(upstream, head + body, head_only=head_only, chunked=length is None, body=more)
+
+
+class DirectCycle(ForwardingCycle):
+    """A request that is here as a whole, and for which a connection was kept."""
 
     def response_failed(self, failure: Failure) -> None:
         if not self._request.length and self._passage.may_repeat(failure):
@@ -40,7 +45,7 @@ class DirectCycle(ResponseCycle):
             super().response_failed(failure)
 
 
-class WaitingCycle(ResponseCycle):
+class WaitingCycle(ForwardingCycle):
     """A request that waits for its body, or for a new connection. It begins with the first piece of the body."""
 
     body_complete = False
@@ -129,23 +134,13 @@ class WaitingCycle(ResponseCycle):
             self._break_off()
 
     def _forward(self, upstream: UpstreamConnection) -> None:
-        passage = self._passage
-        self._exchange = exchange = Exchange(self, passage.allowed.entry.timeouts, self._connection)
-        try:
-            head = passage.request_head(upstream.target, self._length)
-        except Exception:
-            self._exchange = None
-            upstream.abort()
-            self._break_off()
-            return
-        if not self._streamed:
-            head, self._piece = head + self._piece, b""
-        exchange.begin(
-            upstream, head, head_only=self._request.method == "HEAD", chunked=self._length is None,
-            body=self._streamed,
-        )  # fmt: skip
-        if self._connection.flow.write_paused:
-            exchange.pause_response()  # the client has not even taken what it was told before
+        if self._streamed:
+            self.forward(upstream, self._length, more=True)
+        else:
+            body, self._piece = self._piece, b""
+            self.forward(upstream, self._length, body)
+        if self._exchange is not None and self._connection.flow.write_paused:
+            self._exchange.pause_response()  # the client has not even taken what it was told before
         self._pass_on()
 
     def _pass_on(self) -> None:

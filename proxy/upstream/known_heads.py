@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import cycle
 from typing import NamedTuple
 
 from authgate.bounded import Bounded
@@ -11,8 +10,6 @@ from proxy.response_headers import Layout, Values
 
 _MAX_HEADS = 512
 _MAX_BYTES = 2048  # of one head
-# One in so many is remembered: what comes again is soon among them, and what never does costs an eighth.
-_ONE_IN = 8
 
 
 class KnownHead(NamedTuple):
@@ -23,7 +20,6 @@ class KnownHead(NamedTuple):
 
 
 _heads: Bounded[bytes, KnownHead] = Bounded(_MAX_HEADS)
-_turns = cycle([True, *[False] * (_ONE_IN - 1)])
 
 
 def recall(data: bytes) -> KnownHead | None:
@@ -34,8 +30,6 @@ def recall(data: bytes) -> KnownHead | None:
 
 def remember(data: bytes, status: int, layout: Layout, values: Values) -> None:
     """`data`: one whole response, read by the parser, after which the connection may be kept."""
-    if not next(_turns):
-        return
     # Only ordinary ones: a head that sets a cookie is somebody's own, and is not kept beyond their answer.
     if not layout.is_ordinary or layout.length_at < 0 or status in BODILESS:
         return

@@ -132,14 +132,14 @@ class Http1Protocol(ClientReads):
         if self._cycle is not None and not self._cycle.complete:
             self._cycle.give_up()
         elif self.transport.get_write_buffer_size():
-            self._reset()
+            reset(self.transport)
 
     def expire(self, now: float) -> None:
         """Called a few times a second for every connection: far cheaper than a timer for every request."""
         if self._taking is None and self.transport.is_closing():
             self._taking = Taking(self.transport, self._limits.write_seconds)
         if self._taking is not None and self._taking.has_stopped(now):
-            self._reset()
+            reset(self.transport)
         elif now >= self._deadline:
             self._deadline = _NEVER
             self._expire()
@@ -164,7 +164,7 @@ class Http1Protocol(ClientReads):
         else:
             if self._cycle is not None:
                 self._cycle.leave()
-            self._reset()
+            reset(self.transport)
 
     # -- called by the cycle --------------------------------------------------------------------------------
 
@@ -199,7 +199,7 @@ class Http1Protocol(ClientReads):
         """What is left is dropped: closing would keep it as long as the client takes a byte at times."""
         if cycle is self._cycle and not cycle.gone:
             cycle.leave()
-            self._reset()
+            reset(self.transport)
 
     def hand_over(self, request: RequestHead, body: bytes, state: dict[str, Any]) -> Cycle:
         """The application takes the request, with this as its scope["state"]."""
@@ -413,11 +413,8 @@ class Http1Protocol(ClientReads):
         if visible:
             self._close()
         else:
-            self._reset()
-
-    def _reset(self) -> None:
-        """A body that ends with the connection looks whole after FIN; only RST says that it is not."""
-        reset(self.transport)
+            # A body that ends with the connection looks whole after FIN; only RST says that it is not.
+            reset(self.transport)
 
     def _close(self) -> None:
         self.consume = self._discard
