@@ -13,6 +13,8 @@ from authgate.reason import Reason
 from authgate.wire.authority import Authority
 from authgate.wire.headers import Headers
 
+OWN_ISSUER = "gateway"  # of sessions and of the gateway's own tokens, among the slugs of issuers
+
 
 @final
 class RequestFacts(msgspec.Struct, frozen=True, gc=False):
@@ -42,6 +44,10 @@ class Identity:
     expires_at: int  # seconds since the epoch
     by_cookie: bool = field(kw_only=True)  # which a browser sends by itself, whoever wrote the page
     token_id: str = ""
+    issued_at: int = 0  # 0: the credential does not say
+    issuer_slug: str = OWN_ISSUER  # by which routes name the issuer
+    audiences: frozenset[str] = frozenset()  # of an issuer's token: those that it is for, of the ones taken here
+    scopes: frozenset[str] = frozenset()  # of a token (RFC 6749 3.3); a session has none
     session_id: str = ""  # of a browser's sign-in; an access token has none, even as the cookie
     email: str = ""
     name: str = ""

@@ -15,6 +15,7 @@ from django.urls import URLPattern, path, reverse
 from authgate.admin import sessions
 from authgate.admin.confirmation import ENDED, signed_out, warn
 from authgate.admin.deletion import CarefulDeletion
+from authgate.admin.fields import MappingField, WordsField
 from authgate.admin.site import changes_nothing
 from authgate.admin.typed import ModelAdmin, ModelForm
 from authgate.models.people import IdentityProvider, Person, Session, default_scopes
@@ -41,35 +42,6 @@ def _may_register(request: HttpRequest) -> bool:
 
 # What the test of a connection is about.
 _CONNECTION = {"kind", "issuer", "client_id", "client_secret", "public_client", "ca_certificates", *ENDPOINTS}
-
-
-class WordsField(forms.CharField):
-    """A list of words, separated by spaces or lines."""
-
-    def prepare_value(self, value: Any) -> Any:
-        return " ".join(map(str, value)) if isinstance(value, list) else value
-
-    def to_python(self, value: Any) -> Any:
-        return (super().to_python(value) or "").split()
-
-    def has_changed(self, initial: Any, data: Any) -> bool:
-        return bool((initial or []) != self.to_python(data))
-
-
-class MappingField(forms.CharField):
-    """`name = claim` on each line."""
-
-    widget = forms.Textarea(attrs={"rows": 3, "spellcheck": "false"})
-
-    def prepare_value(self, value: Any) -> Any:
-        return "\n".join(f"{name} = {claim}" for name, claim in value.items()) if isinstance(value, dict) else value
-
-    def to_python(self, value: Any) -> Any:
-        pairs = [line.partition("=") for line in (super().to_python(value) or "").splitlines() if line.strip()]
-        return {name.strip(): claim.strip() for name, _, claim in pairs}
-
-    def has_changed(self, initial: Any, data: Any) -> bool:
-        return bool((initial or {}) != self.to_python(data))
 
 
 class ProviderForm(ModelForm[IdentityProvider]):

@@ -26,7 +26,9 @@ class VerifiedClaims:
     subject: str
     token_id: str
     session_id: str  # empty for an access token: those are for machines, and open nothing that is for operators
+    issued_at: int
     expires_at: int
+    scopes: frozenset[str]
     roles: frozenset[str]
     email: str
     name: str
@@ -39,7 +41,7 @@ def verify_claims(claims: dict[str, Any], trust: TrustSnapshot, now: float, expi
         raise InvalidCredential(Reason.WRONG_ISSUER)
     if not _is_for(claims.get("aud"), trust.audience):
         raise InvalidCredential(Reason.WRONG_AUDIENCE)
-    expires_at = _verify_times(claims, now, expired_for)
+    issued_at, expires_at = _verify_times(claims, now, expired_for)
     token_id = _text(claims, "jti")
     if token_id in trust.revoked:
         raise InvalidCredential(Reason.TOKEN_REVOKED)
@@ -48,7 +50,9 @@ def verify_claims(claims: dict[str, Any], trust: TrustSnapshot, now: float, expi
         token_id=token_id,
         # `sid` is reserved when tokens are minted, so only sessions carry it.
         session_id=token_id if claims.get("sid") == token_id else "",
+        issued_at=issued_at,
         expires_at=expires_at,
+        scopes=scopes_of(claims),
         roles=_roles(claims.get("roles", [])),
         email=_optional_text(claims, "email"),
         name=_optional_text(claims, "name"),
@@ -67,7 +71,7 @@ def _is_for(audience: object, ours: str) -> bool:
     return audience == ours
 
 
-def _verify_times(claims: dict[str, Any], now: float, expired_for: int) -> int:
+def _verify_times(claims: dict[str, Any], now: float, expired_for: int) -> tuple[int, int]:
     expires_at, issued_at, not_before = claims.get("exp"), claims.get("iat"), claims.get("nbf", 0)
     # Exactly int: JSON's true is an int to Python, 1e300 is a float, and "9999" is neither.
     if type(expires_at) is not int or type(issued_at) is not int or type(not_before) is not int:
@@ -78,7 +82,14 @@ def _verify_times(claims: dict[str, Any], now: float, expired_for: int) -> int:
         raise InvalidCredential(Reason.TOKEN_EXPIRED)
     if max(issued_at, not_before) > now + LEEWAY:
         raise InvalidCredential(Reason.TOKEN_NOT_YET_VALID)
-    return expires_at
+    return issued_at, expires_at
+
+
+def scopes_of(claims: Mapping[str, Any]) -> frozenset[str]:
+    """Of `scope` (RFC 6749 3.3), or of `scp`, as Okta and Microsoft write it."""
+    value = claims.get("scope", claims.get("scp"))
+    words = value.split() if isinstance(value, str) else value if isinstance(value, list) else ()
+    return frozenset(word for word in words if isinstance(word, str))
 
 
 def _text(claims: dict[str, Any], name: str) -> str:

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import base64
 import re
-from typing import Any
+from typing import Any, NamedTuple
 
-from authgate.authn.compact import MAX_TOKEN_BYTES, NotCompact, read_object
+from authgate.authn.compact import MAX_TOKEN_BYTES, NotCompact, UnverifiedToken, read_compact, read_object
+from authgate.authn.issuers import Issuer
 from authgate.authn.trust import TrustSnapshot
 
 _JWS_SEGMENTS, _JWE_SEGMENTS = 3, 5
@@ -19,6 +20,29 @@ _BEFORE_JSON = b" \t\r\n\xef\xbb\xbf"  # white space, and a byte order mark
 # What stands between the parts of an Authorization header, and between name and password within Basic's.
 _BETWEEN = re.compile(rb"[\s,;:=\"']+")
 _READ_LENIENTLY = 64  # characters in front of a header that could hide its first brace
+
+
+class ForeignToken(NamedTuple):
+    """A signed token that says it is of this issuer. Nothing of that is proven."""
+
+    token: bytes
+    issuer: Issuer
+    unverified: UnverifiedToken
+    unverified_claims: dict[str, Any]
+
+
+def read_foreign(token: bytes, trust: TrustSnapshot) -> ForeignToken | None:
+    """None for all that does not plainly name one of the other issuers: it is judged as a token of ours."""
+    if not trust.issuers:
+        return None
+    try:
+        unverified = read_compact(token)
+        unverified_claims = read_object(unverified.unverified_payload)
+    except NotCompact:
+        return None
+    name = unverified_claims.get("iss")
+    issuer = trust.issuers.get(name) if isinstance(name, str) and name != trust.issuer else None
+    return None if issuer is None else ForeignToken(token, issuer, unverified, unverified_claims)
 
 
 def may_be_ours(unverified_token: bytes, trust: TrustSnapshot) -> bool:
@@ -72,7 +96,7 @@ def _names_us(segments: list[bytes], trust: TrustSnapshot) -> bool:
 
 def _is_issued_by_us(unverified_claims: dict[str, Any], trust: TrustSnapshot) -> bool:
     issuer = unverified_claims.get("iss", "")
-    return not isinstance(issuer, str) or issuer == trust.issuer
+    return not isinstance(issuer, str) or issuer == trust.issuer or issuer in trust.issuers
 
 
 def _begins_like_json(segment: bytes) -> bool:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from types import MappingProxyType
 
+from authgate.authn.issuers import Issuer
 from authgate.authn.keys import KeyPair
 
 
@@ -22,3 +24,4 @@ class TrustSnapshot:
     revoked: frozenset[str]
     jwks: bytes
     has_providers: bool = False  # whether people can sign in anywhere
+    issuers: Mapping[str, Issuer] = field(default_factory=lambda: MappingProxyType({}))  # by the text of `iss`

@@ -5,9 +5,9 @@ from __future__ import annotations
 from math import ceil
 
 from authgate.decision import Allowed, Decision, Denied
-from authgate.gate.authenticate import authenticate
+from authgate.gate.authenticate import MustAsk, authenticate
 from authgate.gate.cross_site import is_cross_site
-from authgate.gate.steps import Steps, Take
+from authgate.gate.steps import Prove, Steps, Take
 from authgate.policy.rules import evaluate_access
 from authgate.policy.table import Limit, RouteEntry, takes_as_sent
 from authgate.ratelimit import client_key, guesses
@@ -18,8 +18,17 @@ from authgate.state.snapshot import REMEMBERED_LENGTH, Snapshot
 _MISSING_ROLE = Reason.MISSING_ROLE
 # Of a credential: not even that the gateway has ever made it.
 _PROVES_NOTHING = frozenset(
-    (Reason.MALFORMED_CREDENTIAL, Reason.INVALID_TOKEN, Reason.BAD_SIGNATURE, Reason.UNKNOWN_KEY)
+    (
+        Reason.MALFORMED_CREDENTIAL,
+        Reason.INVALID_TOKEN,
+        Reason.BAD_SIGNATURE,
+        Reason.UNKNOWN_KEY,
+        Reason.WRONG_TYPE,
+    )
 )
+
+
+RETRY_SECONDS = 5  # when an issuer cannot be asked
 
 
 def decide(facts: RequestFacts, snapshot: Snapshot | None, before: Decision | None = None) -> Steps[Decision]:
@@ -58,12 +67,19 @@ def decide(facts: RequestFacts, snapshot: Snapshot | None, before: Decision | No
             return _limited(wait, revision, entry)
 
     try:
-        identity = _identify(facts, snapshot, entry)
+        try:
+            identity = _identify(facts, snapshot, entry)
+        except MustAsk as question:
+            identity = yield Prove(question.ask)
     except InvalidCredential as refused:
-        guess = subject_limit if refused.reason in _PROVES_NOTHING else None
-        if guess is not None and (wait := guesses.count(guess, facts.client)):
-            return _limited(wait, revision, entry)
-        return Denied(refused.reason, revision, entry)
+        if entry.route.access != "public":
+            guess = subject_limit if refused.reason in _PROVES_NOTHING else None
+            if guess is not None and (wait := guesses.count(guess, facts.client)):
+                return _limited(wait, revision, entry)
+            retry_after = RETRY_SECONDS if refused.reason is Reason.ISSUER_UNAVAILABLE else 0
+            return Denied(refused.reason, revision, entry, retry_after=retry_after)
+        # A public route asks for no credential, so a stale cookie must not shut it; the caller is nobody there.
+        identity = None
 
     if subject_limit is not None:
         wait = yield Take(subject_limit, _subject_key(facts, identity))
@@ -96,18 +112,11 @@ def _subject_key(facts: RequestFacts, identity: Identity | None) -> str:
 
 def _identify(facts: RequestFacts, snapshot: Snapshot, entry: RouteEntry) -> Identity | None:
     """Raises InvalidCredential."""
-    route = entry.route
-    try:
-        identity = authenticate(facts.headers, snapshot, route.pass_authorization)
-        # The browser sends a cookie whoever wrote the page; a bearer token is sent on purpose. One that is not ours is
-        # no proof of that: the cookie is what lets in then, and so it is judged like any other.
-        if identity is not None and identity.by_cookie and is_cross_site(facts):
-            raise InvalidCredential(Reason.CROSS_SITE)
-    except InvalidCredential:
-        # A public route asks for no credential, so a stale cookie must not shut it; the caller is nobody there.
-        if route.access == "public":
-            return None
-        raise
+    identity = authenticate(facts.headers, snapshot, entry.route.pass_authorization)
+    # The browser sends a cookie whoever wrote the page; a bearer token is sent on purpose. One that is not ours is
+    # no proof of that: the cookie is what lets in then, and so it is judged like any other.
+    if identity is not None and identity.by_cookie and is_cross_site(facts):
+        raise InvalidCredential(Reason.CROSS_SITE)
     return identity
 
 

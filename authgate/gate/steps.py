@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
-from typing import TypeVar
+from collections.abc import Awaitable, Callable, Generator
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import msgspec
 
 from authgate.policy.table import Limit
 from authgate.ratelimit import take, take_here
+from authgate.request import Identity, InvalidCredential
 
 T = TypeVar("T")
 
@@ -20,27 +21,60 @@ class Take(msgspec.Struct, frozen=True, gc=False):
     key: str
 
 
-Steps = Generator[Take, float, T]
+class Prove(msgspec.Struct, frozen=True, gc=False):
+    """Who sends a credential that only its issuer can tell about. The answer: the identity, or InvalidCredential."""
+
+    ask: Callable[[], Awaitable[Identity]]
 
 
-def run_at_once(steps: Steps[T]) -> T:
-    """For limits that this machine counts: never waits."""
+Steps = Generator[Take | Prove, Any, T]
+
+
+class Asking(NamedTuple, Generic[T]):
+    """Steps that have begun, and the question whose answer they wait for."""
+
+    steps: Steps[T]
+    asked: Take | Prove
+
+
+def run_here(steps: Steps[T]) -> T | Asking[T]:
+    """For limits that this machine counts: as far as memory knows the answers."""
     try:
         asked = next(steps)
-        while True:
+        while type(asked) is Take:
             asked = steps.send(take_here(asked.limit, asked.key))
     except StopIteration as done:
         result: T = done.value
         return result
+    return Asking(steps, asked)
 
 
-async def run(steps: Steps[T], asked: Take | None = None) -> T:
-    """For limits that are kept anywhere. `asked`: what steps that have begun wait for."""
+def begin(steps: Steps[T]) -> T | Asking[T]:
+    """For limits that are kept anywhere: until the first question."""
     try:
-        asked = asked or next(steps)
-        while True:
-            wait = take(asked.limit, asked.key)
-            asked = steps.send(wait if isinstance(wait, float) else await wait)
+        return Asking(steps, next(steps))
     except StopIteration as done:
         result: T = done.value
         return result
+
+
+async def run(steps: Steps[T], asked: Take | Prove | None = None) -> T:
+    """To the end. `asked`: what steps that have begun wait for."""
+    try:
+        asked = asked or next(steps)
+        while True:
+            answer = await _answer(asked)
+            asked = steps.throw(answer) if isinstance(answer, InvalidCredential) else steps.send(answer)
+    except StopIteration as done:
+        result: T = done.value
+        return result
+
+
+async def _answer(asked: Take | Prove) -> float | Identity | InvalidCredential:
+    if isinstance(asked, Take):
+        wait = take(asked.limit, asked.key)
+        return wait if isinstance(wait, float) else await wait
+    try:
+        return await asked.ask()
+    except InvalidCredential as refused:
+        return refused

@@ -129,6 +129,25 @@ class Route(models.Model):
     methods = models.JSONField(default=list, blank=True, help_text="Empty for all. GET includes HEAD.")
     access = models.CharField(max_length=20, choices=Access.choices)
     roles = models.ManyToManyField(Role, blank=True, related_name="routes", help_text="Any one of them is enough.")
+    issuers = models.JSONField(
+        default=list,
+        blank=True,
+        help_text="Whose credentials are taken: names of token issuers, and “gateway” for sessions and the gateway's "
+        "own tokens. Empty for all.",
+    )
+    scopes = models.JSONField(
+        default=list, blank=True, help_text="A token must have all of these. A session has none, so it is refused then."
+    )
+    audience = models.CharField(
+        max_length=400,
+        blank=True,
+        help_text="A token must be for this audience (its aud). Empty: any that its issuer's tokens may be for.",
+    )
+    basic = models.BooleanField(
+        "offer Basic",
+        default=False,
+        help_text="Tell clients such as git that a service token is also taken as a password.",
+    )
     upstream = models.ForeignKey(Upstream, on_delete=models.PROTECT, related_name="routes")
     rate_limit = models.ForeignKey(RateLimit, null=True, blank=True, on_delete=models.PROTECT, related_name="routes")
     strip_prefix = models.BooleanField(default=False, help_text="Send the path upstream without this route's path.")

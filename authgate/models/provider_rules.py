@@ -99,7 +99,7 @@ def find_problems(provider: Entered) -> Problems:
     yield from _check_scopes(provider)
     yield from _check_mapping(provider)
     yield from _check_domains(provider.allowed_domains)
-    if provider.ca_certificates and (problem := _pem_problem(provider.ca_certificates)):
+    if provider.ca_certificates and (problem := pem_problem(provider.ca_certificates)):
         yield "ca_certificates", problem
     if (provider.session_idle or 0) > (provider.session_lifetime or 0):
         yield "session_idle", "must not be longer than the longest session"
@@ -255,7 +255,7 @@ def _are_texts(value: object) -> bool:
     return isinstance(value, list) and all(isinstance(item, str) for item in value)
 
 
-def _pem_problem(text: str) -> str | None:
+def pem_problem(text: str) -> str | None:
     try:
         load_pem_x509_certificates(text.encode("utf-8"))
     except ValueError:

@@ -12,6 +12,7 @@ from authgate.oidc.id_token import is_subject
 from authgate.oidc.log_words import listed
 from authgate.oidc.seen import describe_claims, describe_flag, find_oddities
 from authgate.outbound.errors import ProviderError
+from authgate.wire.claim_path import claim_at
 
 # References to claims elsewhere are never followed (they name any address), and hashes are of use to nobody.
 _DROPPED = frozenset(["_claim_names", "_claim_sources", "at_hash", "c_hash", "s_hash"])
@@ -122,13 +123,5 @@ def _domain_text(domain: object) -> str:
 
 
 def mapped(provider: IdentityProvider, name: str, claims: Mapping[str, Any]) -> Any:
-    """Under the mapped name as it stands, as that may hold dots ("https://…"), or along a path ("a.b")."""
-    where = provider.claim_mapping.get(name) or name
-    if where in claims:
-        return claims[where]
-    value: Any = claims
-    for step in str(where).split("."):
-        if not isinstance(value, Mapping) or step not in value:
-            return None
-        value = value[step]
-    return value
+    """Where the provider writes it."""
+    return claim_at(claims, str(provider.claim_mapping.get(name) or name))

@@ -12,9 +12,9 @@ from typing import Any
 
 from authgate.authn.claims import LATEST
 from authgate.authn.compact import NotCompact, UnverifiedToken, read_compact, read_object
+from authgate.authn.jwk import ALGORITHMS, PublicKey
 from authgate.models.people import IdentityProvider
 from authgate.oidc.audience import find_audience_problem
-from authgate.oidc.jwks import ALGORITHMS, ProviderKey
 from authgate.oidc.metadata import Metadata
 from authgate.outbound.errors import ProviderError
 from authgate.outbound.fetch import MAX_BYTES
@@ -24,7 +24,7 @@ MAX_SUBJECT = 255
 _TYPES = frozenset(("jwt",))
 _SUBJECT = re.compile(r"[!-~](?:[ -~]*[!-~])?")
 # All keys of the provider; asked for again when the given question is true of none.
-FindKeys = Callable[[Callable[[ProviderKey], bool]], Sequence[ProviderKey]]
+FindKeys = Callable[[Callable[[PublicKey], bool]], Sequence[PublicKey]]
 
 
 def verify_id_token(
@@ -135,7 +135,7 @@ def _check_signature(unverified: UnverifiedToken, algorithm: str, keys: FindKeys
         raise _refusal("its kid is not text")
 
     @cache  # asked again of the same keys below
-    def is_meant(key: ProviderKey) -> bool:
+    def is_meant(key: PublicKey) -> bool:
         # A name alone does not tell that the keys were replaced: some providers give each new key the same one.
         return kid in (None, key.kid) and key.verifies(
             algorithm, unverified.signing_input, unverified.unverified_signature

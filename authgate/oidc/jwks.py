@@ -1,52 +1,23 @@
-"""The provider's public keys, each bound to the algorithms it may verify."""
+"""The provider's public keys, kept for a while."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
-from cryptography.hazmat.primitives.asymmetric import rsa
-from jwt.algorithms import Algorithm, get_default_algorithms
-from jwt.exceptions import PyJWTError
-
+from authgate.authn import jwk
+from authgate.authn.jwk import KeysUnreadable, PublicKey
 from authgate.outbound.cache import Fetched
 from authgate.outbound.errors import ProviderError
 from authgate.outbound.fetch import get_object
 
 TTL = 3600.0
 REFETCH_SECONDS = 60.0
-MAX_KEYS = 100
-_RSA_BITS = range(2048, 16385)
-_RSA = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512")
-_BY_CURVE = {"P-256": ("ES256",), "P-384": ("ES384",), "P-521": ("ES512",), "Ed25519": ("EdDSA",)}
-_KTY = {"P-256": "EC", "P-384": "EC", "P-521": "EC", "Ed25519": "OKP"}
-ALGORITHMS = frozenset([*_RSA, "ES256", "ES384", "ES512", "EdDSA"])
-_VERIFIERS: Mapping[str, Algorithm] = {
-    name: verifier for name, verifier in get_default_algorithms().items() if name in ALGORITHMS
-}
-_PUBLIC_MEMBERS = ("kty", "n", "e", "crv", "x", "y")
-_BASE64URL = re.compile(r"[A-Za-z0-9_-]+")
+
+_key_sets: Fetched[Sequence[PublicKey]] = Fetched(TTL)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class ProviderKey:
-    kid: str | None
-    algorithms: frozenset[str]
-    material: tuple[Any, ...]
-    _public: Any
-
-    def verifies(self, algorithm: str, message: bytes, unverified_signature: bytes) -> bool:
-        return algorithm in self.algorithms and bool(
-            _VERIFIERS[algorithm].verify(message, self._public, unverified_signature)
-        )
-
-
-_key_sets: Fetched[Sequence[ProviderKey]] = Fetched(TTL)
-
-
-def load_keys(jwks_uri: str, ca_certificates: str, is_meant: Callable[[ProviderKey], bool]) -> Sequence[ProviderKey]:
+def load_keys(jwks_uri: str, ca_certificates: str, is_meant: Callable[[PublicKey], bool]) -> Sequence[PublicKey]:
     """Cached; when none is meant they are fetched again, once a minute however many ask. Raises ProviderError."""
     return _key_sets.again(
         (jwks_uri, ca_certificates),
@@ -56,7 +27,7 @@ def load_keys(jwks_uri: str, ca_certificates: str, is_meant: Callable[[ProviderK
     )
 
 
-def cached_keys(jwks_uri: str, ca_certificates: str) -> Sequence[ProviderKey] | None:
+def cached_keys(jwks_uri: str, ca_certificates: str) -> Sequence[PublicKey] | None:
     """None: they would have to be fetched."""
     return _key_sets.kept((jwks_uri, ca_certificates))
 
@@ -66,68 +37,14 @@ def may_ask_again(jwks_uri: str, ca_certificates: str) -> bool:
     return _key_sets.may_ask((jwks_uri, ca_certificates), REFETCH_SECONDS)
 
 
-def fetch_keys(jwks_uri: str, ca_certificates: str) -> Sequence[ProviderKey]:
+def fetch_keys(jwks_uri: str, ca_certificates: str) -> Sequence[PublicKey]:
+    """Raises ProviderError."""
     return read_keys(get_object(jwks_uri, "JWKS", ca_certificates=ca_certificates))
 
 
-def read_keys(document: Mapping[str, Any]) -> Sequence[ProviderKey]:
-    """What can be used of a JWK set: one bad key does not take the others with it. Raises ProviderError."""
-    members = document.get("keys")
-    if not isinstance(members, list):
-        raise ProviderError("provider_unavailable", "the JWKS holds no list of keys")
-    if len(members) > MAX_KEYS:
-        raise ProviderError("provider_unavailable", f"the JWKS holds more than {MAX_KEYS} keys")
-    keys = [key for jwk in members if isinstance(jwk, dict) and (key := _read_key(jwk)) is not None]
-    # One key listed twice is one key, not two to choose from.
-    return tuple({(key.kid, key.material, key.algorithms): key for key in keys}.values())
-
-
-def _read_key(jwk: dict[str, Any]) -> ProviderKey | None:
-    kid = jwk.get("kid")
-    if "d" in jwk or "k" in jwk or not (kid is None or isinstance(kid, str)):
-        return None  # a private key that is published is everybody's
-    if jwk.get("use", "sig") != "sig" or "verify" not in _operations(jwk):
-        return None
-    algorithms = _algorithms_of(jwk)
-    public = _load(jwk, algorithms)
-    if public is None:
-        return None
-    material = tuple(jwk.get(name) for name in _PUBLIC_MEMBERS)
-    return ProviderKey(kid, frozenset(algorithms), material, public)
-
-
-def _operations(jwk: Mapping[str, Any]) -> list[Any]:
-    operations = jwk.get("key_ops", ["verify"])
-    return operations if isinstance(operations, list) else []
-
-
-def _algorithms_of(jwk: Mapping[str, Any]) -> tuple[str, ...]:
-    """All that its kind can do, or the one it says, if that is among them (RFC 8725 3.1)."""
-    kty, curve, named = jwk.get("kty"), jwk.get("crv"), jwk.get("alg")
-    possible: tuple[str, ...] = ()
-    if kty == "RSA":
-        possible = _RSA
-    elif isinstance(curve, str) and _KTY.get(curve) == kty:
-        possible = _BY_CURVE[curve]
-    return possible if named is None else tuple(name for name in possible if name == named)
-
-
-def _load(jwk: Mapping[str, Any], algorithms: Sequence[str]) -> Any:
-    if not algorithms:
-        return None
-    public_members = {name: jwk[name] for name in _PUBLIC_MEMBERS if name in jwk}
-    if not all(isinstance(value, str) and _is_member(value) for value in public_members.values()):
-        return None
+def read_keys(document: Mapping[str, Any]) -> Sequence[PublicKey]:
+    """Raises ProviderError."""
     try:
-        public = _VERIFIERS[algorithms[0]].from_jwk(public_members)
-    except (PyJWTError, ValueError, TypeError, KeyError):
-        return None
-    if isinstance(public, rsa.RSAPublicKey):
-        numbers = public.public_numbers()
-        if public.key_size not in _RSA_BITS or numbers.e < 3 or numbers.e % 2 == 0 or numbers.e.bit_length() > 64:
-            return None
-    return public
-
-
-def _is_member(value: str) -> bool:
-    return len(value) <= 4096 and _BASE64URL.fullmatch(value) is not None
+        return jwk.read_keys(document)
+    except KeysUnreadable as error:
+        raise ProviderError("provider_unavailable", str(error)) from None

@@ -15,10 +15,11 @@ from authlib.integrations.base_client import OAuthError  # type: ignore[import-u
 from authlib.integrations.requests_client import OAuth2Session  # type: ignore[import-untyped]
 from urllib3.exceptions import HTTPError
 
+from authgate.authn.jwk import PublicKey
 from authgate.models.people import IdentityProvider
 from authgate.oidc import github
 from authgate.oidc.claims import mapped
-from authgate.oidc.jwks import ProviderKey, load_keys
+from authgate.oidc.jwks import load_keys
 from authgate.oidc.metadata import Metadata, load_metadata
 from authgate.outbound.errors import ProviderError
 from authgate.outbound.fetch import BoundedSession, check_userinfo_status, get, read_object, unreachable
@@ -52,7 +53,7 @@ class ProviderClient:
     def metadata(self) -> Metadata:
         return load_metadata(self.provider)
 
-    def keys(self, is_meant: Callable[[ProviderKey], bool]) -> Sequence[ProviderKey]:
+    def keys(self, is_meant: Callable[[PublicKey], bool]) -> Sequence[PublicKey]:
         return load_keys(self.metadata().jwks_uri, self.provider.ca_certificates, is_meant)
 
     def authorization_url(self, *, state: str, nonce: str, verifier: str, redirect_uri: str) -> str:

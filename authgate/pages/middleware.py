@@ -7,7 +7,7 @@ from asgiref.sync import iscoroutinefunction, markcoroutinefunction
 from django.http import HttpRequest, HttpResponseBase
 from django.utils.cache import patch_vary_headers
 
-from authgate.gate.authenticate import authenticate
+from authgate.gate.authenticate import MustAsk, authenticate
 from authgate.reason import Reason
 from authgate.request import Identity, InvalidCredential
 from authgate.security_headers import OWN_PAGES_CSP, SECURITY_HEADERS
@@ -57,7 +57,7 @@ class JWTAuthenticationMiddleware(Middleware):
 
     async def _call_async(self, request: HttpRequest) -> Response:
         # Somebody else may have signed out since this request came: wait for that change, and do not doubt the caller.
-        _set_identity(request, await newest.newest())
+        await _find_identity(request, await newest.newest())
         return await cast(Awaitable[Response], self.get_response(request))
 
     def before(self, request: HttpRequest) -> Response | None:
@@ -84,21 +84,38 @@ _HEADERS = [
 
 
 def _set_identity(request: HttpRequest, snapshot: Snapshot | None) -> None:
-    identity, error = _identify(request, snapshot)
+    """Without a wait: a credential that only its issuer can tell about is refused."""
+    try:
+        _tell(request, _identify(request, snapshot), None)
+    except InvalidCredential as refused:
+        _tell(request, None, refused.reason)
+
+
+async def _find_identity(request: HttpRequest, snapshot: Snapshot | None) -> None:
+    try:
+        try:
+            identity = _identify(request, snapshot)
+        except MustAsk as question:
+            identity = await question.ask()
+    except InvalidCredential as refused:
+        _tell(request, None, refused.reason)
+    else:
+        _tell(request, identity, None)
+
+
+def _identify(request: HttpRequest, snapshot: Snapshot | None) -> Identity | None:
+    """Raises InvalidCredential."""
+    if snapshot is None:
+        raise InvalidCredential(Reason.NO_POLICY)
+    return authenticate(_raw_headers(request), snapshot)
+
+
+def _tell(request: HttpRequest, identity: Identity | None, error: Reason | None) -> None:
     request.identity = identity  # type: ignore[attr-defined]
     request.identity_error = error  # type: ignore[attr-defined]
     record = getattr(request, "scope", {}).get("state", {}).get("record")
     if record is not None:
         record.identity = identity
-
-
-def _identify(request: HttpRequest, snapshot: Snapshot | None) -> tuple[Identity | None, Reason | None]:
-    if snapshot is None:
-        return None, Reason.NO_POLICY
-    try:
-        return authenticate(_raw_headers(request), snapshot), None
-    except InvalidCredential as refused:
-        return None, refused.reason
 
 
 def _raw_headers(request: HttpRequest) -> RawHeaders:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 from urllib.parse import quote
 
@@ -174,14 +174,25 @@ def _explain(decision: Denied) -> RawHeaders:
         # Client and proxies may disagree about where this request ends: close, and read no request behind it.
         close = [(b"connection", b"close")]
         return [*close, (b"allow", METHODS)] if reason is Reason.BAD_METHOD else close
-    if reason is Reason.RATE_LIMITED:
+    if decision.retry_after:
         return [(b"retry-after", str(decision.retry_after).encode())]
     challenge = _CHALLENGES.get(reason)
+    if reason is Reason.INSUFFICIENT_SCOPE:
+        # RFC 6750 3: the scopes that are necessary, as the operator has named them.
+        scopes = " ".join(decision.entry.route.scopes) if decision.entry is not None else ""
+        challenge = _challenge("insufficient_scope", "A scope is missing") + f', scope="{scopes}"'.encode() * bool(
+            scopes
+        )
     return [(b"www-authenticate", challenge)] if challenge else []
 
 
 def _challenge(error: str, description: str) -> bytes:
     return f'Bearer realm="authgate", error="{error}", error_description="{description}"'.encode()
+
+
+def _scope_challenge(scopes: Sequence[str]) -> bytes:
+    named = f', scope="{" ".join(scopes)}"' if scopes else ""
+    return _challenge("insufficient_scope", "A scope is missing") + named.encode()
 
 
 _CHALLENGES = {

@@ -55,6 +55,8 @@ def _sync_routes(
             **{column: getattr(route, column) for column in ROUTE_COLUMNS if column != "name"},
             "methods": list(route.methods),
             "pass_headers": list(route.pass_headers),
+            "issuers": list(route.issuers),
+            "scopes": list(route.scopes),
             "upstream_id": upstreams[route.upstream],
             "rate_limit_id": limits.get(route.rate_limit),
             **_timeout_columns(route.timeouts),

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from authgate.policy.errors import PolicyError
-from authgate.policy.schema import Grant, When
+from authgate.policy.schema import Grant, Route, When
 from authgate.policy.table import RouteEntry
 from authgate.reason import Reason
 from authgate.request import Identity
@@ -58,9 +58,20 @@ def evaluate_access(entry: RouteEntry, identity: Identity | None) -> Reason:
     reason = entry.reason
     if identity is None:
         return Reason.NO_CREDENTIAL if reason in _FOR_SOMEBODY else reason
+    if entry.asks_of_token and reason in _FOR_SOMEBODY and (refusal := _token_refusal(entry.route, identity)):
+        return refusal
     if reason is _ROLE and entry.roles.isdisjoint(identity.roles):
         return Reason.MISSING_ROLE
     return reason
+
+
+def _token_refusal(route: Route, identity: Identity) -> Reason | None:
+    """What a route asks of a token. A session is the gateway's own, and has no scopes."""
+    if route.issuers and identity.issuer_slug not in route.issuers:
+        return Reason.ISSUER_NOT_TAKEN
+    if route.audience and route.audience not in identity.audiences:
+        return Reason.WRONG_AUDIENCE
+    return None if identity.scopes.issuperset(route.scopes) else Reason.INSUFFICIENT_SCOPE
 
 
 def _is_about(grant: Grant, provider: str) -> bool:

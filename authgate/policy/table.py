@@ -54,6 +54,7 @@ class RouteEntry(msgspec.Struct, frozen=True, eq=False, gc=False):
     timeouts: Timeouts  # every field set: the route's, else the upstream's, else the default
     pass_headers: frozenset[bytes]  # lower case
     reason: Reason  # what lets its callers in, or why nobody may
+    asks_of_token: bool = False  # for issuers, scopes or an audience
     problem: str = ""  # why it no longer validates; then it denies
 
 
@@ -322,6 +323,7 @@ class _Parts:
             timeouts=_merged(route.timeouts, upstream.timeouts),
             pass_headers=self._header_sets.setdefault(route.pass_headers, _header_set(route)),
             reason=_reason(route, problem),
+            asks_of_token=bool(route.issuers or route.scopes or route.audience),
             problem=problem,
         )
 

@@ -21,6 +21,9 @@ MAX_INTEGER = 2**63 - 1
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 PROVIDER_SLUG = re.compile(r"[A-Za-z0-9_-]{1,40}")
 _RATE = re.compile(r"([1-9][0-9]{0,6})/[smh]")
+_SLUG = re.compile(r"[A-Za-z0-9_-]{1,40}")
+_SCOPE = re.compile(r"[!#-\[\]-~]{1,200}")  # RFC 6749 3.3
+MAX_AUDIENCE = 400
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 
@@ -150,6 +153,7 @@ def _check_route(document: PolicyDocument, route: Route) -> Problems:
         yield "rate_limit", f"unknown rate limit {route.rate_limit!r}{near}"
     yield from _check_access(document, route)
     yield from _check_pass_headers(route.pass_headers)
+    yield from _check_tokens(route)
     for field, problem in _check_timeouts(route.timeouts):
         yield f"timeouts.{field}", problem
 
@@ -165,6 +169,28 @@ def _check_access(document: PolicyDocument, route: Route) -> Problems:
         if role not in document.roles:
             unknown = f"unknown role {role!r}{did_you_mean(role, document.roles)}"
             yield "roles", unknown if role.strip() else "an empty role is not allowed"
+
+
+def _check_tokens(route: Route) -> Problems:
+    for field, values in (("issuers", route.issuers), ("scopes", route.scopes)):
+        if len(set(values)) != len(values):
+            yield field, "one is named twice"
+    for slug in route.issuers:
+        if not _SLUG.fullmatch(slug):
+            yield "issuers", f"{slug!r} is not the name of a token issuer: letters, digits, '_' and '-'"
+    for scope in route.scopes:
+        if not _SCOPE.fullmatch(scope):
+            yield "scopes", f"{scope!r} is not a scope: visible characters without space, quotes and backslash"
+    if (
+        len(route.audience) > MAX_AUDIENCE
+        or _CONTROL.search(route.audience)
+        or route.audience != route.audience.strip()
+    ):
+        yield "audience", f"at most {MAX_AUDIENCE} characters, no control characters, no space around it"
+    if route.access == "public":
+        for field in ("issuers", "scopes", "audience"):
+            if getattr(route, field):
+                yield field, "has no effect with access public, which asks for no credential"
 
 
 def _check_pass_headers(names: tuple[str, ...]) -> Problems:

@@ -11,10 +11,11 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 
+from authgate.authn.jwk import PublicKey
 from authgate.bounded import Bounded
 from authgate.models.people import IdentityProvider
 from authgate.oidc.id_token import FindKeys
-from authgate.oidc.jwks import ProviderKey, cached_keys, may_ask_again
+from authgate.oidc.jwks import cached_keys, may_ask_again
 from authgate.oidc.logout_token import REFUSED, LogoutToken, already_used, read_form, refusal, verify
 from authgate.oidc.metadata import cached_metadata
 from authgate.oidc.provider import ProviderClient
@@ -39,7 +40,7 @@ _used: Bounded[str, None] = Bounded(MOST_USED)  # or on their way
 
 
 class _KeyMissing(Exception):
-    def __init__(self, is_meant: Callable[[ProviderKey], bool]) -> None:
+    def __init__(self, is_meant: Callable[[PublicKey], bool]) -> None:
         self.is_meant = is_meant
 
 
@@ -90,9 +91,7 @@ async def _verify(raw: str, provider: IdentityProvider) -> LogoutToken:
         return _verify_with(raw, provider, _as_they_are)
 
 
-def _verify_with(
-    raw: str, provider: IdentityProvider, find: Callable[[Sequence[ProviderKey]], FindKeys]
-) -> LogoutToken:
+def _verify_with(raw: str, provider: IdentityProvider, find: Callable[[Sequence[PublicKey]], FindKeys]) -> LogoutToken:
     """Raises _KeyMissing when the provider may be asked. Asks nobody."""
     metadata = cached_metadata(provider)
     keys = None if metadata is None else cached_keys(metadata.jwks_uri, provider.ca_certificates)
@@ -106,8 +105,8 @@ def _verify_with(
         raise
 
 
-def _or_missing(keys: Sequence[ProviderKey]) -> FindKeys:
-    def find(is_meant: Callable[[ProviderKey], bool]) -> Sequence[ProviderKey]:
+def _or_missing(keys: Sequence[PublicKey]) -> FindKeys:
+    def find(is_meant: Callable[[PublicKey], bool]) -> Sequence[PublicKey]:
         if not any(map(is_meant, keys)):
             raise _KeyMissing(is_meant)
         return keys
@@ -115,5 +114,5 @@ def _or_missing(keys: Sequence[ProviderKey]) -> FindKeys:
     return find
 
 
-def _as_they_are(keys: Sequence[ProviderKey]) -> FindKeys:
+def _as_they_are(keys: Sequence[PublicKey]) -> FindKeys:
     return lambda _: keys

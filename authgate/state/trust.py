@@ -6,18 +6,22 @@ import json
 from collections.abc import Mapping
 from dataclasses import replace
 from types import MappingProxyType
+from typing import cast
 
 import msgspec
 from django.conf import settings
 from django.db.models.signals import post_delete, post_save
 from django.dispatch import receiver
 
+from authgate.authn.issuers import Issuer, KeySource, Strategy
 from authgate.authn.keys import KeyPair, unseal
 from authgate.authn.trust import TrustSnapshot
 from authgate.models import versions
+from authgate.models.issuers import TokenIssuer
 from authgate.models.people import IdentityProvider
 from authgate.models.trust import RevokedToken, SigningKey
 from authgate.state import revocation, signing_keys
+from authgate.state.issuer_keys import issuer_keys
 from authgate.state.signing_keys import Purpose
 
 
@@ -28,6 +32,34 @@ class KeyRow(msgspec.Struct, frozen=True):
     sealed: str
 
 
+class IssuerRow(msgspec.Struct, frozen=True):
+    """An enabled issuer, with all that decides about its tokens."""
+
+    slug: str
+    issuer: str
+    audiences: list[str]
+    strategy: str
+    algorithms: list[str]
+    typ: str
+    required_scopes: list[str]
+    required_claims: dict[str, str | int | bool]
+    claim_mapping: dict[str, str]
+    leeway: int
+    max_age: int
+    jwks_url: str
+    pasted_keys: str
+    introspection_endpoint: str
+    client_id: str
+    sealed_client_secret: str
+    client_authentication: str
+    introspection_seconds: int
+    ca_certificates: str
+
+    @property
+    def source(self) -> KeySource:
+        return KeySource(self.issuer, self.jwks_url, self.pasted_keys, self.ca_certificates)
+
+
 class TrustRows(msgspec.Struct, frozen=True):
     """As the database holds it; of each purpose the newest key first."""
 
@@ -35,9 +67,13 @@ class TrustRows(msgspec.Struct, frozen=True):
     assertion_keys: list[KeyRow]
     revoked: list[str]
     has_providers: bool
+    issuers: list[IssuerRow] = []
 
     def has_keys_of(self, other: TrustRows) -> bool:
-        return (self.token_keys, self.assertion_keys) == (other.token_keys, other.assertion_keys)
+        """Whether whoever was proven by the others is proven by these."""
+        return (self.token_keys, self.assertion_keys, self.issuers) == (
+            other.token_keys, other.assertion_keys, other.issuers,
+        )  # fmt: skip
 
     def beside(self, trust: TrustSnapshot) -> TrustSnapshot:
         """The trust of these rows, with the keys of `trust`, which was made of the same ones."""
@@ -56,6 +92,7 @@ def read_trust() -> TrustRows:
         assertion_keys=[_key_row(row) for row in signing_keys.find_or_create(Purpose.ASSERTIONS)],
         revoked=list(revocation.in_force().values_list("jti", flat=True)),
         has_providers=IdentityProvider.objects.filter(enabled=True).exists(),
+        issuers=_read_issuers(),
     )
 
 
@@ -73,6 +110,7 @@ def build_trust(rows: TrustRows) -> TrustSnapshot:
         revoked=frozenset(rows.revoked),
         jwks=_build_jwks([*token_keys.values(), *assertion_keys.values()]),
         has_providers=rows.has_providers,
+        issuers=MappingProxyType({row.issuer: _issuer_of(row) for row in rows.issuers}),
     )
 
 
@@ -85,9 +123,33 @@ def unseal_keys() -> None:
 @receiver([post_save, post_delete], sender=SigningKey)
 @receiver([post_save, post_delete], sender=RevokedToken)
 @receiver([post_save, post_delete], sender=IdentityProvider)
+@receiver([post_save, post_delete], sender=TokenIssuer)
 def announce_change(**_: object) -> None:
     """Whoever changes such a row, every worker reloads: in the same transaction when there is one, as in admin."""
     versions.bump("trust")
+
+
+def _read_issuers() -> list[IssuerRow]:
+    rows = TokenIssuer.objects.filter(enabled=True).order_by("slug").values(*IssuerRow.__struct_fields__)
+    return [msgspec.convert(row, IssuerRow) for row in rows]
+
+
+def _issuer_of(row: IssuerRow) -> Issuer:
+    return Issuer(
+        slug=row.slug,
+        issuer=row.issuer,
+        algorithms=frozenset(row.algorithms),
+        audiences=frozenset(row.audiences),
+        source=row.source,
+        ring=issuer_keys.ring_of(row.source),
+        strategy=cast(Strategy, row.strategy),
+        strict_type=row.typ == TokenIssuer.Type.STRICT,
+        required_scopes=frozenset(row.required_scopes),
+        required_claims=row.required_claims,
+        mapping=row.claim_mapping,
+        leeway=row.leeway,
+        max_age=row.max_age,
+    )
 
 
 def _key_row(row: SigningKey) -> KeyRow:

@@ -30,6 +30,7 @@ from authgate.policy.rules import GrantRules
 from authgate.policy.table import build_table
 from authgate.state import kept, newest
 from authgate.state.bell import Bell
+from authgate.state.issuer_keys import issuer_keys
 from authgate.state.snapshot import Snapshot, current, install
 from authgate.state.trouble import Trouble, trouble_of
 from authgate.state.trust import TrustRows, build_trust, read_trust
@@ -137,6 +138,7 @@ class _Watcher:
         self._polled_at = time.monotonic()
 
     def start(self) -> None:
+        issuer_keys.start()
         newest.open_file(self._bell.ring)
         self._begin_with_kept()
         self._thread.start()
@@ -159,6 +161,7 @@ class _Watcher:
         if self._thread.is_alive():
             self._thread.join(timeout=5)
         newest.close_file()
+        issuer_keys.stop()
         if not self._thread.is_alive():
             self._bell.close()
 
@@ -267,6 +270,7 @@ class _Watcher:
         else:
             trust = build_trust(rows)
         self._rows = rows  # last: of those that could not be used, nothing is known
+        issuer_keys.keep_only({row.source for row in rows.issuers})
         return trust
 
     def _reload_policy(self, trust: TrustSnapshot) -> None:

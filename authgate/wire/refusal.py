@@ -103,6 +103,20 @@ _REFUSALS = {
     Reason.WRONG_AUDIENCE: Refusal(
         401, "unauthorized", "The token was made for another audience. Ask for one that is made for this gateway."
     ),
+    Reason.WRONG_TYPE: Refusal(
+        401, "unauthorized",
+        "The token is of another kind, such as an ID token. Send an access token that is made for this gateway.",
+    ),
+    Reason.CLAIM_MISSING: Refusal(
+        401, "unauthorized",
+        "The token lacks a claim that is required of its issuer's tokens. Ask the issuer for one that has it.",
+    ),
+    Reason.INSUFFICIENT_SCOPE: Refusal(
+        403, "forbidden", "The token lacks a scope that is needed here. Ask for a token with it."
+    ),
+    Reason.ISSUER_NOT_TAKEN: Refusal(
+        403, "forbidden", "Credentials of this issuer are not accepted here. Ask whoever runs this site which are."
+    ),
     Reason.MISSING_ROLE: Refusal(
         403, "forbidden", "Your roles do not allow this. Ask whoever runs this site for one that does."
     ),
@@ -124,6 +138,10 @@ _REFUSALS = {
     Reason.TRUST_UNKNOWN: Refusal(
         503, "unavailable",
         "The gateway cannot read which credentials are still valid, so it accepts none. Try again shortly.",
+    ),
+    Reason.ISSUER_UNAVAILABLE: Refusal(
+        503, "unavailable",
+        "The issuer of the token cannot be reached, so that the token cannot be checked. Try again shortly.",
     ),
     Reason.GATE_ERROR: Refusal(
         503, "unavailable",

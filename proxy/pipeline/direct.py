@@ -12,13 +12,14 @@ from django.conf import settings
 
 from authgate.decision import Allowed, Denied
 from authgate.gate.facts import Received
+from authgate.gate.steps import Asking, begin
 from authgate.observe.access_log import Record, new_request_id
 from authgate.sessions.renewal import may_be_due
 from authgate.state.newest import is_behind
 from proxy.failures import CLIENT_LEFT
 from proxy.pipeline import own_pages
 from proxy.pipeline.answering import RefusalCycle
-from proxy.pipeline.enter import Asking, Entered, ask, caused_by, enter, enter_at_once, enter_or_ask, state_of
+from proxy.pipeline.enter import Entered, ask, caused_by, enter, enter_at_once, state_of
 from proxy.pipeline.forwarding import DirectCycle, WaitingCycle
 from proxy.pipeline.passage import Passage
 from proxy.server.http1.cycle import Cycle
@@ -47,6 +48,8 @@ def start(connection: Http1Protocol, request: RequestHead, body: bytes | None) -
             cycle = DirectCycle(connection, request, Passage(entered, record))
             cycle.forward(kept, len(body), body)
             return cycle
+    elif isinstance(entered, Asking):
+        return _wait(connection, request, body, record, ask(record, entered))
     return _go_on(connection, request, body, record, entered)
 
 
@@ -55,7 +58,7 @@ def start_or_ask(connection: Http1Protocol, request: RequestHead, body: bytes | 
     if is_behind():
         return _start_later(connection, request, body)
     record = Record(new_request_id())
-    entered = enter_or_ask(record, _received(connection, request))
+    entered = enter_at_once(record, _received(connection, request), begin)
     if isinstance(entered, Asking):
         return _wait(connection, request, body, record, ask(record, entered))
     return _go_on(connection, request, body, record, entered)

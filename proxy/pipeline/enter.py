@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import logging
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import Any
 
 from authgate.decision import Allowed, Decision, Denied
 from authgate.gate.decide import decide
 from authgate.gate.facts import FactsRefused, Received, read_facts
-from authgate.gate.steps import Steps, Take, run, run_at_once
+from authgate.gate.steps import Asking, Prove, Steps, Take, run, run_here
 from authgate.observe.access_log import Record
 from authgate.reason import Reason
 from authgate.request import RequestFacts
@@ -22,44 +23,28 @@ logger = logging.getLogger(__name__)
 Entered = Allowed | Denied | OwnPage
 
 
-class Asking(NamedTuple):
-    """The gate has begun, and has a question that is answered over the network."""
-
-    steps: Steps[Decision]
-    asked: Take
+Run = Callable[[Steps[Decision]], Decision | Asking[Decision]]
 
 
-def enter_at_once(record: Record, received: Received) -> Entered:
-    """Write facts, snapshot and decision into the record. For limits that this machine counts."""
+def enter_at_once(record: Record, received: Received, run: Run = run_here) -> Entered | Asking[Decision]:
+    """Write facts, snapshot and decision into the record, as far as memory knows the answers.
+
+    For limits that this machine counts; with `begin` for those that are kept anywhere.
+    """
     snapshot = current()
     begun = _begin(record, received, snapshot)
     if type(begun) is not RequestFacts:
         return begun
     try:
-        record.decision = decision = run_at_once(decide(begun, snapshot))
-    except Exception:
-        record.decision = decision = _gate_failed(record)
-    return decision
-
-
-def enter_or_ask(record: Record, received: Received) -> Entered | Asking:
-    """The same for limits that are kept anywhere, as far as memory knows the answers."""
-    snapshot = current()
-    begun = _begin(record, received, snapshot)
-    if type(begun) is not RequestFacts:
-        return begun
-    steps = decide(begun, snapshot)
-    try:
-        return Asking(steps, next(steps))
-    except StopIteration as done:
-        decision: Decision = done.value
+        decision = run(decide(begun, snapshot))
     except Exception:
         decision = _gate_failed(record)
-    record.decision = decision
+    if not isinstance(decision, Asking):
+        record.decision = decision
     return decision
 
 
-async def ask(record: Record, asking: Asking) -> Entered:
+async def ask(record: Record, asking: Asking[Decision]) -> Entered:
     """What follows from the answer."""
     return await _decided(record, *asking)
 
@@ -92,7 +77,7 @@ def _begin(record: Record, received: Received, snapshot: Snapshot | None) -> Req
     return OwnPage(facts, snapshot) if is_reserved(facts, snapshot) else facts
 
 
-async def _decided(record: Record, steps: Steps[Decision], asked: Take | None = None) -> Decision:
+async def _decided(record: Record, steps: Steps[Decision], asked: Take | Prove | None = None) -> Decision:
     try:
         record.decision = decision = await run(steps, asked)
     except Exception:

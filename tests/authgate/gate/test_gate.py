@@ -14,7 +14,7 @@ from msgspec.structs import replace as replace_fields
 from authgate.bounded import Bounded
 from authgate.decision import Decision
 from authgate.gate.decide import decide
-from authgate.gate.steps import run_at_once
+from authgate.gate.steps import run_here
 from authgate.policy.document import PolicyDocument, RateLimit, Role, Route, Upstream
 from authgate.policy.table import RouteTable, build_table
 from authgate.policy.validation import validate
@@ -56,7 +56,7 @@ def snapshot(*routes: Route, limits: dict[str, RateLimit] | None = None, **trust
 
 
 def decided(facts: RequestFacts, by: Snapshot | None) -> Decision:
-    return run_at_once(decide(facts, by))
+    return run_here(decide(facts, by))
 
 
 def facts_of(path: str, *headers, method="GET", client="203.0.113.1") -> RequestFacts:
@@ -369,10 +369,10 @@ def test_another_credential_of_the_same_request_takes_nothing_more_of_a_limit(pe
     by = snapshot(route("one", rate_limit=name), limits={name: RateLimit(rate="1/h", burst=1, per=per)})
     facts = facts_of("/one", bearer(token))
     first = decided(facts, by)
-    assert (first.allowed, run_at_once(decide(facts, by, first)).allowed) == (True, True)
+    assert (first.allowed, run_here(decide(facts, by, first)).allowed) == (True, True)
     refused = decided(facts, by)
     assert refused.reason == "rate_limited"
-    assert run_at_once(decide(facts, by, refused)) is refused
+    assert run_here(decide(facts, by, refused)) is refused
     # By a policy that was loaded since, it counts anew.
     other = snapshot(route("one", rate_limit=name), limits={name: RateLimit(rate="1/h", burst=1, per=per)})
-    assert run_at_once(decide(facts, other, first)).reason == "rate_limited"
+    assert run_here(decide(facts, other, first)).reason == "rate_limited"
