@@ -13,6 +13,8 @@ from typing import Any, NamedTuple
 from authgate.authn.compact import MAX_TOKEN_BYTES, NotCompact, UnverifiedToken, read_compact, read_object
 from authgate.authn.issuers import Issuer
 from authgate.authn.trust import TrustSnapshot
+from authgate.reason import Reason
+from authgate.request import InvalidCredential
 
 _JWS_SEGMENTS, _JWE_SEGMENTS = 3, 5
 _NOT_BASE64URL = re.compile(rb"[^A-Za-z0-9_-]")
@@ -32,7 +34,7 @@ class ForeignToken(NamedTuple):
 
 
 def read_foreign(token: bytes, trust: TrustSnapshot) -> ForeignToken | None:
-    """None for all that does not plainly name one of the other issuers: it is judged as a token of ours."""
+    """None: it is judged as a token of ours. Raises InvalidCredential for one that names an issuer nobody trusts."""
     if not trust.issuers:
         return None
     try:
@@ -41,8 +43,12 @@ def read_foreign(token: bytes, trust: TrustSnapshot) -> ForeignToken | None:
     except NotCompact:
         return None
     name = unverified_claims.get("iss")
-    issuer = trust.issuers.get(name) if isinstance(name, str) and name != trust.issuer else None
-    return None if issuer is None else ForeignToken(token, issuer, unverified, unverified_claims)
+    if not isinstance(name, str) or name == trust.issuer:
+        return None
+    issuer = trust.issuers.get(name)
+    if issuer is None:
+        raise InvalidCredential(Reason.WRONG_ISSUER)
+    return ForeignToken(token, issuer, unverified, unverified_claims)
 
 
 def may_be_ours(unverified_token: bytes, trust: TrustSnapshot) -> bool:

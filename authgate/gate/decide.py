@@ -23,6 +23,7 @@ _PROVES_NOTHING = frozenset(
         Reason.INVALID_TOKEN,
         Reason.BAD_SIGNATURE,
         Reason.UNKNOWN_KEY,
+        Reason.WRONG_ISSUER,
         Reason.WRONG_TYPE,
     )
 )

@@ -13,8 +13,6 @@ ASYMMETRIC = (
     "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA",
 )  # fmt: skip
 MAPPED = ("sub", "email", "name", "groups", "roles")
-# Names of the gateway itself, in routes and in front of subjects.
-RESERVED_SLUGS = frozenset(("gateway", "service", "authgate"))
 _SCOPE = re.compile(r"[!#-\[\]-~]+")  # RFC 6749 3.3
 _TEXT = re.compile(r"[^\x00-\x1f\x7f-\x9f\u2028\u2029]{1,400}")
 
@@ -23,8 +21,6 @@ Problems = Iterator[tuple[str, str]]  # field, message
 
 def find_problems(issuer: Any) -> Problems:
     """Nothing of it is known to have the right form, or even type."""
-    if issuer.slug in RESERVED_SLUGS:
-        yield "slug", f"{issuer.slug} is a name of the gateway itself: choose another one"
     if not _TEXT.fullmatch(issuer.issuer) or issuer.issuer != issuer.issuer.strip():
         yield "issuer", "must have 1 to 400 characters, no control characters, and no space around it"
     yield from _check_addresses(issuer)

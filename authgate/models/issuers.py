@@ -9,6 +9,7 @@ from django.core.validators import MaxValueValidator
 from django.db import models
 
 from authgate.models.issuer_rules import find_problems
+from authgate.models.slugs import slug_problem
 
 DAY = 24 * 3600
 
@@ -95,6 +96,8 @@ class TokenIssuer(models.Model):
         errors: dict[str, list[str]] = {}
         for field, problem in find_problems(self):
             errors.setdefault(field, []).append(problem)
+        if taken := slug_problem(self.slug, "TokenIssuer"):
+            errors.setdefault("slug", []).append(taken)
         if errors:
             raise ValidationError(errors)
 

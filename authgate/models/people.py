@@ -18,6 +18,7 @@ from authgate.models.provider_rules import (
     find_changed_subjects,
     find_problems,
 )
+from authgate.models.slugs import slug_problem
 
 DAY = 24 * 3600
 
@@ -90,7 +91,8 @@ class IdentityProvider(models.Model):
 
     def clean(self) -> None:
         self.issuer = self.issuer.removesuffix(WELL_KNOWN)
-        _refuse([*find_problems(self), *self._find_changes()])
+        taken = None if self.pk else slug_problem(self.slug, "IdentityProvider")
+        _refuse([*find_problems(self), *self._find_changes(), *([("slug", taken)] if taken else [])])
 
     def save(self, **options: Any) -> None:
         """Raises ValidationError: people who are known by a provider do not become other people."""

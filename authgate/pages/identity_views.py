@@ -34,6 +34,7 @@ async def me(request: HttpRequest, identity: Identity) -> HttpResponse:
             "roles": sorted(identity.roles),
             "issuer": identity.issuer,
             "credential": identity.credential,
+            "scopes": sorted(identity.scopes),
             "token_id": identity.token_id,
             "expires_at": identity.expires_at,
         }

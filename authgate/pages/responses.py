@@ -30,6 +30,7 @@ _CREDENTIAL_REASONS = frozenset(
     (
         Reason.INVALID_TOKEN, Reason.TOKEN_EXPIRED, Reason.TOKEN_NOT_YET_VALID, Reason.TOKEN_REVOKED,
         Reason.BAD_SIGNATURE, Reason.UNKNOWN_KEY, Reason.WRONG_ISSUER, Reason.WRONG_AUDIENCE,
+        Reason.WRONG_TYPE, Reason.CLAIM_MISSING,
     )
 )  # fmt: skip
 

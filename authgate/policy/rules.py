@@ -9,7 +9,7 @@ from authgate.policy.errors import PolicyError
 from authgate.policy.schema import Grant, Route, When
 from authgate.policy.table import RouteEntry
 from authgate.reason import Reason
-from authgate.request import Identity
+from authgate.request import OWN_ISSUER, Identity
 
 # RFC 6749 3.3: one string of words. Every other string claim is one value, never searched.
 _WORD_CLAIMS = frozenset(("scope", "scp"))
@@ -70,7 +70,8 @@ def _token_refusal(route: Route, identity: Identity) -> Reason | None:
     if route.issuers and identity.issuer_slug not in route.issuers:
         return Reason.ISSUER_NOT_TAKEN
     if route.audience and route.audience not in identity.audiences:
-        return Reason.WRONG_AUDIENCE
+        # Signing in again would heal nothing: the gateway's own credentials are for the gateway.
+        return Reason.ISSUER_NOT_TAKEN if identity.issuer_slug == OWN_ISSUER else Reason.WRONG_AUDIENCE
     return None if identity.scopes.issuperset(route.scopes) else Reason.INSUFFICIENT_SCOPE
 
 

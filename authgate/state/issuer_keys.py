@@ -16,6 +16,7 @@ from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
 from authgate.authn.issuers import Issuer, KeyRing, KeySource
 from authgate.authn.jwk import KeysUnreadable, PublicKey, read_keys
@@ -46,6 +47,7 @@ class _Watched:
     due_at: float = 0.0
     tried_at: float = float("-inf")
     problem: str = ""
+    ignored: int = 0
     fetching: Future[None] | None = None
     lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -121,7 +123,8 @@ class IssuerKeys:
                 watched = self._watched[source] = _Watched(source, KeyRing())
                 if source.pasted:
                     watched.due_at = float("inf")
-                    watched.ring.keys = _read_pasted(source.pasted)
+                    with suppress(ProviderError):
+                        watched.ring.keys = fetch_keys(source).keys
             return watched
 
     def _begin(self, watched: _Watched) -> Future[None]:
@@ -138,25 +141,27 @@ class IssuerKeys:
             return self._pool
 
     def _fetch(self, watched: _Watched) -> None:
+        seconds = PAUSE_SECONDS
         try:
-            keys, seconds = _fetch_keys(watched.source)
-            if not keys:
-                raise ProviderError("provider_unavailable", "the JWKS holds no key that can be used")
-            watched.ring.keys = keys
-            _tell(watched, "")
+            seconds = self._take(watched)
         except ProviderError as error:
-            seconds = PAUSE_SECONDS
             _tell(watched, error.detail)
-        except KeysUnreadable as error:
-            seconds = PAUSE_SECONDS
-            _tell(watched, str(error))
         except Exception:
-            seconds = PAUSE_SECONDS
             logger.exception("issuer %s: its keys could not be read", watched.source.issuer)
         finally:
             with watched.lock:
                 watched.due_at = time.monotonic() + seconds
                 watched.fetching = None
+
+    def _take(self, watched: _Watched) -> float:
+        """Seconds until they are due again. Raises ProviderError."""
+        found = fetch_keys(watched.source)
+        watched.ring.keys = found.keys
+        if found.ignored and found.ignored != watched.ignored:
+            logger.warning("issuer %s: %d of its keys are of no use", watched.source.issuer, found.ignored)
+        watched.ignored = found.ignored
+        _tell(watched, "")
+        return found.seconds
 
 
 issuer_keys = IssuerKeys()
@@ -181,13 +186,31 @@ def _tell(watched: _Watched, problem: str) -> None:
     watched.problem = problem
 
 
-def _fetch_keys(source: KeySource) -> tuple[tuple[PublicKey, ...], float]:
-    """With the seconds until they are due again. Raises ProviderError."""
+class Found(NamedTuple):
+    keys: tuple[PublicKey, ...]
+    ignored: int  # that are published and of no use
+    seconds: float  # until they are due again
+
+
+def fetch_keys(source: KeySource) -> Found:
+    """Asks the issuer. Raises ProviderError."""
+    if source.pasted:
+        return _read(json.loads(source.pasted), float("inf"))
     url = source.jwks_url or discover(source.issuer, source.ca_certificates, "jwks_uri")
     answer = get(url, "JWKS", ca_certificates=source.ca_certificates)
     if answer.status != 200:
         raise ProviderError("provider_unavailable", f"the JWKS answered with status {answer.status}")
-    return tuple(read_keys(read_object(answer.body, "JWKS"))), _lasts(answer)
+    return _read(read_object(answer.body, "JWKS"), _lasts(answer))
+
+
+def _read(document: Mapping[str, Any], seconds: float) -> Found:
+    try:
+        keys = tuple(read_keys(document))
+    except KeysUnreadable as error:
+        raise ProviderError("provider_unavailable", str(error)) from None
+    if not keys:
+        raise ProviderError("provider_unavailable", "the JWKS holds no key that can be used")
+    return Found(keys, len(document["keys"]) - len(keys), seconds)
 
 
 def _lasts(answer: Answer) -> float:
@@ -230,10 +253,3 @@ def _split(url: str) -> tuple[str, str]:
     """Scheme and host; path."""
     begin = url.find("/", url.find("://") + 3)
     return (url, "") if begin < 0 else (url[:begin], url[begin:])
-
-
-def _read_pasted(pasted: str) -> tuple[PublicKey, ...]:
-    try:
-        return tuple(read_keys(json.loads(pasted)))
-    except (ValueError, AttributeError):
-        return ()

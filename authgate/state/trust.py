@@ -13,7 +13,7 @@ from django.conf import settings
 from django.db.models.signals import post_delete, post_save
 from django.dispatch import receiver
 
-from authgate.authn.issuers import Issuer, KeySource, Strategy
+from authgate.authn.issuers import Issuer, KeyRing, KeySource, Strategy
 from authgate.authn.keys import KeyPair, unseal
 from authgate.authn.trust import TrustSnapshot
 from authgate.models import versions
@@ -110,7 +110,7 @@ def build_trust(rows: TrustRows) -> TrustSnapshot:
         revoked=frozenset(rows.revoked),
         jwks=_build_jwks([*token_keys.values(), *assertion_keys.values()]),
         has_providers=rows.has_providers,
-        issuers=MappingProxyType({row.issuer: _issuer_of(row) for row in rows.issuers}),
+        issuers=MappingProxyType({row.issuer: issuer_of(row, issuer_keys.ring_of(row.source)) for row in rows.issuers}),
     )
 
 
@@ -134,14 +134,18 @@ def _read_issuers() -> list[IssuerRow]:
     return [msgspec.convert(row, IssuerRow) for row in rows]
 
 
-def _issuer_of(row: IssuerRow) -> Issuer:
+def row_of(issuer: TokenIssuer) -> IssuerRow:
+    return msgspec.convert({name: getattr(issuer, name) for name in IssuerRow.__struct_fields__}, IssuerRow)
+
+
+def issuer_of(row: IssuerRow, ring: KeyRing) -> Issuer:
     return Issuer(
         slug=row.slug,
         issuer=row.issuer,
         algorithms=frozenset(row.algorithms),
         audiences=frozenset(row.audiences),
         source=row.source,
-        ring=issuer_keys.ring_of(row.source),
+        ring=ring,
         strategy=cast(Strategy, row.strategy),
         strict_type=row.typ == TokenIssuer.Type.STRICT,
         required_scopes=frozenset(row.required_scopes),

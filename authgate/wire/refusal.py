@@ -97,8 +97,8 @@ _REFUSALS = {
     ),
     Reason.WRONG_ISSUER: Refusal(
         401, "unauthorized",
-        "The token was made for another gateway address; see AUTHGATE_PUBLIC_URL. Make it again with the address of "
-        "this gateway.",
+        "The token is of an issuer that is not trusted here, or was made for another address of the gateway "
+        "(AUTHGATE_PUBLIC_URL). An issuer's name counts to the letter.",
     ),
     Reason.WRONG_AUDIENCE: Refusal(
         401, "unauthorized", "The token was made for another audience. Ask for one that is made for this gateway."

@@ -1,13 +1,13 @@
 from __future__ import annotations
 
 from argparse import ArgumentParser, ArgumentTypeError, BooleanOptionalAction
-from pathlib import Path
 from typing import Any
 
 from django.core.exceptions import ValidationError
 from django.core.management.base import BaseCommand, CommandError
 
 from authgate.management.asking import add_yes, confirm
+from authgate.management.files import read_text, secret_of
 from authgate.models.people import IdentityProvider, Session
 from authgate.models.provider_rules import OAUTH2_ENDPOINTS
 from authgate.oidc.diagnose import diagnose
@@ -25,7 +25,7 @@ _OPTIONS = {
     "further_audiences": "--further-audience", "logout": "--logout",
     **{name: f"--{name.replace('_', '-')}" for name in OAUTH2_ENDPOINTS},
 }  # fmt: skip
-_MAX_FILE = 1024 * 1024
+_ELSE_PUBLIC = "; if the provider gave you no secret, say --public-client"
 
 
 class Command(BaseCommand):
@@ -128,27 +128,10 @@ def _build(slug: str, **options: Any) -> IdentityProvider:
     values["claim_mapping"] = {**values.get("claim_mapping", {}), **dict(options["claim_mapping"] or ())}
     provider = IdentityProvider(slug=slug, client_id=options["client_id"], **values)
     if options["ca_file"]:
-        provider.ca_certificates = _read(options["ca_file"], "--ca-file")
+        provider.ca_certificates = read_text(options["ca_file"], "--ca-file")
     if not options["public_client"]:
-        provider.sealed_client_secret = seal_client_secret(provider, _secret(**options))
+        provider.sealed_client_secret = seal_client_secret(provider, secret_of(**options, else_say=_ELSE_PUBLIC))
     return provider
-
-
-def _secret(*, client_secret: str | None, client_secret_file: str | None, **_: Any) -> str:
-    given, option = client_secret, "--client-secret"
-    if given is None:
-        given, option = _read(str(client_secret_file), "--client-secret-file"), "--client-secret-file"
-    if not given.strip():
-        raise CommandError(f"{option} is empty; if the provider gave you no secret, say --public-client")
-    return given.strip()
-
-
-def _read(name: str, option: str) -> str:
-    try:
-        with Path(name).open("rb") as file:
-            return file.read(_MAX_FILE).decode("utf-8")
-    except (OSError, ValueError) as error:
-        raise CommandError(f"{option} {name}: {getattr(error, 'strerror', None) or 'is not text'}") from error
 
 
 def _get(slug: str) -> IdentityProvider:

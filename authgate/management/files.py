@@ -1,0 +1,29 @@
+"""What commands read from files that an option names."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from django.core.management.base import CommandError
+
+_MAX_FILE = 1024 * 1024
+
+
+def read_text(name: str, option: str) -> str:
+    """Raises CommandError."""
+    try:
+        with Path(name).open("rb") as file:
+            return file.read(_MAX_FILE).decode("utf-8")
+    except (OSError, ValueError) as error:
+        raise CommandError(f"{option} {name}: {getattr(error, 'strerror', None) or 'is not text'}") from error
+
+
+def secret_of(*, client_secret: str | None, client_secret_file: str | None, else_say: str = "", **_: Any) -> str:
+    """Of --client-secret or --client-secret-file. Raises CommandError; `else_say`: what to do without a secret."""
+    given, option = client_secret, "--client-secret"
+    if given is None:
+        given, option = read_text(str(client_secret_file), "--client-secret-file"), "--client-secret-file"
+    if not given.strip():
+        raise CommandError(f"{option} is empty{else_say}")
+    return given.strip()
