@@ -31,8 +31,9 @@ class RequiredClaimsField(MappingField):
     """`path = value` on each line; numbers, true and false as in JSON."""
 
     def prepare_value(self, value: Any) -> Any:
-        said = {where: one if isinstance(one, str) else json.dumps(one) for where, one in value.items()}
-        return super().prepare_value(said)
+        if isinstance(value, dict):
+            value = {where: one if isinstance(one, str) else json.dumps(one) for where, one in value.items()}
+        return super().prepare_value(value)
 
     def to_python(self, value: Any) -> Any:
         return {where: _value(text) for where, text in super().to_python(value).items()}

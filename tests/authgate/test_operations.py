@@ -30,6 +30,7 @@ import authgate
 from authgate.admin.accounts import AccountAdmin, AccountGroupAdmin
 from authgate.admin.publishing import PolicyAdmin
 from authgate.authn.tokens import MAX_TTL
+from authgate.models.issuers import TokenIssuer
 from authgate.models.people import IdentityProvider, Person, Session
 from authgate.models.policy import Role, RoleGrant
 from authgate.models.trust import RevokedToken, SigningKey
@@ -39,7 +40,7 @@ from authgate.policy.document import parse_yaml
 from authgate.policy.errors import PolicyInvalid
 from authgate.policy.powers import Machine
 from authgate.sessions import activation, deletion, ending, registration
-from authgate.state import revocation, signing_keys
+from authgate.state import issuers, revocation, signing_keys
 from authgate.state.signing_keys import Algorithm, Purpose
 from authgate.state.trust import load_trust
 from tests.support import powers
@@ -51,6 +52,8 @@ ROOT = Path(authgate.__file__).parent
 ADMIN = "/admin/authgate/"
 READER = Client()  # a superuser who looks at pages
 NEW = {"slug": "new", "name": "New", "issuer": "https://new.example.com", "client_id": "c"}
+
+NEW_ISSUER = {"slug": "new", "issuer": "https://new.example.com", "audiences": "a"}
 
 
 @dataclass
@@ -111,6 +114,10 @@ def stored(path: str, **changes: Any) -> dict[str, Any]:
     """What the page of this path would send, with changes; None leaves a field out."""
     values = form_values(READER, ADMIN + path) | changes
     return {name: value for name, value in values.items() if value is not None}
+
+
+def ci() -> TokenIssuer:
+    return TokenIssuer.objects.get(slug="ci")
 
 
 def save(caller: Caller, provider: IdentityProvider, **changes: Any) -> int:
@@ -221,6 +228,27 @@ DOORS = [
         action=lambda by: select(by, "identityprovider", "delete_selected", *IdentityProvider.objects.all()),
         command=lambda by: by.run("provider", "remove", "main"),
         call=lambda by: registration.remove([main()], by),
+    ),
+    *doors(
+        issuers.save, "superuser", lambda: TokenIssuer.objects.filter(slug="new", issuer=NEW["issuer"]).exists(),
+        form_new=lambda by: by.post("tokenissuer/add/", **stored("tokenissuer/add/", **NEW_ISSUER)),
+        command_new=lambda by: by.run("issuer", "add", "new", "--issuer", NEW["issuer"], "--audience", "a"),
+        call_new=lambda by: issuers.save(
+            TokenIssuer(slug="new", issuer=NEW["issuer"], audiences=["a"]), by
+        ),
+    ),
+    *doors(
+        issuers.save, "superuser", lambda: not ci().enabled,
+        form=lambda by: by.post(
+            f"tokenissuer/{ci().pk}/change/", **stored(f"tokenissuer/{ci().pk}/change/", enabled=None)
+        ),
+    ),
+    *doors(
+        issuers.remove, "superuser", lambda: not TokenIssuer.objects.exists(),
+        delete=lambda by: delete(by, "tokenissuer", ci()),
+        action=lambda by: select(by, "tokenissuer", "delete_selected", ci()),
+        command=lambda by: by.run("issuer", "remove", "ci"),
+        call=lambda by: issuers.remove([ci()], by),
     ),
     *doors(
         activation.deactivate, "staff", lambda: has_ended("alice") and not person().is_active,
@@ -416,6 +444,8 @@ PLAIN_POLICY_ROWS = {
 CALLS = {
     "admin/people.py: registration.save", "admin/people.py: registration.remove", "admin/people.py: deletion.delete",
     "admin/trust.py: signing_keys.create",
+    "admin/issuers.py: issuers.save", "admin/issuers.py: issuers.remove",
+    "management/commands/issuer.py: issuers.save", "management/commands/issuer.py: issuers.remove",
     "management/commands/provider.py: registration.save", "management/commands/provider.py: registration.remove",
     # Of a form: sets what was entered on a provider, which save_model then hands to the operation.
     "admin/people.py: super().save",

@@ -46,7 +46,7 @@ def form_values(client: Client, url: str) -> dict[str, Any]:
         value = bound.value()
         if value is True:
             values[bound.name] = "on"
-        elif value not in (None, False, ""):
+        elif value is not False and value not in (None, ""):
             values[bound.name] = [getattr(v, "pk", v) for v in value] if isinstance(value, list) else value
     return values
 

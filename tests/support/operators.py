@@ -15,6 +15,7 @@ from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 
+from authgate.models.issuers import TokenIssuer
 from authgate.models.people import IdentityProvider, Person, Session, UsedOnce
 from authgate.models.trust import RevokedToken, SigningKey
 from authgate.policy import revisions
@@ -54,6 +55,7 @@ def make_world() -> None:
     """Of each kind of thing one that gives power, or would if it were given back."""
     for text in (CLOSED, WEAK, SHORT, POLICY):
         revisions.replace(parse_yaml(text), Machine("test"))
+    TokenIssuer.objects.create(slug="ci", issuer="https://ci.example.com", audiences=["https://api.example.com"])
     main, off = (
         IdentityProvider.objects.create(
             slug=slug,
@@ -104,12 +106,13 @@ class Post:
 PAGES: dict[str, dict[str, Any]] = {
     "authgate_policyrevision_rollback": {},
     "authgate_identityprovider_test": {},
+    "authgate_tokenissuer_test": {},
     "authgate_person_end_sessions": {},
     "authgate_session_end": {},
     "auth_user_password_change": {"password1": NEW_PASSWORD, "password2": NEW_PASSWORD, "usable_password": "true"},
 }
 # Every consequence that the admin asks about, agreed to: what a post does once it is confirmed is what counts here.
-CONFIRMED = {"_confirmed": ["account", "keys", "own access", "person", "provider", "sessions"]}
+CONFIRMED = {"_confirmed": ["account", "issuer", "keys", "own access", "person", "provider", "sessions"]}
 _USUAL = ("changelist", "add", "history", "delete", "change")
 # Django's own pages of the site. None changes more than the account or the session of whoever asks.
 SITE_PAGES = {
@@ -184,7 +187,7 @@ def _sent(bound: Any) -> dict[str, Any]:
 
 _SAMPLES = {
     "targets": "http://127.0.0.1:8", "path": "/sample", "issuer": "https://sample.example.com", "rate": "1/s",
-    "password1": NEW_PASSWORD, "password2": NEW_PASSWORD, "username": "sample", "jti": "sample",
+    "password1": NEW_PASSWORD, "password2": NEW_PASSWORD, "username": "sample", "jti": "sample", "audiences": "sample",
 }  # fmt: skip
 
 

@@ -9,6 +9,7 @@ from typing import Any
 from django.apps import apps
 from django.contrib.auth.models import Group, User
 
+from authgate.models.issuers import TokenIssuer
 from authgate.models.people import IdentityProvider, Person, Session, UsedOnce
 from authgate.models.policy import PolicyRevision
 from authgate.models.trust import RevokedToken, SigningKey
@@ -59,6 +60,7 @@ FIXED: Watch = {
     "authgate.Role": _opening,
     "authgate.RoleGrant": _opening,
     "authgate.IdentityProvider": _columns(IdentityProvider),
+    "authgate.TokenIssuer": _columns(TokenIssuer),
     "auth.User": lambda: _accounts(local=True),
     "auth.Group": _values(Group, "pk", "name", "permissions"),
 }

@@ -34,6 +34,7 @@ STAFF_MAY = {
     "auth.Group": set(),
     "auth.User": set(),
     "authgate.IdentityProvider": set(),
+    "authgate.TokenIssuer": set(),
     "authgate.Person": {"change", "delete", "delete_selected", "authgate_person_end_sessions"},
     "authgate.Session": {"end_selected", "authgate_session_end"},
     "authgate.Upstream": CHANGES,
@@ -49,6 +50,7 @@ SUPERUSERS_ALSO_MAY = {
     "auth.Group": CHANGES,
     "auth.User": CHANGES | {"auth_user_password_change"},
     "authgate.IdentityProvider": CHANGES,
+    "authgate.TokenIssuer": CHANGES,
 }
 GRANT_OF_BOSS = ("authgate.RoleGrant", "change", "true")
 Done = dict[str, set[str]]
@@ -204,4 +206,4 @@ def test_every_post_to_the_admin_takes_its_turn():
     classes = (AdminSite, *map(type, admin.site._registry.values()))
     views = [getattr(owner, name) for owner in classes for name in dir(owner)]
     exempt = {view.__qualname__ for view in views if getattr(view, "changes_nothing", False)}
-    assert exempt == {"AdminSite.logout", "IdentityProviderAdmin.test_view"}
+    assert exempt == {"AdminSite.logout", "IdentityProviderAdmin.test_view", "TokenIssuerAdmin.test_view"}

@@ -114,7 +114,7 @@ def test_the_caller_sees_what_is_known_of_them(loaded):
     assert body.pop("expires_at") > before
     assert body == {
         "subject": "alice", "email": "a@b.c", "name": "Alice", "roles": ["user"], "issuer": "http://gateway.test",
-        "credential": "bearer", "token_id": "t-1",
+        "credential": "bearer", "scopes": [], "token_id": "t-1",
     }  # fmt: skip
 
 
