@@ -7,12 +7,15 @@ from typing import Any
 
 
 def claim_at(claims: Mapping[str, Any], where: str) -> Any:
-    """Under the name as it stands, as that may hold dots ("https://…"), or along a path ("a.b"). None without one."""
+    """Under the name as it stands, or along a path ("realm_access.roles"). None without one.
+
+    Names may hold dots themselves ("https://…", "kubernetes.io.namespace"): the longest that is there is meant.
+    """
     if where in claims:
         return claims[where]
-    value: Any = claims
-    for step in where.split("."):
-        if not isinstance(value, Mapping) or step not in value:
-            return None
-        value = value[step]
-    return value
+    steps = where.split(".")
+    for length in range(len(steps) - 1, 0, -1):
+        inner = claims.get(".".join(steps[:length]))
+        if isinstance(inner, Mapping):
+            return claim_at(inner, ".".join(steps[length:]))
+    return None
