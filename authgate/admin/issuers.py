@@ -66,6 +66,11 @@ class IssuerForm(ModelForm[TokenIssuer]):
         help_text="Never shown again. Empty: stays as it is.",
     )
 
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        for name in {"issuer", "audiences", "required_scopes", "jwks_url", "introspection_endpoint"} & set(self.fields):
+            self.fields[name].widget.attrs["class"] = "vLargeTextField"
+
     def clean(self) -> Any:
         cleaned = super().clean() or {}
         if secret := cleaned.get("client_secret"):
