@@ -80,7 +80,20 @@ def test_what_it_proves() -> None:
         ({"sub": "a" * (MAX_SUBJECT + 1)}, "invalid_token"),
         ({"sub": ""}, "invalid_token"),
         ({"sub": " a"}, "invalid_token"),
+        ({"exp": NOW + 0.5}, ""),
+        ({"exp": 1}, "token_expired"),
+        ({"exp": 253402300799}, "invalid_token"),
+        ({"iat": 1.5}, ""),
+        ({"sub": 7}, "invalid_token"),
+        ({"sub": ["a"]}, "invalid_token"),
+        ({"nonce": "n"}, "wrong_type"),
+        ({"at_hash": "h"}, "wrong_type"),
         ({"c_hash": "h"}, "wrong_type"),
+        ({"events": {}}, "wrong_type"),
+        ({"typ": "Refresh"}, "wrong_type"),
+        ({"typ": "ID"}, "wrong_type"),
+        ({"typ": "Bearer"}, ""),
+        ({"token_use": "access"}, ""),
         ({"toe": 1}, "wrong_type"),
         ({"typ": "Offline"}, "wrong_type"),
         ({"typ": "Logout"}, "wrong_type"),
@@ -98,6 +111,8 @@ def test_bounds_of_claims(claims: dict[str, Any], expected: str) -> None:
 @pytest.mark.parametrize(
     ("header", "expected"),
     [
+        ({"typ": ...}, ""),
+        ({"typ": "JWT"}, ""),
         ({"typ": "application/JWT"}, ""),
         ({"typ": "application/at+jwt"}, ""),
         ({"typ": "AT+JWT"}, ""),
@@ -111,6 +126,7 @@ def test_bounds_of_claims(claims: dict[str, Any], expected: str) -> None:
         ({"alg": ...}, "invalid_token"),
         ({"alg": None}, "invalid_token"),
         ({"alg": "rs256"}, "invalid_token"),
+        ({"alg": ["RS256"]}, "invalid_token"),
         ({"kid": None}, ""),
         ({"kid": ""}, "keys wanted"),
         ({"kid": ["first"]}, "invalid_token"),
@@ -197,7 +213,24 @@ def test_roles_come_only_from_where_the_operator_says() -> None:
 
 @pytest.mark.parametrize(("email", "taken"), [("a@example.com", "a@example.com"), (7, ""), ("a\r\nb", ""), (" a", "")])
 def test_email(email: Any, taken: str) -> None:
-    assert verify(token(email=email)).email == taken
+    proven = verify(token(email=email))
+    assert (proven.email, proven.claims["email"]) == (taken, taken)
+
+
+@pytest.mark.parametrize(
+    ("verified", "taken"), [(True, "a@b"), (..., "a@b"), (False, ""), ("true", ""), (1, ""), (None, "")]
+)
+def test_email_that_is_not_verified(verified: Any, taken: str) -> None:
+    proven = verify(token(email="a@b", email_verified=verified))
+    assert (proven.email, proven.claims["email"]) == (taken, taken)
+
+
+def test_name_in_the_claims_is_the_mapped_one() -> None:
+    assert verify(token(name="A", n="B"), issuer(mapping={"name": "n"})).claims["name"] == "B"
+
+
+def test_time_of_issue_that_is_not_told_is_the_beginning() -> None:
+    assert verify(token(iat=...)).issued_at == 0
 
 
 def test_token_without_an_id_has_one_made_of_itself() -> None:
