@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import gc
+import re
 import timeit
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -19,6 +21,7 @@ from authgate.policy.document import (
     validate,
 )
 from authgate.policy.table import build_table, match_order
+from authgate.reason import Reason
 
 UPSTREAM = Upstream(targets=("http://127.0.0.1:8080",))
 
@@ -137,11 +140,13 @@ def test_an_entry_has_everything_resolved():
     limits = {"l": RateLimit(rate="30/m", burst=0, per="subject")}
     upstreams = {"api": Upstream(targets=("http://a",), timeouts=Timeouts(connect=1, idle=2))}
     one = route(
-        "r", "/p", access="roles", roles=("admin",), rate_limit="l", strip_prefix=True, timeouts=Timeouts(idle=9)
-    )
+        "r", "/p", access="roles", roles=("admin",), rate_limit="l", strip_prefix=True, timeouts=Timeouts(idle=9),
+        pass_headers=("X-Remote-User", "x-auth-user"),
+    )  # fmt: skip
     (entry,) = build_table(document(one, upstreams=upstreams, rate_limits=limits)).entries
     assert (entry.route, entry.roles, entry.upstream, entry.problem) == (one, {"admin"}, upstreams["api"], "")
     assert entry.timeouts == Timeouts(connect=1, response=60, idle=9)
+    assert entry.pass_headers == {b"x-remote-user", b"x-auth-user"}
     assert (entry.limit.name, entry.limit.interval, entry.limit.burst, entry.limit.per) == ("l", 2.0, 1, "subject")
 
 
@@ -164,8 +169,43 @@ def test_a_limit_nobody_validated_closes_its_route(rate):
     assert (entry.limit, entry.reason) == (None, "route_invalid")
 
 
-def test_timeouts_have_defaults():
-    assert table(route("r")).entries[0].timeouts == Timeouts(connect=5, response=60, idle=60)
+@pytest.mark.parametrize(("path", "walks"), [("/a", 1), ("/A", 2)])
+def test_every_walk_over_the_routes_is_paced(path, walks):
+    paced = []
+    doc = document(route("r", path))
+    build_table(doc, pace=lambda routes: paced.append(routes) or routes)
+    assert paced == [doc.routes] * walks
+
+
+@pytest.mark.parametrize(
+    ("of_route", "of_upstream", "merged"),
+    [
+        ({}, {}, (5, 60, 60)), ({"connect": 1}, {}, (1, 60, 60)), ({}, {"response": 2}, (5, 2, 60)),
+        ({"idle": 3}, {"idle": 3}, (5, 60, 3)), ({"idle": 3}, {"connect": 1, "idle": 4}, (1, 60, 3)),
+    ],
+)  # fmt: skip
+def test_timeouts_are_the_routes_else_the_upstreams_else_the_default(of_route, of_upstream, merged):
+    upstreams = {"api": Upstream(targets=("http://a",), timeouts=Timeouts(**of_upstream))}
+    doc = document(route("r", timeouts=Timeouts(**of_route)), upstreams=upstreams)
+    assert msgspec.structs.astuple(build_table(doc).entries[0].timeouts) == merged
+
+
+def test_routes_without_timeouts_share_the_defaults():
+    one, two = table(route("one"), route("two", "/x")).entries
+    assert one.timeouts is two.timeouts
+
+
+@pytest.mark.parametrize(
+    ("fields", "reason"),
+    [
+        ({}, Reason.PUBLIC), ({"access": "authenticated"}, Reason.AUTHENTICATED),
+        ({"access": "roles", "roles": ("admin",)}, Reason.ROLE), ({"access": "else"}, Reason.ROUTE_INVALID),
+        ({"enabled": False}, Reason.ROUTE_DISABLED), ({"upstream": "gone"}, Reason.ROUTE_INVALID),
+        ({"enabled": False, "upstream": "gone"}, Reason.ROUTE_DISABLED),
+    ],
+)  # fmt: skip
+def test_an_entry_has_the_reason_to_let_callers_in_or_to_refuse_all(fields, reason):
+    assert table(route("r", **fields)).entries[0].reason is reason
 
 
 def test_entries_are_told_apart_by_identity():
@@ -198,18 +238,31 @@ def test_both_routes_of_a_tie_are_marked():
     assert all(entry.problem for entry in entries)
 
 
-def test_a_tie_nobody_reported_fails_the_build():
-    with pytest.raises(PolicyInvalid, match="ties with 'one'"):
-        table(route("one", "/x"), route("two", "/x"))
+@pytest.mark.parametrize("reported", [(), ("one",), ("two",)], ids=["nothing", "the-first", "the-second"])
+def test_a_tie_that_is_not_reported_on_both_routes_fails_the_build(reported):
+    errors = [PolicyError(("routes", name, "path"), "x") for name in reported]
+    with pytest.raises(PolicyInvalid, match=r"^routes\.two\.path: ties with 'one'$"):
+        build_table(document(route("one", "/x"), route("two", "/x")), errors)
 
 
 def test_a_dangling_reference_nobody_reported_is_marked():
     assert table(route("r", upstream="gone")).entries[0].problem
 
 
+def test_a_route_without_a_name_is_marked_by_its_number():
+    doc = document(route("open"), route("", "/x"))
+    entries = build_table(doc, validate(doc, own_hosts={"g"}, auth_prefix="/auth")).entries
+    assert [entry.problem[:14] for entry in entries] == ["", "routes[1].name"]
+
+
+def test_the_first_of_several_errors_marks_the_route():
+    errors = [PolicyError(("routes", "r", *field), "x") for field in ((), ("path",))]
+    assert build_table(document(route("r")), errors).entries[0].problem == "routes.r: x"
+
+
 def test_an_error_elsewhere_marks_no_route():
-    errors = [PolicyError(("upstreams", "api", "targets"), "x"), PolicyError((), "y")]
-    assert build_table(document(route("r")), errors).entries[0].problem == ""
+    errors = [PolicyError(place, "x") for place in ((), ("routes",), ("upstreams", "api"), ("routes", "other"))]
+    assert build_table(document(route("api")), errors).entries[0].problem == ""
 
 
 @pytest.mark.parametrize(
@@ -218,18 +271,52 @@ def test_an_error_elsewhere_marks_no_route():
     ids=["no-slash", "other-spelling", "trailing-slash", "host", "method", "empty-method"],
 )
 def test_a_route_without_a_place_fails_the_build_rather_than_leave_its_requests_to_a_looser_one(fields):
-    with pytest.raises(PolicyInvalid, match=r"routes\.bad\."):
-        table(route("open"), route("bad", **{"path": "/x", **fields}))
+    (field,) = fields
+    for name, place in (("bad", "routes.bad"), ("", "routes[1]")):
+        with pytest.raises(PolicyInvalid, match=rf"^{re.escape(place)}\.{field}: "):
+            table(route("open"), route(name, **{"path": "/x", **fields}))
 
 
 def test_routes_are_shown_in_the_order_in_which_they_win():
     routes = [
         route("any"), route("any-named", methods=("GET",)), route("deep", "/a/b"), route("exact", "/a", match="exact"),
-        route("wild", host="*.test"), route("narrow", host="*.a.test"), route("host", host="z.test"),
+        route("wild", host="*.test"), route("narrow", host="*.z.test"), route("long", host="*.long-name.test"),
+        route("narrowest", host="*.z.z.test"), route("host", host="z.test"), route("second", host="zz.z.test"),
+        route("above", "/a"),
     ]  # fmt: skip
     assert [r.name for r in sorted(routes, key=match_order)] == [
-        "host", "narrow", "wild", "exact", "deep", "any-named", "any",
+        "host", "second", "narrowest", "long", "narrow", "wild", "exact", "deep", "above", "any-named", "any",
     ]  # fmt: skip
+
+
+ONE, WILD, NARROW = "a.b.test", "*.b.test", "*.a.b.test"
+
+
+@pytest.mark.parametrize(
+    ("one", "two", "asked", "is_closer"),
+    [
+        pytest.param({"host": WILD}, {"host": ONE, "path": "/A"}, ONE, True, id="host-over-wildcard"),
+        pytest.param({}, {"host": WILD, "path": "/A"}, ONE, True, id="wildcard-over-any"),
+        pytest.param({"host": WILD}, {"host": NARROW, "path": "/A"}, "x.a.b.test", True, id="narrower-wildcard"),
+        pytest.param({"host": ONE, "match": "exact"}, {"host": WILD, "path": "/a/", "match": "exact"}, ONE, False,
+                     id="wildcard-below-host"),
+        pytest.param({"host": WILD, "match": "exact"}, {"path": "/a/", "match": "exact"}, ONE, False,
+                     id="any-below-wildcard"),
+        pytest.param({"match": "exact"}, {"path": "/a/", "match": "exact"}, ONE, False, id="with-and-without-a-slash"),
+        pytest.param({"path": "/strasse"}, {"path": "/Stra%C3%9Fe"}, ONE, False, id="one-longer-letter"),
+        pytest.param({}, {"path": "/A"}, ONE, False, id="case-alone"),
+        pytest.param({}, {"path": "/A", "match": "exact"}, ONE, True, id="exact-over-prefix"),
+        pytest.param({"path": "/"}, {"path": "/A"}, ONE, True, id="longer-prefix"),
+    ],
+)  # fmt: skip
+def test_a_route_found_by_other_letters_is_closer_by_host_then_path(one, two, asked, is_closer):
+    first, second = route("one", **{"path": "/a", **one}), route("two", **two)
+    for routes in ((first, second), (second, first)):
+        built = table(*routes)
+        path = "/a" if first.path == "/" else first.path
+        entry = built.match(asked, path, "GET")
+        assert matched(entry) == "one"
+        assert built.has_closer(entry, asked, path, "GET") is is_closer
 
 
 # --- against a reference that looks at every route ---------------------------------------------------------------
