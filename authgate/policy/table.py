@@ -174,8 +174,7 @@ class RouteTable:
             return True
         if not self._has_exact:
             return False
-        turned = folded[:-1] if folded[-1] == "/" else f"{folded}/"
-        return self._leads_closer(entry, host, turned, method)
+        return self._leads_closer(entry, host, _turned(folded), method)
 
     def takes_as_sent(self, host: str, path: str, method: str) -> bool:
         """Whether a path without a canonical form belongs to a route that takes such paths. It is matched letter by
@@ -191,9 +190,13 @@ class RouteTable:
         if self.is_plain and path.islower() and "%" not in path and "." not in path and path[-1] != "/":
             return False  # most paths: they have one spelling and one reading
         reading = careless_path(path)
-        if reading != path and self.match(host, reading, method) not in (None, entry):
-            return True
-        return self.has_closer(entry, host, reading, method)
+        owner = entry if reading == path else self.match(host, reading, method)
+        if owner is None:
+            # Not below the entry either, whose own path is careless ("/app."): whatever has it otherwise is another's.
+            folded = fold_case(reading)
+            spellings = (folded, _turned(folded))
+            return any((self._folded or self).match(host, each, method) not in (None, entry) for each in spellings)
+        return owner is not entry or self.has_closer(entry, host, reading, method)
 
     def _leads_closer(self, entry: RouteEntry, host: str, folded: str, method: str) -> bool:
         other = (self._folded or self).match(host, folded, method)
@@ -269,6 +272,11 @@ def takes_as_sent(entry: RouteEntry | None, path: str) -> bool:
 def stripped_prefix(route: Route) -> str:
     """What the upstream does not see of the path."""
     return route.path if route.strip_prefix and route.path != "/" else ""
+
+
+def _turned(path: str) -> str:
+    """With a "/" at the end, or without the one that is there."""
+    return path[:-1] if path[-1] == "/" else f"{path}/"
 
 
 def _closeness(route: Route) -> tuple[bool, int, bool, int]:

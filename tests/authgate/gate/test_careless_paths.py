@@ -75,6 +75,11 @@ def test_a_path_without_a_closer_route_passes(path, name):
         ("/secreT/x", True),
         ("/secret./x", True),
         ("/secret%3Bx", True),
+        ("/secret%20", True),
+        ("/secret%23/x", True),
+        ("/secret.", True),
+        ("/secret", False),
+        ("/other", False),
         ("/OTHER", False),
         ("/other/", False),
         ("/EXACT/x", False),
@@ -101,6 +106,28 @@ def test_a_route_whose_own_path_is_read_as_that_of_another_is_refused():
     assert ask("/app.", by=policy).reason is Reason.BAD_TARGET
     for path in ("/app.", "/App."):
         assert ask(path, by=snapshot(route("dotted", path=path))).allowed
+
+
+@pytest.mark.parametrize(
+    ("own", "other"),
+    [
+        ({"path": "/App."}, {"path": "/app"}), ({"path": "/app."}, {"path": "/App"}),
+        ({"path": "/app.", "match": "exact"}, {"path": "/app/", "match": "exact"}),
+        ({"path": "/App./", "match": "exact"}, {"path": "/app", "match": "exact"}),
+    ],
+)  # fmt: skip
+def test_nor_is_it_read_as_another_in_another_case_or_with_another_end(own, other):
+    assert ask(own["path"], by=snapshot(route("dotted", **own))).allowed
+    for others in ((), (route("root", path="/"),)):
+        policy = snapshot(route("dotted", **own), route("app", **other, **GUARDED), *others)
+        assert ask(own["path"], by=policy).reason is Reason.BAD_TARGET
+        assert ask(other["path"], by=policy).reason is Reason.NO_CREDENTIAL
+
+
+def test_a_route_whose_own_path_only_folds_to_plain_letters_keeps_it():
+    path = "/%C5%BFecret"  # a long s
+    policy = snapshot(route("Long", path="/Long"), route("s", path=path))
+    assert (ask(path, by=policy).allowed, ask("/secret", by=policy).reason) == (True, Reason.NO_ROUTE)
 
 
 def test_two_routes_that_differ_in_case_and_methods_keep_their_own():
