@@ -11,6 +11,7 @@ from authgate.reason import Reason
 from authgate.request import Identity, RequestFacts
 from authgate.state.snapshot import Snapshot
 
+_ISSUER_SECONDS = 5  # until an issuer that gave no answer is asked again
 _PUBLIC = Reason.PUBLIC  # the look-up in the class costs more than a comparison
 
 
@@ -21,7 +22,7 @@ class Denied(msgspec.Struct, frozen=True, gc=False):
     revision: int = 0
     entry: RouteEntry | None = None
     identity: Identity | None = None
-    retry_after: int = 0  # whole seconds, on RATE_LIMITED
+    retry_after: int = 0  # whole seconds, on RATE_LIMITED and ISSUER_UNAVAILABLE
     missing_roles: tuple[str, ...] = ()  # any one of them would do, on MISSING_ROLE
     allowed: bool = False  # the gate let it in, and then the service or the gateway failed
 
@@ -52,3 +53,8 @@ class Allowed(msgspec.Struct, frozen=True, gc=False):
 
 
 Decision = Allowed | Denied
+
+
+def retry_seconds(reason: Reason) -> int:
+    """Of a refused credential: after how long it may be good."""
+    return _ISSUER_SECONDS if reason is Reason.ISSUER_UNAVAILABLE else 0

@@ -38,6 +38,8 @@ class Reason(StrEnum):
     TOKEN_EXPIRED = "token_expired"
     TOKEN_NOT_YET_VALID = "token_not_yet_valid"
     TOKEN_REVOKED = "token_revoked"
+    TOKEN_INACTIVE = "token_inactive"
+    ISSUER_UNCLEAR = "issuer_unclear"
     BAD_SIGNATURE = "bad_signature"
     UNKNOWN_KEY = "unknown_key"
     WRONG_ISSUER = "wrong_issuer"

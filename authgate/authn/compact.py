@@ -42,9 +42,14 @@ def read_compact(unverified_token: bytes, max_bytes: int = MAX_TOKEN_BYTES) -> U
 
 
 def read_object(segment: bytes) -> dict[str, Any]:
+    """As `read_plain_object`, of a base64url segment. Raises NotCompact."""
+    return read_plain_object(_decode(segment))
+
+
+def read_plain_object(raw: bytes) -> dict[str, Any]:
     """A JSON object in UTF-8 (RFC 8725 3.7) without duplicate members, bounded in depth. Raises NotCompact."""
     try:
-        text = _decode(segment).decode("utf-8")
+        text = raw.decode("utf-8")
         value = _DECODER.decode(text)
         if "\\u" in text:
             # Half a surrogate pair decodes, and then breaks whatever encodes it again.

@@ -26,8 +26,8 @@ _ACCESS_TYPES = frozenset(("at+jwt", "application/at+jwt"))  # RFC 9068 2.1
 _ANY_TYPES = _ACCESS_TYPES | {"jwt", "application/jwt"}
 # By these, other tokens of an issuer are known: ID tokens (Core 2, 3.1.3.6), logout tokens and security events.
 _OF_OTHER_TOKENS = ("nonce", "at_hash", "c_hash", "events", "toe")
-# What Keycloak (`typ`) and Amazon Cognito (`token_use`) call tokens that are for nobody but their client.
-_OTHER_KINDS = frozenset(("id", "refresh", "offline", "logout"))
+# What Keycloak (`typ`), Amazon Cognito and Ory Hydra (`token_use`) call tokens that are for nobody but their client.
+_OTHER_KINDS = frozenset(("id", "id_token", "refresh", "refresh_token", "offline", "logout"))
 _EXTENSIONS = ("crit", "b64", "enc", "zip")  # none is understood (RFC 7515 4.1.11, RFC 7797)
 
 
@@ -57,10 +57,10 @@ def verify_foreign(
     """Raises InvalidCredential, or KeysWanted. `unverified`, `unverified_claims`: what was read of `token`."""
     header = unverified.unverified_header
     _check_type(header, issuer)
-    key, algorithm = _choose_key(header, issuer)
+    key, algorithm = choose_key(header, issuer)
     if not key.verifies(algorithm, unverified.signing_input, unverified.unverified_signature):
         raise InvalidCredential(Reason.BAD_SIGNATURE)
-    _check_kind(unverified_claims)
+    check_kind(unverified_claims)
     return prove(token, unverified_claims, issuer, now)
 
 
@@ -103,11 +103,12 @@ def _check_type(unverified_header: Mapping[str, Any], issuer: Issuer) -> None:
     taken = _ACCESS_TYPES if issuer.strict_type else _ANY_TYPES
     if not isinstance(kind, str) or kind.lower() not in taken:
         raise InvalidCredential(Reason.WRONG_TYPE)
+
+
+def choose_key(unverified_header: Mapping[str, Any], issuer: Issuer) -> tuple[PublicKey, str]:
+    """With the algorithm. Raises InvalidCredential, or KeysWanted."""
     if any(name in unverified_header for name in _EXTENSIONS):
         raise InvalidCredential(Reason.INVALID_TOKEN)
-
-
-def _choose_key(unverified_header: Mapping[str, Any], issuer: Issuer) -> tuple[PublicKey, str]:
     algorithm, kid = unverified_header.get("alg"), unverified_header.get("kid")
     if not isinstance(algorithm, str) or algorithm not in issuer.algorithms:
         raise InvalidCredential(Reason.INVALID_TOKEN)
@@ -122,7 +123,7 @@ def _choose_key(unverified_header: Mapping[str, Any], issuer: Issuer) -> tuple[P
     return found[0], algorithm
 
 
-def _check_kind(claims: Mapping[str, Any]) -> None:
+def check_kind(claims: Mapping[str, Any]) -> None:
     """A token of the same issuer that is for something else is none for us, even if it is for our audience."""
     kinds = (claims.get("typ"), claims.get("token_use"))
     if any(name in claims for name in _OF_OTHER_TOKENS) or any(

@@ -12,6 +12,7 @@ import msgspec
 from authgate.authn.jwk import PublicKey
 
 Strategy = Literal["jwt", "introspection", "auto"]
+ClientAuthentication = Literal["basic", "post", "private_key_jwt"]
 
 
 class KeyRing:
@@ -30,6 +31,18 @@ class KeySource(msgspec.Struct, frozen=True):
     jwks_url: str = ""  # empty: from discovery
     pasted: str = ""
     ca_certificates: str = ""
+    when_asked: bool = False  # fetched for somebody who needs one, never before
+
+
+@dataclass(frozen=True, slots=True)
+class Introspection:
+    """How an issuer is asked about tokens (RFC 7662)."""
+
+    endpoint: str  # empty: from discovery
+    client_id: str
+    authentication: ClientAuthentication
+    client_secret: str | None = field(repr=False)  # None: it cannot be opened
+    seconds: int  # that an answer holds; 0: every request asks
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -49,3 +62,4 @@ class Issuer:
     mapping: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))  # sub, email, … to claim paths
     leeway: int = 5  # seconds that its clock may differ from ours
     max_age: int = 0  # seconds since `iat`; 0: until it expires
+    introspection: Introspection | None = None  # unless the strategy is "jwt"

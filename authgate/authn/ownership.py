@@ -16,6 +16,7 @@ from authgate.authn.trust import TrustSnapshot
 from authgate.reason import Reason
 from authgate.request import InvalidCredential
 
+SERVICE_TOKEN_PREFIX = b"agt_"  # of the gateway's own opaque tokens, which are shown to nobody
 _JWS_SEGMENTS, _JWE_SEGMENTS = 3, 5
 _NOT_BASE64URL = re.compile(rb"[^A-Za-z0-9_-]")
 _BEFORE_JSON = b" \t\r\n\xef\xbb\xbf"  # white space, and a byte order mark
@@ -42,6 +43,8 @@ def read_foreign(token: bytes, trust: TrustSnapshot) -> ForeignToken | None:
         unverified_claims = read_object(unverified.unverified_payload)
     except NotCompact:
         return None
+    if _has_key_of_ours(unverified.unverified_header, trust):
+        return None
     name = unverified_claims.get("iss")
     if not isinstance(name, str) or name == trust.issuer:
         return None
@@ -64,6 +67,19 @@ def may_be_ours(unverified_token: bytes, trust: TrustSnapshot) -> bool:
     except NotCompact:
         # Opaque tokens have dots, too. The header of a token of ours is JSON to every reader.
         return _begins_like_json(segments[0])
+
+
+def names_nobody(unverified_token: bytes, trust: TrustSnapshot) -> bool:
+    """Whether it does not say whose it is, so that only an issuer can tell. Never for what may be ours."""
+    if unverified_token.startswith(SERVICE_TOKEN_PREFIX) or may_be_ours(unverified_token, trust):
+        return False
+    segments = unverified_token.split(b".")
+    # Of a JWE the claims are not to be seen; some repeat the issuer in the header (RFC 7519 5.3).
+    readable = {_JWS_SEGMENTS: segments[:2], _JWE_SEGMENTS: segments[:1]}.get(len(segments), [])
+    try:
+        return not any("iss" in read_object(segment) for segment in readable)
+    except NotCompact:
+        return True
 
 
 def holds_ours(authorization: bytes, trust: TrustSnapshot) -> bool:
@@ -90,14 +106,18 @@ def _read_basic(authorization: bytes) -> bytes:
 
 def _names_us(segments: list[bytes], trust: TrustSnapshot) -> bool:
     unverified_header = read_object(segments[0])
-    kid = unverified_header.get("kid", "")
-    if not isinstance(kid, str) or kid in trust.token_keys or kid in trust.assertion_keys:
+    if _has_key_of_ours(unverified_header, trust):
         return True
     if len(segments) == _JWE_SEGMENTS:
         return "enc" not in unverified_header  # we encrypt no token
     if len(segments) != _JWS_SEGMENTS:
         return True
     return _is_issued_by_us(read_object(segments[1]), trust)
+
+
+def _has_key_of_ours(unverified_header: dict[str, Any], trust: TrustSnapshot) -> bool:
+    kid = unverified_header.get("kid", "")
+    return not isinstance(kid, str) or kid in trust.token_keys or kid in trust.assertion_keys
 
 
 def _is_issued_by_us(unverified_claims: dict[str, Any], trust: TrustSnapshot) -> bool:

@@ -30,6 +30,7 @@ class Kind(StrEnum):
     ACCESS = "at+jwt"
     SESSION = "session+jwt"
     ASSERTION = "assertion+jwt"  # for services behind the gateway, which itself accepts it nowhere
+    CLIENT = "client-authentication+jwt"  # for issuers that the gateway asks (RFC 7523); accepted nowhere here
 
 
 # A browser may carry an access token of ours as its session; a session cookie is never a bearer token.
@@ -37,6 +38,7 @@ _ACCEPTED_TYPES = {
     Kind.ACCESS: frozenset((Kind.ACCESS.value,)),
     Kind.SESSION: frozenset((Kind.SESSION.value, Kind.ACCESS.value)),
     Kind.ASSERTION: frozenset[str](),
+    Kind.CLIENT: frozenset[str](),
 }
 
 

@@ -6,9 +6,13 @@ import time
 from collections.abc import Awaitable, Callable
 
 from authgate.authn.credentials import Credential, beside_the_services, check_form, find_credential
-from authgate.authn.foreign import KeysWanted, Proven, verify_foreign
+from authgate.authn.foreign import KeysWanted, verify_foreign
+from authgate.authn.issuers import Issuer
 from authgate.authn.ownership import ForeignToken, read_foreign
 from authgate.authn.tokens import verify
+from authgate.authn.trust import TrustSnapshot
+from authgate.gate.introspect import find_asked, identity_of, introspect, introspected_key, state_of_now
+from authgate.policy.schema import Route
 from authgate.reason import Reason
 from authgate.request import Identity, InvalidCredential
 from authgate.state.issuer_keys import newer_keys
@@ -27,10 +31,10 @@ class MustAsk(InvalidCredential):
         self.ask = ask
 
 
-def authenticate(headers: RawHeaders, snapshot: Snapshot, pass_authorization: bool = False) -> Identity | None:
+def authenticate(headers: RawHeaders, snapshot: Snapshot, route: Route | None = None) -> Identity | None:
     """None: no credential of ours. Raises InvalidCredential: one is there and is not good, so stop; or MustAsk.
 
-    `pass_authorization`: the route hands the Authorization header to its service.
+    `route`: None for a page of the gateway's own.
     """
     if not isinstance(headers, Headers):
         headers = Headers(headers)
@@ -39,31 +43,53 @@ def authenticate(headers: RawHeaders, snapshot: Snapshot, pass_authorization: bo
     if found is None or found[0] != trust.session_cookie:
         found = headers.credential = (trust.session_cookie, find_credential(headers, trust.session_cookie))
     credential = found[1]
-    if pass_authorization:
+    if route is not None and route.pass_authorization and not _is_for_an_issuer(credential, route, trust):
         # Not kept with the headers: it depends on our keys of this moment, and on the route.
         credential = beside_the_services(credential, headers, trust)
     if credential is None:
         return None
     now = time.time()
     identity = snapshot.identities.get(credential.key, now, trust.revoked)
-    return _verify_identity(credential, snapshot, now) if identity is None else identity
+    return _verify_identity(credential, snapshot, now, route) if identity is None else identity
 
 
-def _verify_identity(credential: Credential, snapshot: Snapshot, now: float) -> Identity:
+def _verify_identity(credential: Credential, snapshot: Snapshot, now: float, route: Route | None) -> Identity:
     if not snapshot.knows_credentials:
         raise InvalidCredential(Reason.TRUST_UNKNOWN)
     check_form(credential.kind, credential.unverified_token)
     foreign = None if credential.by_cookie else read_foreign(credential.unverified_token, snapshot.trust)
     if foreign is None:
+        issuer = find_asked(credential, route, snapshot.trust)
+        if issuer is not None:
+            return _look_up(credential, issuer, snapshot, now)
         return _remember(credential, snapshot, _own_identity(credential, snapshot, now))
+    if foreign.issuer.strategy == "introspection":
+        return _look_up(credential, foreign.issuer, snapshot, now)
     try:
         return _remember(credential, snapshot, _foreign_identity(foreign, snapshot, now))
     except KeysWanted:
-        raise MustAsk(lambda: _ask_for_keys(credential, foreign, snapshot)) from None
+        raise MustAsk(lambda: _ask_for_keys(credential, foreign.issuer)) from None
 
 
-async def _ask_for_keys(credential: Credential, foreign: ForeignToken, snapshot: Snapshot) -> Identity:
-    are_all_known = await newer_keys(foreign.issuer)
+def _is_for_an_issuer(credential: Credential | None, route: Route, trust: TrustSnapshot) -> bool:
+    """Opaque tokens belong to the service of such a route, unless it names an issuer that is asked about them."""
+    return credential is not None and bool(route.issuers) and find_asked(credential, route, trust) is not None
+
+
+def _look_up(credential: Credential, issuer: Issuer, snapshot: Snapshot, now: float) -> Identity:
+    """Raises MustAsk, unless the issuer was asked a moment ago."""
+    identity = snapshot.identities.get(introspected_key(credential, issuer), now, snapshot.trust.revoked)
+    if identity is None:
+        raise MustAsk(lambda: introspect(credential, issuer, snapshot))
+    return identity
+
+
+async def _ask_for_keys(credential: Credential, issuer: Issuer) -> Identity:
+    are_all_known = await newer_keys(issuer)
+    snapshot = await state_of_now()
+    foreign = read_foreign(credential.unverified_token, snapshot.trust)
+    if foreign is None or foreign.issuer.strategy == "introspection":
+        raise InvalidCredential(Reason.INVALID_TOKEN)
     try:
         return _remember(credential, snapshot, _foreign_identity(foreign, snapshot, time.time()))
     except KeysWanted:
@@ -105,21 +131,3 @@ def _foreign_identity(foreign: ForeignToken, snapshot: Snapshot, now: float) -> 
     if proven.token_id in snapshot.trust.revoked:
         raise InvalidCredential(Reason.TOKEN_REVOKED)
     return identity_of(proven, issuer.slug, issuer.issuer, snapshot)
-
-
-def identity_of(proven: Proven, slug: str, issuer: str, snapshot: Snapshot) -> Identity:
-    return Identity(
-        subject=proven.subject,
-        issuer=issuer,
-        expires_at=proven.expires_at,
-        by_cookie=False,
-        token_id=proven.token_id,
-        issued_at=proven.issued_at,
-        issuer_slug=slug,
-        audiences=proven.audiences,
-        scopes=proven.scopes,
-        email=proven.email,
-        name=proven.name,
-        roles=proven.roles | snapshot.grants.roles_of(proven.claims, slug),
-        claims=proven.claims,
-    )

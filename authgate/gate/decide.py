@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from math import ceil
 
-from authgate.decision import Allowed, Decision, Denied
+from authgate.decision import Allowed, Decision, Denied, retry_seconds
 from authgate.gate.authenticate import MustAsk, authenticate
 from authgate.gate.cross_site import is_cross_site
 from authgate.gate.steps import Prove, Steps, Take
@@ -24,12 +24,10 @@ _PROVES_NOTHING = frozenset(
         Reason.BAD_SIGNATURE,
         Reason.UNKNOWN_KEY,
         Reason.WRONG_ISSUER,
+        Reason.TOKEN_INACTIVE,
         Reason.WRONG_TYPE,
     )
 )
-
-
-RETRY_SECONDS = 5  # when an issuer cannot be asked
 
 
 def decide(facts: RequestFacts, snapshot: Snapshot | None, before: Decision | None = None) -> Steps[Decision]:
@@ -77,8 +75,7 @@ def decide(facts: RequestFacts, snapshot: Snapshot | None, before: Decision | No
             guess = subject_limit if refused.reason in _PROVES_NOTHING else None
             if guess is not None and (wait := guesses.count(guess, facts.client)):
                 return _limited(wait, revision, entry)
-            retry_after = RETRY_SECONDS if refused.reason is Reason.ISSUER_UNAVAILABLE else 0
-            return Denied(refused.reason, revision, entry, retry_after=retry_after)
+            return Denied(refused.reason, revision, entry, retry_after=retry_seconds(refused.reason))
         # A public route asks for no credential, so a stale cookie must not shut it; the caller is nobody there.
         identity = None
 
@@ -113,7 +110,7 @@ def _subject_key(facts: RequestFacts, identity: Identity | None) -> str:
 
 def _identify(facts: RequestFacts, snapshot: Snapshot, entry: RouteEntry) -> Identity | None:
     """Raises InvalidCredential."""
-    identity = authenticate(facts.headers, snapshot, entry.route.pass_authorization)
+    identity = authenticate(facts.headers, snapshot, entry.route)
     # The browser sends a cookie whoever wrote the page; a bearer token is sent on purpose. One that is not ours is
     # no proof of that: the cookie is what lets in then, and so it is judged like any other.
     if identity is not None and identity.by_cookie and is_cross_site(facts):

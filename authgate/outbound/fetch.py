@@ -240,7 +240,7 @@ def unreachable(what: str, url: str, error: Exception) -> ProviderError:
         return ProviderError("provider_unavailable", f"the {what} sent more than {MAX_BYTES} bytes")
     if isinstance(error, StillSlow):
         return ProviderError("provider_unavailable", f"the {what} was too slow lately, and others wait for it")
-    where = f"the {what} at {_place(url)}"
+    where = f"the {what} at {place_of(url)}"
     if isinstance(error, requests.exceptions.SSLError):
         said = f"{where} has no certificate that is trusted here: {_cause(error)}"
     elif isinstance(error, requests.Timeout | TimeoutError):
@@ -250,7 +250,8 @@ def unreachable(what: str, url: str, error: Exception) -> ProviderError:
     return ProviderError("provider_unavailable", said)
 
 
-def _place(url: str) -> str:
+def place_of(url: str) -> str:
+    """Host and port: of an address that may hold a secret, what may be logged."""
     parts = urlsplit(url)
     host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
     return f"{host}:{parts.port or (443 if parts.scheme == 'https' else 80)}"
@@ -313,7 +314,7 @@ class _TlsPool(HTTPSConnectionPool):
 
 class _Adapter(HTTPAdapter):
     def __init__(self, ca_certificates: str) -> None:
-        self._context = _tls_context(ca_certificates)
+        self._context = tls_context(ca_certificates)
         super().__init__(max_retries=0)
 
     def init_poolmanager(self, *args: Any, **options: Any) -> None:
@@ -326,7 +327,7 @@ class _Adapter(HTTPAdapter):
 
 
 @lru_cache(maxsize=32)
-def _tls_context(ca_certificates: str) -> ssl.SSLContext:
+def tls_context(ca_certificates: str) -> ssl.SSLContext:
     try:
         return ssl.create_default_context(cadata=ca_certificates or None)
     except (ssl.SSLError, ValueError):

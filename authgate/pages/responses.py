@@ -9,7 +9,7 @@ from urllib.parse import quote
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 
-from authgate.decision import Denied
+from authgate.decision import Denied, retry_seconds
 from authgate.observe.access_log import Record
 from authgate.oidc.next_url import MAX_LENGTH
 from authgate.pages.refusal import Refused, Ways, render_refusal
@@ -29,6 +29,7 @@ Send = Callable[[dict[str, Any]], Awaitable[None]]
 _CREDENTIAL_REASONS = frozenset(
     (
         Reason.INVALID_TOKEN, Reason.TOKEN_EXPIRED, Reason.TOKEN_NOT_YET_VALID, Reason.TOKEN_REVOKED,
+        Reason.TOKEN_INACTIVE, Reason.ISSUER_UNCLEAR,
         Reason.BAD_SIGNATURE, Reason.UNKNOWN_KEY, Reason.WRONG_ISSUER, Reason.WRONG_AUDIENCE,
         Reason.WRONG_TYPE, Reason.CLAIM_MISSING,
     )
@@ -139,7 +140,9 @@ async def _send_answer(record: Record, answer: Answer, method: str, send: Send) 
 def refuse_django(request: HttpRequest, reason: Reason) -> HttpResponse:
     """The same refusal for a page or an endpoint that Django serves."""
     record: Record = getattr(request, "scope", {}).get("state", {}).get("record") or Record("")
-    answer = answer_refusal(record, Denied(reason), request.method or "", headers_of(request))
+    answer = answer_refusal(
+        record, Denied(reason, retry_after=retry_seconds(reason)), request.method or "", headers_of(request)
+    )
     response = HttpResponse(answer.body, status=answer.status)
     for name, value in answer.headers:
         if name != b"x-request-id":  # the front door's, on everything that Django answers

@@ -113,7 +113,8 @@ class IssuerKeys:
     def _look(self) -> None:
         now = time.monotonic()
         for watched in list(self._watched.values()):
-            if now >= watched.due_at and watched.fetching is None:
+            is_wanted = watched.ring.keys is not None or not watched.source.when_asked
+            if is_wanted and now >= watched.due_at and watched.fetching is None:
                 self._begin(watched)
 
     def _watch(self, source: KeySource) -> _Watched:
@@ -223,7 +224,11 @@ def _lasts(answer: Answer) -> float:
 def discover(issuer: str, ca_certificates: str, member: str) -> str:
     """An endpoint of the issuer, by its discovery document (OpenID Connect Discovery, RFC 8414). Raises
     ProviderError."""
-    document = _discovery_document(issuer, ca_certificates)
+    return endpoint_of(_discovery_document(issuer, ca_certificates), issuer, member)
+
+
+def endpoint_of(document: Mapping[str, object], issuer: str, member: str) -> str:
+    """As its discovery document says. Raises ProviderError."""
     # To the letter: one more slash is another issuer (RFC 8414 3.3).
     if document.get("issuer") != issuer:
         raise ProviderError("provider_unavailable", f"the discovery document is of another issuer than {issuer!r}")
@@ -240,13 +245,17 @@ def discover(issuer: str, ca_certificates: str, member: str) -> str:
 
 
 def _discovery_document(issuer: str, ca_certificates: str) -> Mapping[str, object]:
-    base = issuer.rstrip("/")
-    host, path = _split(base)
-    for url in (f"{base}{WELL_KNOWN}", f"{host}{_OAUTH_WELL_KNOWN}{path}"):
+    for url in well_known_urls(issuer):
         answer = get(url, "discovery document", ca_certificates=ca_certificates)
         if answer.status == 200:
             return read_object(answer.body, "discovery document")
     raise ProviderError("provider_unavailable", f"the discovery document answered with status {answer.status}")
+
+
+def well_known_urls(issuer: str) -> tuple[str, str]:
+    base = issuer.rstrip("/")
+    host, path = _split(base)
+    return f"{base}{WELL_KNOWN}", f"{host}{_OAUTH_WELL_KNOWN}{path}"
 
 
 def _split(url: str) -> tuple[str, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Mapping
 from dataclasses import replace
 from types import MappingProxyType
@@ -13,16 +14,20 @@ from django.conf import settings
 from django.db.models.signals import post_delete, post_save
 from django.dispatch import receiver
 
-from authgate.authn.issuers import Issuer, KeyRing, KeySource, Strategy
+from authgate.authn.issuers import ClientAuthentication, Introspection, Issuer, KeyRing, KeySource, Strategy
 from authgate.authn.keys import KeyPair, unseal
 from authgate.authn.trust import TrustSnapshot
 from authgate.models import versions
 from authgate.models.issuers import TokenIssuer
 from authgate.models.people import IdentityProvider
 from authgate.models.trust import RevokedToken, SigningKey
+from authgate.outbound.errors import ProviderError
 from authgate.state import revocation, signing_keys
 from authgate.state.issuer_keys import issuer_keys
+from authgate.state.issuers import open_client_secret
 from authgate.state.signing_keys import Purpose
+
+logger = logging.getLogger(__name__)
 
 
 class KeyRow(msgspec.Struct, frozen=True):
@@ -57,7 +62,9 @@ class IssuerRow(msgspec.Struct, frozen=True):
 
     @property
     def source(self) -> KeySource:
-        return KeySource(self.issuer, self.jwks_url, self.pasted_keys, self.ca_certificates)
+        # Where every token is asked about, only a signed answer needs a key.
+        when_asked = self.strategy == TokenIssuer.Strategy.INTROSPECTION
+        return KeySource(self.issuer, self.jwks_url, self.pasted_keys, self.ca_certificates, when_asked)
 
 
 class TrustRows(msgspec.Struct, frozen=True):
@@ -153,7 +160,29 @@ def issuer_of(row: IssuerRow, ring: KeyRing) -> Issuer:
         mapping=row.claim_mapping,
         leeway=row.leeway,
         max_age=row.max_age,
+        introspection=_introspection_of(row),
     )
+
+
+def _introspection_of(row: IssuerRow) -> Introspection | None:
+    if row.strategy == TokenIssuer.Strategy.JWT:
+        return None
+    return Introspection(
+        row.introspection_endpoint,
+        row.client_id,
+        cast(ClientAuthentication, row.client_authentication),
+        _open_secret(row),
+        row.introspection_seconds,
+    )
+
+
+def _open_secret(row: IssuerRow) -> str | None:
+    """None: it cannot be opened. Other issuers, and the gateway's own tokens, go on."""
+    try:
+        return open_client_secret(row.slug, row.sealed_client_secret)
+    except ProviderError as error:
+        logger.error("issuer %s: %s", row.slug, error.detail)
+        return None
 
 
 def _key_row(row: SigningKey) -> KeyRow:

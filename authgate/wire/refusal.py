@@ -87,6 +87,15 @@ _REFUSALS = {
     Reason.TOKEN_REVOKED: Refusal(
         401, "unauthorized", "The token was revoked or the session ended. Ask for a new token or sign in again."
     ),
+    Reason.TOKEN_INACTIVE: Refusal(
+        401, "unauthorized",
+        "The issuer says that the token is not active: it is unknown there, expired or revoked. Ask for a new token.",
+    ),
+    Reason.ISSUER_UNCLEAR: Refusal(
+        401, "unauthorized",
+        "The token does not say which issuer made it, and there are several to ask. To show it to the right one alone, "
+        "name that issuer on the route (issuers).",
+    ),
     Reason.BAD_SIGNATURE: Refusal(
         401, "unauthorized", "The signature does not match the token: it was cut or changed. Copy it again, whole."
     ),
@@ -141,7 +150,8 @@ _REFUSALS = {
     ),
     Reason.ISSUER_UNAVAILABLE: Refusal(
         503, "unavailable",
-        "The issuer of the token cannot be reached, so that the token cannot be checked. Try again shortly.",
+        "The issuer of the token cannot be reached, or has no answer, so that the token cannot be checked. Try again "
+        "shortly.",
     ),
     Reason.GATE_ERROR: Refusal(
         503, "unavailable",

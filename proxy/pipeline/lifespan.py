@@ -9,6 +9,7 @@ from authgate import ratelimit
 from authgate.observe.access_log import AccessLog, Record
 from authgate.observe.line_writer import flush_all
 from authgate.observe.strangers import client_lines
+from authgate.outbound import client
 from authgate.state import watcher
 from proxy.pipeline.downstream import Receive, Send
 from proxy.upstream.worker import current_worker
@@ -43,6 +44,7 @@ async def run_lifespan(receive: Receive, send: Send) -> None:
         else:
             watcher.stop_watching()
             await ratelimit.close()
+            await client.close()
             if _access_log is not None:
                 _access_log.flush()
             client_lines.tell()

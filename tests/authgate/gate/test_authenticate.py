@@ -9,7 +9,7 @@ from authgate.authn.cache import IdentityCache, cache_key
 from authgate.authn.credentials import find_credential, verify_session
 from authgate.authn.tokens import Kind
 from authgate.gate.authenticate import authenticate
-from authgate.policy.document import Grant, When
+from authgate.policy.document import Grant, Route, When
 from authgate.reason import Reason
 from authgate.request import Identity, InvalidCredential
 from authgate.wire.headers import Headers
@@ -358,12 +358,13 @@ def test_threads_share_the_cache():
 
 
 # --- where the route hands Authorization on to its service ----------------------------------------------------------
+PASSED = Route(name="passed", path="/", access="authenticated", upstream="api", pass_authorization=True)
 FOREIGN = sign_token(header={"kid": "theirs"}, claims={"iss": "https://other.example.com"})
 
 
 def who_beside(*headers):
     headers = [(b"host", b"gateway.test"), *headers]
-    identity = authenticate(headers, make_snapshot(), pass_authorization=True)
+    identity = authenticate(headers, make_snapshot(), PASSED)
     return identity.subject if identity else None
 
 

@@ -1,0 +1,145 @@
+"""HTTP for what the event loop itself asks: bounded as in `fetch`, and without a thread for each call.
+
+A thousand threads that wait for an answer would take the interpreter from the loop a thousand times.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import ssl
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from weakref import WeakKeyDictionary
+
+import aiohttp
+from aiohttp.abc import AbstractResolver, ResolveResult
+from yarl import URL
+
+from authgate.outbound.errors import ProviderError
+from authgate.outbound.fetch import SECONDS, Answer, check_url, place_of, tls_context
+from authgate.wire.authority import is_loopback
+
+MAX_BYTES = 64 * 1024
+_HEADERS = {"User-Agent": "authgate", "Accept-Encoding": "identity"}
+# Its connections are closed before most servers close theirs: Node does after 5 seconds.
+_IDLE_SECONDS = 4.0
+# Of their own: a name server that hangs must not take the threads in which services are looked up.
+_names = ThreadPoolExecutor(4, "names")
+
+
+class NoAnswer(ProviderError):
+    """Nothing came, or not in time: whoever asks next for anything would wait as long."""
+
+
+class _NotLoopback(OSError):
+    pass
+
+
+class _Resolver(AbstractResolver):
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
+    ) -> list[ResolveResult]:
+        looked_up = _names.submit(socket.getaddrinfo, host, port, family, socket.SOCK_STREAM)
+        found = await asyncio.wrap_future(looked_up)
+        # Not every resolver keeps names below localhost to this machine.
+        if is_loopback(host) and not all(is_loopback(str(address[0])) for *_, address in found):
+            raise _NotLoopback("a name of this machine was resolved to an address of another one")
+        return [
+            ResolveResult(
+                hostname=host, host=str(address[0]), port=port, family=kind, proto=protocol,
+                flags=socket.AI_NUMERICHOST,
+            )
+            for kind, _, protocol, _, address in found
+        ]  # fmt: skip
+
+    async def close(self) -> None: ...
+
+
+_sessions: WeakKeyDictionary[asyncio.AbstractEventLoop, aiohttp.ClientSession] = WeakKeyDictionary()
+_tls: dict[str, ssl.SSLContext] = {}
+
+
+async def send(
+    url: str,
+    what: str,
+    *,
+    ca_certificates: str,
+    headers: Mapping[str, str],
+    form: Mapping[str, str] | None = None,
+) -> Answer:
+    """POST with a form, else GET; no redirect is followed. Raises NoAnswer; ProviderError for what is no answer."""
+    check_url(url, what)
+    try:
+        async with asyncio.timeout(SECONDS):
+            tls = await _tls_context(ca_certificates)
+            try:
+                return await _send(url, what, tls, headers, form)
+            except (aiohttp.ServerDisconnectedError, ConnectionResetError):
+                # A kept connection that the server has closed meanwhile. Asking changes nothing, so it may come twice.
+                return await _send(url, what, tls, headers, form)
+    except (aiohttp.ClientError, OSError, ValueError) as error:
+        raise NoAnswer("provider_unavailable", f"the {what} at {place_of(url)} {_cause(error)}") from None
+
+
+async def close() -> None:
+    """When the worker ends."""
+    session = _sessions.pop(asyncio.get_running_loop(), None)
+    if session is not None:
+        await session.close()
+
+
+async def _send(
+    url: str, what: str, tls: ssl.SSLContext, headers: Mapping[str, str], form: Mapping[str, str] | None
+) -> Answer:
+    request = _session().request(
+        "GET" if form is None else "POST", URL(url, encoded=True), data=form, headers=headers, ssl=tls,
+        allow_redirects=False,
+    )  # fmt: skip
+    async with request as response:
+        received = bytearray()
+        # As it comes: what a few bytes decompress to has no bound, and nothing compressed was asked for.
+        while chunk := await response.content.readany():
+            received += chunk
+            if len(received) > MAX_BYTES:
+                raise ProviderError("provider_unavailable", f"the {what} sent more than {MAX_BYTES} bytes")
+        return Answer(response.status, response.headers, bytes(received))
+
+
+def _session() -> aiohttp.ClientSession:
+    loop = asyncio.get_running_loop()
+    session = _sessions.get(loop)
+    if session is None:
+        session = _sessions[loop] = aiohttp.ClientSession(
+            # Whoever asks bounds how many calls there are.
+            connector=aiohttp.TCPConnector(limit=0, resolver=_Resolver(), keepalive_timeout=_IDLE_SECONDS),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            timeout=aiohttp.ClientTimeout(total=SECONDS),
+            headers=_HEADERS,
+            auto_decompress=False,
+            trust_env=False,
+        )
+    return session
+
+
+async def _tls_context(ca_certificates: str) -> ssl.SSLContext:
+    context = _tls.get(ca_certificates)
+    if context is None:
+        # Reading the authorities of the system takes tens of milliseconds.
+        context = await asyncio.wrap_future(_names.submit(tls_context, ca_certificates))
+        _tls[ca_certificates] = context
+    return context
+
+
+def _cause(error: BaseException) -> str:
+    if isinstance(error, TimeoutError):
+        return f"did not answer within {SECONDS:.0f} seconds"
+    if isinstance(error, aiohttp.ClientConnectorCertificateError):
+        inner = error.certificate_error
+        cause = inner.verify_message if isinstance(inner, ssl.SSLCertVerificationError) else "it names another host"
+        return f"has no certificate that is trusted here: {cause}"
+    while isinstance(error, aiohttp.ClientConnectorError):
+        error = error.os_error
+    if isinstance(error, OSError) and (error.strerror or isinstance(error, _NotLoopback)):
+        return f"cannot be reached: {error.strerror or error}"
+    return f"cannot be reached: {type(error).__name__}"
