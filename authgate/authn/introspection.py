@@ -121,5 +121,9 @@ def _read_signed(body: bytes, issuer: Issuer, now: float) -> dict[str, Any]:
 
 
 def _is_for_us(audience: object, issuer: Issuer) -> bool:
-    client_id = issuer.introspection.client_id if issuer.introspection is not None else ""
-    return client_id in audience if isinstance(audience, list) else audience == client_id
+    """By its client ID, or as the service that the tokens are for: RFC 9701 5 asks for no more than our name."""
+    names = set(issuer.audiences)
+    if issuer.introspection is not None:
+        names.add(issuer.introspection.client_id)
+    audiences = audience if isinstance(audience, list) else [audience]
+    return any(isinstance(name, str) and name in names for name in audiences)

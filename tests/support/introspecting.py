@@ -60,7 +60,8 @@ class IntrospectingIssuer(HostileProvider):
 def add_issuer(gateway: Gateway, slug: str, issuer: str, secret: str = CLIENT_SECRET, **fields: Any) -> None:
     """As an operator would: one that is asked."""
     given = {
-        "slug": slug, "issuer": issuer, "audiences": [API], "strategy": "introspection", "client_id": CLIENT_ID, **fields,
+        "slug": slug, "issuer": issuer, "audiences": [API], "strategy": "introspection", "client_id": CLIENT_ID,
+        **fields,
     }  # fmt: skip
     gateway.shell.run(f"""
 from authgate.models.issuers import TokenIssuer

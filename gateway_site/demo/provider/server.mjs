@@ -57,6 +57,22 @@ function page(title, body) {
 `;
 }
 
+// For tests: opaque access tokens for one audience, which its resource server introspects.
+function introspection() {
+  const { audience, scope, signed } = configuration.opaque_tokens ?? {};
+  if (!audience) return {};
+  return {
+    clientCredentials: { enabled: true },
+    introspection: { enabled: true, allowedPolicy: () => true },
+    jwtIntrospection: { enabled: Boolean(signed) },
+    revocation: { enabled: true, allowedPolicy: () => true },
+    resourceIndicators: {
+      enabled: true,
+      getResourceServerInfo: () => ({ audience, scope, accessTokenFormat: 'opaque' }),
+    },
+  };
+}
+
 const provider = new Provider(configuration.issuer, {
   clients: configuration.clients,
   findAccount,
@@ -73,6 +89,7 @@ const provider = new Provider(configuration.issuer, {
   // The library's own refuses loopback addresses; here every client is on loopback.
   fetch: (url, { dispatcher, ...options }) => fetch(url, options),
   features: {
+    ...introspection(),
     devInteractions: { enabled: false },
     backchannelLogout: { enabled: true },
     rpInitiatedLogout: {
