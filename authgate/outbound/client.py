@@ -6,6 +6,7 @@ A thousand threads that wait for an answer would take the interpreter from the l
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 import ssl
 from collections.abc import Mapping
@@ -67,11 +68,12 @@ async def send(
     ca_certificates: str,
     headers: Mapping[str, str],
     form: Mapping[str, str] | None = None,
+    seconds: float = SECONDS,
 ) -> Answer:
     """POST with a form, else GET; no redirect is followed. Raises NoAnswer; ProviderError for what is no answer."""
     check_url(url, what)
     try:
-        async with asyncio.timeout(SECONDS):
+        async with asyncio.timeout(seconds):
             tls = await _tls_context(ca_certificates)
             try:
                 return await _send(url, what, tls, headers, form)
@@ -133,13 +135,20 @@ async def _tls_context(ca_certificates: str) -> ssl.SSLContext:
 
 def _cause(error: BaseException) -> str:
     if isinstance(error, TimeoutError):
-        return f"did not answer within {SECONDS:.0f} seconds"
+        return "did not answer in time"
     if isinstance(error, aiohttp.ClientConnectorCertificateError):
         inner = error.certificate_error
         cause = inner.verify_message if isinstance(inner, ssl.SSLCertVerificationError) else "it names another host"
         return f"has no certificate that is trusted here: {cause}"
     while isinstance(error, aiohttp.ClientConnectorError):
         error = error.os_error
-    if isinstance(error, OSError) and (error.strerror or isinstance(error, _NotLoopback)):
-        return f"cannot be reached: {error.strerror or error}"
-    return f"cannot be reached: {type(error).__name__}"
+    return f"cannot be reached: {_words(error)}"
+
+
+def _words(error: BaseException) -> str:
+    """The system's own, without what asyncio adds."""
+    if isinstance(error, _NotLoopback):
+        return str(error)
+    if not isinstance(error, OSError) or error.errno is None:
+        return type(error).__name__
+    return os.strerror(error.errno) if error.errno > 0 else str(error.strerror)  # below: of the name's look-up

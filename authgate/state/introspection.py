@@ -27,9 +27,11 @@ from authgate.state.issuer_keys import endpoint_of, newer_keys, well_known_urls
 
 logger = logging.getLogger(__name__)
 
-AT_ONCE = 24  # of tokens that nobody knows
-AT_ONCE_KNOWN = 8  # and of those that were active before: made-up ones do not take their places
+AT_ONCE = 48  # of tokens that nobody knows
+AT_ONCE_KNOWN = 16  # and of those that were active before: made-up ones do not take their places
 MOST_WAITING = 2048
+# Of the ten that a request waits at most, those for its turn: so much is left that no answer then is a failure.
+TURN_SECONDS = 7.5
 INACTIVE_SECONDS = 3.0
 _MOST_REMEMBERED = 10_000
 _MOST_ASKERS = 256
@@ -103,10 +105,11 @@ class Asker:
 
     async def _fly(self, token: bytes, digest: bytes, issuer: Issuer, trust: TrustSnapshot) -> Told:
         lane = self._known if digest in self._were_active else self._unknown
+        ends_at = time.monotonic() + SECONDS
         await _take_turn(lane)
         try:
             asked_at = time.time()
-            claims = await self._answer(token, issuer, trust)
+            claims = await self._answer(token, issuer, trust, ends_at)
         except BreakerOpen:
             raise IssuerUnavailable from None
         except ProviderError as error:
@@ -127,12 +130,14 @@ class Asker:
         except BreakerOpen:
             raise IssuerUnavailable from None
 
-    async def _answer(self, token: bytes, issuer: Issuer, trust: TrustSnapshot) -> Mapping[str, Any] | None:
+    async def _answer(
+        self, token: bytes, issuer: Issuer, trust: TrustSnapshot, ends_at: float
+    ) -> Mapping[str, Any] | None:
         """Raises ProviderError or BreakerOpen."""
         if self._asked.client_secret is None:
             raise ProviderError("provider_unavailable", "the client secret cannot be opened: enter it again")
         with self._breaker.call(NoAnswer):
-            answer = await self._post(token, issuer, trust)
+            answer = await self._post(token, issuer, trust, ends_at)
             if answer.status in _OVERLOADED:
                 raise NoAnswer("provider_unavailable", f"the introspection endpoint answered with {answer.status}")
         if answer.status != 200:
@@ -142,7 +147,7 @@ class Asker:
         except AnswerRefused as refused:
             raise ProviderError("provider_unavailable", f"the introspection endpoint's answer {refused}") from None
 
-    async def _post(self, token: bytes, issuer: Issuer, trust: TrustSnapshot) -> Answer:
+    async def _post(self, token: bytes, issuer: Issuer, trust: TrustSnapshot, ends_at: float) -> Answer:
         endpoint = await self._find_endpoint(issuer)
         authorization, form = client_credentials(self._asked, issuer.issuer, trust, time.time())
         headers = {"Accept": f"{SIGNED}, {JSON}" if endpoint.signs else JSON}
@@ -151,7 +156,7 @@ class Asker:
         form = {"token": token.decode("ascii"), "token_type_hint": "access_token", **form}
         return await send(
             endpoint.url, "introspection endpoint", ca_certificates=issuer.source.ca_certificates, headers=headers,
-            form=form,
+            form=form, seconds=ends_at - time.monotonic(),
         )  # fmt: skip
 
     # -- where the endpoint is ----------------------------------------------------------------------------------
@@ -198,7 +203,7 @@ class Asker:
 
 async def _take_turn(lane: asyncio.Semaphore) -> None:
     try:
-        async with asyncio.timeout(SECONDS):
+        async with asyncio.timeout(TURN_SECONDS):
             await lane.acquire()
     except TimeoutError:
         raise IssuerUnavailable from None

@@ -26,6 +26,8 @@ class IntrospectingIssuer(HostileProvider):
         self.asked: list[Seen] = []
         self.reply: Callable[[Seen], Reply] | None = None
         self.delay = 0.0
+        self.busy = self.most_busy = 0
+        self._counting = threading.Lock()
         self.hold = threading.Event()  # answers wait until it is set
         self.hold.set()
         self.metadata = {"introspection_endpoint": self.url + INTROSPECT}
@@ -50,8 +52,13 @@ class IntrospectingIssuer(HostileProvider):
 
     def _introspect(self, seen: Seen) -> Reply:
         self.asked.append(seen)
+        with self._counting:
+            self.busy += 1
+            self.most_busy = max(self.busy, self.most_busy)
         self.hold.wait(20)
         time.sleep(self.delay)
+        with self._counting:
+            self.busy -= 1
         if self.reply is not None:
             return self.reply(seen)
         return Reply(body=self.active.get(seen.form.get("token", ""), {"active": False}))
