@@ -11,6 +11,8 @@ import socket
 import ssl
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
+from urllib.parse import urlencode
 from weakref import WeakKeyDictionary
 
 import aiohttp
@@ -71,7 +73,7 @@ async def send(
     seconds: float = SECONDS,
 ) -> Answer:
     """POST with a form, else GET; no redirect is followed. Raises NoAnswer; ProviderError for what is no answer."""
-    check_url(url, what)
+    _check_url(url, what)
     try:
         async with asyncio.timeout(seconds):
             tls = await _tls_context(ca_certificates)
@@ -84,6 +86,9 @@ async def send(
         raise NoAnswer("provider_unavailable", f"the {what} at {place_of(url)} {_cause(error)}") from None
 
 
+_check_url = lru_cache(maxsize=64)(check_url)
+
+
 async def close() -> None:
     """When the worker ends."""
     session = _sessions.pop(asyncio.get_running_loop(), None)
@@ -94,10 +99,13 @@ async def close() -> None:
 async def _send(
     url: str, what: str, tls: ssl.SSLContext, headers: Mapping[str, str], form: Mapping[str, str] | None
 ) -> Answer:
+    # Encoded here: the library's own forms and time-outs take as long as all the rest of a call.
+    body = None if form is None else urlencode(form).encode("ascii")
+    if body is not None:
+        headers = {**headers, "Content-Type": "application/x-www-form-urlencoded"}
     request = _session().request(
-        "GET" if form is None else "POST", URL(url, encoded=True), data=form, headers=headers, ssl=tls,
-        allow_redirects=False,
-    )  # fmt: skip
+        "GET" if body is None else "POST", _plain_url(url), data=body, headers=headers, ssl=tls, allow_redirects=False
+    )
     async with request as response:
         received = bytearray()
         # As it comes: what a few bytes decompress to has no bound, and nothing compressed was asked for.
@@ -116,12 +124,17 @@ def _session() -> aiohttp.ClientSession:
             # Whoever asks bounds how many calls there are.
             connector=aiohttp.TCPConnector(limit=0, resolver=_Resolver(), keepalive_timeout=_IDLE_SECONDS),
             cookie_jar=aiohttp.DummyCookieJar(),
-            timeout=aiohttp.ClientTimeout(total=SECONDS),
+            timeout=aiohttp.ClientTimeout(total=None),
             headers=_HEADERS,
             auto_decompress=False,
             trust_env=False,
         )
     return session
+
+
+@lru_cache(maxsize=64)
+def _plain_url(url: str) -> URL:
+    return URL(url, encoded=True)
 
 
 async def _tls_context(ca_certificates: str) -> ssl.SSLContext:
