@@ -51,7 +51,8 @@ def token(claims: dict[str, Any]) -> str:
 
 
 def test_every_recipe_is_read() -> None:
-    assert len(RECIPES) == PAGE.read_text().count("manage.py issuer add ") - 1  # the form of the command, at the top
+    recipes = PAGE.read_text().partition("## Recipes")[2]
+    assert len(RECIPES) == recipes.count("manage.py issuer add ") > 3
 
 
 @pytest.mark.parametrize("recipe", RECIPES, ids=[recipe[0] for recipe in RECIPES])
