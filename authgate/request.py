@@ -44,6 +44,7 @@ class Identity:
     expires_at: int  # seconds since the epoch
     by_cookie: bool = field(kw_only=True)  # which a browser sends by itself, whoever wrote the page
     token_id: str = ""
+    key_id: str = ""  # of the gateway's key that has signed it; empty for all else
     issued_at: int = 0  # 0: the credential does not say
     issuer_slug: str = OWN_ISSUER  # by which routes name the issuer
     audiences: frozenset[str] = frozenset()  # of an issuer's token: those that it is for, of the ones taken here

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Iterator
 
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from django.conf import settings
 
-from authgate.cipher import SealBroken, derive_key, seal, unseal
+from authgate.cipher import SealBroken, derive_key, seal, unseal, unseal_by_any
 
-__all__ = ["SealBroken", "seal_text", "unseal_text"]
+__all__ = ["SealBroken", "is_sealed_anew", "opening_secrets", "seal_text", "unseal_text"]
+
+
+def opening_secrets() -> tuple[str, ...]:
+    """The one that seals, and those that it has replaced."""
+    return settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS
 
 
 def seal_text(text: str, *, purpose: str, place: str = "") -> str:
@@ -21,11 +27,32 @@ def seal_text(text: str, *, purpose: str, place: str = "") -> str:
 def unseal_text(sealed: str, *, purpose: str, place: str = "") -> str:
     """Raises SealBroken."""
     try:
-        raw = base64.b64decode(sealed.encode("ascii") + b"=" * (-len(sealed) % 4), altchars=b"-_", validate=True)
-        return unseal(raw, _key(purpose), place).decode("utf-8")
+        raw = _decode(sealed)
+        return unseal_by_any(raw, _keys(purpose), place).decode("utf-8")
     except ValueError as error:
         raise SealBroken(f"the sealed {purpose} cannot be opened") from error
 
 
+def is_sealed_anew(sealed: str, *, purpose: str, place: str = "") -> bool:
+    """With the secret that seals, and not with one that it has replaced."""
+    try:
+        unseal(_decode(sealed), _key(purpose), place)
+    except ValueError:
+        return False
+    return True
+
+
+def _decode(sealed: str) -> bytes:
+    return base64.b64decode(sealed.encode("ascii") + b"=" * (-len(sealed) % 4), altchars=b"-_", validate=True)
+
+
 def _key(purpose: str) -> AESGCM:
-    return derive_key(settings.SECRET_KEY, salt=b"authgate sealing", info=f"{purpose} v1")
+    return _derive(settings.SECRET_KEY, purpose)
+
+
+def _keys(purpose: str) -> Iterator[AESGCM]:
+    return (_derive(secret, purpose) for secret in opening_secrets())
+
+
+def _derive(secret: str, purpose: str) -> AESGCM:
+    return derive_key(secret, salt=b"authgate sealing", info=f"{purpose} v1")

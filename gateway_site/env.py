@@ -78,6 +78,18 @@ def files(*names: str, environ: Mapping[str, str] = ENVIRON) -> dict[str, Path]:
     return {name: Path(environ[f"{name}_FILE"]).absolute() for name in names if environ.get(f"{name}_FILE")}
 
 
+def list_of_files(name: str, environ: Mapping[str, str] = ENVIRON) -> tuple[Path, ...]:
+    """Files that are there, separated by `:`."""
+    _known_names.add(name)
+    paths = tuple(Path(part).absolute() for part in environ.get(name, "").split(":") if part)
+    for path in paths:
+        try:
+            path.stat()
+        except (OSError, ValueError) as error:
+            raise EnvError(name, f"cannot read {str(path)!r}: {_cause(error)}") from error
+    return paths
+
+
 def refuse_unknown(prefix: str, environ: Mapping[str, str] = ENVIRON) -> None:
     """Called when every setting has been read: a misspelt one must not silently be its default."""
     set_names = {name for name in environ if name.startswith(prefix)}
@@ -245,6 +257,14 @@ def secret_key(
     if len(value) < 32:
         raise EnvError(name, f"{source}must have at least 32 characters, has {len(value)}")
     return value
+
+
+def fallback_secret(name: str, environ: Mapping[str, str] = ENVIRON) -> list[str]:
+    """The secret key before this one, for what it has sealed. As Django's SECRET_KEY_FALLBACKS."""
+    value = text(name, "", environ)
+    if value and len(value) < 32:
+        raise EnvError(name, f"must have at least 32 characters, has {len(value)}")
+    return [value] if value else []
 
 
 def source_of_secret(name: str, data_dir: Path, environ: Mapping[str, str] = ENVIRON) -> str:

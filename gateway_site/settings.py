@@ -20,6 +20,7 @@ AUTHGATE_TRUSTED_PROXIES = env.networks("AUTHGATE_TRUSTED_PROXIES")
 AUTHGATE_FORWARDED_HEADERS = env.forwarded_headers("AUTHGATE_FORWARDED_HEADERS")
 AUTHGATE_STATIC_SITE = env.optional_directory("AUTHGATE_STATIC_SITE")
 AUTHGATE_REDIS_URL = env.redis_url("AUTHGATE_REDIS_URL")
+AUTHGATE_SIGNING_KEY_FILE = env.list_of_files("AUTHGATE_SIGNING_KEY_FILE")
 AUTHGATE_ACCESS_LOG = env.choice("AUTHGATE_ACCESS_LOG", "json", ("json", "off"))
 AUTHGATE_LOG_LEVEL = env.choice("AUTHGATE_LOG_LEVEL", "info", ("debug", "info", "warning", "error"))
 AUTHGATE_DRAIN_SECONDS = env.seconds("AUTHGATE_DRAIN_SECONDS", 30)
@@ -34,10 +35,13 @@ SECRET_KEY = env.secret_key(
     sealed_in=database.file_of(DATABASES["default"]),
     make=invocation.makes_a_gateway(),
 )
+SECRET_KEY_FALLBACKS = env.fallback_secret("AUTHGATE_SECRET_KEY_FALLBACK")
 AUTHGATE_SECRET_KEY_SOURCE = env.source_of_secret("AUTHGATE_SECRET_KEY", AUTHGATE_DATA_DIR)
 if database.is_there(DATABASES["default"]):  # elsewhere, if the directory is new, and so is the key: no second gateway
     env.make_directory("AUTHGATE_DATA_DIR", AUTHGATE_DATA_DIR)
-AUTHGATE_SECRET_FILES = env.files("AUTHGATE_SECRET_KEY", "AUTHGATE_DATABASE_URL", "AUTHGATE_REDIS_URL")
+AUTHGATE_SECRET_FILES = env.files(
+    "AUTHGATE_SECRET_KEY", "AUTHGATE_SECRET_KEY_FALLBACK", "AUTHGATE_DATABASE_URL", "AUTHGATE_REDIS_URL"
+)
 env.refuse_unknown("AUTHGATE_")
 
 # --- what follows from it -----------------------------------------------------------------------------------

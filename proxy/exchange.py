@@ -33,6 +33,7 @@ class Downstream(Protocol):
     def response_strayed(self, target: str, what: str) -> None: ...
     def request_writable(self) -> None: ...
     def still_waiting(self) -> None: ...
+    def trust_changed(self) -> None: ...
 
 
 class Upstream(BoundedReads, ABC):
@@ -179,6 +180,10 @@ class Exchange:
             self._fail(Reason.UPSTREAM_TIMEOUT, self._silence(limit))
         else:
             self._downstream.still_waiting()
+
+    def trust_changed(self) -> None:
+        """Something was taken away from somebody: the downstream knows whose exchange this is."""
+        self._downstream.trust_changed()
 
     @property
     def _waits_for_client(self) -> bool:

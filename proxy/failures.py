@@ -9,6 +9,7 @@ from authgate.reason import Reason
 # Why a response did not reach its end, where that is not a Reason.
 CLIENT_LEFT = "client"
 SHUTDOWN = "shutdown"
+REVOKED = "revoked"
 
 
 class Failure(NamedTuple):

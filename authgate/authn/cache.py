@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection
 
+from authgate.authn.revocations import is_issued_before
 from authgate.authn.tokens import Kind
+from authgate.authn.trust import TrustSnapshot
 from authgate.bounded import Bounded
 from authgate.request import Identity
 
@@ -32,12 +33,16 @@ class IdentityCache:
     def __len__(self) -> int:
         return len(self._identities)
 
-    def get(self, key: tuple[Kind, bytes], now: float, revoked: Collection[str]) -> Identity | None:
+    def get(self, key: tuple[Kind, bytes], now: float, trust: TrustSnapshot) -> Identity | None:
         """None when the token must be verified (again); expiry and revocation are checked on every hit."""
         identity = self._identities.get(key)
         if identity is None:
             return None
-        if identity.expires_at <= now or identity.token_id in revoked:
+        if (
+            identity.expires_at <= now
+            or identity.token_id in trust.revoked
+            or (trust.issued_before is not None and is_issued_before(identity, trust.issued_before))
+        ):
             self._identities.pop(key, None)
             return None
         return identity

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
+from authgate.authn.revocations import Revocations
 from authgate.authn.trust import TrustSnapshot
 from authgate.reason import Reason
-from authgate.request import InvalidCredential
+from authgate.request import OWN_ISSUER, InvalidCredential
 
 LEEWAY = 5  # seconds that the clocks of two machines may differ: for nbf and iat; exp is exact
 MAX_TEXT = 200  # characters of sub, jti, email, name and a role
@@ -26,6 +27,7 @@ class VerifiedClaims:
     subject: str
     token_id: str
     session_id: str  # empty for an access token: those are for machines, and open nothing that is for operators
+    key_id: str  # of the key that has signed it
     issued_at: int
     expires_at: int
     scopes: frozenset[str]
@@ -35,7 +37,9 @@ class VerifiedClaims:
     all: Mapping[str, Any]
 
 
-def verify_claims(claims: dict[str, Any], trust: TrustSnapshot, now: float, expired_for: int = 0) -> VerifiedClaims:
+def verify_claims(
+    claims: dict[str, Any], trust: TrustSnapshot, now: float, expired_for: int = 0, *, key_id: str = ""
+) -> VerifiedClaims:
     """Raises InvalidCredential. Call it only after the signature: the reasons tell what the token says."""
     if claims.get("iss") != trust.issuer:
         raise InvalidCredential(Reason.WRONG_ISSUER)
@@ -43,13 +47,16 @@ def verify_claims(claims: dict[str, Any], trust: TrustSnapshot, now: float, expi
         raise InvalidCredential(Reason.WRONG_AUDIENCE)
     issued_at, expires_at = _verify_times(claims, now, expired_for)
     token_id = _text(claims, "jti")
-    if token_id in trust.revoked:
+    subject = _text(claims, "sub")
+    # `sid` is reserved when tokens are minted, so only sessions carry it.
+    session_id = token_id if claims.get("sid") == token_id else ""
+    if token_id in trust.revoked or _is_issued_before(session_id, subject, issued_at, trust.issued_before):
         raise InvalidCredential(Reason.TOKEN_REVOKED)
     return VerifiedClaims(
-        subject=_text(claims, "sub"),
+        subject=subject,
         token_id=token_id,
-        # `sid` is reserved when tokens are minted, so only sessions carry it.
-        session_id=token_id if claims.get("sid") == token_id else "",
+        session_id=session_id,
+        key_id=key_id,
         issued_at=issued_at,
         expires_at=expires_at,
         scopes=scopes_of(claims),
@@ -58,6 +65,12 @@ def verify_claims(claims: dict[str, Any], trust: TrustSnapshot, now: float, expi
         name=_optional_text(claims, "name"),
         all=MappingProxyType(claims),
     )
+
+
+def _is_issued_before(session_id: str, subject: str, issued_at: int, revocations: Revocations | None) -> bool:
+    if revocations is None or session_id:
+        return False
+    return revocations.refuses(OWN_ISSUER, subject, issued_at)
 
 
 def is_safe_text(value: object) -> bool:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -60,16 +62,33 @@ def seal(pair: KeyPair, purpose: str, secret: str) -> str:
     return base64.b64encode(cipher.seal(pem, _sealing_key(secret), _place(pair.kid, purpose))).decode("ascii")
 
 
+def read_private_key(pem: bytes) -> KeyPair:
+    """Raises KeyUnusable."""
+    try:
+        private = serialization.load_pem_private_key(pem, None)
+    except (ValueError, TypeError, UnsupportedAlgorithm) as error:  # TypeError: it is encrypted
+        raise KeyUnusable("is no private key in PEM without a passphrase") from error
+    if not isinstance(private, rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey):
+        raise KeyUnusable("is of a kind that signs nothing here")
+    return _pair(private)
+
+
 def unseal(
-    sealed: str, kid: str, purpose: str, algorithm: str, secret: str, source: str = "AUTHGATE_SECRET_KEY"
+    sealed: str,
+    kid: str,
+    purpose: str,
+    algorithm: str,
+    secrets: Sequence[str],
+    source: str = "AUTHGATE_SECRET_KEY",
 ) -> KeyPair:
-    """Raises KeyUnusable, which names the secret's `source`.
+    """Raises KeyUnusable, which names the secrets' `source`.
 
     The public half comes out of the seal too, never from the database: whoever can write that but does not know the
     secret must not be able to plant a key.
     """
     try:
-        pem = cipher.unseal(base64.b64decode(sealed, validate=True), _sealing_key(secret), _place(kid, purpose))
+        raw = base64.b64decode(sealed, validate=True)
+        pem = cipher.unseal_by_any(raw, map(_sealing_key, secrets), _place(kid, purpose))
         # The seal vouches for the key, and OpenSSL's check of an RSA key costs 40 ms on every reload.
         private = serialization.load_pem_private_key(pem, None, unsafe_skip_rsa_key_validation=True)
     except ValueError as error:
@@ -83,6 +102,14 @@ def unseal(
     if (pair.kid, pair.algorithm) != (kid, algorithm):
         raise KeyUnusable(f"signing key {kid} is not the {algorithm} key its row says")
     return pair
+
+
+def is_sealed_with(secret: str, sealed: str, kid: str, purpose: str) -> bool:
+    try:
+        cipher.unseal(base64.b64decode(sealed, validate=True), _sealing_key(secret), _place(kid, purpose))
+    except ValueError:
+        return False
+    return True
 
 
 def _pair(private: rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey) -> KeyPair:

@@ -108,7 +108,7 @@ def verify(
         claims = read_object(token.unverified_payload)
     except NotCompact as error:
         raise InvalidCredential(Reason.INVALID_TOKEN) from error
-    return verify_claims(claims, trust, now, expired_for)
+    return verify_claims(claims, trust, now, expired_for, key_id=key.kid)
 
 
 def _choose_key(unverified_header: dict[str, Any], trust: TrustSnapshot, kind: Kind) -> KeyPair:

@@ -8,6 +8,7 @@ from types import MappingProxyType
 
 from authgate.authn.issuers import Issuer
 from authgate.authn.keys import KeyPair
+from authgate.authn.revocations import Revocations
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -21,7 +22,8 @@ class TrustSnapshot:
     assertion_keys: Mapping[str, KeyPair]
     token_signer: KeyPair
     assertion_signer: KeyPair
-    revoked: frozenset[str]
+    revoked: frozenset[str]  # IDs of tokens and sessions
     jwks: bytes
     has_providers: bool = False  # whether people can sign in anywhere
     issuers: Mapping[str, Issuer] = field(default_factory=lambda: MappingProxyType({}))  # by the text of `iss`
+    issued_before: Revocations | None = None  # None: of no subject and no issuer anything is revoked

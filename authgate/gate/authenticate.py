@@ -9,15 +9,31 @@ from authgate.authn.credentials import Credential, beside_the_services, check_fo
 from authgate.authn.foreign import KeysWanted, verify_foreign
 from authgate.authn.issuers import Issuer
 from authgate.authn.ownership import ForeignToken, read_foreign
+from authgate.authn.revocations import is_issued_before
 from authgate.authn.tokens import verify
 from authgate.authn.trust import TrustSnapshot
 from authgate.gate.introspect import find_asked, identity_of, introspect, introspected_key, state_of_now
 from authgate.policy.schema import Route
 from authgate.reason import Reason
-from authgate.request import Identity, InvalidCredential
+from authgate.request import OWN_ISSUER, Identity, InvalidCredential
 from authgate.state.issuer_keys import newer_keys
 from authgate.state.snapshot import Snapshot
 from authgate.wire.headers import Headers, RawHeaders
+
+
+def is_still_known(identity: Identity, trust: TrustSnapshot) -> bool:
+    """Whether nothing was taken away since that this identity rests on: for what it was let in to and goes on.
+
+    Not whether its credential has expired, nor whether the policy would let it in again.
+    """
+    if identity.token_id in trust.revoked:
+        return False
+    if trust.issued_before is not None and is_issued_before(identity, trust.issued_before):
+        return False
+    if identity.issuer_slug != OWN_ISSUER:
+        issuer = trust.issuers.get(identity.issuer)
+        return issuer is not None and issuer.slug == identity.issuer_slug
+    return not identity.key_id or identity.key_id in trust.token_keys
 
 
 class MustAsk(InvalidCredential):
@@ -49,7 +65,7 @@ def authenticate(headers: RawHeaders, snapshot: Snapshot, route: Route | None = 
     if credential is None:
         return None
     now = time.time()
-    identity = snapshot.identities.get(credential.key, now, trust.revoked)
+    identity = snapshot.identities.get(credential.key, now, trust)
     return _verify_identity(credential, snapshot, now, route) if identity is None else identity
 
 
@@ -78,7 +94,7 @@ def _is_for_an_issuer(credential: Credential | None, route: Route, trust: TrustS
 
 def _look_up(credential: Credential, issuer: Issuer, snapshot: Snapshot, now: float) -> Identity:
     """Raises MustAsk, unless the issuer was asked a moment ago."""
-    identity = snapshot.identities.get(introspected_key(credential, issuer), now, snapshot.trust.revoked)
+    identity = snapshot.identities.get(introspected_key(credential, issuer), now, snapshot.trust)
     if identity is None:
         raise MustAsk(lambda: introspect(credential, issuer, snapshot))
     return identity
@@ -114,6 +130,7 @@ def _own_identity(credential: Credential, snapshot: Snapshot, now: float) -> Ide
         by_cookie=credential.by_cookie,
         token_id=claims.token_id,
         session_id=session_id,
+        key_id=claims.key_id,
         issued_at=claims.issued_at,
         audiences=frozenset((snapshot.trust.audience,)),
         scopes=claims.scopes,
@@ -125,9 +142,7 @@ def _own_identity(credential: Credential, snapshot: Snapshot, now: float) -> Ide
 
 
 def _foreign_identity(foreign: ForeignToken, snapshot: Snapshot, now: float) -> Identity:
-    """Raises KeysWanted."""
+    """Raises InvalidCredential, or KeysWanted."""
     issuer = foreign.issuer
     proven = verify_foreign(foreign.token, foreign.unverified, foreign.unverified_claims, issuer, now)
-    if proven.token_id in snapshot.trust.revoked:
-        raise InvalidCredential(Reason.TOKEN_REVOKED)
     return identity_of(proven, issuer.slug, issuer.issuer, snapshot)

@@ -70,8 +70,6 @@ async def introspect(credential: Credential, issuer: Issuer, before: Snapshot) -
     if told.claims is None:
         raise InvalidCredential(Reason.TOKEN_INACTIVE)
     proven = prove_answer(token, told.claims, of_now, time.time())
-    if proven.token_id in snapshot.trust.revoked:
-        raise InvalidCredential(Reason.TOKEN_REVOKED)
     identity = identity_of(proven, of_now.slug, of_now.issuer, snapshot)
     seconds = of_now.introspection.seconds if of_now.introspection is not None else 0
     if not seconds:
@@ -82,6 +80,12 @@ async def introspect(credential: Credential, issuer: Issuer, before: Snapshot) -
 
 
 def identity_of(proven: Proven, slug: str, issuer: str, snapshot: Snapshot) -> Identity:
+    """Raises InvalidCredential."""
+    trust = snapshot.trust
+    if proven.token_id in trust.revoked or (
+        trust.issued_before is not None and trust.issued_before.refuses(slug, proven.subject, proven.issued_at)
+    ):
+        raise InvalidCredential(Reason.TOKEN_REVOKED)
     return Identity(
         subject=proven.subject,
         issuer=issuer,

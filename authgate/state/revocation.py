@@ -1,8 +1,8 @@
-"""Tokens refused before their time, until they would have expired by themselves."""
+"""What is refused before its time, until it would have expired by itself: tokens, subjects and issuers."""
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from django.core.exceptions import ValidationError
 from django.db.models import QuerySet
@@ -12,20 +12,34 @@ from django.utils import timezone
 
 from authgate.authn.claims import LEEWAY
 from authgate.authn.tokens import MAX_TTL
-from authgate.models.trust import STAYS_REVOKED, RevokedToken
+from authgate.models.issuers import TokenIssuer
+from authgate.models.trust import STAYS_REVOKED, Revocation, RevokedToken
 from authgate.policy.powers import Actor
 from authgate.policy.turns import turn_of
+
+_LONGEST = timedelta(seconds=MAX_TTL)
 
 
 def revoke(jti: str, reason: str, actor: Actor) -> RevokedToken:
     """Raises ValidationError or PermissionDenied."""
     with turn_of(actor, "staff"):
         # Only the ID is known here. A date before the token's own expiry would make the token valid again.
-        longest = timezone.now() + timedelta(seconds=MAX_TTL)
-        token = RevokedToken(jti=jti, reason=reason, expires_at=longest)
+        token = RevokedToken(jti=jti, reason=reason, expires_at=timezone.now() + _LONGEST)
         token.full_clean()
         token.save()
     return token
+
+
+def refuse_all_of(*, issuer: str = "", subject: str = "", reason: str) -> Revocation:
+    """What was issued until now. For an operation that holds the actor's turn. Raises ValidationError."""
+    row = Revocation.objects.filter(issuer=issuer, subject=subject).first()
+    row = row or Revocation(issuer=issuer, subject=subject)
+    row.reason = reason
+    row.issued_before = max(_moment(issuer or subject.partition("|")[0]), row.issued_before or _moment(""))
+    row.expires_at = row.issued_before + _LONGEST
+    row.full_clean()
+    row.save()
+    return row
 
 
 def in_force() -> QuerySet[RevokedToken]:
@@ -33,8 +47,29 @@ def in_force() -> QuerySet[RevokedToken]:
     return RevokedToken.objects.filter(expires_at__gt=timezone.now() - timedelta(seconds=LEEWAY))
 
 
+def all_in_force() -> QuerySet[Revocation]:
+    """Of subjects and issuers."""
+    return Revocation.objects.filter(expires_at__gt=timezone.now() - timedelta(seconds=LEEWAY))
+
+
+def _moment(slug: str) -> datetime:
+    """Later than any `iat` of a token that is out, also by a clock that is ahead as far as its issuer's may be.
+
+    `iat` has whole seconds: one of this very second may be from before.
+    """
+    leeway = TokenIssuer.objects.filter(slug=slug).values_list("leeway", flat=True).first() or 0
+    return timezone.now().replace(microsecond=0) + timedelta(seconds=1 + max(leeway, LEEWAY))
+
+
 @receiver(pre_delete, sender=RevokedToken)
 def keep_revoked(instance: RevokedToken, **_: object) -> None:
     """Whoever deletes, and whatever they delete it with: the token would be good again. Raises ValidationError."""
     if in_force().filter(pk=instance.pk).exists():
+        raise ValidationError(STAYS_REVOKED)
+
+
+@receiver(pre_delete, sender=Revocation)
+def keep_all_revoked(instance: Revocation, **_: object) -> None:
+    """The same. Raises ValidationError."""
+    if all_in_force().filter(pk=instance.pk).exists():
         raise ValidationError(STAYS_REVOKED)

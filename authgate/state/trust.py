@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import time
 from collections.abc import Mapping
 from dataclasses import replace
 from types import MappingProxyType
@@ -15,17 +16,20 @@ from django.db.models.signals import post_delete, post_save
 from django.dispatch import receiver
 
 from authgate.authn.issuers import ClientAuthentication, Introspection, Issuer, KeyRing, KeySource, Strategy
-from authgate.authn.keys import KeyPair, unseal
+from authgate.authn.keys import KeyPair, KeyUnusable, unseal
+from authgate.authn.revocations import Revocations
 from authgate.authn.trust import TrustSnapshot
 from authgate.models import versions
 from authgate.models.issuers import TokenIssuer
 from authgate.models.people import IdentityProvider
-from authgate.models.trust import RevokedToken, SigningKey
+from authgate.models.trust import Revocation, RevokedToken, SigningKey
 from authgate.outbound.errors import ProviderError
+from authgate.sealing import opening_secrets
 from authgate.state import revocation, signing_keys
 from authgate.state.issuer_keys import issuer_keys
 from authgate.state.issuers import open_client_secret
-from authgate.state.signing_keys import Purpose
+from authgate.state.key_files import file_keys
+from authgate.state.signing_keys import Purpose, signer_of
 
 logger = logging.getLogger(__name__)
 
@@ -35,6 +39,7 @@ class KeyRow(msgspec.Struct, frozen=True):
     purpose: str
     algorithm: str
     sealed: str
+    signs_from: float
 
 
 class IssuerRow(msgspec.Struct, frozen=True):
@@ -75,6 +80,7 @@ class TrustRows(msgspec.Struct, frozen=True):
     revoked: list[str]
     has_providers: bool
     issuers: list[IssuerRow] = []
+    issued_before: list[tuple[str, str, int]] = []  # issuer, subject and the moment, as Revocations has them
 
     def has_keys_of(self, other: TrustRows) -> bool:
         """Whether whoever was proven by the others is proven by these."""
@@ -84,7 +90,19 @@ class TrustRows(msgspec.Struct, frozen=True):
 
     def beside(self, trust: TrustSnapshot) -> TrustSnapshot:
         """The trust of these rows, with the keys of `trust`, which was made of the same ones."""
-        return replace(trust, revoked=frozenset(self.revoked), has_providers=self.has_providers)
+        return replace(
+            trust,
+            token_signer=_token_signer(self, trust.token_keys),
+            assertion_signer=_signer(self.assertion_keys, trust.assertion_keys),
+            revoked=frozenset(self.revoked),
+            issued_before=_build_revocations(self),
+            has_providers=self.has_providers,
+        )
+
+    def next_signer_from(self, now: float) -> float:
+        """When another key begins to sign."""
+        later = (row.signs_from for row in (*self.token_keys, *self.assertion_keys) if row.signs_from > now)
+        return min(later, default=float("inf"))
 
 
 def load_trust() -> TrustSnapshot:
@@ -98,6 +116,7 @@ def read_trust() -> TrustRows:
         token_keys=[_key_row(row) for row in signing_keys.find_or_create(Purpose.TOKENS)],
         assertion_keys=[_key_row(row) for row in signing_keys.find_or_create(Purpose.ASSERTIONS)],
         revoked=list(revocation.in_force().values_list("jti", flat=True)),
+        issued_before=_read_revocations(),
         has_providers=IdentityProvider.objects.filter(enabled=True).exists(),
         issuers=_read_issuers(),
     )
@@ -105,16 +124,18 @@ def read_trust() -> TrustRows:
 
 def build_trust(rows: TrustRows) -> TrustSnapshot:
     """Raises KeyUnusable."""
-    token_keys, assertion_keys = _unseal_all(rows.token_keys), _unseal_all(rows.assertion_keys)
+    token_keys = MappingProxyType({pair.kid: pair for pair in file_keys()} | _unseal_all(rows.token_keys))
+    assertion_keys = MappingProxyType(_unseal_all(rows.assertion_keys))
     return TrustSnapshot(
         issuer=settings.AUTHGATE_PUBLIC_URL,
         audience=settings.AUTHGATE_PUBLIC_URL,
         session_cookie=settings.AUTHGATE_SESSION_COOKIE.encode("ascii"),
         token_keys=token_keys,
         assertion_keys=assertion_keys,
-        token_signer=next(iter(token_keys.values())),
-        assertion_signer=next(iter(assertion_keys.values())),
+        token_signer=_token_signer(rows, token_keys),
+        assertion_signer=_signer(rows.assertion_keys, assertion_keys),
         revoked=frozenset(rows.revoked),
+        issued_before=_build_revocations(rows),
         jwks=_build_jwks([*token_keys.values(), *assertion_keys.values()]),
         has_providers=rows.has_providers,
         issuers=MappingProxyType({row.issuer: issuer_of(row, issuer_keys.ring_of(row.source)) for row in rows.issuers}),
@@ -123,12 +144,14 @@ def build_trust(rows: TrustRows) -> TrustSnapshot:
 
 def unseal_keys() -> None:
     """Whether the keys that are in use can be: makes none. Raises KeyUnusable or DatabaseError."""
+    file_keys()
     for purpose in Purpose:
         _unseal_all([_key_row(row) for row in signing_keys.find_current(purpose)])
 
 
 @receiver([post_save, post_delete], sender=SigningKey)
 @receiver([post_save, post_delete], sender=RevokedToken)
+@receiver([post_save, post_delete], sender=Revocation)
 @receiver([post_save, post_delete], sender=IdentityProvider)
 @receiver([post_save, post_delete], sender=TokenIssuer)
 def announce_change(**_: object) -> None:
@@ -186,13 +209,35 @@ def _open_secret(row: IssuerRow) -> str | None:
 
 
 def _key_row(row: SigningKey) -> KeyRow:
-    return KeyRow(row.kid, row.purpose, row.algorithm, row.private_key)
+    return KeyRow(row.kid, row.purpose, row.algorithm, row.private_key, row.signs_from.timestamp())
 
 
-def _unseal_all(rows: list[KeyRow]) -> Mapping[str, KeyPair]:
+def _read_revocations() -> list[tuple[str, str, int]]:
+    return [(row.issuer, row.subject, int(row.issued_before.timestamp())) for row in revocation.all_in_force()]
+
+
+def _build_revocations(rows: TrustRows) -> Revocations | None:
+    moments = {(issuer, subject): moment for issuer, subject, moment in rows.issued_before}
+    return Revocations(moments) if moments else None
+
+
+def _token_signer(rows: TrustRows, pairs: Mapping[str, KeyPair]) -> KeyPair:
+    files = file_keys()
+    return files[0] if files else _signer(rows.token_keys, pairs)
+
+
+def _signer(rows: list[KeyRow], pairs: Mapping[str, KeyPair]) -> KeyPair:
+    """Raises KeyUnusable."""
+    signer = signer_of(rows, time.time())
+    if signer is None:
+        raise KeyUnusable("there is no key to sign with")
+    return pairs[signer.kid]
+
+
+def _unseal_all(rows: list[KeyRow]) -> dict[str, KeyPair]:
     source = settings.AUTHGATE_SECRET_KEY_SOURCE
-    pairs = (unseal(row.sealed, row.kid, row.purpose, row.algorithm, settings.SECRET_KEY, source) for row in rows)
-    return MappingProxyType({pair.kid: pair for pair in pairs})
+    pairs = (unseal(row.sealed, row.kid, row.purpose, row.algorithm, opening_secrets(), source) for row in rows)
+    return {pair.kid: pair for pair in pairs}
 
 
 def _build_jwks(pairs: list[KeyPair]) -> bytes:

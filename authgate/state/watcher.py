@@ -130,6 +130,7 @@ class _Watcher:
         self._kept: dict[str, Mark] = {}
         self._saved_at = 0.0
         self._unsaved: dict[str, Callable[[], bool]] = {}  # by kind
+        self._next_signer_from = float("inf")
         self._clock_ahead = _clock_ahead()
         self._file: tuple[int, int] | None = None
         self._trouble: Trouble | None = None
@@ -149,9 +150,11 @@ class _Watcher:
         policy, trust = kept.policy.load(), kept.trust.load()
         if policy is None or trust is None or policy.file != trust.file:
             return
+        began = time.time()
         install(_build(policy.revision, policy.text, build_trust(trust.rows), at_once))
         self._loaded, self._file = {"policy": policy.version, "trust": trust.version}, policy.file
         self._policy, self._rows = (policy.revision, policy.text), trust.rows
+        self._next_signer_from = trust.rows.next_signer_from(began)
         newest.begin_with(policy.generation, trust.generation)
 
     def stop(self) -> None:
@@ -183,6 +186,7 @@ class _Watcher:
         try:
             self._leave_replaced_file()
             self._leave_old_clock()
+            self._leave_old_signer()
             read_at = time.monotonic_ns()
             self._listen()
             said = newest.read()
@@ -208,6 +212,11 @@ class _Watcher:
         # What had expired by a clock that was set back since may be in force again: revocations are read anew.
         if _clock_ahead() < self._clock_ahead - LEEWAY:
             self._loaded = None
+
+    def _leave_old_signer(self) -> None:
+        # Nobody changes a row when the time of the next key has come.
+        if self._loaded is not None and time.time() >= self._next_signer_from:
+            self._loaded = {**self._loaded, "trust": -1}
 
     def _listen(self) -> None:
         """Before the counters are read: what is told from then on ends the next wait."""
@@ -264,11 +273,12 @@ class _Watcher:
 
     def _read_trust(self, before: Snapshot | None) -> TrustSnapshot:
         """Unseals no key again when only a session has ended."""
-        rows = read_trust()
+        began, rows = time.time(), read_trust()
         if before is not None and self._rows is not None and rows.has_keys_of(self._rows):
             trust = rows.beside(before.trust)
         else:
             trust = build_trust(rows)
+        self._next_signer_from = rows.next_signer_from(began)
         self._rows = rows  # last: of those that could not be used, nothing is known
         issuer_keys.keep_only({row.source for row in rows.issuers})
         return trust

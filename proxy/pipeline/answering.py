@@ -10,7 +10,7 @@ from authgate.pages.responses import answer_refusal
 from authgate.reason import Reason
 from authgate.wire.headers import RawHeaders
 from proxy.exchange import Exchange
-from proxy.failures import CLIENT_LEFT, SHUTDOWN, Failure
+from proxy.failures import CLIENT_LEFT, REVOKED, SHUTDOWN, Failure
 from proxy.headers import BadFraming
 from proxy.pipeline.enter import caused_by
 from proxy.pipeline.lifespan import log_access
@@ -136,6 +136,18 @@ class ResponseCycle(RefusalCycle):
     def request_writable(self) -> None: ...
 
     def still_waiting(self) -> None: ...
+
+    def trust_changed(self) -> None:
+        if not self._passage.is_revoked():
+            return
+        exchange, self._exchange = self._exchange, None
+        if exchange is not None:
+            exchange.cancel()
+        if self.started:
+            self._record.cut = REVOKED
+            self._connection.cut_off(self)
+        else:
+            self.refuse(self._passage.revoked())
 
     # -------------------------------------------------------------------------------------------------------
 

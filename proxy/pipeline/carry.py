@@ -78,6 +78,8 @@ class _Carrier:
                 started = await self._begin(downstream, kept=False)
             if started:
                 await downstream.send_response(send)
+            elif downstream.revoked:
+                await send_refusal(record, passage.revoked(), send)
             elif downstream.failure is not None:
                 await self._refuse(downstream.failure.reason, send)
             else:
@@ -105,6 +107,10 @@ class _Carrier:
         except BaseException:
             connection.abort()
             raise
+        if self._passage.is_revoked():  # while it waited
+            connection.abort()
+            downstream.revoked = True
+            return False
         downstream.restart()
         downstream.exchange.begin(
             connection, head, head_only=self._passage.allowed.facts.method == "HEAD", chunked=self._length is None,

@@ -10,7 +10,7 @@ from authgate.observe.access_log import Record
 from authgate.wire.framing import BODILESS
 from authgate.wire.headers import RawHeaders
 from proxy.exchange import Exchange
-from proxy.failures import CLIENT_LEFT, SHUTDOWN, Failure
+from proxy.failures import CLIENT_LEFT, REVOKED, SHUTDOWN, Failure
 from proxy.pipeline.passage import Passage
 from proxy.response_headers import Layout, Values
 
@@ -23,7 +23,7 @@ class AsgiDownstream:
 
     __slots__ = (
         "_chunks", "_ended", "_headers", "_loop", "_passage", "_paused", "_receive", "_status", "_waiter",
-         "_watcher", "_writable", "exchange", "failure", "gone",
+         "_watcher", "_writable", "exchange", "failure", "gone", "revoked",
     )  # fmt: skip
 
     def __init__(self, passage: Passage, receive: Receive, loop: asyncio.AbstractEventLoop) -> None:
@@ -31,6 +31,7 @@ class AsgiDownstream:
         self._loop = loop
         self.failure: Failure | None = None
         self.gone = False  # the client has left
+        self.revoked = False  # the caller's credential is
         self._passage = passage
         self._receive = receive
         self._status = 0
@@ -79,6 +80,12 @@ class AsgiDownstream:
         if self._writable is not None and not self._writable.done():
             self._writable.set_result(None)
 
+    def trust_changed(self) -> None:
+        if self._passage.is_revoked():
+            self.revoked = True
+            self.exchange.cancel()
+            self._wake()
+
     def still_waiting(self) -> None:
         # A task that waits for the client to leave is only worth its price when the answer takes a while.
         if self._watcher is None:
@@ -98,10 +105,10 @@ class AsgiDownstream:
             self.exchange.end_body()
 
     async def started(self) -> bool:
-        """Wait for the response head. False: `failure` or `gone` says why there is none."""
-        while not self._status and self.failure is None and not self.gone:
+        """Wait for the response head. False: `failure`, `gone` or `revoked` says why there is none."""
+        while not self._status and self.failure is None and not self.gone and not self.revoked:
             await self._news()
-        return bool(self._status)
+        return bool(self._status) and not self.revoked
 
     async def send_response(self, send: Send) -> None:
         """Until its end; else the record says why it was cut."""
@@ -115,7 +122,7 @@ class AsgiDownstream:
 
     async def _send_all(self, record: Record, send: Send) -> None:
         await send({"type": "http.response.start", "status": self._status, "headers": self._headers})
-        while not self.gone:
+        while not self.gone and not self.revoked:
             # The first piece may be empty: servers hold the head back until there is one, and the client of an
             # event stream waits for the head.
             chunks, self._chunks = self._chunks, []
@@ -129,13 +136,15 @@ class AsgiDownstream:
             if self._paused:
                 self._paused = False
                 self.exchange.resume_response()
-            while not self._chunks and not self._ended and not self.gone:
+            while not self._chunks and not self._ended and not self.gone and not self.revoked:
                 if self.failure is not None:
                     # Returning without the end makes the server cut the connection: the client can see that
                     # the response is not whole.
                     record.cut = self.failure.reason
                     return
                 await self._news()
+        if self.revoked:
+            record.cut = REVOKED
 
     def close(self) -> None:
         self.exchange.cancel()

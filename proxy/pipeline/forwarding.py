@@ -134,6 +134,11 @@ class WaitingCycle(ForwardingCycle):
             self._break_off()
 
     def _forward(self, upstream: UpstreamConnection) -> None:
+        if self._passage.is_revoked():  # while it waited
+            upstream.abort()
+            # In a turn of its own: the connection may not know this cycle yet.
+            current_worker().loop.call_soon(self.refuse, self._passage.revoked())
+            return
         if self._streamed:
             self.forward(upstream, self._length, more=True)
         else:

@@ -9,10 +9,12 @@ from collections.abc import Iterable
 from django.conf import settings
 
 from authgate.decision import Allowed, Denied
+from authgate.gate.authenticate import is_still_known
 from authgate.identity.blocks import IdentityBlocks
 from authgate.observe.access_log import Record
 from authgate.reason import Reason
 from authgate.security_headers import SECURITY_HEADERS
+from authgate.state.snapshot import current
 from authgate.wire.headers import RawHeaders
 from authgate.wire.own_cookies import OwnCookies
 from proxy.failures import Failure
@@ -43,6 +45,16 @@ class Passage:
     def begin(self) -> None:
         """Now, for a request that waited for its client until here: that is no time of the service."""
         self._began = time.monotonic()
+
+    def is_revoked(self) -> bool:
+        """Whether the caller was let in by what has been taken away since. The policy is not asked again."""
+        allowed, snapshot = self.allowed, current()
+        if allowed.identity is None or snapshot is None or snapshot.trust is allowed.snapshot.trust:
+            return False
+        return not is_still_known(allowed.identity, snapshot.trust)
+
+    def revoked(self) -> Denied:
+        return self.allowed.failed(Reason.TOKEN_REVOKED)
 
     def request_head(self, target: Target, body_length: int | None) -> bytes:
         """The head for this target, with the caller's identity. `body_length`: None where it is chunked."""

@@ -6,7 +6,9 @@ import asyncio
 import time
 from functools import lru_cache
 
+from authgate.authn.trust import TrustSnapshot
 from authgate.policy.document import Upstream
+from authgate.state.snapshot import current
 from proxy.exchange import active
 from proxy.upstream.bad_answers import connect_words
 from proxy.upstream.connection import Pool, Target, UpstreamConnection, UpstreamUnreachable, parse_target
@@ -18,6 +20,7 @@ class Worker:
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.loop = loop
         self._pool = Pool()
+        self._trust: TrustSnapshot | None = None  # by which all active exchanges were looked at
         self._turns: dict[tuple[str, ...], int] = {}  # of upstreams with several targets
         self._tick()
 
@@ -55,7 +58,17 @@ class Worker:
         now = time.monotonic()
         for exchange in list(active):
             exchange.check(now)
+        self._judge_again()
         self._pool.close_idle(now)
+
+    def _judge_again(self) -> None:
+        """What has begun by an older trust. What begins by one later looks itself (Passage.is_revoked)."""
+        snapshot = current()
+        trust = snapshot.trust if snapshot is not None else None
+        if trust is not self._trust:
+            self._trust = trust
+            for exchange in list(active):
+                exchange.trust_changed()
 
 
 @lru_cache(maxsize=4096)

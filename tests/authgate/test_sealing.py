@@ -26,7 +26,7 @@ def test_a_text_that_a_database_holds_opens(settings):
 
 
 def test_a_signing_key_that_a_database_holds_opens():
-    assert keys.unseal(KEY, KID, "tokens", "ES256", SECRET).kid == KID
+    assert keys.unseal(KEY, KID, "tokens", "ES256", (SECRET,)).kid == KID
 
 
 @pytest.mark.parametrize(

@@ -110,14 +110,14 @@ def test_no_page_says_done_before_it_is(root):
 
 def key_of_an_hour_ago() -> SigningKey:
     key = SigningKey.objects.get(kid=load_trust().token_signer.kid)
-    SigningKey.objects.filter(pk=key.pk).update(created_at=timezone.now() - timedelta(hours=1))
+    SigningKey.objects.filter(pk=key.pk).update(signs_from=timezone.now() - timedelta(hours=1))
     return key
 
 
 def test_a_key_is_retired_with_a_count_of_those_whose_cookies_it_signed(root):
     old = key_of_an_hour_ago()
     new = signing_keys.create(SigningKey.Purpose.TOKENS, SigningKey.Algorithm.ES256, Machine("test"))
-    Session.objects.filter(sid="sid-alice").update(last_seen_at=new.created_at + timedelta(seconds=1))
+    Session.objects.filter(sid="sid-alice").update(last_seen_at=new.signs_from + timedelta(seconds=1))
     page = root.post(KEYS, {"action": "retire", "_selected_action": [old.pk]})
     assert "signs out 2 people with 2 live sessions" in text_of(page)
     assert "A retired key stays retired" in text_of(page)
@@ -126,8 +126,8 @@ def test_a_key_is_retired_with_a_count_of_those_whose_cookies_it_signed(root):
 def test_a_session_is_counted_with_the_key_that_signed_while_newer_ones_were_retired(root):
     old = key_of_an_hour_ago()
     new = signing_keys.create(SigningKey.Purpose.TOKENS, SigningKey.Algorithm.ES256, Machine("test"))
-    SigningKey.objects.filter(pk=new.pk).update(retired_at=new.created_at + timedelta(seconds=1))
-    Session.objects.filter(sid="sid-alice").update(last_seen_at=new.created_at + timedelta(seconds=2))
+    SigningKey.objects.filter(pk=new.pk).update(retired_at=new.signs_from + timedelta(seconds=1))
+    Session.objects.filter(sid="sid-alice").update(last_seen_at=new.signs_from + timedelta(seconds=2))
     page = root.post(KEYS, {"action": "retire", "_selected_action": [old.pk]})
     assert "3 people with 3 live sessions" in text_of(page)
 

@@ -18,6 +18,7 @@ from tests.support.signing import ISSUER, make_snapshot, make_trust, sign_token
 ALICE = sign_token()
 BOB = sign_token(claims={"sub": "bob", "jti": "t-2"})
 SESSION = sign_token(header={"typ": "session+jwt"}, claims={"sub": "sam", "jti": "t-3"})
+TRUST = make_trust()
 ASSERTION = sign_token(header={"typ": "assertion+jwt"})
 
 
@@ -319,27 +320,27 @@ def test_the_cache_is_bounded_and_forgets_the_oldest():
     cache = IdentityCache(3)
     for number in range(5):
         cache.put(key(number), identity(number))
-    assert [cache.get(key(number), 0, ()) is not None for number in range(5)] == [False, False, True, True, True]
+    assert [cache.get(key(number), 0, TRUST) is not None for number in range(5)] == [False, False, True, True, True]
 
 
 def test_the_cache_gives_out_nothing_expired():
     cache = IdentityCache(3)
     cache.put(key(1), identity(1, expires_at=100))
-    assert cache.get(key(1), 99.9, ()) is not None
-    assert cache.get(key(1), 100, ()) is None
+    assert cache.get(key(1), 99.9, TRUST) is not None
+    assert cache.get(key(1), 100, TRUST) is None
     assert len(cache) == 0
 
 
 def test_the_cache_gives_out_nothing_revoked():
     cache = IdentityCache(3)
     cache.put(key(1), identity(1))
-    assert cache.get(key(1), 0, frozenset({"t-1"})) is None
+    assert cache.get(key(1), 0, make_trust(revoked=("t-1",))) is None
 
 
 def test_one_token_as_another_kind_is_another_entry():
     cache = IdentityCache(3)
     cache.put(cache_key(Kind.SESSION, b"x"), identity(1))
-    assert cache.get(cache_key(Kind.ACCESS, b"x"), 0, ()) is None
+    assert cache.get(cache_key(Kind.ACCESS, b"x"), 0, TRUST) is None
 
 
 def test_threads_share_the_cache():
@@ -350,7 +351,7 @@ def test_threads_share_the_cache():
     def use(worker):
         for number in range(2000):
             cache.put(key(worker * 10_000 + number), identity(number))
-            cache.get(key(number), 0, ())
+            cache.get(key(number), 0, TRUST)
 
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(use, range(8)))

@@ -117,7 +117,7 @@ def test_a_changed_row_stops_the_load(tamper):
 @pytest.mark.parametrize("algorithm", ["RS256", "ES256"])
 def test_a_sealed_key_comes_out_whole(algorithm):
     pair = generate_key_pair(algorithm)
-    again = unseal(seal(pair, "tokens", SECRET), pair.kid, "tokens", algorithm, SECRET)
+    again = unseal(seal(pair, "tokens", SECRET), pair.kid, "tokens", algorithm, (SECRET,))
     assert again.public_jwk == pair.public_jwk
     assert pair.verify(b"text", again.sign(b"text"))
 
