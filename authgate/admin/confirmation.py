@@ -10,7 +10,6 @@ from django.template.response import TemplateResponse
 
 from authgate.policy.powers import includes
 from authgate.policy.schema import AdminAccess
-from authgate.sessions.live import CutOff
 
 CONFIRMED = "_confirmed"
 OWN_ACCESS = "own access"
@@ -36,10 +35,6 @@ class Consequence(NamedTuple):
 def warn(request: HttpRequest, kind: str, *lines: str) -> None:
     """Said by whoever makes the change, in its transaction."""
     _consequences(request).append(Consequence(kind, lines))
-
-
-def signed_out(whom: CutOff) -> str:
-    return f"This signs out {whom} at once." if whom.sessions else "This signs nobody out."
 
 
 def warn_of_lost_access(request: HttpRequest, before: AdminAccess, after: AdminAccess) -> None:

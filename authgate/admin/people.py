@@ -13,7 +13,7 @@ from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 
 from authgate.admin import sessions
-from authgate.admin.confirmation import ENDED, signed_out, warn
+from authgate.admin.confirmation import ENDED, warn
 from authgate.admin.deletion import CarefulDeletion
 from authgate.admin.fields import MappingField, WordsField
 from authgate.admin.site import changes_nothing
@@ -26,7 +26,7 @@ from authgate.oidc.provider import seal_client_secret
 from authgate.oidc.redirect_uri import redirect_uri
 from authgate.policy.powers import includes
 from authgate.sessions import activation, deletion, registration
-from authgate.sessions.live import CutOff, count, cut_off, cut_off_by
+from authgate.sessions.live import CutOff, count, cut_off, cut_off_by, signed_out
 from authgate.sessions.operators import offered_access, operator_of
 
 

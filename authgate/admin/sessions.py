@@ -10,12 +10,12 @@ from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import URLPattern, path, reverse
 from django.utils import timezone
 
-from authgate.admin.confirmation import ENDED, MAY_RETURN, signed_out, warn
+from authgate.admin.confirmation import ENDED, MAY_RETURN, warn
 from authgate.admin.typed import ModelAdmin
 from authgate.models.people import Person, Session
 from authgate.sessions.browser import name_browser
 from authgate.sessions.ending import end_sessions
-from authgate.sessions.live import count, cut_off, is_live
+from authgate.sessions.live import count, cut_off, is_live, signed_out
 from authgate.sessions.operators import operator_of
 
 END = "authgate.change_session"

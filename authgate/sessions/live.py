@@ -33,6 +33,10 @@ def count(number: int, noun: str, plural: str = "") -> str:
     return f"{number} {noun if number == 1 else plural or noun + 's'}"
 
 
+def signed_out(whom: CutOff) -> str:
+    return f"This signs out {whom} at once." if whom.sessions else "This signs nobody out."
+
+
 def is_live(now: datetime) -> Q:
     """Not ended, and within today's limits of its provider. As `renewal.is_live`, for a database."""
     in_time = [_in_time(provider, now) for provider in IdentityProvider.objects.filter(enabled=True)]

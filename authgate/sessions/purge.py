@@ -1,9 +1,12 @@
-"""Rows that mean nothing any more, removed now and then by whoever signs in or comes back."""
+"""Rows that mean nothing any more, removed now and then by whoever signs in or comes back, and every hour."""
 
 from __future__ import annotations
 
+import asyncio
 import logging
+import random
 import time
+from contextlib import suppress
 from datetime import timedelta
 
 from django.db import Error as DatabaseProblem
@@ -12,9 +15,11 @@ from django.utils import timezone
 
 from authgate.models import versions
 from authgate.models.people import Session, UsedOnce
-from authgate.models.trust import RevokedToken
+from authgate.models.trust import MintedToken, Revocation, RevokedToken
 from authgate.observe.strangers import NOBODY
 from authgate.sessions import store
+from authgate.sessions.unneeded_keys import retire_unneeded
+from authgate.threads import Threads, TooBusy
 
 logger = logging.getLogger(__name__)
 
@@ -38,6 +43,14 @@ def purge_sometimes() -> None:
         logger.warning("rows that mean nothing any more stay for another hour: %s", error, extra=NOBODY)
 
 
+async def purge_hourly(threads: Threads) -> None:
+    """For a gateway where nobody signs in or comes back."""
+    while True:
+        await asyncio.sleep(_EVERY_SECONDS * random.uniform(0.9, 1.1))  # noqa: S311  (not all workers at once)
+        with suppress(TooBusy):
+            await threads.run(purge_sometimes)
+
+
 def purge() -> None:
     now = timezone.now()
     with transaction.atomic():
@@ -45,8 +58,11 @@ def purge() -> None:
         store.end_timed_out(now)
         Session.objects.filter(ended_at__lt=now - KEPT_FOR).delete()
         UsedOnce.objects.filter(expires_at__lt=now - _KEPT_PAST_END).delete()
+        MintedToken.objects.filter(expires_at__lt=now - _KEPT_PAST_END).delete()
+        retire_unneeded(now)
         # Not through the ORM, whose signals would make every worker load its trust again for each row.
-        table = connection.ops.quote_name(RevokedToken._meta.db_table)
+        tables = [connection.ops.quote_name(model._meta.db_table) for model in (RevokedToken, Revocation)]
         before = connection.ops.adapt_datetimefield_value(now - _KEPT_PAST_END)
         with connection.cursor() as cursor:
-            cursor.execute(f"DELETE FROM {table} WHERE expires_at < %s", [before])  # noqa: S608
+            for table in tables:
+                cursor.execute(f"DELETE FROM {table} WHERE expires_at < %s", [before])  # noqa: S608

@@ -26,10 +26,14 @@ def revoke_subject(subject: str, reason: str, actor: Actor) -> int:
 def revoke_issuer(slug: str, reason: str, actor: Actor) -> int:
     """As above. The gateway itself is one: then all sessions end. Raises ValidationError or PermissionDenied."""
     with turn_of(actor, "superuser"):
-        if slug != OWN_ISSUER and not TokenIssuer.objects.filter(slug=slug).exists():
+        if not is_issuer(slug):
             raise ValidationError({"issuer": f"there is no token issuer {slug!r}"})
         revocation.refuse_all_of(issuer=slug, reason=reason)
         return store.end_these(sessions_from(slug), "revoked")
+
+
+def is_issuer(slug: str) -> bool:
+    return slug == OWN_ISSUER or TokenIssuer.objects.filter(slug=slug).exists()
 
 
 def sessions_of(subject: str) -> QuerySet[Session]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from datetime import datetime, timedelta
 
 from django.core.exceptions import ValidationError
@@ -23,11 +24,17 @@ _LONGEST = timedelta(seconds=MAX_TTL)
 def revoke(jti: str, reason: str, actor: Actor) -> RevokedToken:
     """Raises ValidationError or PermissionDenied."""
     with turn_of(actor, "staff"):
-        # Only the ID is known here. A date before the token's own expiry would make the token valid again.
-        token = RevokedToken(jti=jti, reason=reason, expires_at=timezone.now() + _LONGEST)
-        token.full_clean()
-        token.save()
-    return token
+        return _revoke(jti, reason)
+
+
+def revoke_all(jtis: Collection[str], reason: str, actor: Actor) -> int:
+    """How many were not revoked before. Raises ValidationError or PermissionDenied."""
+    with turn_of(actor, "staff"):
+        revoked = set(RevokedToken.objects.filter(jti__in=list(jtis)).values_list("jti", flat=True))
+        new = set(jtis) - revoked
+        for jti in sorted(new):
+            _revoke(jti, reason)
+    return len(new)
 
 
 def refuse_all_of(*, issuer: str = "", subject: str = "", reason: str) -> Revocation:
@@ -50,6 +57,14 @@ def in_force() -> QuerySet[RevokedToken]:
 def all_in_force() -> QuerySet[Revocation]:
     """Of subjects and issuers."""
     return Revocation.objects.filter(expires_at__gt=timezone.now() - timedelta(seconds=LEEWAY))
+
+
+def _revoke(jti: str, reason: str) -> RevokedToken:
+    # Only the ID is known here. A date before the token's own expiry would make the token valid again.
+    token = RevokedToken(jti=jti, reason=reason, expires_at=timezone.now() + _LONGEST)
+    token.full_clean()
+    token.save()
+    return token
 
 
 def _moment(slug: str) -> datetime:

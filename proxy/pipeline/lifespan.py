@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import gc
 import logging
 
@@ -10,7 +11,9 @@ from authgate.observe.access_log import AccessLog, Record
 from authgate.observe.line_writer import flush_all
 from authgate.observe.strangers import client_lines
 from authgate.outbound import client
+from authgate.sessions.purge import purge_hourly
 from authgate.state import watcher
+from authgate.threads import Threads
 from proxy.pipeline.downstream import Receive, Send
 from proxy.upstream.worker import current_worker
 
@@ -27,6 +30,7 @@ def log_access(record: Record) -> None:
 
 async def run_lifespan(receive: Receive, send: Send) -> None:
     """Per worker: watch the policy from start to end (ASGI lifespan protocol)."""
+    purging: asyncio.Task[None] | None = None
     while True:
         message = await receive()
         if message["type"] == "lifespan.startup":
@@ -37,11 +41,14 @@ async def run_lifespan(receive: Receive, send: Send) -> None:
                 current_worker()
                 # A request makes hundreds of objects and no cycles: collecting every 700 cost a twentieth of its time.
                 gc.set_threshold(20_000, 20, 50)
+                purging = asyncio.get_running_loop().create_task(purge_hourly(Threads("purge", 1)))
             except Exception as error:
                 await send({"type": "lifespan.startup.failed", "message": str(error)})
                 return
             await send({"type": "lifespan.startup.complete"})
         else:
+            if purging is not None:
+                purging.cancel()
             watcher.stop_watching()
             await ratelimit.close()
             await client.close()

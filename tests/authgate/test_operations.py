@@ -33,14 +33,14 @@ from authgate.authn.tokens import MAX_TTL
 from authgate.models.issuers import TokenIssuer
 from authgate.models.people import IdentityProvider, Person, Session
 from authgate.models.policy import Role, RoleGrant
-from authgate.models.trust import RevokedToken, SigningKey
+from authgate.models.trust import MintedToken, Revocation, RevokedToken, SigningKey
 from authgate.policy import revisions
 from authgate.policy.compiler import compile_rows
 from authgate.policy.document import parse_yaml
 from authgate.policy.errors import PolicyInvalid
 from authgate.policy.powers import Machine
-from authgate.sessions import activation, deletion, ending, registration
-from authgate.state import issuers, revocation, signing_keys
+from authgate.sessions import activation, deletion, ending, registration, reseal, revoking
+from authgate.state import issuers, minting, revocation, signing_keys
 from authgate.state.signing_keys import Algorithm, Purpose
 from authgate.state.trust import load_trust
 from tests.support import powers
@@ -175,6 +175,16 @@ def outlives_every_token() -> bool:
     return RevokedToken.objects.get(jti="lost").expires_at > timezone.now() + timedelta(seconds=MAX_TTL - 600)
 
 
+def mint_one() -> None:
+    soon = timezone.now() + timedelta(hours=1)
+    MintedToken.objects.create(jti="minted-1", subject="alice", kid="k", minted_at=timezone.now(), expires_at=soon)
+
+
+def another_secret() -> None:
+    settings.SECRET_KEY_FALLBACKS = [settings.SECRET_KEY]
+    settings.SECRET_KEY = "another secret, also of 32 characters"
+
+
 def nothing() -> None:
     pass
 
@@ -269,6 +279,7 @@ DOORS = [
     *doors(
         ending.end_sessions, "staff", lambda: has_ended("alice"),
         action=lambda by: select(by, "session", "end_selected", Session.objects.get(sid="sid-alice")),
+        command=lambda by: by.run("revoke", "--session", "sid-alice"),
         page=lambda by: by.post("session/sid-alice/end/"),
         page_person=lambda by: by.post(f"person/{person().pk}/end-sessions/"),
         call=lambda by: ending.end_sessions(Session.objects.filter(sid="sid-alice"), by, "test"),
@@ -281,7 +292,44 @@ DOORS = [
     *doors(
         revocation.revoke, "staff", outlives_every_token,
         form=lambda by: by.post("revokedtoken/add/", jti="lost", reason="", **SOON),
+        command=lambda by: by.run("revoke", "--jti", "lost"),
         call=lambda by: revocation.revoke("lost", "", by),
+    ),
+    *doors(
+        revocation.revoke_all, "staff", lambda: RevokedToken.objects.filter(jti="minted-1").exists(),
+        first=mint_one,
+        action=lambda by: select(by, "mintedtoken", "revoke_selected", MintedToken.objects.get()),
+        call=lambda by: revocation.revoke_all(["minted-1"], "", by),
+    ),
+    *doors(
+        revoking.revoke_subject, "staff",
+        lambda: has_ended("alice") and Revocation.objects.get().issued_before > timezone.now(),
+        form=lambda by: by.post("revocation/add/", subject="main|alice", issuer="", reason=""),
+        command=lambda by: by.run("revoke", "--subject", "main|alice"),
+        call=lambda by: revoking.revoke_subject("main|alice", "", by),
+    ),
+    *doors(
+        revoking.revoke_issuer, "superuser",
+        lambda: has_ended("alice", "bob", "carol") and Revocation.objects.get().issuer == "gateway",
+        form=lambda by: by.post("revocation/add/", subject="", issuer="gateway", reason=""),
+        command=lambda by: by.run("revoke", "--issuer", "gateway"),
+        call=lambda by: revoking.revoke_issuer("gateway", "", by),
+    ),
+    *doors(
+        minting.mint_access_token, "superuser", lambda: MintedToken.objects.get().subject == "alice",
+        command=lambda by: by.run("mint_token", "alice"),
+        call=lambda by: minting.mint_access_token(load_trust(), "alice", by, ttl=60, extra_claims={}),
+    ),
+    *doors(
+        signing_keys.rotate, "staff", lambda: [key.algorithm for key in token_keys()] == ["RS256", "RS256"],
+        command=lambda by: by.run("keys", "rotate"),
+        call=lambda by: signing_keys.rotate(Purpose.TOKENS, by),
+    ),
+    *doors(
+        reseal.reseal, "superuser", lambda: reseal.count_old() == 0,
+        first=another_secret,
+        command=lambda by: by.run("keys", "reseal"),
+        call=reseal.reseal,
     ),
     *doors(
         signing_keys.create, "staff", lambda: [key.algorithm for key in token_keys()] == ["ES256", "RS256"],
@@ -291,6 +339,7 @@ DOORS = [
     *doors(
         signing_keys.retire, "staff", lambda: not token_keys(),
         action=lambda by: select(by, "signingkey", "retire", *token_keys()),
+        command=lambda by: [by.run("keys", "retire", key.kid) for key in token_keys()],
         call=lambda by: signing_keys.retire(token_keys(), by),
     ),
 ]  # fmt: skip
@@ -300,6 +349,7 @@ every_door = pytest.mark.parametrize("door", DOORS, ids=str)
 
 @pytest.fixture(autouse=True)
 def reader(world, db, settings) -> None:
+    settings.SECRET_KEY, settings.SECRET_KEY_FALLBACKS = settings.SECRET_KEY, []  # taken back afterwards
     settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
     READER.cookies.clear()
     READER.force_login(User.objects.get(username="root"))
@@ -316,7 +366,12 @@ def test_at_every_door_the_change_is_made_with_all_that_belongs_to_it(door):
 def holds(door: Door) -> bool:
     try:
         return bool(door.holds())
-    except (RevokedToken.DoesNotExist, IdentityProvider.DoesNotExist):
+    except (
+        RevokedToken.DoesNotExist,
+        Revocation.DoesNotExist,
+        MintedToken.DoesNotExist,
+        IdentityProvider.DoesNotExist,
+    ):
         return False
 
 
@@ -378,7 +433,14 @@ REFUSED: list[tuple[Any, str, Act]] = [
     (deletion.delete, "action", lambda by: select(by, "person", "delete_selected", *Person.objects.all())),
     (deletion.delete, "call", lambda by: deletion.delete(Person.objects.all(), by)),
     (revocation.revoke, "form", lambda by: by.post("revokedtoken/add/", jti="stolen", reason="again", **SOON)),
+    (revocation.revoke, "command", lambda by: by.run("revoke", "--jti", "stolen")),
     (revocation.revoke, "call", lambda by: revocation.revoke("stolen", "again", by)),
+    (revoking.revoke_subject, "form", lambda by: by.post("revocation/add/", subject="", issuer="", reason="")),
+    (revoking.revoke_subject, "command", lambda by: by.run("revoke", "--subject", "")),
+    (revoking.revoke_subject, "call", lambda by: revoking.revoke_subject("", "", by)),
+    (revoking.revoke_issuer, "form", lambda by: by.post("revocation/add/", subject="", issuer="nobody", reason="")),
+    (revoking.revoke_issuer, "command", lambda by: by.run("revoke", "--issuer", "nobody")),
+    (revoking.revoke_issuer, "call", lambda by: revoking.revoke_issuer("nobody", "", by)),
 ]
 
 

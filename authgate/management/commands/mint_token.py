@@ -2,21 +2,22 @@ from __future__ import annotations
 
 import json
 import shlex
-import time
 from argparse import ArgumentParser
 from collections.abc import Iterable
-from time import gmtime, strftime
+from datetime import datetime
 from typing import Any, NoReturn
 
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
-from authgate.authn.compact import read_compact, read_object
 from authgate.authn.keys import KeyUnusable
-from authgate.authn.tokens import MAX_TTL, ClaimRefused, Kind, mint
+from authgate.authn.tokens import MAX_TTL, ClaimRefused
 from authgate.policy.document import PolicyDocument
 from authgate.policy.errors import PolicyInvalid
+from authgate.policy.powers import Machine
 from authgate.state import snapshot, watcher
+from authgate.state.minting import is_refused, mint_access_token, unexpired
+from authgate.system_user import user_name
 
 DEFAULT_TTL = 3600
 
@@ -25,7 +26,7 @@ class Command(BaseCommand):
     help = "Mint a signed access token for the gateway, and print how to use it."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("subject", help="who the token stands for (claim sub)")
+        parser.add_argument("subject", nargs="?", help="who the token stands for (claim sub)")
         parser.add_argument("--email", default="")
         parser.add_argument("--name", default="")
         parser.add_argument("--role", action="append", default=[], metavar="R", help="may be repeated")
@@ -34,17 +35,34 @@ class Command(BaseCommand):
         parser.add_argument(
             "--claim", action="append", default=[], metavar="K=V", help="V is JSON, else text; may be repeated"
         )
+        parser.add_argument("--list", action="store_true", help="the tokens that are out, and mint none")
         parser.add_argument("--quiet", action="store_true", help="print the token and nothing else")
 
-    def handle(self, *, subject: str, role: list[str], audience: str | None, quiet: bool, **options: Any) -> None:
+    def handle(self, *, subject: str | None, **options: Any) -> None:
+        if options["list"]:
+            self._list(subject)
+        elif subject is None:
+            raise CommandError("name the subject, or --list the tokens that are out")
+        else:
+            self._mint(subject, **options)
+
+    def _list(self, subject: str | None) -> None:
+        trust, tokens = _load_snapshot().trust, unexpired()
+        for row in tokens.filter(subject=subject) if subject else tokens:
+            refused = "  revoked" if is_refused(row, trust) else ""
+            roles = ",".join(row.roles) or "-"
+            self.stdout.write(
+                f"{row.jti}  {row.subject}  {roles}  until {_text(row.expires_at)}  {row.minted_by}{refused}"
+            )
+
+    def _mint(self, subject: str, role: list[str], audience: str | None, quiet: bool, **options: Any) -> None:
         ttl, extra_claims = _parse_ttl(options["ttl"]), _parse_claims(options["claim"])
         current = _load_snapshot()
         try:
-            token = mint(
+            token, row = mint_access_token(
                 current.trust,
                 subject,
-                kind=Kind.ACCESS,
-                now=int(time.time()),
+                Machine(f"mint_token by {user_name()}"),
                 ttl=ttl,
                 audience=audience,
                 email=options["email"],
@@ -58,7 +76,7 @@ class Command(BaseCommand):
         self.stdout.write(token)
         if not quiet:
             # Scripts read the token and the curl line of standard output.
-            self.stderr.write(_what_to_revoke(token))
+            self.stderr.write(f"jti {row.jti}, expires {_text(row.expires_at)}")
             if audience in (None, current.trust.audience):
                 self.stdout.write(f"\n{_curl_line(token, current.document)}")
 
@@ -104,9 +122,8 @@ def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not JSON")
 
 
-def _what_to_revoke(token: str) -> str:
-    claims = read_object(read_compact(token.encode("ascii")).unverified_payload)
-    return f"jti {claims['jti']}, expires {strftime('%Y-%m-%dT%H:%M:%SZ', gmtime(claims['exp']))}"
+def _text(moment: datetime) -> str:
+    return f"{moment:%Y-%m-%dT%H:%M:%SZ}"
 
 
 def _curl_line(token: str, document: PolicyDocument) -> str:
