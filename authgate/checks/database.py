@@ -21,6 +21,8 @@ from authgate.outbound.errors import ProviderError
 from authgate.own_hosts import exposed_host
 from authgate.policy import compiler, revisions
 from authgate.policy.errors import PolicyInvalid
+from authgate.sessions.live import count
+from authgate.sessions.reseal import count_old
 from authgate.state.trouble import missing_file, trouble_of
 from authgate.state.trust import unseal_keys
 from authgate.wire.authority import leads_to_loopback
@@ -69,6 +71,33 @@ def check_signing_keys(app_configs: Apps, databases: Databases = None, **kwargs:
     except KeyUnusable as error:
         return [Warning(f"The gateway cannot start: {error}", id=KEYS_SEALED)]
     return []
+
+
+@register(ROWS)
+def check_seals(app_configs: Apps, databases: Databases = None, **kwargs: Any) -> list[CheckMessage]:
+    """Whether the secret key before this one is still needed."""
+    try:
+        old = count_old() if databases and settings.SECRET_KEY_FALLBACKS else None
+    except DatabaseError:
+        return []  # said above, or before the first migration
+    if old is None:
+        return []
+    if old:
+        return [
+            Warning(
+                f"AUTHGATE_SECRET_KEY_FALLBACK is still needed: {count(old, 'secret')} in the database "
+                f"{'is' if old == 1 else 'are'} not sealed with AUTHGATE_SECRET_KEY.",
+                hint="manage.py keys reseal",
+                id="authgate.W075",
+            )
+        ]
+    return [
+        Info(
+            "AUTHGATE_SECRET_KEY_FALLBACK is needed by nothing in the database.",
+            hint="Take it out of the settings: whoever has it could forge what it seals.",
+            id="authgate.I076",
+        )
+    ]
 
 
 @register(ROWS)

@@ -19,12 +19,11 @@ def check_static_site(app_configs: Apps, **kwargs: Any) -> Iterator[CheckMessage
     site: Path | None = settings.AUTHGATE_STATIC_SITE
     if site is None:
         return
-    secrets = {f"{name}_FILE": path for name, path in settings.AUTHGATE_SECRET_FILES.items()}
-    for name, path in {
-        "AUTHGATE_DATA_DIR": settings.AUTHGATE_DATA_DIR,
-        "the database": sqlite_file(),
-        **secrets,
-    }.items():
+    for name, path in (
+        ("AUTHGATE_DATA_DIR", settings.AUTHGATE_DATA_DIR),
+        ("the database", sqlite_file()),
+        *secret_files(),
+    ):
         if path is not None and path.resolve().is_relative_to(site.resolve()):
             yield Error(
                 f"AUTHGATE_STATIC_SITE {str(site)!r} publishes {name}: {str(path)!r} lies in it.",
@@ -48,10 +47,10 @@ def check_data_dir(app_configs: Apps, **kwargs: Any) -> Iterator[CheckMessage]:
 @register(Tags.security)
 def check_secret_files(app_configs: Apps, **kwargs: Any) -> Iterator[CheckMessage]:
     """Those that NAME_FILE names. A group may read them, as secrets are handed to the user of a service."""
-    for name, path in settings.AUTHGATE_SECRET_FILES.items():
+    for name, path in secret_files():
         if path.exists() and path.stat().st_mode & 0o027:
             yield Warning(
-                f"{name}_FILE: {str(path)!r} is open to other users of this machine.",
+                f"{name}: {str(path)!r} is open to other users of this machine.",
                 hint=f"chmod 600 {path}",
                 id="authgate.W009",
             )
@@ -60,7 +59,7 @@ def check_secret_files(app_configs: Apps, **kwargs: Any) -> Iterator[CheckMessag
 @register(Tags.security)
 def check_directories(app_configs: Apps, **kwargs: Any) -> Iterator[CheckMessage]:
     """Whoever may write to a directory may rename what is in it, and put something of their own there."""
-    guarded = (settings.AUTHGATE_DATA_DIR, sqlite_file(), *settings.AUTHGATE_SECRET_FILES.values())
+    guarded = (settings.AUTHGATE_DATA_DIR, sqlite_file(), *(path for _, path in secret_files()))
     above = {parent for path in guarded if path is not None for parent in path.resolve().parents}
     for directory in sorted(above - {settings.AUTHGATE_DATA_DIR.resolve()}):
         if _lets_others_replace(directory):
@@ -70,6 +69,12 @@ def check_directories(app_configs: Apps, **kwargs: Any) -> Iterator[CheckMessage
                 hint=f"chmod o-w {directory}, or keep the gateway's files elsewhere.",
                 id="authgate.W010",
             )
+
+
+def secret_files() -> list[tuple[str, Path]]:
+    """By the setting that names them."""
+    secrets = [(f"{name}_FILE", path) for name, path in settings.AUTHGATE_SECRET_FILES.items()]
+    return secrets + [("AUTHGATE_SIGNING_KEY_FILE", path) for path in settings.AUTHGATE_SIGNING_KEY_FILE]
 
 
 def sqlite_file() -> Path | None:

@@ -175,11 +175,6 @@ def outlives_every_token() -> bool:
     return RevokedToken.objects.get(jti="lost").expires_at > timezone.now() + timedelta(seconds=MAX_TTL - 600)
 
 
-def mint_one() -> None:
-    soon = timezone.now() + timedelta(hours=1)
-    MintedToken.objects.create(jti="minted-1", subject="alice", kid="k", minted_at=timezone.now(), expires_at=soon)
-
-
 def another_secret() -> None:
     settings.SECRET_KEY_FALLBACKS = [settings.SECRET_KEY]
     settings.SECRET_KEY = "another secret, also of 32 characters"
@@ -296,29 +291,28 @@ DOORS = [
         call=lambda by: revocation.revoke("lost", "", by),
     ),
     *doors(
-        revocation.revoke_all, "staff", lambda: RevokedToken.objects.filter(jti="minted-1").exists(),
-        first=mint_one,
+        revocation.revoke_all, "staff", lambda: RevokedToken.objects.filter(jti="minted").exists(),
         action=lambda by: select(by, "mintedtoken", "revoke_selected", MintedToken.objects.get()),
-        call=lambda by: revocation.revoke_all(["minted-1"], "", by),
+        call=lambda by: revocation.revoke_all(["minted"], "", by),
     ),
     *doors(
         revoking.revoke_subject, "staff",
-        lambda: has_ended("alice") and Revocation.objects.get().issued_before > timezone.now(),
+        lambda: has_ended("alice") and Revocation.objects.get(subject="main|alice").issued_before > timezone.now(),
         form=lambda by: by.post("revocation/add/", subject="main|alice", issuer="", reason=""),
         command=lambda by: by.run("revoke", "--subject", "main|alice"),
         call=lambda by: revoking.revoke_subject("main|alice", "", by),
     ),
     *doors(
         revoking.revoke_issuer, "superuser",
-        lambda: has_ended("alice", "bob", "carol") and Revocation.objects.get().issuer == "gateway",
+        lambda: has_ended("alice", "bob", "carol") and Revocation.objects.get(issuer="gateway"),
         form=lambda by: by.post("revocation/add/", subject="", issuer="gateway", reason=""),
         command=lambda by: by.run("revoke", "--issuer", "gateway"),
         call=lambda by: revoking.revoke_issuer("gateway", "", by),
     ),
     *doors(
-        minting.mint_access_token, "superuser", lambda: MintedToken.objects.get().subject == "alice",
-        command=lambda by: by.run("mint_token", "alice"),
-        call=lambda by: minting.mint_access_token(load_trust(), "alice", by, ttl=60, extra_claims={}),
+        minting.mint_access_token, "superuser", lambda: MintedToken.objects.get(subject="new").roles == [],
+        command=lambda by: by.run("mint_token", "new"),
+        call=lambda by: minting.mint_access_token(load_trust(), "new", by, ttl=60, extra_claims={}),
     ),
     *doors(
         signing_keys.rotate, "staff", lambda: [key.algorithm for key in token_keys()] == ["RS256", "RS256"],

@@ -17,7 +17,7 @@ from django.utils import timezone
 
 from authgate.models.issuers import TokenIssuer
 from authgate.models.people import IdentityProvider, Person, Session, UsedOnce
-from authgate.models.trust import RevokedToken, SigningKey
+from authgate.models.trust import MintedToken, Revocation, RevokedToken, SigningKey
 from authgate.policy import revisions
 from authgate.policy.document import parse_yaml
 from authgate.policy.powers import Machine
@@ -81,6 +81,11 @@ def make_world() -> None:
     retired = signing_keys.create(SigningKey.Purpose.TOKENS, SigningKey.Algorithm.ES256, Machine("test"))
     SigningKey.objects.filter(pk=retired.pk).update(retired_at=timezone.now())
     RevokedToken.objects.create(jti="stolen", expires_at=timezone.now() + timedelta(days=1))
+    later = timezone.now() + timedelta(days=1)
+    Revocation.objects.create(subject="thief", issued_before=timezone.now(), expires_at=later)
+    MintedToken.objects.create(
+        jti="minted", subject="alice", kid=retired.kid, minted_at=timezone.now(), expires_at=later, minted_by="test"
+    )
     UsedOnce.objects.create(key="used", expires_at=timezone.now() + timedelta(days=1))
 
 
@@ -112,7 +117,11 @@ PAGES: dict[str, dict[str, Any]] = {
     "auth_user_password_change": {"password1": NEW_PASSWORD, "password2": NEW_PASSWORD, "usable_password": "true"},
 }
 # Every consequence that the admin asks about, agreed to: what a post does once it is confirmed is what counts here.
-CONFIRMED = {"_confirmed": ["account", "issuer", "keys", "own access", "person", "provider", "sessions"]}
+CONFIRMED = {
+    "_confirmed": [
+        "account", "issuer", "keys", "own access", "person", "provider", "revocation", "sessions", "tokens",
+    ]
+}  # fmt: skip
 _USUAL = ("changelist", "add", "history", "delete", "change")
 # Django's own pages of the site. None changes more than the account or the session of whoever asks.
 SITE_PAGES = {

@@ -12,7 +12,7 @@ from django.contrib.auth.models import Group, User
 from authgate.models.issuers import TokenIssuer
 from authgate.models.people import IdentityProvider, Person, Session, UsedOnce
 from authgate.models.policy import PolicyRevision
-from authgate.models.trust import RevokedToken, SigningKey
+from authgate.models.trust import MintedToken, Revocation, RevokedToken, SigningKey
 from authgate.policy import revisions
 from authgate.policy.compiler import compile_rows
 from authgate.policy.document import to_plain
@@ -70,6 +70,8 @@ KEPT: Watch = {
     "authgate.Session": _values(Session, "sid", "person", "ended_at", ended_at__isnull=False),
     "authgate.RevokedToken": _values(RevokedToken, "jti", "expires_at"),
     "authgate.SigningKey": _values(SigningKey, *_KEY, "retired_at", retired_at__isnull=False),
+    "authgate.Revocation": _values(Revocation, "issuer", "subject"),
+    "authgate.MintedToken": _columns(MintedToken),
     "authgate.UsedOnce": _columns(UsedOnce),
     "auth.User": lambda: _accounts(local=False, is_active=False),
 }

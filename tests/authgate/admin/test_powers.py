@@ -45,6 +45,8 @@ STAFF_MAY = {
     "authgate.Route": CHANGES | {"enable", "disable"},
     "authgate.SigningKey": {"add", "retire"},
     "authgate.RevokedToken": {"add"},
+    "authgate.Revocation": {"add"},
+    "authgate.MintedToken": {"revoke_selected"},
 }
 SUPERUSERS_ALSO_MAY = {
     "auth.Group": CHANGES,

@@ -38,12 +38,22 @@ def test_no_page_shows_a_private_key(admin_client, url):
 
 def test_a_new_key_signs_and_the_old_one_goes_on_verifying(admin_client):
     old = load_trust().token_signer
-    admin_client.post(KEYS + "add/", {"purpose": "tokens", "algorithm": "ES256"})
+    admin_client.post(KEYS + "add/", {"purpose": "tokens", "algorithm": "ES256", "at_once": "on"})
     trust = load_trust()
     assert (trust.token_signer.algorithm, set(trust.token_keys)) == (
         "ES256",
         {old.kid, trust.token_signer.kid},
     )
+
+
+def test_a_new_key_is_published_an_hour_before_it_signs(admin_client):
+    old = load_trust().token_signer
+    page = admin_client.post(KEYS + "add/", {"purpose": "tokens", "algorithm": "ES256"}, follow=True)
+    new = SigningKey.objects.get(algorithm="ES256", purpose="tokens")
+    assert f"signs from {new.signs_from:%H:%M} UTC on" in page.content.decode()
+    trust = load_trust()
+    assert (trust.token_signer.kid, new.kid in trust.jwks.decode()) == (old.kid, True)
+    assert timedelta(minutes=59) < new.signs_from - timezone.now() <= timedelta(hours=1)
 
 
 def test_a_retired_key_verifies_no_more_and_the_workers_are_told(admin_client):

@@ -20,7 +20,8 @@ OUR_APPS = ("authgate", "proxy", "gateway_site")
 # What only looks, and how it is called for that.
 READING: dict[tuple[str, str], list[str]] = {
     ("check", ""): [],
-    ("mint_token", ""): ["alice", "--role", "boss", "--quiet"],
+    ("mint_token", ""): ["--list"],
+    ("keys", "list"): [],
     ("policy", "export"): [],
     ("policy", "show"): [],
     ("policy", "history"): [],
@@ -34,6 +35,7 @@ PUBLISHING = {("policy", "import"): "policy import", ("policy", "rollback"): "po
 # What changes trust, each tested in a file of its own.
 CHANGING_TRUST = {
     ("issuer", "add"), ("issuer", "remove"), ("provider", "add"), ("provider", "remove"), ("sessions", "end"),
+    ("keys", "rotate"), ("keys", "retire"), ("keys", "reseal"), ("revoke", ""),
 }  # fmt: skip
 # What prepares or runs processes, and changes nothing that is there already.
 RUNNING = {("serve", ""), ("demo", ""), ("migrate", "")}

@@ -13,11 +13,13 @@ from functools import partial
 import psycopg
 import pytest
 
+from authgate.authn.keys import generate_key_pair
 from tests.support import processes, raw
 from tests.support.crowd import Crowd
 from tests.support.gateway import Gateway
 from tests.support.policies import demo_policy
 from tests.support.sessions import make_session, run
+from tests.support.signing import sign_token
 from tests.support.streams import wait_until
 
 ACTOR = "from authgate.policy.powers import Machine\nactor = Machine('operator')\n"
@@ -107,6 +109,67 @@ def test_a_revoked_token_lets_nobody_in_once_it_is_answered(site):
 def jti_of(token):
     payload = token.split(".")[1]
     return json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))["jti"]
+
+
+def revoke_subject(site, subject):
+    site.shell.command("revoke", "--subject", subject)
+
+
+def test_a_revoked_subject_is_let_in_by_none_of_its_tokens_once_it_is_answered(site):
+    names = [f"thief-{number}" for number in range(ROUNDS)]
+    ends = {}
+    for name in names:
+        token = site.mint(name, fresh=True)
+        request = asking(site, "/api/protected", [("Authorization", f"Bearer {token}")])
+        ends[request] = partial(revoke_subject, site, name)
+    let_in, tried = ended_under_load(site, ends)
+    assert let_in == []
+    assert tried >= ROUNDS * 4 * 16
+    other = site.mint("innocent", fresh=True)
+    assert statuses(site, other) == {(200, 200, 200)}
+
+
+def test_a_revoked_subject_that_signed_in_is_signed_out_once_it_is_answered(site):
+    made = make_session(site, "revoked", slug="main", provider={"name": "main", **PROVIDER})
+    request = asking(site, "/api/protected", made.headers)
+    let_in, tried = ended_under_load(site, {request: partial(revoke_subject, site, "main|revoked")})
+    assert let_in == []
+    assert tried >= 4 * 16
+    again = make_session(site, "revoked", slug="main", provider={"name": "main", **PROVIDER})
+    assert site.get("/api/protected", headers=again.headers).status == 200
+
+
+def test_a_revoked_issuer_vouches_for_nobody_once_it_is_answered(site):
+    pair = generate_key_pair("ES256")
+    code = """
+from authgate.models.issuers import TokenIssuer
+TokenIssuer.objects.update_or_create(slug="ci", defaults={
+    "issuer": "https://ci.example.com", "audiences": ["gateway"], "algorithms": ["ES256"],
+    "pasted_keys": json.dumps({"keys": [options["key"]]}),
+})
+"""
+    run(site, code, key=pair.public_jwk)
+    now = int(time.time())
+    claims = {"iss": "https://ci.example.com", "aud": "gateway", "sub": "job", "exp": now + 600}
+    requests = [
+        asking(site, "/api/protected", [("Authorization", f"Bearer {signed(pair, {**claims, **more})}")])
+        for more in ({"iat": now, "jti": "1"}, {"jti": "2"})
+    ]
+    assert site.connect().send(requests[1]).response().status == 200
+    revoking = partial(site.shell.command, "revoke", "--issuer", "ci")
+    let_in, tried = ended_under_load(site, {requests[0]: revoking})
+    assert let_in == []
+    assert tried >= 4 * 16
+    answer = site.connect().send(requests[1]).response()  # which does not say when it was issued
+    assert (answer.status, json.loads(answer.body)["reason"]) == (401, "token_revoked")
+    later = signed(pair, {**claims, "iat": now + 3, "jti": "3"})
+    assert site.get("/api/protected", token=later).status == 401
+    time.sleep(max(0, now + 12 - time.time()))
+    assert site.get("/api/protected", token=signed(pair, {**claims, "iat": now + 12, "jti": "4"})).status == 200
+
+
+def signed(pair, claims):
+    return sign_token(signer=pair, header={"typ": "JWT"}, claims={"roles": ..., "iat": ..., **claims}).decode()
 
 
 def test_a_retired_key_vouches_for_nobody_once_it_is_answered(site):
