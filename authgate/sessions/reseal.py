@@ -16,7 +16,7 @@ from authgate.models.trust import SigningKey
 from authgate.policy.powers import Actor
 from authgate.policy.turns import turn_of
 from authgate.sealing import SealBroken, is_sealed_anew, opening_secrets, seal_text, unseal_text
-from authgate.state.issuers import SECRET_PURPOSE
+from authgate.state.issuers import SEALED_FOR
 
 _AT_ONCE = 500
 
@@ -34,7 +34,7 @@ class Sealed(NamedTuple):
 # Signing keys have a seal of their own.
 COLUMNS = (
     Sealed(IdentityProvider, "sealed_client_secret", "client secret", "slug", "client secret"),
-    Sealed(TokenIssuer, "sealed_client_secret", SECRET_PURPOSE, "slug", "issuer's client secret"),
+    Sealed(TokenIssuer, "sealed_client_secret", SEALED_FOR, "slug", "issuer's client secret"),
     Sealed(Session, "sealed_id_token", "id token", "sid", "ID token"),
     Sealed(Session, "sealed_refresh_token", "refresh token", "sid", "refresh token"),
 )

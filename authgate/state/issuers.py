@@ -13,7 +13,7 @@ from authgate.sealing import SealBroken, seal_text, unseal_text
 
 # Whoever may point an issuer at another place decides who any caller is.
 NEEDED_ACCESS: AdminAccess = "superuser"
-SECRET_PURPOSE = "introspection client secret"
+SEALED_FOR = "introspection client secret"
 
 
 def save(issuer: TokenIssuer, actor: Actor) -> None:
@@ -35,13 +35,13 @@ def remove(issuers: Iterable[TokenIssuer], actor: Actor) -> int:
 
 def seal_client_secret(slug: str, secret: str) -> str:
     """For `sealed_client_secret`."""
-    return seal_text(secret, purpose=SECRET_PURPOSE, place=slug) if secret else ""
+    return seal_text(secret, purpose=SEALED_FOR, place=slug) if secret else ""
 
 
 def open_client_secret(slug: str, sealed: str) -> str:
     """Empty where there is none. Raises ProviderError."""
     try:
-        return unseal_text(sealed, purpose=SECRET_PURPOSE, place=slug) if sealed else ""
+        return unseal_text(sealed, purpose=SEALED_FOR, place=slug) if sealed else ""
     except SealBroken:
         raise ProviderError(
             "provider_unavailable",
