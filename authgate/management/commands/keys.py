@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from datetime import datetime, timedelta
 from typing import Any
 
+from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.core.management.base import BaseCommand, CommandError
 from django.utils import timezone
@@ -84,7 +85,10 @@ class Command(BaseCommand):
             raise CommandError(
                 "what cannot be opened was left as it is; keep AUTHGATE_SECRET_KEY_FALLBACK, or enter it anew"
             )
-        self.stdout.write("Nothing needs AUTHGATE_SECRET_KEY_FALLBACK any more: take it out of the settings.")
+        if settings.SECRET_KEY_FALLBACKS:
+            self.stdout.write("Nothing needs AUTHGATE_SECRET_KEY_FALLBACK any more: take it out of the settings.")
+        else:
+            self.stdout.write("Everything is sealed with AUTHGATE_SECRET_KEY.")
 
 
 def _lines(purpose: SigningKey.Purpose) -> Iterator[str]:
