@@ -138,7 +138,7 @@ def _check_times(claims: Mapping[str, Any], issuer: Issuer, now: float) -> tuple
     not_before = _time(claims["nbf"]) if "nbf" in claims else 0.0
     if expires_at + issuer.leeway <= now:
         raise InvalidCredential(Reason.TOKEN_EXPIRED)
-    if expires_at > min(now, issued_at or now) + MAX_TTL:
+    if expires_at > now + MAX_TTL:
         raise InvalidCredential(Reason.INVALID_TOKEN)
     if max(issued_at, not_before) > now + issuer.leeway:
         raise InvalidCredential(Reason.TOKEN_NOT_YET_VALID)
