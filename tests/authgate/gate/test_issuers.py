@@ -130,7 +130,7 @@ CHANGED = [
     ("expiry 2^63", {"exp": 2**63}, "invalid_token"),
     ("expiry NaN, which is not JSON", {"exp": float("nan")}, "unknown_key"),
     ("lives for ten years", {"exp": int(time.time()) + 10 * 366 * 86400}, "invalid_token"),
-    ("expiry with a fraction", {"exp": time.time() + 100.5}, ""),
+    ("expiry with a fraction", {"exp": time.time() + 3600.5}, ""),
     ("not yet valid", {"nbf": time.time() + 1000}, "token_not_yet_valid"),
     ("issued tomorrow", {"iat": time.time() + 86400}, "token_not_yet_valid"),
     ("no iat", {"iat": ...}, ""),
