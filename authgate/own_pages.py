@@ -11,6 +11,7 @@ from typing import NamedTuple
 class Page(NamedTuple):
     path: str  # with everything below it
     reads_form: bool = False  # of a POST; from everybody else a body is refused
+    reads_documents: bool = False  # of POST, PUT and PATCH; an operator's may be as large as the admin's forms
     is_personal: bool = False  # asks who the visitor is, so a session that is due is renewed first
     has_secret_address: bool = False  # the query holds what no link and no other site may learn
     limited_method: str = ""  # requests by this method count against AUTHGATE_SIGN_IN_RATE
@@ -27,6 +28,7 @@ ON_OWN_HOSTS = (
 )
 RESERVED = tuple(page.path for page in ON_OWN_HOSTS)
 
+API = "/api"  # the management API, on the public host alone
 # Below AUTHGATE_AUTH_PREFIX, which belongs to the gateway on every host.
 _BELOW_AUTH_PREFIX = (
     Page("/login", is_personal=True, has_secret_address=True, limited_method="GET"),  # the address of a page
@@ -37,6 +39,7 @@ _BELOW_AUTH_PREFIX = (
     Page("/me", is_personal=True),
     Page("/backchannel-logout", reads_form=True),
     Page("/frontchannel-logout", is_personal=True, limited_method="GET"),
+    Page(API, reads_documents=True, is_personal=True),
 )
 
 

@@ -71,6 +71,7 @@ INSTALLED_APPS = [
     "django.contrib.sessions",
     "django.contrib.messages",
     "django.contrib.staticfiles",
+    "drf_spectacular_sidecar",  # files of the page that shows the API
 ]
 
 MIDDLEWARE = [
@@ -134,6 +135,8 @@ LOGIN_REDIRECT_URL = "/admin/"
 
 # Below the one prefix that is the gateway's on every host, so that its pages are dressed on all of them.
 STATIC_URL = f"{AUTHGATE_AUTH_PREFIX}/static/"
+
+SPECTACULAR_SETTINGS = {"OAS_VERSION": "3.1.0"}  # what else the API says of itself: authgate/api/documents.py
 
 LOGGING = {
     "version": 1,

@@ -2,9 +2,11 @@ from __future__ import annotations
 
 from django.conf import settings
 from django.contrib import admin
-from django.urls import path
+from django.urls import include, path
 
 from authgate.admin.sign_in import sign_in
+from authgate.api import documents
+from authgate.api.views import NotFound
 from authgate.pages import dashboard_views, identity_views, login_views, session_views, views
 
 AUTH = settings.AUTHGATE_AUTH_PREFIX.lstrip("/")
@@ -24,6 +26,10 @@ urlpatterns = [
     path(f"{AUTH}/frontchannel-logout/<slug:slug>", session_views.frontchannel_logout),
     path(f"{AUTH}/sessions/end", session_views.end_sessions, name="end-sessions"),
     path(f"{AUTH}/me", identity_views.me, name="me"),
+    path(f"{AUTH}/api/schema", documents.schema, name="api-schema"),
+    path(f"{AUTH}/api/docs", documents.docs, name="api-docs"),
+    path(f"{AUTH}/api/", include("authgate.api.urls")),
+    path(f"{AUTH}/api/<path:rest>", NotFound.as_view()),
     path(".well-known/jwks.json", identity_views.jwks, name="jwks"),
 ]
 

@@ -12,7 +12,7 @@ from authgate.models.policy import RoleGrant
 from authgate.policy import revisions
 from authgate.policy.compiler import check
 from authgate.policy.errors import PolicyInvalid
-from authgate.policy.powers import highest_access
+from authgate.policy.powers import OPENS_ADMIN, highest_access
 from authgate.policy.rules import GrantRules
 from authgate.policy.schema import PolicyDocument
 from authgate.sessions.sso_accounts import PREFIX, deactivated_names, username_of
@@ -40,14 +40,14 @@ def operators_by_role() -> list[Operator]:
         policy = revisions.live_powers()
     except PolicyInvalid:
         return []
-    opening = {name for name, role in policy.roles.items() if role.admin != "none"}
+    opening = {name for name, role in policy.roles.items() if role.admin in OPENS_ADMIN}
     if not any(grant.role in opening for grant in policy.grants):
         return []
     return list(_by_role(policy, opening))
 
 
 def opening_grants() -> list[RoleGrant]:
-    return list(RoleGrant.objects.exclude(role__admin="none").select_related("role"))
+    return list(RoleGrant.objects.filter(role__admin__in=OPENS_ADMIN).select_related("role"))
 
 
 def _by_role(policy: PolicyDocument, opening: set[str]) -> Iterator[Operator]:

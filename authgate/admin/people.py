@@ -22,7 +22,6 @@ from authgate.models.people import IdentityProvider, Person, Session, default_sc
 from authgate.models.provider_rules import ENDPOINTS
 from authgate.oidc.diagnose import diagnose
 from authgate.oidc.presets import PRESETS
-from authgate.oidc.provider import seal_client_secret
 from authgate.oidc.redirect_uri import redirect_uri
 from authgate.policy.powers import includes
 from authgate.sessions import activation, deletion, registration
@@ -79,17 +78,13 @@ class ProviderForm(ModelForm[IdentityProvider]):
     def clean(self) -> Any:
         cleaned = super().clean()
         secret, public = self.cleaned_data.get("client_secret"), self.cleaned_data.get("public_client")
-        if secret and public:
-            self.add_error("client_secret", "A public client has none: leave this empty, or clear “public client”.")
-        if not (secret or public or self.instance.sealed_client_secret):
-            self.add_error("client_secret", "Enter the secret, or tick “public client” if the provider gave you none.")
+        if problem := registration.find_secret_problem(self.instance, secret or "", is_public=bool(public)):
+            self.add_error("client_secret", problem)
         return cleaned
 
     def save(self, commit: bool = True) -> Any:
-        if self.cleaned_data["public_client"]:
-            self.instance.sealed_client_secret = ""
-        elif secret := self.cleaned_data["client_secret"]:
-            self.instance.sealed_client_secret = seal_client_secret(self.instance, secret)
+        secret, public = self.cleaned_data["client_secret"], self.cleaned_data["public_client"]
+        registration.take_secret(self.instance, secret, is_public=public)
         return super().save(commit)
 
 

@@ -21,6 +21,7 @@ from authgate.outbound.errors import ProviderError
 from authgate.own_hosts import exposed_host
 from authgate.policy import compiler, revisions
 from authgate.policy.errors import PolicyInvalid
+from authgate.policy.powers import OPENS_ADMIN
 from authgate.sessions.live import count
 from authgate.sessions.reseal import count_old
 from authgate.state.trouble import missing_file, trouble_of
@@ -144,7 +145,7 @@ def check_way_into_the_admin(app_configs: Apps, databases: Databases = None, **k
     if settings.AUTHGATE_ADMIN_LOCAL_SIGN_IN != () or not databases:
         return []
     try:
-        opens = any(role.admin != "none" for role in revisions.live_document().roles.values())
+        opens = any(role.admin in OPENS_ADMIN for role in revisions.live_document().roles.values())
     except (DatabaseError, PolicyInvalid):
         return []  # said by the checks above
     missing = "no identity provider is enabled" if not _enabled_providers(databases) else "no role opens /admin/"

@@ -34,18 +34,20 @@ class Upstream(models.Model):
 class Role(models.Model):
     class Admin(models.TextChoices):
         NONE = "none", "none: no access"
+        API = "api", "api: as staff, over the REST API, with an access token"
         STAFF = "staff", "staff: as permitted by their account in /admin/"
         SUPERUSER = "superuser", "superuser: everything"
 
     name = name_field()
     description = models.CharField(max_length=500, blank=True)
     admin = models.CharField(
-        "access to /admin/",
+        "access to /admin/ or the API",
         max_length=10,
         choices=Admin,
         default=Admin.NONE,
         help_text="For people who signed in with an identity provider, as long as they have this role. "
-        "Tokens and other bearer credentials never open /admin/.",
+        "Tokens and other bearer credentials never open /admin/; “api” opens the REST API to access tokens of the "
+        "gateway.",
     )
 
     class Meta:

@@ -1,4 +1,4 @@
-"""Who asks for a page of the admin: told before anything is done for them, from the cookies alone."""
+"""Who asks for a page of the admin or for the API: told before anything is done for them, from what they sent alone."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from authgate.gate.authenticate import authenticate
 from authgate.pages import local_sign_in
 from authgate.ratelimit import client_key
 from authgate.request import InvalidCredential, RequestFacts
+from authgate.sessions.api_tokens import token_access
 from authgate.sessions.operators import access_in_force, local_user
 from authgate.state.snapshot import Snapshot
 from authgate.threads import Lanes, Threads, TooBusy
@@ -22,7 +23,8 @@ _lookups = Lanes(Threads("admin_forms", 2), 1)
 
 
 def is_known(facts: RequestFacts, snapshot: Snapshot | None) -> bool:
-    """Whether a signed cookie says so: a role that opens the admin, or a local password that was right before."""
+    """Whether something signed says so: a role that opens the admin or the API, or a local password that was right
+    before."""
     by_role = snapshot is not None and _has_role(facts.headers, snapshot)
     return by_role or local_sign_in.is_known(facts.headers)
 
@@ -40,7 +42,11 @@ def _has_role(headers: RawHeaders, snapshot: Snapshot) -> bool:
         identity = authenticate(headers, snapshot)
     except InvalidCredential:
         return False
-    return identity is not None and bool(identity.session_id) and access_in_force(identity) != "none"
+    if identity is None:
+        return False
+    if identity.session_id:
+        return access_in_force(identity) != "none"
+    return token_access(identity, snapshot.document) != "none"
 
 
 def _session_key(headers: RawHeaders) -> str:

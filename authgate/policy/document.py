@@ -20,6 +20,7 @@ from authgate.policy.schema import (
     PolicyDocument,
     RateLimit,
     Role,
+    RoleAdmin,
     Route,
     Strict,
     Timeouts,
@@ -31,8 +32,9 @@ from authgate.policy.validation import validate
 
 __all__ = [
     "Access", "AdminAccess", "Grant", "LimitKey", "Match", "Paths", "PolicyDocument", "PolicyError", "PolicyInvalid",
-    "RateLimit", "Role", "Route", "Strict", "Timeouts", "Upstream", "When",
-    "from_plain", "parse_json", "parse_stored", "parse_yaml", "to_json", "to_plain", "to_yaml", "validate",
+    "RateLimit", "Role", "RoleAdmin", "Route", "Strict", "Timeouts", "Upstream", "When",
+    "from_plain", "parse_json", "parse_plain", "parse_stored", "parse_yaml", "to_json", "to_plain", "to_yaml",
+    "validate",
 ]  # fmt: skip
 
 
@@ -46,6 +48,11 @@ def parse_json(text: str) -> PolicyDocument:
         value = json.loads(text, object_pairs_hook=_unique)
     except (ValueError, RecursionError) as error:
         raise PolicyInvalid([PolicyError((), f"not JSON: {error}")]) from error
+    return from_plain(_versioned(value))
+
+
+def parse_plain(value: Any) -> PolicyDocument:
+    """The whole policy as maps and lists that somebody wrote. Raises PolicyInvalid."""
     return from_plain(_versioned(value))
 
 

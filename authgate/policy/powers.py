@@ -1,4 +1,6 @@
-"""The rule that only a superuser may change the roles that open /admin/, and the grants of these roles."""
+"""Who may change the policy. Only a superuser changes the roles that open /admin/ or the management API, and their
+grants: whoever could, might make themselves one.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +15,9 @@ from authgate.policy.schema import AdminAccess, Grant, PolicyDocument, Role
 
 _ROLE = "only a superuser may change what a role opens in /admin/"
 _GRANT = "only a superuser may change who has a role that opens /admin/"
+_API_ROLE = "only a superuser may change what a role opens in the API"
+_API_GRANT = "only a superuser may change who has a role that opens the API"
+OPENS_ADMIN = ("staff", "superuser")  # of what a role may say
 _RISING: tuple[AdminAccess, ...] = ("none", "staff", "superuser")
 
 
@@ -79,6 +84,14 @@ def highest_access(document: PolicyDocument, roles: Iterable[str]) -> AdminAcces
     return "superuser" if "superuser" in given else "staff" if "staff" in given else "none"
 
 
+def api_access(document: PolicyDocument, roles: Iterable[str]) -> AdminAccess:
+    """What an access token with these roles may do in the management API: what staff may, by a role with `admin: api`.
+
+    Roles that open /admin/ give a token nothing. Nor does `api` open /admin/ to anybody.
+    """
+    return "staff" if any(document.roles[name].admin == "api" for name in roles if name in document.roles) else "none"
+
+
 def _changes(before: PolicyDocument, after: PolicyDocument) -> list[PolicyError]:
     old, new = _encoded(before), _encoded(after)
     added = {new[key] for key in new.keys() - old.keys()}
@@ -92,10 +105,17 @@ def _without_number(fault: PolicyError) -> PolicyError:
 
 
 def _encoded(document: PolicyDocument) -> dict[bytes, PolicyError]:
-    """The roles that open /admin/ and their grants, as JSON: in Python a grant for true equals one for 1."""
+    """The roles that open anything and their grants, as JSON: in Python a grant for true equals one for 1."""
     opening = {name: role.admin for name, role in document.roles.items() if role.admin != "none"}
-    found = {msgspec.json.encode(item): PolicyError(("roles", item[0], "admin"), _ROLE) for item in opening.items()}
+    found = {
+        msgspec.json.encode((name, opens)): PolicyError(
+            ("roles", name, "admin"), _API_ROLE if opens == "api" else _ROLE
+        )
+        for name, opens in opening.items()
+    }
     for index, grant in enumerate(document.grants):
         if grant.role in opening:
-            found[msgspec.json.encode(grant)] = PolicyError(("grants", index, "role"), _GRANT)
+            found[msgspec.json.encode(grant)] = PolicyError(
+                ("grants", index, "role"), _API_GRANT if opening[grant.role] == "api" else _GRANT
+            )
     return found

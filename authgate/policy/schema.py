@@ -11,6 +11,7 @@ Match = Literal["prefix", "exact"]
 Paths = Literal["canonical", "as_sent"]
 LimitKey = Literal["client", "subject", "route"]
 AdminAccess = Literal["none", "staff", "superuser"]
+RoleAdmin = Literal["none", "api", "staff", "superuser"]
 
 
 # These objects cannot form a cycle; without gc=False every collection would walk tens of thousands of routes.
@@ -33,7 +34,8 @@ class Upstream(Strict, frozen=True):
 
 class Role(Strict, frozen=True):
     description: str = ""
-    admin: AdminAccess = "none"  # the access to /admin/ of people who sign in with this role
+    # What it opens: /admin/ to people who sign in with this role, or the management API to access tokens with it.
+    admin: RoleAdmin = "none"
 
 
 class When(Strict, frozen=True):

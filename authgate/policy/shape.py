@@ -23,15 +23,15 @@ def find_faults(value: Any) -> Iterator[PolicyError]:
     for key, item in value.items():
         if key in _NAMED and isinstance(item, dict):
             for name, entry in item.items():
-                yield from _faults(entry, _NAMED[key], (key, str(name)))
+                yield from entry_faults(entry, _NAMED[key], (key, str(name)))
         elif key == "routes" and isinstance(item, (list, tuple)):
             for index, entry in enumerate(item):
-                yield from _faults(entry, Route, ("routes", _route_name(entry, index)))
+                yield from entry_faults(entry, Route, ("routes", _route_name(entry, index)))
         elif key == "grants" and isinstance(item, (list, tuple)):
             for index, entry in enumerate(item):
-                yield from _faults(entry, Grant, ("grants", index))
+                yield from entry_faults(entry, Grant, ("grants", index))
         else:
-            yield from _faults({key: item}, PolicyDocument, ())
+            yield from entry_faults({key: item}, PolicyDocument, ())
 
 
 def _route_name(entry: Any, index: int) -> str | int:
@@ -39,7 +39,7 @@ def _route_name(entry: Any, index: int) -> str | int:
     return name if isinstance(name, str) and name else index
 
 
-def _faults(value: Any, shape: type[Strict], place: Place) -> Iterator[PolicyError]:
+def entry_faults(value: Any, shape: type[Strict], place: Place) -> Iterator[PolicyError]:
     if not isinstance(value, dict):
         yield PolicyError(place, f"must be a map (an empty one is {{}}), not {_shown(value)}")
         return
@@ -52,7 +52,7 @@ def _faults(value: Any, shape: type[Strict], place: Place) -> Iterator[PolicyErr
             if field.required:
                 yield PolicyError((*place, name), "missing")
         elif isinstance(field.type, type) and issubclass(field.type, Strict):
-            yield from _faults(value[name], field.type, (*place, name))
+            yield from entry_faults(value[name], field.type, (*place, name))
         else:
             yield from _value_faults(value[name], field.type, (*place, name))
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from asgiref.sync import iscoroutinefunction
+from django.conf import settings
 from django.contrib.auth import get_user
 from django.contrib.auth.models import AnonymousUser, User
 from django.http import HttpRequest
@@ -20,6 +21,7 @@ from django.utils.functional import SimpleLazyObject
 from authgate.authn.tokens import RESERVED_CLAIMS
 from authgate.models.people import Session
 from authgate.models.trust import RevokedToken
+from authgate.own_pages import API
 from authgate.policy import revisions
 from authgate.policy.compiler import check
 from authgate.policy.errors import PolicyInvalid
@@ -32,6 +34,7 @@ from authgate.sessions.sso_accounts import PREFIX, username_of
 from authgate.state import snapshot
 
 _NAME_LENGTH = 150  # of Django's first names
+_FOR_OPERATORS = ("/admin/", f"{settings.AUTHGATE_AUTH_PREFIX}{API}/")
 
 
 @sync_and_async_middleware
@@ -39,7 +42,7 @@ def admin_access(get_response: Any) -> Any:
     """After the middleware that sets request.user and request.identity. Asks nothing before a page does."""
 
     def prepare(request: HttpRequest) -> None:
-        if request.path.startswith("/admin/"):
+        if request.path.startswith(_FOR_OPERATORS):
             request.user = SimpleLazyObject(lambda: _user(request))  # type: ignore[assignment]
 
     async def handle_async(request: HttpRequest) -> Any:
@@ -55,7 +58,7 @@ def admin_access(get_response: Any) -> Any:
 
 @dataclass(frozen=True)
 class Operator:
-    """Who is behind a request to /admin/: a local account, or a session and the account of its person."""
+    """Who is behind a request to /admin/ or the API: a local account, or a session and the account of its person."""
 
     name: str
     account: int

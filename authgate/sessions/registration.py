@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from django.core.exceptions import ValidationError
 
 from authgate.models.people import IdentityProvider, Person
+from authgate.oidc.provider import seal_client_secret
 from authgate.policy.powers import Actor
 from authgate.policy.schema import AdminAccess
 from authgate.policy.turns import turn_of
@@ -23,6 +24,25 @@ def save(provider: IdentityProvider, actor: Actor) -> int:
         provider.full_clean()
         provider.save()
         return 0 if provider.enabled else store.end_where("provider disabled", person__provider=provider)
+
+
+def find_secret_problem(provider: IdentityProvider, secret: str, *, is_public: bool) -> str | None:
+    """What is wrong with this new client secret of a provider; an empty one leaves the one that is stored."""
+    if secret and is_public:
+        return "A public client has none: leave this empty, or clear “public client”."
+    if not (secret or is_public or provider.sealed_client_secret):
+        return "Enter the secret, or tick “public client” if the provider gave you none."
+    return None
+
+
+def take_secret(provider: IdentityProvider, secret: str, *, is_public: bool) -> None:
+    """Sets it on the instance alone. Raises ValidationError."""
+    if problem := find_secret_problem(provider, secret, is_public=is_public):
+        raise ValidationError({"client_secret": problem})
+    if is_public:
+        provider.sealed_client_secret = ""
+    elif secret:
+        provider.sealed_client_secret = seal_client_secret(provider, secret)
 
 
 def remove(providers: Iterable[IdentityProvider], actor: Actor) -> int:

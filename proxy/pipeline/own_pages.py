@@ -14,7 +14,7 @@ from django.core.handlers.asgi import ASGIHandler
 from authgate.decision import Denied
 from authgate.observe.access_log import Record
 from authgate.own_hosts import own_hosts
-from authgate.own_pages import RESERVED
+from authgate.own_pages import API, RESERVED
 from authgate.pages import known_operators, local_sign_in
 from authgate.pages.responses import send_refusal, send_text
 from authgate.pages.sign_in_pages import new_sign_in
@@ -45,6 +45,7 @@ _NO_ROUTE = Reason.NO_ROUTE  # the look-up in the class costs more than a compar
 _own_hosts = own_hosts()
 _auth = settings.AUTHGATE_AUTH_PREFIX
 _reserved = (_auth, *RESERVED)
+_in_turns = ("/admin/", f"{_auth}{API}/")
 
 django_pages = cast(ASGIApp, ASGIHandler())
 _assets = {
@@ -162,9 +163,9 @@ async def _serve_django(scope: Scope, receive: Receive, send: Send, record: Reco
 
 async def _ask_django(facts: RequestFacts, known: bool, scope: Scope, receive: Receive, send: Send) -> None:
     """With all of the body there, and an answer that waits for nobody: a client never holds up what many share."""
-    if scope["path"].startswith("/admin/"):
-        # Strangers may ask for the admin's sign-in: not so often that no thread and no connection to the database is
-        # left for the rest.
+    if scope["path"].startswith(_in_turns):
+        # Strangers may ask for the admin's sign-in, and for the API: not so often that no thread and no connection to
+        # the database is left for the rest.
         await _in_turn(facts, known, lambda: django_pages(scope, receive, send))
     else:
         await django_pages(scope, receive, send)

@@ -27,7 +27,10 @@ budget = Budget(total=32 * _MIB, share=8 * _MIB, free=4 * 1024)
 # Operators whose cookies say so: whoever fills the other one keeps none of them out.
 budget_of_known = Budget(total=32 * _MIB, share=8 * _MIB, free=4 * 1024)
 
-_forms = [page.path for page in own_pages(settings.AUTHGATE_AUTH_PREFIX) if page.reads_form]
+_pages = own_pages(settings.AUTHGATE_AUTH_PREFIX)
+_forms = [page.path for page in _pages if page.reads_form]
+_documents = [page.path for page in _pages if page.reads_documents]
+_WITH_DOCUMENT = ("POST", "PUT", "PATCH")
 
 
 class BodyRefused(Exception):
@@ -115,13 +118,18 @@ class _Reading:
 
 def _limit(facts: RequestFacts) -> int:
     """Of a body from somebody who is nobody yet."""
-    return FORM_BYTES if facts.method == "POST" and any(is_below(facts.path, form) for form in _forms) else 0
+    reads = _takes_document(facts) or (facts.method == "POST" and any(is_below(facts.path, form) for form in _forms))
+    return FORM_BYTES if reads else 0
 
 
 def _most(facts: RequestFacts) -> int:
     """Of a body from an administrator."""
-    is_admins = facts.path.startswith("/admin/") and facts.path != "/admin/login/"
-    return max(ADMIN_FORM_BYTES, FORM_BYTES) if facts.method == "POST" and is_admins else _limit(facts)
+    is_form = facts.method == "POST" and facts.path.startswith("/admin/") and facts.path != "/admin/login/"
+    return max(ADMIN_FORM_BYTES, FORM_BYTES) if is_form or _takes_document(facts) else _limit(facts)
+
+
+def _takes_document(facts: RequestFacts) -> bool:
+    return facts.method in _WITH_DOCUMENT and any(is_below(facts.path, page) for page in _documents)
 
 
 def replay(body: bytes, receive: Receive) -> Receive:
