@@ -58,7 +58,7 @@ class GrantList(ApiView):
         return answer_page(request, matching(request, revisions.live_document().grants, filters), _shown)
 
     def post(self, request: Request) -> Response:
-        grant = read_body(request.data, Grant)
+        grant = read_body(self.sent, Grant)
         return publishing(request, lambda caller, live: self._add(request, caller, live, grant))
 
     def _add(self, request: Request, caller: Caller, live: PolicyDocument, grant: Grant) -> Response:

@@ -12,7 +12,7 @@ from authgate.api import problems
 from authgate.api.bodies import read_body, show
 from authgate.api.callers import turn
 from authgate.api.conditions import answer
-from authgate.api.lists import PAGE, answer_page, choice, choice_of, flag, flag_of
+from authgate.api.lists import PAGE, answer_page, choice, flag, flag_of
 from authgate.api.schema import Operation
 from authgate.api.views import ApiView
 from authgate.models.trust import SigningKey
@@ -53,14 +53,14 @@ class KeyList(ApiView):
     def get(self, request: Request) -> Response:
         self.caller.require_view(_PERMISSION)
         rows = SigningKey.objects.defer("private_key").order_by("-created_at", "-pk")
-        if purpose := choice_of(request, "purpose", _PURPOSES):
+        if purpose := request.query_params.get("purpose"):
             rows = rows.filter(purpose=purpose)
         if (retired := flag_of(request, "retired")) is not None:
             rows = rows.filter(retired_at__isnull=not retired)
         return answer_page(request, rows, lambda row: show(_shown(row)))
 
     def post(self, request: Request) -> Response:
-        new = read_body(request.data, NewKey)
+        new = read_body(self.sent, NewKey)
         with turn(request) as caller:
             caller.require(f"add_{_PERMISSION}")
             purpose, algorithm = SigningKey.Purpose(new.purpose), SigningKey.Algorithm(new.algorithm)

@@ -12,7 +12,7 @@ from authgate.api import problems
 from authgate.api.bodies import read_body, show
 from authgate.api.callers import turn
 from authgate.api.conditions import answer, check_conditions
-from authgate.api.lists import PAGE, answer_page, choice, choice_of, flag, flag_of, number_of, text
+from authgate.api.lists import PAGE, answer_page, choice, flag, flag_of, number_of, text
 from authgate.api.schema import Operation, Parameter
 from authgate.api.views import ApiView
 from authgate.models.people import Person, Session
@@ -99,7 +99,7 @@ class PersonEntry(ApiView):
         return answer(request, show(_person(_found(id))))
 
     def patch(self, request: Request, id: int) -> Response:
-        wanted = read_body(request.data, PersonChange)
+        wanted = read_body(self.sent, PersonChange)
         with turn(request) as caller:
             caller.require("change_person")
             row = _found(id)
@@ -148,7 +148,7 @@ class SessionList(ApiView):
     def get(self, request: Request) -> Response:
         self.caller.require_view("session")
         rows = _sessions().order_by("-last_seen_at", "pk")
-        if state := choice_of(request, "state", ("live", "ended")):
+        if state := request.query_params.get("state"):
             now_live = is_live(timezone.now())
             rows = rows.filter(now_live if state == "live" else ~now_live)
         if (slug := request.query_params.get("provider")) is not None:

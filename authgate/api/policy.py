@@ -40,12 +40,13 @@ class PolicyView(ApiView):
         return answer(request, to_plain(revisions.live_document()))
 
     def put(self, request: Request) -> Response:
-        sent, may_be_empty = read_map(request.data), bool(flag_of(request, "allow_empty"))
+        sent, may_be_empty = read_map(self.sent), bool(flag_of(request, "allow_empty"))
 
         def replace(caller: Caller) -> None:
             caller.require(*_EVERYTHING)
+            document = parse_plain(sent)
             check_conditions(request, to_plain(revisions.live_document()))
-            revisions.replace(parse_plain(sent), caller.actor, "PUT /policy", allow_empty=may_be_empty)
+            revisions.replace(document, caller.actor, "PUT /policy", allow_empty=may_be_empty)
 
         return publish_whole(request, replace)
 

@@ -110,7 +110,7 @@ class ProviderEntry(ApiView):
         return answer(request, _shown(_row(slug)))
 
     def put(self, request: Request, slug: str) -> Response:
-        sent = read_body(request.data, ProviderInput)
+        sent = read_body(self.sent, ProviderInput)
         if sent.slug not in ("", slug):
             raise problems.invalid([FieldError("slug", "must be the name in the address; leave it out")])
         with turn(request, registration.NEEDED_ACCESS) as caller:

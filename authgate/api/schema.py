@@ -9,7 +9,6 @@ import msgspec
 from drf_spectacular.openapi import AutoSchema
 
 Schema = dict[str, Any]
-PROBLEM = "ProblemDetails"
 
 
 class Parameter(NamedTuple):
@@ -44,6 +43,15 @@ class ProblemDetails(msgspec.Struct):
     status: int
     detail: str
     errors: list[FieldError] = []
+
+
+class Refusal(msgspec.Struct):
+    """docs/reasons.md"""
+
+    error: str
+    message: str
+    reason: str
+    request_id: str
 
 
 class ApiSchema(AutoSchema):
@@ -84,8 +92,14 @@ def _responses(operation: Operation) -> Schema:
             found[str(status)]["content"] = {"application/json": {"schema": schema}}
         if operation.has_tag and status != 204:
             found[str(status)]["headers"] = {"ETag": {"schema": {"type": "string"}}}
-    problem = {"application/problem+json": {"schema": _ref(PROBLEM)}}
-    return {**found, "default": {"description": "A problem (RFC 9457).", "content": problem}}
+    if operation.has_tag and operation.statuses == (200,) and not operation.takes:
+        found["304"] = {"description": "It is what If-None-Match names."}
+    content = {
+        "application/problem+json": {"schema": _ref("ProblemDetails")},
+        "application/json": {"schema": _ref("Refusal")},
+    }
+    words = "A problem (RFC 9457), or a refusal of the gateway before the API saw the request."
+    return {**found, "default": {"description": words, "content": content}}
 
 
 def _page_of(name: str) -> Schema:

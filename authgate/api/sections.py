@@ -88,7 +88,7 @@ class SectionEntry(SectionView):
         return answer(request, self.found(revisions.live_document(), name))
 
     def put(self, request: Request, name: str) -> Response:
-        entry = read_map(request.data)
+        entry = read_map(self.sent)
         if entry.get("name", name) != name:
             raise problems.invalid([FieldError("name", "must be the name in the address; leave it out")])
         return publishing(request, lambda caller, live: self._put(request, caller, live, name, entry))
@@ -101,9 +101,9 @@ class SectionEntry(SectionView):
     ) -> Response:
         section, before = self.section, self.section.find(live, name)
         caller.require(f"{'change' if before else 'add'}_{section.permission}")
-        check_conditions(request, before)
         try:
             document = section.put(live, name, entry)
+            check_conditions(request, before)
             comment = f"{'changed' if before else 'added'} {section.noun} {name}"
             revisions.replace(document, caller.actor, comment, allow_empty=True)
         except PolicyInvalid as refused:

@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, ClassVar
 
-from django.http import HttpRequest
+from django.http import HttpRequest, QueryDict
 from django.http.response import HttpResponseBase
 from rest_framework.exceptions import ParseError
 from rest_framework.negotiation import BaseContentNegotiation
@@ -37,7 +37,7 @@ class JSONParser(BaseParser):
         except (ValueError, RecursionError) as error:
             raise ParseError(f"The body is not JSON: {error}") from error
         if not all(map(is_storable, _texts(value))):
-            raise ParseError("The body has text with NUL or half of a surrogate pair.")
+            raise problems.invalid([FieldError("", "has text with NUL or half of a surrogate pair")])
         return value
 
 
@@ -80,15 +80,15 @@ class ApiView(APIView):
         operation = self.operations.get((request.method or "").lower())
         if operation is None:
             return
-        known = {parameter.name for parameter in operation.parameters}
-        unknown = [FieldError(name, "unknown parameter") for name in request.query_params if name not in known]
-        twice = [
-            FieldError(name, "given twice")
-            for name, values in request.query_params.lists()
-            if len(values) > 1 and name in known
-        ]
-        if unknown or twice:
-            raise problems.invalid([*unknown, *twice])
+        if errors := list(_query_errors(request.query_params, operation)):
+            raise problems.invalid(errors)
+
+    @property
+    def sent(self) -> Any:
+        """The body. Raises Problem or ParseError."""
+        if not self.request._request.body:
+            raise problems.Problem(400, "A body is needed: JSON, as application/json.")
+        return self.request.data
 
     def get_exception_handler(self) -> Callable[[Exception, Any], Response | None]:
         return problems.to_response
@@ -114,6 +114,17 @@ def is_here(request: HttpRequest) -> bool:
     except (HostRefused, UnicodeEncodeError):
         return False
     return host == public_host() and not is_services(host, snapshot.current())
+
+
+def _query_errors(query: QueryDict, operation: Operation) -> Iterator[FieldError]:
+    known = {parameter.name: parameter.schema for parameter in operation.parameters}
+    for name, values in query.lists():
+        if name not in known:
+            yield FieldError(name, "unknown parameter")
+        elif len(values) > 1:
+            yield FieldError(name, "given twice")
+        elif values[0] not in (choices := known[name].get("enum", values)):
+            yield FieldError(name, f"must be one of {', '.join(choices)}")
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

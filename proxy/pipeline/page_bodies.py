@@ -30,7 +30,6 @@ budget_of_known = Budget(total=32 * _MIB, share=8 * _MIB, free=4 * 1024)
 _pages = own_pages(settings.AUTHGATE_AUTH_PREFIX)
 _forms = [page.path for page in _pages if page.reads_form]
 _documents = [page.path for page in _pages if page.reads_documents]
-_WITH_DOCUMENT = ("POST", "PUT", "PATCH")
 
 
 class BodyRefused(Exception):
@@ -129,7 +128,7 @@ def _most(facts: RequestFacts) -> int:
 
 
 def _takes_document(facts: RequestFacts) -> bool:
-    return facts.method in _WITH_DOCUMENT and any(is_below(facts.path, page) for page in _documents)
+    return facts.method not in ("GET", "HEAD") and any(is_below(facts.path, page) for page in _documents)
 
 
 def replay(body: bytes, receive: Receive) -> Receive:

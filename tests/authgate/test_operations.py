@@ -1,4 +1,4 @@
-"""Every change to policy or trust at every door: the page, the action, the command and the call itself.
+"""Every change to policy or trust at every door: the page, the action, the command, REST and the call itself.
 
 The operation has the rule, so a door that is new or forgets something changes nothing about it.
 """
@@ -9,6 +9,7 @@ import ast
 import importlib
 import inspect
 import io
+import json
 import pkgutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -29,6 +30,7 @@ from django.utils import timezone
 import authgate
 from authgate.admin.accounts import AccountAdmin, AccountGroupAdmin
 from authgate.admin.publishing import PolicyAdmin
+from authgate.api.grants import grant_id
 from authgate.authn.tokens import MAX_TTL
 from authgate.models.issuers import TokenIssuer
 from authgate.models.people import IdentityProvider, Person, Session
@@ -36,7 +38,7 @@ from authgate.models.policy import Role, RoleGrant
 from authgate.models.trust import MintedToken, Revocation, RevokedToken, SigningKey
 from authgate.policy import revisions
 from authgate.policy.compiler import compile_rows
-from authgate.policy.document import parse_yaml
+from authgate.policy.document import parse_yaml, to_plain
 from authgate.policy.errors import PolicyInvalid
 from authgate.policy.powers import Machine
 from authgate.sessions import activation, deletion, ending, registration, reseal, revoking
@@ -51,6 +53,10 @@ pytestmark = pytest.mark.django_db
 ROOT = Path(authgate.__file__).parent
 ADMIN = "/admin/authgate/"
 READER = Client()  # a superuser who looks at pages
+MAIN = {
+    "name": "main", "issuer": "https://main.example.com", "client_id": "c", "public_client": True,
+    "require_verified_email": False,
+}  # fmt: skip
 NEW = {"slug": "new", "name": "New", "issuer": "https://new.example.com", "client_id": "c"}
 
 NEW_ISSUER = {"slug": "new", "issuer": "https://new.example.com", "audiences": "a"}
@@ -75,6 +81,10 @@ class Caller:
 
     def post(self, path: str, **data: Any) -> None:
         self.client.post(ADMIN + path, {**data, **CONFIRMED})
+
+    def rest(self, method: str, path: str, body: Any = None) -> None:
+        data = "" if body is None else json.dumps(body)
+        self.client.generic(method, f"/auth/api/v1/{path}", data, "application/json", headers={"host": "gateway.test"})
 
     def run(self, *command: str) -> None:
         call_command(*command, stdout=io.StringIO(), stderr=io.StringIO())
@@ -202,17 +212,23 @@ DOORS = [
     *doors(
         revisions.replace, "superuser", is_published,
         command=import_policy,
+        rest=lambda by: by.rest("PUT", "policy", to_plain(parse_yaml(CLOSED))),
+        rest_part=lambda by: by.rest("PUT", "roles/user", {"admin": "superuser"}),
+        rest_grant=lambda by: by.rest("DELETE", f"grants/{grant_id(revisions.live_document().grants[1])}"),
+        rest_new_grant=lambda by: by.rest("POST", "grants", {"role": "boss", "when": {"authenticated": True}}),
         call=lambda by: revisions.replace(parse_yaml(CLOSED), by),
     ),
     *doors(
         revisions.rollback, "superuser", is_published,
         page=lambda by: by.post("policyrevision/1/rollback/"),
         command=lambda by: by.run("policy", "rollback", "1"),
+        rest=lambda by: by.rest("POST", "revisions/1/rollback"),
         call=lambda by: revisions.rollback(1, by),
     ),
     *doors(
         registration.save, "superuser", lambda: has_ended("alice", "bob", "carol") and not main().enabled,
         form=lambda by: change_provider(by, main(), enabled=None),
+        rest=lambda by: by.rest("PUT", "providers/main", {**MAIN, "enabled": False}),
         call=lambda by: save(by, main(), enabled=False),
     ),
     *doors(
@@ -223,6 +239,7 @@ DOORS = [
         command_new=lambda by: by.run(
             "provider", "add", "new", "--issuer", NEW["issuer"], "--client-id", "c", "--public-client"
         ),
+        rest_new=lambda by: by.rest("PUT", "providers/new", {**NEW, "public_client": True}),
         call_new=lambda by: save(by, IdentityProvider(), **NEW),
     ),
     *doors(
@@ -232,6 +249,7 @@ DOORS = [
         delete=lambda by: delete(by, "identityprovider", main()),
         action=lambda by: select(by, "identityprovider", "delete_selected", *IdentityProvider.objects.all()),
         command=lambda by: by.run("provider", "remove", "main"),
+        rest=lambda by: by.rest("DELETE", "providers/main"),
         call=lambda by: registration.remove([main()], by),
     ),
     *doors(
@@ -258,17 +276,20 @@ DOORS = [
     *doors(
         activation.deactivate, "staff", lambda: has_ended("alice") and not person().is_active,
         form=lambda by: by.post(f"person/{person().pk}/change/"),
+        rest=lambda by: by.rest("PATCH", f"people/{person().pk}", {"is_active": False}),
         call=lambda by: activation.deactivate(person(), by),
     ),
     *doors(
         activation.activate, "superuser", lambda: person("mallory").is_active,
         form=lambda by: by.post(f"person/{person('mallory').pk}/change/", is_active="on"),
+        rest=lambda by: by.rest("PATCH", f"people/{person('mallory').pk}", {"is_active": True}),
         call=lambda by: activation.activate(person("mallory"), by),
     ),
     *doors(
         deletion.delete, "staff", lambda: has_ended("alice") and not Person.objects.filter(provider_subject="alice"),
         delete=lambda by: delete(by, "person", person()),
         action=lambda by: select(by, "person", "delete_selected", person()),
+        rest=lambda by: by.rest("DELETE", f"people/{person().pk}"),
         call=lambda by: deletion.delete(Person.objects.filter(provider_subject="alice"), by),
     ),
     *doors(
@@ -276,6 +297,8 @@ DOORS = [
         action=lambda by: select(by, "session", "end_selected", Session.objects.get(sid="sid-alice")),
         command=lambda by: by.run("revoke", "--session", "sid-alice"),
         page=lambda by: by.post("session/sid-alice/end/"),
+        rest=lambda by: by.rest("DELETE", "sessions/sid-alice"),
+        rest_person=lambda by: by.rest("POST", f"people/{person().pk}/end-sessions"),
         page_person=lambda by: by.post(f"person/{person().pk}/end-sessions/"),
         call=lambda by: ending.end_sessions(Session.objects.filter(sid="sid-alice"), by, "test"),
     ),
@@ -328,12 +351,14 @@ DOORS = [
     *doors(
         signing_keys.create, "staff", lambda: [key.algorithm for key in token_keys()] == ["ES256", "RS256"],
         form=lambda by: by.post("signingkey/add/", purpose="tokens", algorithm="ES256"),
+        rest=lambda by: by.rest("POST", "keys", {"purpose": "tokens", "algorithm": "ES256"}),
         call=lambda by: signing_keys.create(Purpose.TOKENS, Algorithm.ES256, by),
     ),
     *doors(
         signing_keys.retire, "staff", lambda: not token_keys(),
         action=lambda by: select(by, "signingkey", "retire", *token_keys()),
         command=lambda by: [by.run("keys", "retire", key.kid) for key in token_keys()],
+        rest=lambda by: [by.rest("POST", f"keys/{key.kid}/retire") for key in token_keys()],
         call=lambda by: signing_keys.retire(token_keys(), by),
     ),
 ]  # fmt: skip
@@ -411,18 +436,34 @@ REFUSED: list[tuple[Any, str, Act]] = [
     (revisions.publish, "action", lambda by: select(by, "role", "delete_selected", *Role.objects.all())),
     (revisions.publish, "call", publish_a_missing_role),
     (revisions.replace, "command", lambda by: import_policy(by, UNUSED_ROLE)),
+    (revisions.replace, "rest", lambda by: by.rest("PUT", "policy", to_plain(parse_yaml(UNUSED_ROLE)))),
+    (revisions.replace, "rest part", lambda by: by.rest("PUT", "upstreams/bad", {"targets": ["ftp://127.0.0.1"]})),
+    (revisions.replace, "rest part", lambda by: by.rest("DELETE", "roles/user")),
     (revisions.replace, "call", lambda by: revisions.replace(parse_yaml(UNUSED_ROLE), by)),
     (revisions.rollback, "page", roll_back_to_what_is_reserved_now(lambda by: by.post("policyrevision/1/rollback/"))),
     (revisions.rollback, "command", roll_back_to_what_is_reserved_now(lambda by: by.run("policy", "rollback", "1"))),
+    (
+        revisions.rollback,
+        "rest",
+        roll_back_to_what_is_reserved_now(lambda by: by.rest("POST", "revisions/1/rollback")),
+    ),
     (revisions.rollback, "call", roll_back_to_what_is_reserved_now(lambda by: revisions.rollback(1, by))),
     (registration.save, "form", lambda by: change_provider(by, main(), issuer="https://other.example.com")),
     (registration.save, "call", lambda by: save(by, main(), issuer="https://other.example.com")),
+    (
+        registration.save,
+        "rest",
+        lambda by: by.rest("PUT", "providers/main", {**MAIN, "issuer": "https://other.example.com"}),
+    ),
+    (registration.save, "rest", lambda by: by.rest("PUT", "providers/new", {"client_id": "c", "public_client": True})),
     (registration.save, "command", lambda by: by.run("provider", "add", "new", "--client-id", "c", "--public-client")),
     (registration.save, "call", lambda by: save(by, IdentityProvider(), **{**NEW, "issuer": ""})),
     (registration.remove, "delete", lambda by: delete(by, "identityprovider", main())),
     (registration.remove, "action", lambda by: select(by, "identityprovider", "delete_selected", main())),
     (registration.remove, "command", lambda by: by.run("provider", "remove", "main")),
+    (registration.remove, "rest", lambda by: by.rest("DELETE", "providers/main")),
     (registration.remove, "call", lambda by: registration.remove([main()], by)),
+    (deletion.delete, "rest", lambda by: by.rest("DELETE", f"people/{person('mallory').pk}")),
     (deletion.delete, "delete", lambda by: delete(by, "person", person("mallory"))),
     (deletion.delete, "action", lambda by: select(by, "person", "delete_selected", *Person.objects.all())),
     (deletion.delete, "call", lambda by: deletion.delete(Person.objects.all(), by)),
@@ -503,13 +544,17 @@ CALLS = {
     "admin/issuers.py: issuers.save", "admin/issuers.py: issuers.remove",
     "management/commands/issuer.py: issuers.save", "management/commands/issuer.py: issuers.remove",
     "management/commands/provider.py: registration.save", "management/commands/provider.py: registration.remove",
+    "api/providers.py: registration.save", "api/providers.py: registration.remove", "api/people.py: deletion.delete",
+    "api/keys.py: signing_keys.create",
+    # Of a policy that is not a row yet.
+    "api/sections.py: section.remove",
     # Of a form: sets what was entered on a provider, which save_model then hands to the operation.
     "admin/people.py: super().save",
 }  # fmt: skip
 
 
-def test_no_page_and_no_command_writes_a_row_itself():
-    files = [*(ROOT / "admin").glob("*.py"), *(ROOT / "management").rglob("*.py")]
+def test_no_page_no_command_and_no_resource_writes_a_row_itself():
+    files = [*(ROOT / "admin").glob("*.py"), *(ROOT / "api").glob("*.py"), *(ROOT / "management").rglob("*.py")]
     found = {f"{file.relative_to(ROOT)}: {call}" for file in files for call in writing_calls(file)}
     assert found == PLAIN_POLICY_ROWS | CALLS
 

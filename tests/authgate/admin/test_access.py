@@ -183,5 +183,5 @@ def test_another_word_for_admin_is_an_error_at_its_place():
     with pytest.raises(PolicyInvalid) as caught:
         parse_yaml("version: 1\nroles: {user: {admin: root}}\n")
     assert [str(error) for error in caught.value.errors] == [
-        "roles.user.admin: must be one of none, staff, superuser, not 'root'"
+        "roles.user.admin: must be one of none, api, staff, superuser, not 'root'"
     ]
