@@ -10,7 +10,6 @@ from typing import Any, cast
 from django.contrib.auth.models import AnonymousUser
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse
-from django.utils import timezone
 from rest_framework.authentication import BaseAuthentication, CSRFCheck
 from rest_framework.request import Request
 
@@ -21,7 +20,7 @@ from authgate.policy.schema import AdminAccess
 from authgate.policy.turns import turn_of
 from authgate.reason import Reason
 from authgate.request import Identity
-from authgate.sessions.api_tokens import TokenOperator, token_access
+from authgate.sessions.api_tokens import TokenOperator, kid_of, token_access
 from authgate.sessions.operators import offered_access, operator_of, resolve_again
 from authgate.state import snapshot
 
@@ -83,7 +82,8 @@ def _by_token(identity: Identity, http_request: HttpRequest) -> Caller:
     current = snapshot.current()
     if current is None or token_access(identity, current.document) == "none":
         raise Problem(403, "The token has no role that opens the API: one with `admin: api`.")
-    return Caller(TokenOperator(identity, timezone.now()), http_request, is_token=True)
+    token = http_request.headers["Authorization"].partition(" ")[2].strip()
+    return Caller(TokenOperator(identity, kid_of(token)), http_request, is_token=True)
 
 
 def _why(reason: Reason | None) -> str:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from datetime import datetime
 
 from django.utils import timezone
 
+from authgate.authn.compact import read_compact
 from authgate.models.trust import RevokedToken, SigningKey
 from authgate.policy import revisions
 from authgate.policy.compiler import check
@@ -28,7 +28,7 @@ class TokenOperator:
     """Whoever holds an access token with a role that opens the API."""
 
     identity: Identity
-    arrived_at: datetime
+    kid: str  # of the key that signed the token
 
     @property
     def name(self) -> str:
@@ -52,9 +52,11 @@ class TokenOperator:
             return True
         if RevokedToken.objects.filter(jti=self.identity.token_id, expires_at__gt=timezone.now()).exists():
             return True
-        # Maybe the one that signed it: who asks again is judged by the keys there are then.
-        retired = SigningKey.objects.filter(purpose=SigningKey.Purpose.TOKENS, retired_at__gte=self.arrived_at)
-        return retired.exists()
+        return not SigningKey.objects.filter(kid=self.kid, retired_at=None).exists()
+
+
+def kid_of(verified_token: str) -> str:
+    return str(read_compact(verified_token.encode("ascii")).unverified_header["kid"])
 
 
 def _is_own_token(identity: Identity) -> bool:

@@ -9,7 +9,7 @@ import pytest
 from authgate.models.policy import PolicyRevision, RoleGrant
 from authgate.policy import revisions
 from authgate.policy.document import parse_yaml
-from authgate.policy.powers import Machine, PowersRefused
+from authgate.policy.powers import Machine, PowersRefused, api_access, highest_access
 from tests.support.admin import POLICY
 
 OPEN = POLICY.replace('{description: "May use the admin endpoints"}', "{admin: superuser}")
@@ -109,3 +109,33 @@ def test_beside_a_live_policy_that_cannot_be_read_staff_changes_nothing():
 def test_no_operation_can_be_called_without_an_actor(operation):
     with pytest.raises(TypeError, match="actor"):
         operation(*[None] * (operation.__code__.co_argcount - len(operation.__defaults__ or ()) - 1))
+
+
+API = OPEN.replace("unused: {}", "unused: {}\n  robot: {admin: api}")
+API_ROLE = "only a superuser may change what a role opens in the API"
+API_GRANT = "only a superuser may change who has a role that opens the API"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "lines"),
+    [
+        ("robot: {admin: api}", "robot: {}", [f"roles.robot.admin: {API_ROLE}"]),
+        (
+            "robot: {admin: api}", "robot: {admin: staff}",
+            [f"roles.robot.admin: {ROLES}", f"roles.robot.admin: {API_ROLE}"],
+        ),
+        ("unused: {}", "unused: {admin: api}", [f"roles.unused.admin: {API_ROLE}"]),
+        ("user, when: {auth", "robot, when: {auth", [f"grants[2].role: {API_GRANT}"]),
+    ],
+    ids=["closed", "raised", "opened", "granted"],
+)  # fmt: skip
+def test_staff_changes_no_role_that_opens_the_api(old, new, lines):
+    revisions.replace(parse_yaml(API), Machine("test"))
+    assert refused(lambda: revisions.replace(parse_yaml(API.replace(old, new)), Somebody("staff"))) == lines
+
+
+def test_a_role_opens_the_api_or_the_admin_and_never_both():
+    document = parse_yaml(API)
+    assert (highest_access(document, ["robot"]), api_access(document, ["robot"])) == ("none", "staff")
+    assert (highest_access(document, ["admin"]), api_access(document, ["admin"])) == ("superuser", "none")
+    assert (highest_access(document, ["gone"]), api_access(document, ["gone"])) == ("none", "none")
