@@ -35,4 +35,9 @@ def show(item: Any) -> Any:
     """A struct with the fields that have their defaults, too."""
     if isinstance(item, msgspec.Struct):
         return {name: show(getattr(item, name)) for name in item.__struct_fields__}
-    return list(item) if isinstance(item, tuple) else item
+    return [show(part) for part in item] if isinstance(item, tuple) else item
+
+
+def plain(value: Any) -> Any:
+    """As a column of JSON has it."""
+    return list(value) if isinstance(value, tuple) else value

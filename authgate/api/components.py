@@ -7,15 +7,16 @@ from typing import Any
 
 import msgspec
 
-from authgate.api import keys, people, policy, providers, publishing, revisions
+from authgate.api import diagnosis, issuers, keys, people, policy, providers, publishing, revisions
 from authgate.api.schema import FieldError, ProblemDetails, Refusal
 from authgate.policy.schema import PolicyDocument
 
 _TEMPLATE = "#/components/schemas/{name}"
 _STRUCTS = (
     ProblemDetails, FieldError, Refusal, PolicyDocument, publishing.Publication, revisions.Revision,
-    revisions.Difference, providers.Provider, providers.ProviderInput, providers.Diagnosis, people.PersonShown,
-    people.PersonChange, people.SessionShown, people.Ended, keys.Key, keys.NewKey,
+    revisions.Difference, diagnosis.Diagnosis, providers.Provider, providers.ProviderInput, issuers.Issuer,
+    issuers.IssuerInput, issuers.IssuerTestInput, people.PersonShown, people.PersonChange, people.SessionShown,
+    people.Ended, keys.Key, keys.NewKey,
 )  # fmt: skip
 _NAMES = {"PersonShown": "Person", "SessionShown": "Session"}
 _NAME = {"type": "string"}

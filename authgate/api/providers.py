@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-import msgspec
 from django.core.exceptions import ValidationError
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from authgate.api import problems
-from authgate.api.bodies import read_body
+from authgate.api.bodies import plain, read_body
 from authgate.api.callers import turn
 from authgate.api.conditions import answer, check_conditions
+from authgate.api.diagnosis import answer_findings
 from authgate.api.lists import PAGE, answer_page, flag, flag_of, text
 from authgate.api.schema import FieldError, Operation
 from authgate.api.views import ApiView
@@ -58,17 +58,6 @@ class Provider(ProviderSettings, frozen=True, kw_only=True):
     slug: str
     redirect_uri: str
     created_at: str
-
-
-class Finding(Strict, frozen=True):
-    ok: bool
-    what: str
-    detail: str
-
-
-class Diagnosis(Strict, frozen=True):
-    ok: bool
-    findings: tuple[Finding, ...]
 
 
 _COLUMNS = tuple(name for name in ProviderSettings.__struct_fields__ if name != "public_client")
@@ -119,7 +108,7 @@ class ProviderEntry(ApiView):
             check_conditions(request, _shown(before) if before else None)
             row = before or IdentityProvider(slug=slug)
             for name in _COLUMNS:
-                setattr(row, name, _plain(getattr(sent, name)))
+                setattr(row, name, plain(getattr(sent, name)))
             row.name = sent.name or slug
             registration.take_secret(row, sent.client_secret, is_public=sent.public_client)
             registration.save(row, caller.actor)
@@ -146,9 +135,7 @@ class ProviderTest(ApiView):
             caller.require(f"change_{_PERMISSION}")
             row = _row(slug)
         # Outside of the turn: a provider may take its time.
-        findings = tuple(Finding(ok=ok, what=what, detail=detail) for ok, what, detail in diagnose(row))
-        found = Diagnosis(ok=all(finding.ok for finding in findings), findings=findings)
-        return Response(msgspec.to_builtins(found))
+        return answer_findings(diagnose(row))
 
 
 def _row(slug: str) -> IdentityProvider:
@@ -167,7 +154,3 @@ def _shown(row: IdentityProvider) -> Any:
         "redirect_uri": redirect_uri(row.slug),
         "created_at": row.created_at.isoformat(),
     }
-
-
-def _plain(value: Any) -> Any:
-    return list(value) if isinstance(value, tuple) else value

@@ -6,7 +6,7 @@ from typing import Any
 
 from django.urls import URLPattern, path
 
-from authgate.api import grants, keys, people, policy, providers, revisions, sections, views
+from authgate.api import grants, issuers, keys, people, policy, providers, revisions, sections, views
 
 app_name = "api"
 
@@ -32,6 +32,9 @@ urlpatterns: list[Any] = [
     _resource("providers", providers.ProviderList),
     _resource("providers/<str:slug>", providers.ProviderEntry),
     _resource("providers/<str:slug>/test", providers.ProviderTest),
+    _resource("issuers", issuers.IssuerList),
+    _resource("issuers/<str:slug>", issuers.IssuerEntry),
+    _resource("issuers/<str:slug>/test", issuers.IssuerTest),
     _resource("people", people.PersonList),
     _resource("people/<int:id>", people.PersonEntry),
     _resource("people/<int:id>/end-sessions", people.PersonSessionsEnd),

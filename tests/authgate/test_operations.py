@@ -256,6 +256,7 @@ DOORS = [
         issuers.save, "superuser", lambda: TokenIssuer.objects.filter(slug="new", issuer=NEW["issuer"]).exists(),
         form_new=lambda by: by.post("tokenissuer/add/", **stored("tokenissuer/add/", **NEW_ISSUER)),
         command_new=lambda by: by.run("issuer", "add", "new", "--issuer", NEW["issuer"], "--audience", "a"),
+        rest_new=lambda by: by.rest("PUT", "issuers/new", {**NEW_ISSUER, "audiences": ["a"]}),
         call_new=lambda by: issuers.save(
             TokenIssuer(slug="new", issuer=NEW["issuer"], audiences=["a"]), by
         ),
@@ -271,6 +272,7 @@ DOORS = [
         delete=lambda by: delete(by, "tokenissuer", ci()),
         action=lambda by: select(by, "tokenissuer", "delete_selected", ci()),
         command=lambda by: by.run("issuer", "remove", "ci"),
+        rest=lambda by: by.rest("DELETE", "issuers/ci"),
         call=lambda by: issuers.remove([ci()], by),
     ),
     *doors(
@@ -545,7 +547,7 @@ CALLS = {
     "management/commands/issuer.py: issuers.save", "management/commands/issuer.py: issuers.remove",
     "management/commands/provider.py: registration.save", "management/commands/provider.py: registration.remove",
     "api/providers.py: registration.save", "api/providers.py: registration.remove", "api/people.py: deletion.delete",
-    "api/keys.py: signing_keys.create",
+    "api/issuers.py: issuers.save", "api/issuers.py: issuers.remove", "api/keys.py: signing_keys.create",
     # Of a policy that is not a row yet.
     "api/sections.py: section.remove",
     # Of a form: sets what was entered on a provider, which save_model then hands to the operation.

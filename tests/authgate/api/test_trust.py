@@ -56,6 +56,41 @@ def test_an_error_names_the_field(root, changes, fields):
     assert root.get("/providers/other").status == 404
 
 
+ISSUER = {"issuer": "https://idp.test.invalid", "audiences": ["https://api.example.com"]}
+KEYS = '{"keys": [{"kty": "oct", "k": "c2VjcmV0"}]}'
+
+
+def test_an_issuer_is_added_changed_tested_and_removed_and_its_secret_never_shown(root):
+    secret = {"strategy": "auto", "client_id": "gateway", "client_secret": "the secret of tests"}
+    made = root.put("/issuers/build", {**ISSUER, **secret})
+    assert (made.status, made.body["has_client_secret"]) == (201, True)
+    assert "the secret" not in str(made.body)
+    changed = root.put("/issuers/build", {**ISSUER, "enabled": False}, if_match=made.etag)
+    assert (changed.status, changed.body["enabled"], changed.body["has_client_secret"]) == (200, False, True)
+    assert root.put("/issuers/build", ISSUER, if_match=made.etag).status == 412
+    assert root.get("/issuers?enabled=0").body["count"] == 1
+    assert root.post("/issuers/build/test", {"token": "x"}).body["ok"] is False
+    assert robot(root.gateway).put("/issuers/build", ISSUER).status == 403
+    assert root.delete("/issuers/build").status == 204
+
+
+@pytest.mark.parametrize(
+    ("changes", "fields"),
+    [
+        ({"audiences": []}, {"audiences"}),
+        ({"algorithms": ["HS256"]}, {"algorithms"}),
+        ({"pasted_keys": KEYS}, {"pasted_keys"}),
+        ({"required_claims": {"a": [1]}}, {"required_claims"}),
+        ({"leeway": 301}, {"leeway"}),
+        ({"strategy": "introspection"}, {"client_id", "client_authentication"}),
+        ({"audience": "x"}, {"audience"}),
+    ],
+)
+def test_an_error_of_an_issuer_names_the_field(root, changes, fields):
+    refused = root.put("/issuers/other", {**ISSUER, **changes})
+    assert (refused.status, set(refused.fields)) == (422, fields)
+
+
 def test_a_token_registers_no_provider_and_lets_nobody_in_again(root):
     rest = robot(root.gateway)
     assert rest.put("/providers/mine", PROVIDER).status == 403
