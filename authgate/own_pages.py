@@ -11,7 +11,7 @@ from typing import NamedTuple
 class Page(NamedTuple):
     path: str  # with everything below it
     reads_form: bool = False  # of a POST; from everybody else a body is refused
-    reads_documents: bool = False  # of all but GET and HEAD; an operator's may be as large as the admin's forms
+    reads_documents: bool = False  # of any method; an operator's may be as large as the admin's forms
     is_personal: bool = False  # asks who the visitor is, so a session that is due is renewed first
     has_secret_address: bool = False  # the query holds what no link and no other site may learn
     limited_method: str = ""  # requests by this method count against AUTHGATE_SIGN_IN_RATE

@@ -128,7 +128,7 @@ def _most(facts: RequestFacts) -> int:
 
 
 def _takes_document(facts: RequestFacts) -> bool:
-    return facts.method not in ("GET", "HEAD") and any(is_below(facts.path, page) for page in _documents)
+    return any(is_below(facts.path, page) for page in _documents)
 
 
 def replay(body: bytes, receive: Receive) -> Receive:
