@@ -38,6 +38,7 @@ _BELOW_AUTH_PREFIX = (
     Page("/sessions/end", reads_form=True, is_personal=True, limited_method="POST"),
     Page("/me", is_personal=True),
     Page("/backchannel-logout", reads_form=True),
+    Page("/events", reads_form=True),  # security events, as a body of their own type
     Page("/frontchannel-logout", is_personal=True, limited_method="GET"),
     Page(API, reads_documents=True, is_personal=True),
 )

@@ -181,6 +181,9 @@ database_lanes = Lanes(database_threads, 2)
 # Anybody may send a logout token, so these threads are not those of sign-ins, and one provider never takes all of them.
 logout_threads = Threads("logout", 8)
 logout_lanes = Lanes(logout_threads, 2)
+# The same of security events, beside them: a provider that sends thousands delays none of its own logouts.
+event_threads = Threads("events", 4)
+event_lanes = Lanes(event_threads, 2)
 admin_turns = Turns(8, waiting=64, share=18)
 # All strangers together take half of these turns and wait in places of their own, however many addresses they have.
 admin_turns_of_strangers = Turns(4, waiting=32, share=9)

@@ -7,7 +7,7 @@ from django.urls import include, path
 from authgate.admin.sign_in import sign_in
 from authgate.api import documents
 from authgate.api.views import NotFound
-from authgate.pages import dashboard_views, identity_views, login_views, session_views, views
+from authgate.pages import dashboard_views, event_views, identity_views, login_views, session_views, views
 
 AUTH = settings.AUTHGATE_AUTH_PREFIX.lstrip("/")
 
@@ -23,6 +23,7 @@ urlpatterns = [
     path(f"{AUTH}/logout", session_views.logout, name="logout"),
     path(f"{AUTH}/signed-out", session_views.signed_out, name="signed-out"),
     path(f"{AUTH}/backchannel-logout/<slug:slug>", session_views.backchannel_logout),
+    path(f"{AUTH}/events/<slug:slug>", event_views.receive),
     path(f"{AUTH}/frontchannel-logout/<slug:slug>", session_views.frontchannel_logout),
     path(f"{AUTH}/sessions/end", session_views.end_sessions, name="end-sessions"),
     path(f"{AUTH}/me", identity_views.me, name="me"),

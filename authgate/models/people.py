@@ -129,6 +129,10 @@ class Person(models.Model):
     provider = models.ForeignKey(IdentityProvider, on_delete=models.CASCADE, related_name="people")
     provider_subject = models.CharField("subject at the provider", max_length=255)
     email = models.CharField("e-mail", max_length=320, blank=True)
+    # The database has the default as well: in a rolling upgrade the former version adds rows without it.
+    email_verified = models.BooleanField(
+        "e-mail is verified", default=False, db_default=False, editable=False, help_text="The provider vouched for it."
+    )
     name = models.CharField(max_length=255, blank=True)
     is_active = models.BooleanField(
         "active", default=True, help_text="If off, all sessions end and no new ones can be started."

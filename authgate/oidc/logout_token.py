@@ -6,10 +6,11 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 from urllib.parse import parse_qs
 
-from authgate.authn.claims import LATEST, is_safe_text
+from authgate.authn.claims import is_safe_text
 from authgate.authn.compact import MAX_TOKEN_BYTES
-from authgate.oidc.id_token import LEEWAY, FindKeys, check_form, is_subject, verify_signed
+from authgate.oidc.id_token import is_subject
 from authgate.oidc.metadata import Metadata
+from authgate.oidc.signed import LEEWAY, FindKeys, NotProven, check_form, read_time, verify_signed
 from authgate.outbound.errors import ProviderError
 
 REFUSED = "invalid_logout_token"
@@ -40,18 +41,18 @@ def read_form(body: bytes) -> str:
         raise refusal("the form has no logout_token, or several")
     try:
         check_form(tokens[0], _TYPES, MAX_TOKEN_BYTES)
-    except ProviderError as error:
-        raise _reworded(error) from None
+    except NotProven as error:
+        raise refusal(str(error)) from None
     return tokens[0]
 
 
 def verify(raw: str, metadata: Metadata, keys: FindKeys, client_id: str, now: float) -> LogoutToken:
     try:
-        claims, _ = verify_signed(raw, metadata, keys, _TYPES, MAX_TOKEN_BYTES)
-    except ProviderError as error:
-        raise _reworded(error) from None
-    _check_claims(claims, metadata.issuer, client_id)
-    return LogoutToken(claims["jti"], _check_time(claims, now), _whose(claims))
+        claims, _ = verify_signed(raw, metadata.algorithms, keys, _TYPES, MAX_TOKEN_BYTES)
+        _check_claims(claims, metadata.issuer, client_id)
+        return LogoutToken(claims["jti"], _check_time(claims, now), _whose(claims))
+    except NotProven as error:
+        raise refusal(str(error)) from None
 
 
 def refusal(why: str) -> ProviderError:
@@ -62,47 +63,34 @@ def already_used() -> ProviderError:
     return refusal("it was used before")
 
 
-def _reworded(error: ProviderError) -> ProviderError:
-    if error.code != "invalid_id_token":
-        return error
-    return ProviderError(REFUSED, error.detail.replace("ID token", "logout token"))
-
-
 def _check_claims(claims: Mapping[str, Any], issuer: str, client_id: str) -> None:
     audience = claims.get("aud")
     for_whom = audience if isinstance(audience, list) else [audience]
     events, jti = claims.get("events"), claims.get("jti")
     if not issuer or claims.get("iss") != issuer:
-        raise refusal("it is of another issuer")
+        raise NotProven("it is of another issuer")
     if client_id not in for_whom or not all(isinstance(item, str) for item in for_whom):
-        raise refusal("it is for another audience")
+        raise NotProven("it is for another audience")
     if not isinstance(events, dict) or not isinstance(events.get(_EVENT), dict):
-        raise refusal("its events are not those of a logout")
+        raise NotProven("its events are not those of a logout")
     # An ID token has one: this is how none passes for a logout token.
     if "nonce" in claims:
-        raise refusal("it has a nonce")
+        raise NotProven("it has a nonce")
     if not is_safe_text(jti):
-        raise refusal("its jti is missing or no text")
+        raise NotProven("its jti is missing or no text")
 
 
 def _check_time(claims: Mapping[str, Any], now: float) -> float:
     """Until when it could be sent again."""
-    issued_at = _time(claims, "iat")
+    issued_at = read_time(claims, "iat")
     if issued_at > now + LEEWAY:
-        raise refusal("it is from the future: compare the clocks")
+        raise NotProven("it is from the future: compare the clocks")
     # The final specification asks for exp, the drafts that older providers follow did not.
-    expires_at = _time(claims, "exp") if "exp" in claims else issued_at + _MAX_AGE
+    expires_at = read_time(claims, "exp") if "exp" in claims else issued_at + _MAX_AGE
     expires_at = min(expires_at, issued_at + _MAX_AGE) + LEEWAY
     if expires_at <= now:
-        raise refusal("it has expired")
+        raise NotProven("it has expired")
     return expires_at
-
-
-def _time(claims: Mapping[str, Any], name: str) -> float:
-    value = claims.get(name)
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= LATEST:
-        raise refusal(f"its {name} is missing or no time")
-    return float(value)
 
 
 def _whose(claims: Mapping[str, Any]) -> dict[str, str]:
@@ -114,8 +102,8 @@ def _whose(claims: Mapping[str, Any]) -> dict[str, str]:
     ):
         if name in claims:
             if not isinstance(claims[name], str) or not is_good(claims[name]):
-                raise refusal(f"its {name} is not usable text")
+                raise NotProven(f"its {name} is not usable text")
             whose[field] = claims[name]
     if not whose:
-        raise refusal("it names neither a session nor a subject")
+        raise NotProven("it names neither a session nor a subject")
     return whose

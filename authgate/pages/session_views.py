@@ -32,6 +32,7 @@ from authgate.reason import Reason
 from authgate.security_headers import framed_by
 from authgate.sessions import logout as provider_logout
 from authgate.sessions import logout_filter, store
+from authgate.sessions.posted import known_provider
 from authgate.threads import TooBusy, database_threads, logout_lanes, provider_threads
 
 logger = logging.getLogger(__name__)
@@ -89,7 +90,7 @@ async def backchannel_logout(request: HttpRequest, slug: str) -> HttpResponse:
 @explains_outages
 async def frontchannel_logout(request: HttpRequest, slug: str) -> HttpResponse:
     """OpenID Connect Front-Channel Logout 1.0: the provider shows this in a frame, to which no cookie of ours comes."""
-    provider = await logout_filter.known_provider(slug)
+    provider = await known_provider(slug)
     unverified_issuer, unverified_sid = request.GET.get("iss", ""), request.GET.get("sid", "")
     if provider is not None and provider_logout.names_a_session(provider, unverified_issuer, unverified_sid):
         # One lane for all of them: whoever guesses keeps no provider's own word waiting.

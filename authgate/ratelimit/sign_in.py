@@ -39,8 +39,9 @@ _PAGES = (
         for page in own_pages(_auth)
         if page.limited_method
     ),
-    # A provider sends the logouts of all its people from one address.
+    # A provider sends the logouts of all its people from one address, and events about them.
     _page("POST", f"{_auth}/backchannel-logout", interval=1 / 250, burst=500),
+    _page("POST", f"{_auth}/events", interval=1 / 250, burst=500),
     # Against one password tried on many accounts. Tries at one account are counted where its name is read.
     _page("POST", ADMIN_SIGN_IN, interval=3.0, burst=20),
 )  # fmt: skip

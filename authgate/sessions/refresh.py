@@ -130,7 +130,9 @@ def _store(session: Session, proven: ProvenPerson, tokens: TokenSet) -> Session 
     store.take_claims(session, proven)
     store.seal_id_token(session, tokens)
     with transaction.atomic():
-        Person.objects.filter(pk=person.pk).update(email=person.email, name=person.name)
+        Person.objects.filter(pk=person.pk).update(
+            email=person.email, email_verified=person.email_verified, name=person.name
+        )
         live = _update(
             session,
             claims=session.claims,

@@ -203,12 +203,13 @@ def _person(proven: ProvenPerson, provider: IdentityProvider, now: datetime) -> 
     person.provider = provider
     describe(person, proven)
     person.last_login_at = now
-    person.save(update_fields=["email", "name", "last_login_at"])
+    person.save(update_fields=["email", "email_verified", "name", "last_login_at"])
     return person
 
 
 def describe(person: Person, proven: ProvenPerson) -> None:
     person.email = proven.email if is_safe_text(proven.email) else ""
+    person.email_verified = bool(person.email) and proven.claims.get("email_verified") is True
     person.name = proven.name if is_safe_text(proven.name) else ""
 
 

@@ -42,6 +42,18 @@ class TokenProvider(HostileProvider):
         }  # fmt: skip
         return self.sign(claims, typ="logout+jwt")
 
+    def event(self, name: str, subject: Any = "alice", *, header: Any = None, **changes: Any) -> str:
+        """A security event, such as "caep session-revoked"; a subject that is text is a person's `sub`."""
+        family, _, kind = name.rpartition(" ")
+        uri = f"https://schemas.openid.net/secevent/{family}/event-type/{kind}" if family else kind
+        if isinstance(subject, str):
+            subject = {"format": "iss_sub", "iss": self.issuer, "sub": subject}
+        claims = {
+            "iss": self.issuer, "aud": CLIENT_ID, "iat": int(time.time()), "jti": f"event-{time.time_ns()}",
+            "events": {uri: {}}, "sub_id": subject, **changes,
+        }  # fmt: skip
+        return self.sign(claims, typ="secevent+jwt", **(header or {}))
+
     def sign(self, claims: dict[str, Any], signer: str = "", **header: Any) -> str:
         """By our key, or by somebody's else in its name. A claim or a header member that is `...` is left out."""
         key = signing_key(kid=signer) if signer else self.key

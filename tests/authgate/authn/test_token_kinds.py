@@ -91,6 +91,11 @@ def logout_token(visit):
     return visit.idp.logout_token(**claims)
 
 
+def security_event(visit):
+    claims = visit.like_an_id_token(nonce=..., exp=..., jti=f"j-{time.time_ns()}")
+    return visit.idp.event("caep session-revoked", **claims)
+
+
 def state(visit):
     return visit.state
 
@@ -138,7 +143,16 @@ def as_logout_token(visit, token):
     return answer.status == 200
 
 
-PLACES = (as_bearer, as_session_cookie, as_state, as_id_token, as_refreshed_id_token, as_logout_token)
+def as_security_event(visit, token):
+    headers = [("Content-Type", "application/secevent+jwt")]
+    answer = visit.site.request("/auth/events/main", method="POST", headers=headers, body=token.encode())
+    assert answer.status in (202, 400)
+    return answer.status == 202
+
+
+PLACES = (
+    as_bearer, as_session_cookie, as_state, as_id_token, as_refreshed_id_token, as_logout_token, as_security_event,
+)  # fmt: skip
 PASSES = {
     session_cookie: {as_session_cookie},
     # A browser may carry one as its session.
@@ -147,6 +161,7 @@ PASSES = {
     id_token: {as_id_token, as_refreshed_id_token},
     access_token_of_the_provider: set(),
     logout_token: {as_logout_token},
+    security_event: {as_security_event},
     state: {as_state},
 }
 CELLS = [
