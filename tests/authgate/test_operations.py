@@ -36,6 +36,9 @@ from authgate.models.issuers import TokenIssuer
 from authgate.models.people import IdentityProvider, Person, Session
 from authgate.models.policy import Role, RoleGrant
 from authgate.models.trust import MintedToken, Revocation, RevokedToken, SigningKey
+from authgate.models.trust import RevokedToken, SigningKey
+from authgate.oidc.security_event import EventType, SecurityEvent
+from authgate.oidc.subject_identifier import SubjectId
 from authgate.policy import revisions
 from authgate.policy.compiler import compile_rows
 from authgate.policy.document import parse_yaml, to_plain
@@ -43,6 +46,8 @@ from authgate.policy.errors import PolicyInvalid
 from authgate.policy.powers import Machine
 from authgate.sessions import activation, deletion, ending, registration, reseal, revoking
 from authgate.state import issuers, minting, revocation, signing_keys
+from authgate.sessions import activation, deletion, ending, registration, signals
+from authgate.state import issuers, revocation, signing_keys
 from authgate.state.signing_keys import Algorithm, Purpose
 from authgate.state.trust import load_trust
 from tests.support import powers
@@ -200,6 +205,9 @@ def doors(
     return [Door(operation, name.replace("_", " "), act, needed, holds, first) for name, act in ways.items()]
 
 
+ACCOUNT_DISABLED = SecurityEvent(
+    "j", 0, EventType.ACCOUNT_DISABLED, EventType.ACCOUNT_DISABLED, SubjectId("opaque", opaque="alice"), ""
+)
 SOON = {"expires_at": "2026-01-01T00:00:00", "expires_at_0": "2026-01-01", "expires_at_1": "00:00:00"}
 DOORS = [
     *doors(
@@ -280,6 +288,10 @@ DOORS = [
         form=lambda by: by.post(f"person/{person().pk}/change/"),
         rest=lambda by: by.rest("PATCH", f"people/{person().pk}", {"is_active": False}),
         call=lambda by: activation.deactivate(person(), by),
+    ),
+    *doors(
+        signals.react, "staff", lambda: has_ended("alice") and not person().is_active,
+        call=lambda by: signals.react(ACCOUNT_DISABLED, signals.Sender("main", "", frozenset()), by),
     ),
     *doors(
         activation.activate, "superuser", lambda: person("mallory").is_active,
