@@ -14,7 +14,7 @@ def take_from_sessions(apps, schema_editor):
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('authgate', '0011_issuers'),
+        ('authgate', '0013_role_api'),
     ]
 
     operations = [
