@@ -36,7 +36,6 @@ from authgate.models.issuers import TokenIssuer
 from authgate.models.people import IdentityProvider, Person, Session
 from authgate.models.policy import Role, RoleGrant
 from authgate.models.trust import MintedToken, Revocation, RevokedToken, SigningKey
-from authgate.models.trust import RevokedToken, SigningKey
 from authgate.oidc.security_event import EventType, SecurityEvent
 from authgate.oidc.subject_identifier import SubjectId
 from authgate.policy import revisions
@@ -44,10 +43,8 @@ from authgate.policy.compiler import compile_rows
 from authgate.policy.document import parse_yaml, to_plain
 from authgate.policy.errors import PolicyInvalid
 from authgate.policy.powers import Machine
-from authgate.sessions import activation, deletion, ending, registration, reseal, revoking
+from authgate.sessions import activation, deletion, ending, registration, reseal, revoking, signals
 from authgate.state import issuers, minting, revocation, signing_keys
-from authgate.sessions import activation, deletion, ending, registration, signals
-from authgate.state import issuers, revocation, signing_keys
 from authgate.state.signing_keys import Algorithm, Purpose
 from authgate.state.trust import load_trust
 from tests.support import powers
