@@ -19,8 +19,13 @@ from authgate.policy.powers import Actor, Machine
 from authgate.policy.turns import turn_of
 from authgate.sessions import activation, store
 from authgate.sessions.live import count
+from authgate.state import revocation
 
 _SIGNS_OUT = (EventType.SESSION_REVOKED, EventType.SESSIONS_REVOKED, EventType.CREDENTIAL_CHANGE)
+# A session that is revoked says nothing about tokens; these speak of the whole account.
+_ENDS_TOKENS = (
+    EventType.SESSIONS_REVOKED, EventType.CREDENTIAL_CHANGE, EventType.ACCOUNT_DISABLED, EventType.ACCOUNT_PURGED,
+)  # fmt: skip
 _KEEPS_OUT = (EventType.ACCOUNT_DISABLED, EventType.ACCOUNT_PURGED)
 
 
@@ -73,6 +78,9 @@ def _sign_out(event: SecurityEvent, people: QuerySet[Person], sessions: QuerySet
     if event.type in _KEEPS_OUT:
         ended += sum(activation.deactivate(person, actor) for person in found)
     ended += store.end_these(sessions, f"{name_of(event)} event")
+    if event.type in _ENDS_TOKENS:
+        for person in found:
+            revocation.refuse_all_of(subject=person.subject, reason=f"{name_of(event)} event")
     return f"{_named(found)}: {count(ended, 'session')} ended"
 
 

@@ -14,7 +14,7 @@ import pytest
 from django.utils import timezone
 
 from authgate.models.people import IdentityProvider, Person, Session, UsedOnce
-from authgate.models.trust import RevokedToken
+from authgate.models.trust import Revocation, RevokedToken
 from authgate.oidc.claims import ProvenPerson
 from authgate.oidc.provider import TokenSet
 from authgate.oidc.security_event import EventRefused
@@ -86,6 +86,14 @@ def test_only_an_account_that_is_gone_or_disabled_keeps_its_person_out(idp, prov
     signed_in(provider), signed_in(provider, "bob", "s-3")
     receive_event("idp", idp.event(name))
     assert active() == left
+
+
+@pytest.mark.parametrize("name", SIGN_OUT + KEEP_OUT)
+def test_an_event_about_the_whole_account_refuses_its_tokens_too(idp, provider, name):
+    signed_in(provider), signed_in(provider, "bob", "s-3")
+    receive_event("idp", idp.event(name))
+    refused = set(Revocation.objects.values_list("subject", flat=True))
+    assert refused == (set() if name == SESSION_REVOKED else {"idp|alice"})
 
 
 def test_who_is_kept_out_is_not_let_in_by_an_event(idp, provider):
