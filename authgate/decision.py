@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 import msgspec
 
@@ -15,6 +15,21 @@ _ISSUER_SECONDS = 5  # until an issuer that gave no answer is asked again
 _PUBLIC = Reason.PUBLIC  # the look-up in the class costs more than a comparison
 
 
+class McpCall(NamedTuple):
+    """A call in the body of a request to an MCP server, for the log."""
+
+    method: str
+    tool: str  # of tools/call
+    refused: Reason | None  # None: as the request as a whole
+
+
+class CallRefused(NamedTuple):
+    """A call in the body of the request whose caller waits for an answer (JSON-RPC)."""
+
+    id: str | int
+    reason: Reason
+
+
 class Denied(msgspec.Struct, frozen=True, gc=False):
     """The request gets an answer of the gateway's own. `entry` and `identity` are what was known by then."""
 
@@ -25,6 +40,9 @@ class Denied(msgspec.Struct, frozen=True, gc=False):
     retry_after: int = 0  # whole seconds, on RATE_LIMITED and ISSUER_UNAVAILABLE
     missing_roles: tuple[str, ...] = ()  # any one of them would do, on MISSING_ROLE
     allowed: bool = False  # the gate let it in, and then the service or the gateway failed
+    rule: str = ""  # for the log, what exactly refused a body
+    calls: tuple[CallRefused, ...] = ()  # answered one by one
+    is_batch: bool = False  # of calls
 
 
 class Allowed(msgspec.Struct, frozen=True, gc=False):

@@ -19,8 +19,9 @@ class Reason(StrEnum):
     BAD_METHOD = "bad_method"
     BAD_FRAMING = "bad_framing"
     BAD_REQUEST = "bad_request"
+    BAD_MESSAGE = "bad_message"
     MALFORMED_CREDENTIAL = "malformed_credential"
-    # 413, 408: more than a page of the gateway's own reads, or in more time
+    # 413, 408: more than the gateway reads itself, or in more time
     BODY_TOO_LARGE = "body_too_large"
     BODY_TIMEOUT = "body_timeout"
     # 408, 414, 417, 431, 505: the server makes no request of it
@@ -50,6 +51,9 @@ class Reason(StrEnum):
     MISSING_ROLE = "missing_role"
     INSUFFICIENT_SCOPE = "insufficient_scope"
     ISSUER_NOT_TAKEN = "issuer_not_taken"
+    TOOL_NOT_ALLOWED = "tool_not_allowed"
+    MCP_METHOD_NOT_ALLOWED = "mcp_method_not_allowed"
+    BATCH_REFUSED = "batch_refused"
     CROSS_SITE = "cross_site"
     ROUTE_INVALID = "route_invalid"
     LOCAL_SIGN_IN_CLOSED = "local_sign_in_closed"

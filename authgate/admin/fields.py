@@ -6,6 +6,9 @@ from typing import Any
 
 from django import forms
 
+from authgate.policy import yaml_text
+from authgate.policy.errors import PolicyInvalid
+
 
 class WordsField(forms.CharField):
     """A list of words, separated by spaces or lines."""
@@ -34,3 +37,27 @@ class MappingField(forms.CharField):
 
     def has_changed(self, initial: Any, data: Any) -> bool:
         return bool((initial or {}) != self.to_python(data))
+
+
+class RulesField(forms.CharField):
+    """A list of maps, as a policy file has it."""
+
+    widget = forms.Textarea(attrs={"rows": 3, "cols": 80, "spellcheck": "false"})
+
+    def prepare_value(self, value: Any) -> Any:
+        return yaml_text.write(value) if isinstance(value, list) and value else "" if value == [] else value
+
+    def to_python(self, value: Any) -> Any:
+        try:
+            rules = yaml_text.parse(super().to_python(value) or "[]")
+        except PolicyInvalid as invalid:
+            raise forms.ValidationError([str(error) for error in invalid.errors]) from invalid
+        if not isinstance(rules, list):
+            raise forms.ValidationError("Must be a list: begin each rule with a hyphen.")
+        return rules
+
+    def has_changed(self, initial: Any, data: Any) -> bool:
+        try:
+            return bool((initial or []) != self.to_python(data))
+        except forms.ValidationError:
+            return True

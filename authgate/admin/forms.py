@@ -8,7 +8,7 @@ from typing import Any, ClassVar, TypeVar
 from django import forms
 from django.db import models, transaction
 
-from authgate.admin.fields import WordsField
+from authgate.admin.fields import RulesField, WordsField
 from authgate.admin.publishing import shorten
 from authgate.admin.typed import ModelForm
 from authgate.admin.wording import in_words, sentence
@@ -181,6 +181,8 @@ class RouteForm(PolicyForm[Route]):
     pass_headers = LinesField(required=False, help_text=Route._meta.get_field("pass_headers").help_text)
     issuers = WordsField(required=False, help_text=Route._meta.get_field("issuers").help_text)
     scopes = WordsField(required=False, help_text=Route._meta.get_field("scopes").help_text)
+    allow = RulesField(required=False, help_text=Route._meta.get_field("allow").help_text)
+    deny = RulesField(required=False, help_text=Route._meta.get_field("deny").help_text)
     other_methods = forms.CharField(required=False, help_text="Separated by spaces, such as PROPFIND REPORT.")
 
     class Meta:

@@ -11,7 +11,9 @@ import json
 import re
 from collections.abc import Callable
 from functools import lru_cache
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NamedTuple
+
+from authgate.wire.strict_json import NotStrictJson, read_json
 
 MAX_TOKEN_BYTES = 16 * 1024
 MAX_DEPTH = 16
@@ -49,16 +51,11 @@ def read_object(segment: bytes) -> dict[str, Any]:
 def read_plain_object(raw: bytes) -> dict[str, Any]:
     """A JSON object in UTF-8 (RFC 8725 3.7) without duplicate members, bounded in depth. Raises NotCompact."""
     try:
-        text = raw.decode("utf-8")
-        value = _DECODER.decode(text)
-        if "\\u" in text:
-            # Half a surrogate pair decodes, and then breaks whatever encodes it again.
-            json.dumps(value, ensure_ascii=False).encode("utf-8")
-    except (ValueError, RecursionError) as error:
-        raise NotCompact("not JSON") from error
+        value = read_json(raw, MAX_DEPTH)
+    except NotStrictJson as error:
+        raise NotCompact(str(error)) from error
     if not isinstance(value, dict):
         raise NotCompact("not a JSON object")
-    _check_depth(value, MAX_DEPTH)
     return value
 
 
@@ -96,26 +93,4 @@ def _decode(segment: bytes) -> bytes:
     return raw
 
 
-def _members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    members = dict(pairs)
-    # Which of two members counts differs between readers.
-    if len(members) != len(pairs):
-        raise NotCompact("duplicate member")
-    return members
-
-
-def _refuse_constant(name: str) -> NoReturn:
-    raise NotCompact(f"{name} is not JSON")
-
-
 _ENCODER = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False, allow_nan=False)
-_DECODER = json.JSONDecoder(object_pairs_hook=_members, parse_constant=_refuse_constant)
-
-
-def _check_depth(value: Any, allowed: int) -> None:
-    if not isinstance(value, dict | list):
-        return
-    if not allowed:
-        raise NotCompact("nested too deeply")
-    for inner in value.values() if isinstance(value, dict) else value:
-        _check_depth(inner, allowed - 1)

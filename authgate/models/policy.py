@@ -150,6 +150,18 @@ class Route(models.Model):
         default=False,
         help_text="Tell clients such as git that a service token is also taken as a password.",
     )
+    mcp = models.BooleanField(
+        "MCP server",
+        default=False,
+        help_text="The service speaks MCP: its tools and methods are allowed and refused by the rules below.",
+    )
+    allow = models.JSONField(
+        default=list,
+        blank=True,
+        help_text="Empty: everything that is not denied. Otherwise only what a rule names, such as "
+        "- {roles: [analyst], mcp_tools: ['read_*', list_tables], mcp_methods: [resources/read]}",
+    )
+    deny = models.JSONField(default=list, blank=True, help_text="In the same form. Wins over what is allowed.")
     upstream = models.ForeignKey(Upstream, on_delete=models.PROTECT, related_name="routes")
     rate_limit = models.ForeignKey(RateLimit, null=True, blank=True, on_delete=models.PROTECT, related_name="routes")
     strip_prefix = models.BooleanField(default=False, help_text="Send the path upstream without this route's path.")

@@ -8,8 +8,9 @@ from random import getrandbits
 from time import gmtime, monotonic, strftime, time_ns
 
 import msgspec
+from msgspec.structs import replace
 
-from authgate.decision import Decision
+from authgate.decision import Decision, Denied, McpCall
 from authgate.observe.line_writer import LineWriter
 from authgate.reason import Reason
 from authgate.request import Identity, RequestFacts
@@ -38,6 +39,7 @@ class Record(msgspec.Struct):
     upstream_seconds: float | None = None
     cut: str | None = None  # why the response is incomplete
     in_log: bool = True
+    mcp_calls: tuple[McpCall, ...] = ()  # a line for each
     started_at: float = msgspec.field(default_factory=monotonic)
 
 
@@ -60,10 +62,13 @@ class _Line(msgspec.Struct):
     revision: int | None
     jti: str | None  # ID of an access token, by which it can be revoked
     cut: str | None
-    rule: str | msgspec.UnsetType = msgspec.UNSET  # only on bad_target
+    rule: str | msgspec.UnsetType = msgspec.UNSET  # only on bad_target and bad_message
+    mcp_method: str | msgspec.UnsetType = msgspec.UNSET  # only on calls of an MCP server
+    mcp_tool: str | msgspec.UnsetType = msgspec.UNSET  # only on tools/call
 
 
 _SECOND_READING = "an application could read the path as one of another route"
+_BAD_MESSAGE = Reason.BAD_MESSAGE
 _BAD_TARGET = Reason.BAD_TARGET  # the look-up in the class costs more than a comparison
 _UNREAD = RequestFacts("", "", Authority("", None), "", b"", "", "", Headers())
 _MILLISECONDS = tuple(f"{number:03d}Z" for number in range(1000))
@@ -80,7 +85,11 @@ class AccessLog:
     def write(self, record: Record) -> None:
         if not self._lines:
             asyncio.get_running_loop().call_later(_FLUSH_SECONDS, self.flush)
-        self._lines.append(self._encoder.encode(_line(record)))
+        line = _line(record)
+        if record.mcp_calls:
+            self._lines += [self._encoder.encode(_line_of_call(line, call)) for call in record.mcp_calls]
+        else:
+            self._lines.append(self._encoder.encode(line))
 
     def flush(self) -> None:
         if self._lines:
@@ -99,6 +108,8 @@ def _line(record: Record) -> _Line:
         outcome = "allow" if decision.allowed else "deny"
         if reason is _BAD_TARGET:
             rule = record.rule or _SECOND_READING
+        elif reason is _BAD_MESSAGE and isinstance(decision, Denied):
+            rule = decision.rule
     if identity is None:
         subject = credential = token_id = None
     else:
@@ -128,6 +139,15 @@ def _line(record: Record) -> _Line:
         record.cut,
         rule,
     )
+
+
+def _line_of_call(line: _Line, call: McpCall) -> _Line:
+    named = replace(line, mcp_method=call.method, mcp_tool=call.tool or msgspec.UNSET)
+    if call.refused is not None:
+        named.reason = call.refused
+    elif line.decision == "deny":
+        named.reason = Reason.BATCH_REFUSED
+    return named
 
 
 @lru_cache(maxsize=4)

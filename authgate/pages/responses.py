@@ -12,6 +12,7 @@ from django.http import HttpRequest, HttpResponse
 from authgate.decision import Denied, retry_seconds
 from authgate.observe.access_log import Record
 from authgate.oidc.next_url import MAX_LENGTH
+from authgate.pages.json_rpc import write_answers
 from authgate.pages.refusal import Refused, Ways, render_refusal
 from authgate.pages.representation import headers_of, may_be_page, may_be_redirect
 from authgate.reason import Reason
@@ -66,6 +67,9 @@ def answer_refusal(record: Record, decision: Denied, method: str, headers: RawHe
 
     `method` and `headers` are the request's own, since it may have been refused before it had facts.
     """
+    if decision.calls:
+        body = write_answers(decision, record.request_id)
+        return _answer(200, body, record.request_id, (b"content-type", b"application/json"))
     if not may_be_page(method, headers):
         return refuse(decision, record.request_id)
     sign_in = sign_in_url(record.facts, record.snapshot, decision.reason)

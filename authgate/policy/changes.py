@@ -65,7 +65,11 @@ def _shown(field: str, value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, tuple) and value:
-        return f"[{', '.join(map(str, value))}]"
+        return f"[{', '.join(map(_item, value))}]"
     if value is None:
         return "default"
     return str(value) if value or value == 0 else _EMPTY.get(field, "none")
+
+
+def _item(value: Any) -> str:
+    return msgspec.json.encode(value).decode() if isinstance(value, Strict) else str(value)

@@ -10,7 +10,7 @@ from django.db import models
 
 from authgate.models.policy import RateLimit, Role, RoleGrant, Route, Upstream
 from authgate.policy.compiler import ROUTE_COLUMNS, TIMEOUT_COLUMNS, grant_of_row
-from authgate.policy.document import Grant, PolicyDocument, Timeouts, When
+from authgate.policy.document import Grant, McpRule, PolicyDocument, Timeouts, When
 
 M = TypeVar("M", bound=models.Model)
 Columns = Mapping[str, Any]
@@ -57,6 +57,8 @@ def _sync_routes(
             "pass_headers": list(route.pass_headers),
             "issuers": list(route.issuers),
             "scopes": list(route.scopes),
+            "allow": _as_stored(route.allow),
+            "deny": _as_stored(route.deny),
             "upstream_id": upstreams[route.upstream],
             "rate_limit_id": limits.get(route.rate_limit),
             **_timeout_columns(route.timeouts),
@@ -71,6 +73,11 @@ def _sync_routes(
     through.objects.bulk_create(
         [through(route_id=route, role_id=role) for route, role in wanted if (route, role) not in there], _AT_ONCE
     )
+
+
+def _as_stored(rules: Iterable[McpRule]) -> list[dict[str, Any]]:
+    stored: list[dict[str, Any]] = msgspec.json.decode(msgspec.json.encode(rules))
+    return stored
 
 
 def _sync_grants(grants: Iterable[Grant], roles: Mapping[str, int]) -> None:

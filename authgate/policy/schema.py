@@ -64,6 +64,14 @@ class RateLimit(Strict, frozen=True):
     per: LimitKey = "client"
 
 
+class McpRule(Strict, frozen=True):
+    """Tools and methods of an MCP server, by patterns in which `*` stands for any characters."""
+
+    roles: tuple[str, ...] = ()  # any one of them; empty: everybody whom the route lets in
+    mcp_tools: tuple[str, ...] = ()
+    mcp_methods: tuple[str, ...] = ()
+
+
 class Route(Strict, frozen=True):
     name: str
     path: str
@@ -78,6 +86,9 @@ class Route(Strict, frozen=True):
     scopes: tuple[str, ...] = ()  # a token must have all of these
     audience: str = ""  # for which an issuer's token must be; empty: any that its issuer's tokens may have
     basic: bool = False  # browsers and git are told that a service token is also taken as a password
+    mcp: bool = False  # the service is an MCP server: what its callers send is read, and decided by `allow` and `deny`
+    allow: tuple[McpRule, ...] = ()  # empty: everything that `deny` does not refuse
+    deny: tuple[McpRule, ...] = ()  # wins
     rate_limit: str = ""  # none
     strip_prefix: bool = False
     preserve_host: bool = False

@@ -53,8 +53,17 @@ def entry_faults(value: Any, shape: type[Strict], place: Place) -> Iterator[Poli
                 yield PolicyError((*place, name), "missing")
         elif isinstance(field.type, type) and issubclass(field.type, Strict):
             yield from entry_faults(value[name], field.type, (*place, name))
+        elif (entry := _entry_type(field.type)) is not None and isinstance(value[name], (list, tuple)):
+            for index, item in enumerate(value[name]):
+                yield from entry_faults(item, entry, (*place, name, index))
         else:
             yield from _value_faults(value[name], field.type, (*place, name))
+
+
+def _entry_type(wanted: Any) -> type[Strict] | None:
+    """Of a list of maps."""
+    entry = get_args(wanted)[0] if get_origin(wanted) is tuple else None
+    return entry if isinstance(entry, type) and issubclass(entry, Strict) else None
 
 
 def _value_faults(value: Any, wanted: Any, place: Place) -> Iterator[PolicyError]:
@@ -69,7 +78,7 @@ def _expected(wanted: Any) -> str:
     if get_origin(wanted) is Literal:
         return "one of " + ", ".join(map(str, options)) if len(options) > 1 else str(options[0])
     if get_origin(wanted) is tuple:
-        return "a list of texts"
+        return "a list of texts" if _entry_type(wanted) is None else "a list of maps"
     if get_origin(wanted) is dict:
         return "a map"
     if options:

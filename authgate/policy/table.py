@@ -9,6 +9,7 @@ import msgspec
 from msgspec.structs import replace
 
 from authgate.policy.errors import PolicyError, PolicyInvalid
+from authgate.policy.mcp import ToolRules, rules_of
 from authgate.policy.pace import Pace, at_once
 from authgate.policy.places import host_problem, method_problem, path_problem
 from authgate.policy.schema import PolicyDocument, RateLimit, Route, Timeouts, Upstream
@@ -55,6 +56,7 @@ class RouteEntry(msgspec.Struct, frozen=True, eq=False, gc=False):
     pass_headers: frozenset[bytes]  # lower case
     reason: Reason  # what lets its callers in, or why nobody may
     asks_of_token: bool = False  # for issuers, scopes or an audience
+    mcp: ToolRules | None = None  # of a route to an MCP server
     problem: str = ""  # why it no longer validates; then it denies
 
 
@@ -124,7 +126,7 @@ class RouteTable:
 
     __slots__ = (
         "_any", "_entries", "_folded", "_has_exact", "_has_upper_case", "_hosts", "_wildcards", "has_as_sent",
-        "is_plain",
+        "has_mcp", "is_plain",
     )  # fmt: skip
 
     def __init__(self, entries: list[RouteEntry] | None = None) -> None:
@@ -136,7 +138,7 @@ class RouteTable:
         # ordinary path (lower case, no "/" at its end) is no careless spelling of any route.
         self._has_exact = self._has_upper_case = False
         self.is_plain = True
-        self.has_as_sent = False
+        self.has_as_sent = self.has_mcp = False
         self._hosts: dict[str, _Paths] = {}
         self._wildcards: dict[str, _Paths] = {}  # by the part after "*"
         self._any = _Paths(self._entries)
@@ -219,6 +221,7 @@ class RouteTable:
 
     def _note_spelling(self, route: Route) -> None:
         self.has_as_sent |= route.paths == "as_sent"
+        self.has_mcp |= route.mcp
         self._has_exact |= route.match == "exact"
         self._has_upper_case |= fold_case(route.path) != route.path
         self.is_plain &= not self._has_upper_case and (route.path == "/" or route.path[-1] != "/")
@@ -332,6 +335,7 @@ class _Parts:
             pass_headers=self._header_sets.setdefault(route.pass_headers, _header_set(route)),
             reason=_reason(route, problem),
             asks_of_token=bool(route.issuers or route.scopes or route.audience),
+            mcp=rules_of(route),
             problem=problem,
         )
 

@@ -8,6 +8,7 @@ from collections.abc import Collection, Iterator
 
 from authgate.policy.as_sent import as_sent_problems, check_nothing_below
 from authgate.policy.errors import Place, PolicyError, did_you_mean
+from authgate.policy.mcp_problems import mcp_problems
 from authgate.policy.pace import Pace, at_once
 from authgate.policy.places import host_problem, method_problem, path_problem, reserved_problem
 from authgate.policy.schema import Grant, PolicyDocument, RateLimit, Route, Timeouts, When
@@ -36,13 +37,17 @@ def validate(
     for index, route in enumerate(pace(document.routes)):
         place: Place = ("routes", route.name or index)
         for field, problem in _check_route(document, route):
-            errors.append(PolicyError((*place, *field.split(".")), problem))
+            errors.append(PolicyError((*place, *_parts(field)), problem))
         for field, problem in _check_place(route, own_hosts, auth_prefix):
             errors.append(PolicyError((*place, field), problem))
     return [*errors, *_check_ties(document, pace), *check_nothing_below(document, pace)]
 
 
 Problems = Iterator[tuple[str, str]]  # field, message
+
+
+def _parts(field: str) -> Place:
+    return tuple([int(part) if part.isdecimal() else part for part in field.split(".")])
 
 
 def _check_upstreams(document: PolicyDocument) -> Iterator[PolicyError]:
@@ -154,6 +159,7 @@ def _check_route(document: PolicyDocument, route: Route) -> Problems:
     yield from _check_access(document, route)
     yield from _check_pass_headers(route.pass_headers)
     yield from _check_tokens(route)
+    yield from mcp_problems(document, route)
     for field, problem in _check_timeouts(route.timeouts):
         yield f"timeouts.{field}", problem
 

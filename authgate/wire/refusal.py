@@ -66,8 +66,12 @@ _REFUSALS = {
         400, "bad_request",
         "The length of the request body is ambiguous. Send one Content-Length, or Transfer-Encoding: chunked.",
     ),
-    Reason.BODY_TOO_LARGE: Refusal(413, "bad_request", "The request body is too large. Send less to this page."),
+    Reason.BODY_TOO_LARGE: Refusal(413, "bad_request", "The request body is too large. Send less."),
     Reason.BODY_TIMEOUT: Refusal(408, "bad_request", "The request body took too long to arrive. Send it again."),
+    Reason.BAD_MESSAGE: Refusal(
+        400, "bad_request",
+        "This address takes JSON-RPC for MCP alone: one message or batch in UTF-8 that can be read in one way only.",
+    ),
     Reason.MALFORMED_CREDENTIAL: Refusal(
         400, "bad_request",
         "The Authorization header is malformed or there twice. Send one: Authorization: Bearer TOKEN.",
@@ -128,6 +132,15 @@ _REFUSALS = {
     ),
     Reason.MISSING_ROLE: Refusal(
         403, "forbidden", "Your roles do not allow this. Ask whoever runs this site for one that does."
+    ),
+    Reason.TOOL_NOT_ALLOWED: Refusal(
+        403, "forbidden", "You may not call this tool. Ask whoever runs this site for a role that may."
+    ),
+    Reason.MCP_METHOD_NOT_ALLOWED: Refusal(
+        403, "forbidden", "You may not use this method. Ask whoever runs this site for a role that may."
+    ),
+    Reason.BATCH_REFUSED: Refusal(
+        403, "forbidden", "Not carried out, because another call of this batch was refused. Send it without that one."
     ),
     Reason.CROSS_SITE: Refusal(
         403, "forbidden",
