@@ -11,7 +11,7 @@ from authgate.policy.schema import Timeouts
 from authgate.reason import Reason
 from authgate.wire.framing import LAST_CHUNK
 from proxy.buffers import BoundedReads, ClientReads
-from proxy.failures import Failure
+from proxy.failures import CannotPass, Failure
 from proxy.headers import BadFraming
 from proxy.response_headers import Layout, Values
 
@@ -19,6 +19,7 @@ from proxy.response_headers import Layout, Values
 class Downstream(Protocol):
     """Where the response goes: one adapter per kind of server.
 
+    Head, data and end may raise CannotPass: then the response fails.
     Called in the order head, data…, then end or failure exactly once; never after `Exchange.cancel`. What may be
     held back until more comes is due at `response_so_far`.
     """
@@ -131,20 +132,28 @@ class Exchange:
         self._last_activity = time.monotonic()
         try:
             self._downstream.response_head(status, layout, values)
-        except BadFraming as doubt:
+        except (BadFraming, CannotPass) as doubt:
             self.upstream_broken(str(doubt))
         else:
             self.response_started = True
 
     def upstream_data(self, data: bytes) -> None:
-        self._downstream.response_data(data)
+        try:
+            self._downstream.response_data(data)
+        except CannotPass as doubt:
+            self.upstream_broken(str(doubt))
 
     def upstream_so_far(self) -> None:
         self._downstream.response_so_far()
 
     def upstream_end(self) -> None:
+        connection = self._connection
         self._forget()
-        self._downstream.response_end()
+        try:
+            self._downstream.response_end()
+        except (BadFraming, CannotPass) as doubt:
+            target = str(connection.target) if connection is not None else ""
+            self._downstream.response_failed(Failure(Reason.UPSTREAM_BROKEN, str(doubt), target))
 
     def upstream_strayed(self, what: str) -> None:
         """The response is whole, and something is wrong with the upstream all the same."""

@@ -12,6 +12,10 @@ SHUTDOWN = "shutdown"
 REVOKED = "revoked"
 
 
+class CannotPass(ValueError):
+    """What a service sent of its response is not for this client. Its text says why."""
+
+
 class Failure(NamedTuple):
     reason: Reason
     what: str  # in plain words

@@ -90,11 +90,15 @@ def _upstream_lines(
     """From the end of the target on, what does not depend on the request line, the body or the moment."""
     host = str(authority) if entry.route.preserve_host else target_host
     parts = [b" HTTP/1.1\r\nhost: ", host.encode("ascii"), b"\r\n"]
+    if entry.mcp is not None:
+        parts.append(b"accept-encoding: identity\r\n")  # what lists tools is read here
     listed = connection_options(headers.values(b"connection"))
     for name, value in headers:
         if not _is_forwarded(name):
             if not _is_passed(name, value, entry):
                 continue
+        elif name == b"accept-encoding" and entry.mcp is not None:
+            continue
         elif name == b"cookie":
             value = own_cookies.take_out(value)
             if not value:

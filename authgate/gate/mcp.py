@@ -8,7 +8,7 @@ from authgate.decision import Allowed, CallRefused, Denied, McpCall
 from authgate.policy.mcp import TOOLS_CALL, TOOLS_LIST, ToolRules
 from authgate.reason import Reason
 from authgate.wire.headers import Headers
-from authgate.wire.json_rpc import BadMessage, Message, Messages, read_messages
+from authgate.wire.json_rpc import BadMessage, Message, Messages, is_name, read_messages
 
 MAX_BODY = 1024 * 1024
 _BODILESS_METHODS = frozenset(("GET", "HEAD", "DELETE", "OPTIONS"))  # streams, the end of a session, CORS
@@ -24,15 +24,15 @@ class Checked(NamedTuple):
     lists_tools: bool  # the answer names tools, of which the caller gets to see those they may call
 
 
-def check_head(allowed: Allowed, length: int | None) -> Denied | None:
-    """Before a body is read. `length`: None of a body whose end is not announced."""
+def check_head(allowed: Allowed, announced: int) -> Denied | None:
+    """Before a body is read. `announced`: bytes of it; below 1 where that is not known."""
     facts = allowed.facts
+    if announced > MAX_BODY:
+        return too_large(allowed)
     if facts.method in _BODILESS_METHODS:
-        return None if length == 0 else _bad(allowed, f"a body with {facts.method}")
+        return None
     if facts.method != "POST":
         return _bad(allowed, "a method that MCP does not use")
-    if length is not None and length > MAX_BODY:
-        return too_large(allowed)
     encodings = facts.headers.values(b"content-encoding")
     if any(value.lower() != b"identity" for value in encodings):
         return _bad(allowed, "a Content-Encoding")
@@ -48,11 +48,16 @@ def too_large(allowed: Allowed) -> Denied:
 
 def may_call(allowed: Allowed, tool: str) -> bool:
     rules = allowed.entry.mcp
-    return rules is None or rules.may_call(_roles(allowed), tool)
+    return rules is None or (is_name(tool) is not None and rules.may_call(_roles(allowed), tool))
 
 
-def check_body(allowed: Allowed, rules: ToolRules, body: bytes) -> Checked:
-    """The whole body of a POST whose head was checked."""
+def check_body(allowed: Allowed, body: bytes) -> Checked:
+    """The whole body of a request whose head was checked."""
+    rules = allowed.entry.mcp
+    if rules is None:
+        raise ValueError("not a route to an MCP server")
+    if allowed.facts.method != "POST":
+        return Checked((), _bad(allowed, f"a body with {allowed.facts.method}") if body else None, False)
     try:
         messages = read_messages(body)
         _check_mirrored(allowed.facts.headers, messages)

@@ -52,6 +52,11 @@ class ToolRules:
         # A service may take Delete_Row for delete_row: what refuses must not depend on that.
         self._deny = [_Rule(rule, any_case=True) for rule in deny]
 
+    @property
+    def is_open(self) -> bool:
+        """Whether everybody may do everything."""
+        return not self._allow and not self._deny
+
     def may_call(self, roles: Collection[str], tool: str) -> bool:
         for rule in self._deny:
             if (rule.names_tool(tool) or rule.names_method(TOOLS_CALL)) and rule.is_for(roles):

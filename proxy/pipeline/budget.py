@@ -37,6 +37,9 @@ class Loan:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
+        self.give_back()
+
+    def give_back(self) -> None:
         budget = self._budget
         budget.lent -= self._lent
         budget.lent_to[self._client] -= self._lent

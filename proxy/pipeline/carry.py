@@ -7,6 +7,7 @@ import asyncio
 from typing import Any
 
 from authgate.decision import Allowed, Denied
+from authgate.gate.mcp import Checked, check_body, check_head
 from authgate.observe.access_log import Record
 from authgate.pages.responses import send_refusal
 from authgate.reason import Reason
@@ -16,6 +17,8 @@ from proxy.exchange import Exchange
 from proxy.failures import CLIENT_LEFT, SHUTDOWN, Failure
 from proxy.headers import BadFraming, request_body_length
 from proxy.pipeline.downstream import AsgiDownstream, Receive, Send
+from proxy.pipeline.mcp_bodies import Body, BodyDenied, read_whole
+from proxy.pipeline.mcp_filter import find_filter
 from proxy.pipeline.passage import Passage
 from proxy.upstream.connection import UpstreamConnection, UpstreamUnreachable
 from proxy.upstream.worker import current_worker
@@ -27,6 +30,9 @@ async def carry(allowed: Allowed, record: Record, scope: dict[str, Any], receive
     except BadFraming:
         denied = Denied(Reason.BAD_FRAMING, allowed.revision, allowed.entry, allowed.identity)
         await send_refusal(record, denied, send)
+        return
+    if allowed.entry.mcp is not None:
+        await _carry_mcp(allowed, record, length or 0, scope, receive, send)
         return
     first, more = b"", False
     if length != 0:
@@ -43,6 +49,29 @@ async def carry(allowed: Allowed, record: Record, scope: dict[str, Any], receive
     await carrier.run(receive, send, client)
 
 
+async def _carry_mcp(
+    allowed: Allowed, record: Record, announced: int, scope: dict[str, Any], receive: Receive, send: Send
+) -> None:
+    """To an MCP server: nothing is sent before all of the body was decided."""
+    body = Body(allowed)
+    try:
+        if (objection := check_head(allowed, announced)) is not None:
+            raise BodyDenied(objection)
+        if not await read_whole(body, receive):
+            record.cut = CLIENT_LEFT
+            return
+        checked = check_body(allowed, whole := body.whole())
+        record.mcp_calls = checked.calls
+        if checked.denied is not None:
+            raise BodyDenied(checked.denied)
+        carrier = _Carrier(Passage(allowed, record), len(whole), whole, False, checked)
+        await carrier.run(receive, send, scope.get("extensions", {}).get("authgate.connection"))
+    except BodyDenied as error:
+        await send_refusal(record, error.denied, send)
+    finally:
+        body.give_back()
+
+
 def _body_length(scope: dict[str, Any]) -> int | None:
     headers: RawHeaders = scope["headers"]
     length = request_body_length(headers)
@@ -55,9 +84,13 @@ def _body_length(scope: dict[str, Any]) -> int | None:
 class _Carrier:
     """A passage, a connection, an exchange, and at most one second try."""
 
-    __slots__ = ("_entry", "_first", "_length", "_missed", "_more", "_passage", "_record", "_worker")
+    __slots__ = ("_checked", "_entry", "_first", "_length", "_missed", "_more", "_passage", "_record", "_worker")
 
-    def __init__(self, passage: Passage, length: int | None, first: bytes, more: bool) -> None:
+    def __init__(
+        self, passage: Passage, length: int | None, first: bytes, more: bool, checked: Checked | None = None
+    ) -> None:
+        """`checked`: the body, of a request to an MCP server."""
+        self._checked = checked
         self._passage = passage
         self._record = passage.record
         self._entry = passage.allowed.entry
@@ -70,7 +103,8 @@ class _Carrier:
     async def run(self, receive: Receive, send: Send, client: ClientReads | None) -> None:
         passage, record = self._passage, self._record
         downstream = AsgiDownstream(passage, receive, self._worker.loop)
-        downstream.exchange = Exchange(downstream, self._entry.timeouts, client)
+        found = find_filter(downstream, passage.allowed, self._checked) if self._checked is not None else None
+        downstream.exchange = Exchange(found or downstream, self._entry.timeouts, client)
         try:
             started = await self._begin(downstream, kept=True)
             lost = downstream.failure

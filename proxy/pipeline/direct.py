@@ -12,6 +12,7 @@ from django.conf import settings
 
 from authgate.decision import Allowed, Denied
 from authgate.gate.facts import Received
+from authgate.gate.mcp import check_head
 from authgate.gate.steps import Asking, begin
 from authgate.observe.access_log import Record, new_request_id
 from authgate.sessions.renewal import may_be_due
@@ -21,6 +22,7 @@ from proxy.pipeline import own_pages
 from proxy.pipeline.answering import RefusalCycle
 from proxy.pipeline.enter import Entered, ask, caused_by, enter, enter_at_once, state_of
 from proxy.pipeline.forwarding import DirectCycle, WaitingCycle
+from proxy.pipeline.mcp_cycle import McpCycle
 from proxy.pipeline.passage import Passage
 from proxy.server.http1.cycle import Cycle
 from proxy.server.http1.head import RequestHead
@@ -40,7 +42,7 @@ def start(connection: Http1Protocol, request: RequestHead, body: bytes | None) -
     )  # fmt: skip
     entered = enter_at_once(record, received)
     # isinstance asks the metaclass of a struct, for every request that is refused.
-    if type(entered) is Allowed and body is not None:
+    if type(entered) is Allowed and body is not None and entered.entry.mcp is None:
         identity = entered.identity
         is_due = (identity is None or identity.by_cookie) and may_be_due(entered, request.headers)
         kept = None if is_due else current_worker().take_idle(entered.entry.upstream)
@@ -89,9 +91,12 @@ def _go_on(
     connection: Http1Protocol, request: RequestHead, body: bytes | None, record: Record, entered: Entered
 ) -> Cycle:
     """What is the application's to answer is handed over with what was decided, which is not decided again."""
+    if type(entered) is Allowed and entered.entry.mcp is not None:
+        entered = check_head(entered, request.length) or entered
     if type(entered) is Allowed:
         if not may_be_due(entered, request.headers):
-            cycle = WaitingCycle(connection, request, Passage(entered, record))
+            kind = WaitingCycle if entered.entry.mcp is None else McpCycle
+            cycle = kind(connection, request, Passage(entered, record))
             if body is not None:
                 cycle.take_body([body], complete=True)
             return cycle

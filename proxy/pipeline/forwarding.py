@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from authgate.observe import strangers
 from authgate.wire.framing import CHUNKED
-from proxy.exchange import Exchange
+from proxy.exchange import Downstream, Exchange
 from proxy.failures import Failure
 from proxy.pipeline.answering import ResponseCycle
 from proxy.pipeline.passage import Passage
@@ -16,6 +16,8 @@ from proxy.upstream.worker import Worker, current_worker
 
 
 class ForwardingCycle(ResponseCycle):
+    _filter: Downstream | None = None  # what the response passes before it comes here
+
     def forward(
         self, upstream: UpstreamConnection, length: int | None, body: bytes = b"", *, more: bool = False
     ) -> None:
@@ -27,7 +29,7 @@ class ForwardingCycle(ResponseCycle):
             upstream.abort()
             self._break_off()
             return
-        self._exchange = exchange = Exchange(self, passage.allowed.entry.timeouts, self._connection)
+        self._exchange = exchange = Exchange(self._filter or self, passage.allowed.entry.timeouts, self._connection)
         head_only = self._request.method == "HEAD"
         exchange.begin(upstream, head + body, head_only=head_only, chunked=length is None, body=more)
 
