@@ -7,7 +7,16 @@ from django.urls import include, path
 from authgate.admin.sign_in import sign_in
 from authgate.api import documents
 from authgate.api.views import NotFound
-from authgate.pages import dashboard_views, event_views, identity_views, login_views, session_views, views
+from authgate.pages import (
+    dashboard_views,
+    event_views,
+    identity_views,
+    login_views,
+    metadata_views,
+    session_views,
+    views,
+)
+from authgate.pages.protected_resource import METADATA_PATH
 
 AUTH = settings.AUTHGATE_AUTH_PREFIX.lstrip("/")
 
@@ -32,6 +41,8 @@ urlpatterns = [
     path(f"{AUTH}/api/", include("authgate.api.urls")),
     path(f"{AUTH}/api/<path:rest>", NotFound.as_view()),
     path(".well-known/jwks.json", identity_views.jwks, name="jwks"),
+    path(METADATA_PATH.lstrip("/"), metadata_views.protected_resource),
+    path(f"{METADATA_PATH.lstrip('/')}/<path:path>", metadata_views.protected_resource),
 ]
 
 handler400 = "authgate.pages.views.bad_request"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from typing import Any
 from urllib.parse import quote
 
@@ -13,6 +13,7 @@ from authgate.decision import Denied, retry_seconds
 from authgate.observe.access_log import Record
 from authgate.oidc.next_url import MAX_LENGTH
 from authgate.pages.json_rpc import write_answers
+from authgate.pages.protected_resource import metadata_url
 from authgate.pages.refusal import Refused, Ways, render_refusal
 from authgate.pages.representation import headers_of, may_be_page, may_be_redirect
 from authgate.reason import Reason
@@ -53,13 +54,13 @@ _NO_PROVIDER = (
 )
 
 
-def refuse(decision: Denied, request_id: str) -> Answer:
+def refuse(decision: Denied, record: Record) -> Answer:
     """The refusal as JSON, for programs."""
     body = refusal_json(
-        refusal_of(decision.reason), decision.reason, request_id,
+        refusal_of(decision.reason), decision.reason, record.request_id,
         roles=roles_to_name(decision), retry_after=decision.retry_after,
     )  # fmt: skip
-    return _refused(decision, body + b"\n", request_id, b"application/json")
+    return _refused(decision, body + b"\n", record, b"application/json")
 
 
 def answer_refusal(record: Record, decision: Denied, method: str, headers: RawHeaders, *, again: str = "") -> Answer:
@@ -71,13 +72,13 @@ def answer_refusal(record: Record, decision: Denied, method: str, headers: RawHe
         body = write_answers(decision, record.request_id)
         return _answer(200, body, record.request_id, (b"content-type", b"application/json"))
     if not may_be_page(method, headers):
-        return refuse(decision, record.request_id)
+        return refuse(decision, record)
     sign_in = sign_in_url(record.facts, record.snapshot, decision.reason)
     if sign_in and may_be_redirect(method, headers):
         return _redirect(sign_in, record.request_id)
     identity = decision.identity or record.identity
     body = render_refusal(record, _describe(decision, record.snapshot), identity, Ways(sign_in, again)).encode()
-    return _refused(decision, body, record.request_id, b"text/html; charset=utf-8")
+    return _refused(decision, body, record, b"text/html; charset=utf-8")
 
 
 def _describe(decision: Denied, snapshot: Snapshot | None) -> Refused:
@@ -94,9 +95,11 @@ def _describe(decision: Denied, snapshot: Snapshot | None) -> Refused:
     )
 
 
-def _refused(decision: Denied, body: bytes, request_id: str, content_type: bytes) -> Answer:
+def _refused(decision: Denied, body: bytes, record: Record, content_type: bytes) -> Answer:
     status = refusal_of(decision.reason).status
-    answer = _answer(status, body, request_id, (b"content-type", content_type), *_explain(decision))
+    answer = _answer(
+        status, body, record.request_id, (b"content-type", content_type), *_explain(decision, record.facts)
+    )
     # An address that could not be read may hold anything.
     return answer._replace(headers=without_referrer(answer.headers)) if decision.reason in _DOUBTFUL else answer
 
@@ -175,8 +178,8 @@ def roles_to_name(decision: Denied) -> tuple[str, ...]:
     return decision.missing_roles if decision.identity is not None else ()
 
 
-def _explain(decision: Denied) -> RawHeaders:
-    """Retry-After, or the challenge of RFC 6750 section 3. Constants only: nothing of the request is echoed."""
+def _explain(decision: Denied, facts: RequestFacts | None) -> RawHeaders:
+    """Retry-After, or the challenge of RFC 6750 section 3. Nothing of the request is echoed but its host."""
     reason = decision.reason
     if reason in _LAST:
         # Client and proxies may disagree about where this request ends: close, and read no request behind it.
@@ -185,27 +188,28 @@ def _explain(decision: Denied) -> RawHeaders:
     if decision.retry_after:
         return [(b"retry-after", str(decision.retry_after).encode())]
     challenge = _CHALLENGES.get(reason)
-    if reason is Reason.INSUFFICIENT_SCOPE:
-        # RFC 6750 3: the scopes that are necessary, as the operator has named them.
-        scopes = " ".join(decision.entry.route.scopes) if decision.entry is not None else ""
-        challenge = _challenge("insufficient_scope", "A scope is missing") + f', scope="{scopes}"'.encode() * bool(
-            scopes
-        )
-    return [(b"www-authenticate", challenge)] if challenge else []
+    return [(b"www-authenticate", challenge + _parameters(decision, facts))] if challenge else []
+
+
+def _parameters(decision: Denied, facts: RequestFacts | None) -> bytes:
+    """The scopes that are necessary (RFC 6750 3) and where a client learns who gives out tokens (RFC 9728 5.1)."""
+    entry = decision.entry
+    if entry is None:
+        return b""
+    metadata = metadata_url(entry, facts)
+    asks = decision.reason is Reason.INSUFFICIENT_SCOPE or (metadata and decision.reason in _HEALED_BY_SIGNING_IN)
+    scopes = f', scope="{" ".join(entry.route.scopes)}"' if asks and entry.route.scopes else ""
+    return (scopes + (f', resource_metadata="{metadata}"' if metadata else "")).encode()
 
 
 def _challenge(error: str, description: str) -> bytes:
     return f'Bearer realm="authgate", error="{error}", error_description="{description}"'.encode()
 
 
-def _scope_challenge(scopes: Sequence[str]) -> bytes:
-    named = f', scope="{" ".join(scopes)}"' if scopes else ""
-    return _challenge("insufficient_scope", "A scope is missing") + named.encode()
-
-
 _CHALLENGES = {
     Reason.NO_CREDENTIAL: b'Bearer realm="authgate"',
     Reason.MALFORMED_CREDENTIAL: _challenge("invalid_request", "The Authorization header is malformed"),
+    Reason.INSUFFICIENT_SCOPE: _challenge("insufficient_scope", "A scope is missing"),
     Reason.MISSING_ROLE: _challenge("insufficient_scope", "A role is missing"),
     **{reason: _challenge("invalid_token", reason.value.replace("_", " ")) for reason in _CREDENTIAL_REASONS},
 }

@@ -16,6 +16,7 @@ from authgate.observe.access_log import Record
 from authgate.own_hosts import own_hosts
 from authgate.own_pages import API, RESERVED
 from authgate.pages import known_operators, local_sign_in
+from authgate.pages.protected_resource import find_resource
 from authgate.pages.responses import send_refusal, send_text
 from authgate.pages.sign_in_pages import new_sign_in
 from authgate.ratelimit import client_key
@@ -66,11 +67,14 @@ class OwnPage(NamedTuple):
 
 
 def is_reserved(facts: RequestFacts, snapshot: Snapshot | None) -> bool:
-    """Whether this request is for the gateway itself: on a host that a route names, only the auth prefix is."""
+    """Whether this request is for the gateway itself: on a host that a route names, only the auth prefix is, and the
+    metadata of its MCP servers.
+    """
     if not facts.path.startswith(_reserved):
         return False
-    prefixes = (_auth,) if is_services(facts.authority.host, snapshot) else _reserved
-    return any(is_below(facts.path, prefix) for prefix in prefixes)
+    if is_services(facts.authority.host, snapshot):
+        return is_below(facts.path, _auth) or find_resource(facts, snapshot) is not None
+    return any(is_below(facts.path, prefix) for prefix in _reserved)
 
 
 def find_unrouted(record: Record, denied: Denied) -> OwnPage | None:
