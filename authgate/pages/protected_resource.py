@@ -14,13 +14,14 @@ METADATA_PATH = "/.well-known/oauth-protected-resource"
 
 
 def find_resource(facts: RequestFacts, snapshot: Snapshot | None) -> RouteEntry | None:
-    """The route that a metadata address speaks of. Without a path behind it: the only one on this host."""
+    """The route that a metadata address speaks of. Without a path behind it: the only one that there is."""
     if snapshot is None or not snapshot.table.has_mcp or not is_below(facts.path, METADATA_PATH):
         return None
     path = facts.path.removeprefix(METADATA_PATH)
     if path:
         return _described_at(path, facts, snapshot)
     found = [entry for entry in snapshot.table.entries if entry is _described_at(entry.route.path, facts, snapshot)]
+    found = [entry for entry in found if entry.route.host] or found  # of this host, else those of any
     return found[0] if len(found) == 1 else _described_at("/", facts, snapshot)
 
 

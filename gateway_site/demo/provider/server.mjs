@@ -6,7 +6,7 @@ import { createServer } from 'node:http';
 
 // It warns of what is true and meant here: state in memory, and the oldest Node.js it runs on.
 console.warn = console.info = () => {};
-const { Provider } = await import('oidc-provider');
+const { Provider, errors, interactionPolicy } = await import('oidc-provider');
 
 const read = () => JSON.parse(readFileSync(process.argv[2], 'utf8'));
 const configuration = read();
@@ -35,6 +35,9 @@ async function grantWhatIsAsked(ctx) {
   const known = await provider.Grant.find(session.grantIdFor(client.clientId) ?? '');
   const grant = known ?? new provider.Grant({ clientId: client.clientId, accountId: session.accountId });
   grant.addOIDCScope([...requestParamScopes].join(' '));
+  for (const [resource, { scopes }] of Object.entries(ctx.oidc.resourceServers ?? {})) {
+    grant.addResourceScope(resource, [...scopes].join(' '));
+  }
   await grant.save();
   return grant;
 }
@@ -73,11 +76,31 @@ function introspection() {
   };
 }
 
+// `resources`: scopes by the address of each API for which programs, who register themselves, get tokens.
+const { resources } = configuration;
+const resourceScopes = Object.values(resources ?? {}).flatMap((scopes) => scopes.split(' '));
+const protectedResources = resources && {
+  registration: { enabled: true },
+  resourceIndicators: {
+    enabled: true,
+    useGrantedResource: () => true,
+    getResourceServerInfo: (ctx, resource) => {
+      if (!Object.hasOwn(resources, resource)) throw new errors.InvalidTarget();
+      return { scope: resources[resource], audience: resource, accessTokenFormat: 'jwt' };
+    },
+  },
+};
+
+// Programs on a person's machine would be asked for consent each time.
+const interactions = { policy: interactionPolicy.base() };
+interactions.policy.get('consent').checks.remove('native_client_prompt');
+
 const provider = new Provider(configuration.issuer, {
   clients: configuration.clients,
   findAccount,
   loadExistingGrant: grantWhatIsAsked,
   jwks: signingKeys(),
+  scopes: ['openid', 'offline_access', ...resourceScopes],
   claims: { email: ['email', 'email_verified'], profile: ['name', 'groups'] },
   conformIdTokenClaims: !configuration.claims_in_id_token,
   cookies: { keys: [randomBytes(32).toString('base64url')] },
@@ -88,8 +111,10 @@ const provider = new Provider(configuration.issuer, {
     Session: 86400, ...configuration.ttl },
   // The library's own refuses loopback addresses; here every client is on loopback.
   fetch: (url, { dispatcher, ...options }) => fetch(url, options),
+  interactions,
   features: {
     ...introspection(),
+    ...protectedResources,
     devInteractions: { enabled: false },
     backchannelLogout: { enabled: true },
     rpInitiatedLogout: {
