@@ -54,13 +54,13 @@ _NO_PROVIDER = (
 )
 
 
-def refuse(decision: Denied, record: Record) -> Answer:
+def refuse(decision: Denied, request_id: str, facts: RequestFacts | None = None) -> Answer:
     """The refusal as JSON, for programs."""
     body = refusal_json(
-        refusal_of(decision.reason), decision.reason, record.request_id,
+        refusal_of(decision.reason), decision.reason, request_id,
         roles=roles_to_name(decision), retry_after=decision.retry_after,
     )  # fmt: skip
-    return _refused(decision, body + b"\n", record, b"application/json")
+    return _refused(decision, body + b"\n", request_id, facts, b"application/json")
 
 
 def answer_refusal(record: Record, decision: Denied, method: str, headers: RawHeaders, *, again: str = "") -> Answer:
@@ -72,13 +72,13 @@ def answer_refusal(record: Record, decision: Denied, method: str, headers: RawHe
         body = write_answers(decision, record.request_id)
         return _answer(200, body, record.request_id, (b"content-type", b"application/json"))
     if not may_be_page(method, headers):
-        return refuse(decision, record)
+        return refuse(decision, record.request_id, record.facts)
     sign_in = sign_in_url(record.facts, record.snapshot, decision.reason)
     if sign_in and may_be_redirect(method, headers):
         return _redirect(sign_in, record.request_id)
     identity = decision.identity or record.identity
     body = render_refusal(record, _describe(decision, record.snapshot), identity, Ways(sign_in, again)).encode()
-    return _refused(decision, body, record, b"text/html; charset=utf-8")
+    return _refused(decision, body, record.request_id, record.facts, b"text/html; charset=utf-8")
 
 
 def _describe(decision: Denied, snapshot: Snapshot | None) -> Refused:
@@ -95,11 +95,9 @@ def _describe(decision: Denied, snapshot: Snapshot | None) -> Refused:
     )
 
 
-def _refused(decision: Denied, body: bytes, record: Record, content_type: bytes) -> Answer:
+def _refused(decision: Denied, body: bytes, request_id: str, facts: RequestFacts | None, content_type: bytes) -> Answer:
     status = refusal_of(decision.reason).status
-    answer = _answer(
-        status, body, record.request_id, (b"content-type", content_type), *_explain(decision, record.facts)
-    )
+    answer = _answer(status, body, request_id, (b"content-type", content_type), *_explain(decision, facts))
     # An address that could not be read may hold anything.
     return answer._replace(headers=without_referrer(answer.headers)) if decision.reason in _DOUBTFUL else answer
 
