@@ -12,6 +12,7 @@ _WORDS = {
     "the same as grants[": "There is such a grant already.",
     "access roles needs at least one role": "Choose at least one role, or another access.",
     "roles have no effect with access": "Roles have no effect with this access: choose none, or the access “roles”.",
+    "has an effect only with mcp: true": "Has an effect only on an MCP server: tick “MCP server”.",
     "for Authorization there is pass_authorization": "For Authorization there is the field “Pass authorization”.",
 }
 _NOUNS = {

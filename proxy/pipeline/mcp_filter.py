@@ -97,6 +97,9 @@ class ToolFilter:
     def still_waiting(self) -> None:
         self._downstream.still_waiting()
 
+    def trust_changed(self) -> None:
+        self._downstream.trust_changed()
+
 
 def _content_type(layout: Layout, values: Values) -> bytes:
     """Empty when there is none, or more than one."""

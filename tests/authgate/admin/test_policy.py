@@ -432,3 +432,34 @@ def test_a_page_that_was_open_while_the_policy_was_imported_is_still_good(admin_
     revisions.replace(msgspec.structs.replace(document, routes=(added, *document.routes)), Machine("test"))
     admin_client.post(change_url(route), {**opened, "path": "/api/open"})
     assert named(Route, "public").path == "/api/open"
+
+
+def test_rules_about_tools_are_written_as_in_the_file(admin_client):
+    rules = "- {roles: [user], mcp_tools: ['read_*', list_tables]}\n- mcp_methods: [resources/read]"
+    edit(admin_client, named(Route, "protected"), mcp="on", allow=rules, deny="- {mcp_tools: [drop]}")
+    route = named(Route, "protected")
+    assert (route.mcp, route.allow, route.deny) == (
+        True,
+        [{"roles": ["user"], "mcp_tools": ["read_*", "list_tables"]}, {"mcp_methods": ["resources/read"]}],
+        [{"mcp_tools": ["drop"]}],
+    )
+    number = newest().number
+    edit(admin_client, route)
+    assert newest().number == number  # the form shows what it was given
+
+
+@pytest.mark.parametrize(
+    ("changes", "field", "message"),
+    [
+        ({"allow": "- {mcp_tools: [x]}"}, "allow", "Has an effect only on an MCP server"),
+        ({"mcp": "on", "allow": "- {roles: [nobody], mcp_tools: [x]}"}, "allow", "unknown role 'nobody'"),
+        ({"mcp": "on", "deny": "- {tools: [x]}"}, "deny", "unknown key"),
+        ({"mcp": "on", "deny": "- x"}, "deny", "must be a map"),
+        ({"mcp": "on", "deny": "x"}, "deny", "Must be a list: begin each rule with a hyphen."),
+        ({"mcp": "on", "deny": "- {x"}, "deny", "line 2"),
+    ],
+)
+def test_a_fault_of_a_rule_about_tools_stands_beside_its_field(admin_client, changes, field, message):
+    errors = errors_of(edit(admin_client, named(Route, "protected"), **changes))
+    assert message in errors[field][0]
+    assert newest().number == 1
