@@ -6,7 +6,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('authgate', '0012_revocation_and_keys'),
+        ('authgate', '0014_shared_signals'),
     ]
 
     operations = [
