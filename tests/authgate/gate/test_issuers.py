@@ -97,7 +97,8 @@ def test_caller_of_an_issuer_reaches_the_service_under_its_issuers_name(
     assert request.header("X-Auth-User-Name") == "Robot"
     assert json.loads(request.header("X-Auth-User-Roles") or "") == ["admin", "deploy", "reader", "user"]
     assert request.header("Authorization") is None
-    [line] = gate.log_lines(wait_for=1, path="/admins", status=200)
+    request_id = request.header("X-Request-ID")
+    [line] = gate.log_lines(wait_for=1, request_id=request_id)
     assert (line["sub"], line["credential"], bool(line["jti"])) == ("ci|robot", "bearer", True)
 
 

@@ -88,7 +88,7 @@ def test_every_reason_has_a_sentence_of_its_own(reason):
 
 
 SAID = {
-    Reason.WRONG_ISSUER: "another gateway address; see AUTHGATE_PUBLIC_URL",
+    Reason.WRONG_ISSUER: "another address of the gateway (AUTHGATE_PUBLIC_URL)",
     Reason.WRONG_AUDIENCE: "another audience",
     Reason.TOKEN_EXPIRED: "has expired",
     Reason.TOKEN_REVOKED: "was revoked",
