@@ -24,7 +24,9 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         what = parser.add_mutually_exclusive_group(required=True)
-        what.add_argument("--jti", metavar="J", help="a token, by its ID, as in the access log")
+        what.add_argument(
+            "--jti", metavar="J", help="a token, by its ID, as in the access log; --jti=J if it begins with -"
+        )
         what.add_argument("--subject", metavar="S", help="sessions, and tokens issued until now, of one caller (sub)")
         what.add_argument("--session", metavar="SID", help="a session, by its ID")
         what.add_argument(

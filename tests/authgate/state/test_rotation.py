@@ -126,7 +126,7 @@ def test_minted_tokens_are_listed_until_they_expire(start_gateway):
     [line] = [line for line in listed.splitlines() if line.startswith(jti)]
     assert re.fullmatch(rf"{jti}  alice  admin  until \S+Z  mint_token by \S+", line)
     assert quiet.stdout.strip() not in listed
-    gateway.manage("revoke", "--jti", jti)
+    gateway.manage("revoke", f"--jti={jti}")
     assert gateway.manage("mint_token", "alice", "--list").strip() == f"{line}  revoked"
     assert gateway.manage("mint_token", "nobody", "--list") == ""
     assert gateway.run("mint_token").returncode == 1

@@ -48,7 +48,7 @@ class Caller:
         return raw.request(method, path, [*self.headers, *headers], host=f"localhost:{self.site.port}")
 
     def by_token_id(self):
-        self.site.shell.command("revoke", "--jti", jti_of(self.token))
+        self.site.shell.command("revoke", f"--jti={jti_of(self.token)}")
 
     def by_subject(self):
         self.site.shell.command("revoke", "--subject", self.subject)
