@@ -20,7 +20,7 @@ from authgate.policy.schema import AdminAccess
 from authgate.policy.turns import turn_of
 from authgate.reason import Reason
 from authgate.request import Identity
-from authgate.sessions.api_tokens import TokenOperator, kid_of, token_access
+from authgate.sessions.api_tokens import TokenOperator, token_access
 from authgate.sessions.operators import offered_access, operator_of, resolve_again
 from authgate.state import snapshot
 
@@ -82,8 +82,7 @@ def _by_token(identity: Identity, http_request: HttpRequest) -> Caller:
     current = snapshot.current()
     if current is None or token_access(identity, current.document) == "none":
         raise Problem(403, "The token has no role that opens the API: one with `admin: api`.")
-    token = http_request.headers["Authorization"].partition(" ")[2].strip()
-    return Caller(TokenOperator(identity, kid_of(token)), http_request, is_token=True)
+    return Caller(TokenOperator(identity), http_request, is_token=True)
 
 
 def _why(reason: Reason | None) -> str:

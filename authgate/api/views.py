@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, ClassVar
 
@@ -24,6 +23,9 @@ from authgate.pages.storable_text import is_storable
 from authgate.state import snapshot
 from authgate.state.hosts import is_services
 from authgate.wire.authority import HostRefused, parse_authority
+from authgate.wire.strict_json import NotStrictJson, read_json
+
+_MAX_DEPTH = 32  # a policy has a third of it
 
 
 class JSONParser(BaseParser):
@@ -33,11 +35,11 @@ class JSONParser(BaseParser):
 
     def parse(self, stream: Any, media_type: str | None = None, parser_context: Any = None) -> Any:
         try:
-            value = json.loads(stream.read(), object_pairs_hook=_unique, parse_constant=_refuse_constant)
-        except (ValueError, RecursionError) as error:
-            raise ParseError(f"The body is not JSON: {error}") from error
+            value = read_json(stream.read(), _MAX_DEPTH)
+        except NotStrictJson as error:
+            raise ParseError(f"The body is refused: {error}.") from error
         if not all(map(is_storable, _texts(value))):
-            raise problems.invalid([FieldError("", "has text with NUL or half of a surrogate pair")])
+            raise problems.invalid([FieldError("", "has text with NUL")])
         return value
 
 
@@ -125,17 +127,6 @@ def _query_errors(query: QueryDict, operation: Operation) -> Iterator[FieldError
             yield FieldError(name, "given twice")
         elif values[0] not in (choices := known[name].get("enum", values)):
             yield FieldError(name, f"must be one of {', '.join(choices)}")
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    value = dict(pairs)
-    if len(value) != len(pairs):
-        raise ValueError("a name is given twice in an object")
-    return value
-
-
-def _refuse_constant(name: str) -> None:
-    raise ValueError(f"{name} is not JSON")
 
 
 def _texts(value: Any) -> Iterator[str]:

@@ -5,10 +5,6 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 
-from django.utils import timezone
-
-from authgate.authn.compact import read_compact
-from authgate.models.trust import RevokedToken, SigningKey
 from authgate.policy import revisions
 from authgate.policy.compiler import check
 from authgate.policy.errors import PolicyInvalid
@@ -16,6 +12,7 @@ from authgate.policy.powers import api_access
 from authgate.policy.rules import GrantRules
 from authgate.policy.schema import AdminAccess, PolicyDocument
 from authgate.request import OWN_ISSUER, Identity
+from authgate.state import revocation, signing_keys
 
 
 def token_access(identity: Identity, document: PolicyDocument) -> AdminAccess:
@@ -28,7 +25,6 @@ class TokenOperator:
     """Whoever holds an access token with a role that opens the API."""
 
     identity: Identity
-    kid: str  # of the key that signed the token
 
     @property
     def name(self) -> str:
@@ -50,13 +46,7 @@ class TokenOperator:
     def _has_ended(self) -> bool:
         if self.identity.expires_at <= time.time():
             return True
-        if RevokedToken.objects.filter(jti=self.identity.token_id, expires_at__gt=timezone.now()).exists():
-            return True
-        return not SigningKey.objects.filter(kid=self.kid, retired_at=None).exists()
-
-
-def kid_of(verified_token: str) -> str:
-    return str(read_compact(verified_token.encode("ascii")).unverified_header["kid"])
+        return revocation.refuses(self.identity) or not signing_keys.still_verifies(self.identity.key_id)
 
 
 def _is_own_token(identity: Identity) -> bool:

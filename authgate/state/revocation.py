@@ -12,11 +12,13 @@ from django.dispatch import receiver
 from django.utils import timezone
 
 from authgate.authn.claims import LEEWAY
+from authgate.authn.revocations import Revocations, is_issued_before
 from authgate.authn.tokens import MAX_TTL
 from authgate.models.issuers import TokenIssuer
 from authgate.models.trust import STAYS_REVOKED, Revocation, RevokedToken
 from authgate.policy.powers import Actor
 from authgate.policy.turns import turn_of
+from authgate.request import Identity
 
 _LONGEST = timedelta(seconds=MAX_TTL)
 
@@ -57,6 +59,15 @@ def in_force() -> QuerySet[RevokedToken]:
 def all_in_force() -> QuerySet[Revocation]:
     """Of subjects and issuers."""
     return Revocation.objects.filter(expires_at__gt=timezone.now() - timedelta(seconds=LEEWAY))
+
+
+def refuses(identity: Identity) -> bool:
+    """By the rows as they are now, which may say more than the trust that the identity was proven by."""
+    if in_force().filter(jti=identity.token_id).exists():
+        return True
+    rows = all_in_force().filter(issuer__in=("", identity.issuer_slug), subject__in=("", identity.subject))
+    moments = {(row.issuer, row.subject): int(row.issued_before.timestamp()) for row in rows}
+    return is_issued_before(identity, Revocations(moments))
 
 
 def _revoke(jti: str, reason: str) -> RevokedToken:

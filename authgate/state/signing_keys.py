@@ -24,6 +24,7 @@ from authgate.models.people import Session
 from authgate.models.trust import SigningKey
 from authgate.policy.powers import Actor
 from authgate.policy.turns import turn_of
+from authgate.state.key_files import file_keys
 from authgate.threads import quietly
 
 Purpose, Algorithm = SigningKey.Purpose, SigningKey.Algorithm
@@ -103,6 +104,12 @@ def retire(keys: Iterable[SigningKey], actor: Actor) -> int:
 def find_current(purpose: SigningKey.Purpose) -> list[SigningKey]:
     """The newest first."""
     return list(SigningKey.objects.filter(purpose=purpose, retired_at=None).order_by("-signs_from", "-pk"))
+
+
+def still_verifies(kid: str) -> bool:
+    """Whether tokens that this key has signed are taken, by the rows and files as they are now."""
+    in_files_now = any(pair.kid == kid for pair in file_keys())
+    return in_files_now or SigningKey.objects.filter(kid=kid, purpose=Purpose.TOKENS, retired_at=None).exists()
 
 
 def find_or_create(purpose: SigningKey.Purpose) -> list[SigningKey]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+
 import pytest
 
 from tests.authgate.admin.test_access import cookie_of
@@ -123,3 +125,14 @@ def test_a_body_is_bounded(api_gateway):
     huge = {"version": 1, "roles": {"a": {"description": "x" * 3_000_000}}}
     assert robot(api_gateway).put("/policy", huge).status == 413
     assert Rest(api_gateway).put("/policy", big).status == 413
+
+
+def test_a_token_that_a_key_of_a_file_has_signed_changes_things(start_gateway, upstream, tmp_path):
+    file = tmp_path / "key.pem"
+    command = ["openssl", "genpkey", "-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:2048"]
+    file.write_bytes(subprocess.run(command, check=True, capture_output=True).stdout)
+    file.chmod(0o600)
+    env = {"AUTHGATE_SIGNING_KEY_FILE": str(file)}
+    gateway = start_gateway(policy=with_api(demo_policy(upstream.target)), env=env)
+    robot_of_file = Rest(gateway, gateway.mint("ci", roles=("robot",)))
+    assert robot_of_file.put("/limits/new", LIMIT).status == 201

@@ -21,6 +21,11 @@ from django.utils import timezone
 jti = read_object(read_compact(TOKEN).unverified_payload)["jti"]
 RevokedToken.objects.create(jti=jti, expires_at=timezone.now() + timedelta(hours=1))
 """,
+    "subject revoked": """
+from authgate.policy.powers import Machine
+from authgate.sessions.revoking import revoke_subject
+revoke_subject("subject revoked", "", Machine("another operator"))
+""",
     "retired": """
 from authgate.models.trust import SigningKey
 from django.utils import timezone
@@ -73,8 +78,8 @@ def test_of_many_who_change_the_same_at_once_one_is_not_told_to_look_again(racin
 def test_a_caller_who_loses_it_while_waiting_changes_nothing(racing):
     operator = account(racing, "stan", "add_ratelimit")
     assert waiting_put(racing, operator, ACCOUNT.replace("CHANGE", "is_active=False")) == 403
-    for change in LOSING.values():
-        rest = Rest(racing, racing.mint("ci", roles=("robot",), fresh=True))
+    for name, change in LOSING.items():
+        rest = Rest(racing, racing.mint(name, roles=("robot",)))
         status = waiting_put(racing, rest, change.replace("TOKEN", repr(rest.token.encode())))
         assert status == 403
     assert account(racing, "root", is_superuser=True).get("/limits/late").status == 404
