@@ -12,7 +12,8 @@ from authgate.authn.ownership import ForeignToken, read_foreign
 from authgate.authn.revocations import is_issued_before
 from authgate.authn.tokens import verify
 from authgate.authn.trust import TrustSnapshot
-from authgate.gate.introspect import find_asked, identity_of, introspect, introspected_key, state_of_now
+from authgate.gate.introspect import find_asked, introspect, introspected_key, state_of_now
+from authgate.gate.proven import identity_of
 from authgate.policy.schema import Route
 from authgate.reason import Reason
 from authgate.request import OWN_ISSUER, Identity, InvalidCredential

@@ -6,12 +6,12 @@ import time
 from dataclasses import replace
 
 from authgate.authn.credentials import Credential
-from authgate.authn.foreign import Proven
 from authgate.authn.introspection import prove_answer
 from authgate.authn.issuers import Issuer
 from authgate.authn.ownership import names_nobody
 from authgate.authn.tokens import Kind
 from authgate.authn.trust import TrustSnapshot
+from authgate.gate.proven import identity_of
 from authgate.policy.schema import Route
 from authgate.reason import Reason
 from authgate.request import Identity, InvalidCredential
@@ -77,27 +77,3 @@ async def introspect(credential: Credential, issuer: Issuer, before: Snapshot) -
     identity = replace(identity, expires_at=min(identity.expires_at, int(told.asked_at) + seconds))
     snapshot.identities.put(introspected_key(credential, of_now), identity)
     return identity
-
-
-def identity_of(proven: Proven, slug: str, issuer: str, snapshot: Snapshot) -> Identity:
-    """Raises InvalidCredential."""
-    trust = snapshot.trust
-    if proven.token_id in trust.revoked or (
-        trust.issued_before is not None and trust.issued_before.refuses(slug, proven.subject, proven.issued_at)
-    ):
-        raise InvalidCredential(Reason.TOKEN_REVOKED)
-    return Identity(
-        subject=proven.subject,
-        issuer=issuer,
-        expires_at=proven.expires_at,
-        by_cookie=False,
-        token_id=proven.token_id,
-        issued_at=proven.issued_at,
-        issuer_slug=slug,
-        audiences=proven.audiences,
-        scopes=proven.scopes,
-        email=proven.email,
-        name=proven.name,
-        roles=proven.roles | snapshot.grants.roles_of(proven.claims, slug),
-        claims=proven.claims,
-    )

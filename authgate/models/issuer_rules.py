@@ -40,7 +40,7 @@ def _check_addresses(issuer: Any) -> Problems:
     if issuer.pasted_keys and issuer.jwks_url:
         yield "pasted_keys", "leave this or the JWKS URL empty: keys come from one place"
     if needs_discovery(issuer) and (problem := url_problem(issuer.issuer)):
-        yield "issuer", f"{problem} for discovery; else give the JWKS URL, or paste the keys"
+        yield "issuer", f"{problem}: its discovery document is fetched there. Or give the JWKS URL, or paste the keys"
 
 
 def needs_discovery(issuer: Any) -> bool:

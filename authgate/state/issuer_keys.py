@@ -74,9 +74,9 @@ class IssuerKeys:
             self._look()
 
     def refetch(self, source: KeySource) -> Future[None] | None:
-        """For a key that is not known. One fetch for all who ask; None: the issuer was asked a moment ago."""
-        watched = self._watch(source)
-        if source.pasted:
+        """For a key that is not known. One fetch for all who ask; None: it was asked a moment ago, or is gone."""
+        watched = self._watched.get(source)
+        if watched is None or source.pasted:
             return None
         with watched.lock:
             if watched.fetching is not None:
@@ -87,7 +87,8 @@ class IssuerKeys:
 
     def problem_of(self, source: KeySource) -> str:
         """Why its keys may be old, for operators. Empty: they are as they should be."""
-        return self._watch(source).problem
+        watched = self._watched.get(source)
+        return watched.problem if watched is not None else ""
 
     def start(self) -> None:
         """In each worker, after the fork."""

@@ -29,6 +29,8 @@ class McpCycle(WaitingCycle):
     # -- called by the connection ---------------------------------------------------------------------------
 
     def take_body(self, pieces: list[bytes], *, complete: bool) -> None:
+        if self._refused:
+            return  # its refusal comes in the next turn: nothing that arrives until then undoes it
         try:
             for piece in pieces:
                 self._body.add(piece)
@@ -48,8 +50,6 @@ class McpCycle(WaitingCycle):
     # -------------------------------------------------------------------------------------------------------
 
     def _read_on(self) -> None:
-        if self._refused:
-            return
         if self._patience is None:
             self._patience = current_worker().loop.call_later(SECONDS, self._lose_patience)
         self._connection.resume_body()
