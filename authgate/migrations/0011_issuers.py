@@ -50,11 +50,6 @@ class Migration(migrations.Migration):
         ),
         migrations.AddField(
             model_name='route',
-            name='basic',
-            field=models.BooleanField(default=False, help_text='Tell clients such as git that a service token is also taken as a password.', verbose_name='offer Basic'),
-        ),
-        migrations.AddField(
-            model_name='route',
             name='issuers',
             field=models.JSONField(blank=True, default=list, help_text="Whose credentials are taken: names of token issuers, and “gateway” for sessions and the gateway's own tokens. Empty for all."),
         ),

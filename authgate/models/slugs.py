@@ -15,5 +15,5 @@ def slug_problem(slug: str, model: str) -> str | None:
         return f"{slug} is a name of the gateway itself: choose another one"
     for other, noun in _MODELS.items():
         if other != model and apps.get_model("authgate", other)._default_manager.filter(slug=slug).exists():
-            return f"{noun} has this name, and its people would be told from these by nothing: choose another one"
+            return f"{noun} has this name, and nobody could tell its callers from these: choose another one"
     return None
