@@ -195,7 +195,8 @@ class Gateway:
         """Access-log lines whose fields equal the given ones; waits until there are `wait_for` of them."""
         deadline = time.monotonic() + timeout
         while True:
-            lines = [json.loads(line) for line in self.output.splitlines() if line.startswith("{")]
+            whole = self.output.split("\n")[:-1]  # the last one may still be written
+            lines = [json.loads(line) for line in whole if line.startswith("{")]
             found = [line for line in lines if all(line.get(key) == value for key, value in fields.items())]
             if len(found) >= wait_for:
                 return found
