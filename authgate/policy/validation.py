@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Collection, Iterator
 
@@ -20,7 +19,6 @@ MAX_COUNT = 1_000_000
 MAX_INTEGER = 2**63 - 1
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
-PROVIDER_SLUG = re.compile(r"[A-Za-z0-9_-]{1,40}")
 _RATE = re.compile(r"([1-9][0-9]{0,6})/[smh]")
 _SLUG = re.compile(r"[A-Za-z0-9_-]{1,40}")
 _SCOPE = re.compile(r"[!#-\[\]-~]{1,200}")  # RFC 6749 3.3
@@ -95,7 +93,7 @@ def _repeated(grants: tuple[Grant, ...]) -> Iterator[tuple[int, int]]:
 
 def _check_when(when: When) -> Problems:
     # The provider need not exist: the policy may come first, and removing a provider must not break it.
-    if when.provider and not PROVIDER_SLUG.fullmatch(when.provider):
+    if when.provider and not _SLUG.fullmatch(when.provider):
         yield "provider", f"{when.provider!r} is not the slug of an identity provider: letters, digits, '-' and '_'"
     values = [value for value in (when.contains, when.equals) if value is not None]
     if when.authenticated and (when.claim or values):
@@ -224,7 +222,7 @@ def _pass_problem(name: str) -> str | None:
 def _check_timeouts(timeouts: Timeouts) -> Problems:
     for field in ("connect", "response", "idle"):
         value: float | None = getattr(timeouts, field)
-        if value is not None and not (math.isfinite(value) and 0 < value <= MAX_SECONDS):
+        if value is not None and not 0 < value <= MAX_SECONDS:  # also true of NaN
             yield field, f"must be more than 0 and at most {MAX_SECONDS} seconds"
 
 
