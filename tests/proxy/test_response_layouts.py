@@ -98,11 +98,26 @@ def test_connection_makes_nothing_vanish_that_counts_for_the_visitor(name):
         (), ("x-a: 1",), ("Content-Length: 5", "Connection: Close"),
         ("Transfer-Encoding: chunked", "Connection: keep-alive"), ("Strict-Transport-Security: max-age=63072000",),
         ("x-a: 1", "x-a: 2"), (f"x-{'a' * 4094}: 1",),
+        ("Content-Length: 5", "Strict-Transport-Security: max-age=63072000"),
     ],
 )  # fmt: skip
 def test_an_ordinary_head_takes_the_quick_way(fields):
     assert is_ordinary(*fields)
     assert finished(*fields, by=HTTPS)
+
+
+def test_over_http_hsts_of_any_kind_takes_the_quick_way():
+    assert is_ordinary("Strict-Transport-Security: max-age=0", by=HTTP)
+
+
+def test_only_connection_lists_what_stays_on_its_hop():
+    assert (b"x-b", b"1") in finished("x-a: x-b", "Connection: x-c", "x-b: 1")
+    assert (b"x-b", b"1") in finished("x-a: x-b", "x-b: 1")
+
+
+def test_a_value_without_a_name_is_an_error():
+    with pytest.raises(ValueError, match="longer"):
+        layout_of((b"x-a",)).pairs((b"1", b"2"))
 
 
 @pytest.mark.parametrize(
@@ -160,7 +175,10 @@ def test_what_becomes_of_a_layout_is_worked_out_once_for_each_kind_of_caller():
     assert lines[:2] == lines[2:]
     assert lines[0] != lines[1]
     assert len(policy._plans) == 2
-    assert (layout, True) in policy._plans
+    plan = policy._plans.get((layout, True))
+    policy.ordinary_lines(layout, values, private=True)
+    assert plan is not None
+    assert policy._plans.get((layout, True)) is plan
 
 
 @pytest.mark.parametrize(
