@@ -96,6 +96,15 @@ def test_an_end_that_a_service_trims_is_refused_beside_an_exact_path_alone(path)
     assert ask(path, by=policy).reason is Reason.BAD_TARGET
 
 
+@pytest.mark.parametrize(
+    ("fields", "path"), [({"path": "/Upper"}, "/upper"), ({"path": "/end/", "match": "exact"}, "/end")]
+)
+def test_an_ordinary_path_is_a_careless_spelling_of_a_route_that_is_not(fields, path):
+    guarded, root = route("guarded", **fields, **GUARDED), route("root", path="/")
+    for routes in ((guarded, root), (root, guarded)):
+        assert ask(path, by=snapshot(*routes)).reason is Reason.BAD_TARGET
+
+
 @pytest.mark.parametrize("path", ["/secret", "/exact", "/slashed/", "/Upper/Case", "/%C3%A9t%C3%A9/x", "/docs/secret"])
 def test_the_right_spelling_is_decided_by_its_route(path):
     assert ask(path, bearer(ALICE), by=POLICY).reason is Reason.MISSING_ROLE

@@ -125,6 +125,19 @@ def test_get_routes_do_not_serve_head_in_lower_case_or_other_methods():
     assert [matched(routes.match("h", "/", method)) for method in ("head", "Head", "GETX", "", "POST")] == [None] * 5
 
 
+@pytest.mark.parametrize(
+    ("fields", "is_plain"),
+    [
+        ({"path": "/"}, True), ({"path": "/", "match": "exact"}, True), ({"path": "/a/b"}, True),
+        ({"path": "/a", "match": "exact"}, True), ({"path": "/a/", "match": "exact"}, False), ({"path": "/a/B"}, False),
+        ({"path": "/%C3%A9"}, True), ({"path": "/%C3%89"}, False),
+    ],
+)  # fmt: skip
+def test_one_route_with_upper_case_or_a_slash_at_its_end_gives_ordinary_paths_a_second_spelling(fields, is_plain):
+    one, other = route("one", **fields), route("other", "/other")
+    assert [table(one, other).is_plain, table(other, one).is_plain] == [is_plain] * 2
+
+
 def test_an_empty_table_matches_nothing():
     assert table().match("h", "/", "GET") is None
 
@@ -300,6 +313,8 @@ ONE, WILD, NARROW = "a.b.test", "*.b.test", "*.a.b.test"
         pytest.param({"host": WILD}, {"host": NARROW, "path": "/A"}, "x.a.b.test", True, id="narrower-wildcard"),
         pytest.param({"host": ONE, "match": "exact"}, {"host": WILD, "path": "/a/", "match": "exact"}, ONE, False,
                      id="wildcard-below-host"),
+        pytest.param({"host": WILD, "match": "exact"}, {"host": ONE, "path": "/a/", "match": "exact"}, ONE, True,
+                     id="another-end-on-a-closer-host"),
         pytest.param({"host": WILD, "match": "exact"}, {"path": "/a/", "match": "exact"}, ONE, False,
                      id="any-below-wildcard"),
         pytest.param({"match": "exact"}, {"path": "/a/", "match": "exact"}, ONE, False, id="with-and-without-a-slash"),

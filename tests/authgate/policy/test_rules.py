@@ -10,7 +10,7 @@ from authgate.policy.errors import PolicyError
 from authgate.policy.rules import GrantRules, evaluate_access
 from authgate.policy.table import build_table
 from authgate.reason import Reason
-from authgate.request import Identity
+from authgate.request import OWN_ISSUER, Identity
 
 
 def roles(claims, **when):
@@ -180,3 +180,35 @@ def somebody(*roles):
 )
 def test_access(fields, identity, reason):
     assert evaluate_access(entry(**fields), identity) is reason
+
+
+def bearer_of(slug, audiences=(), scopes=()):
+    return Identity(
+        "s", "i", int(time.time()) + 60, by_cookie=False, issuer_slug=slug, audiences=frozenset(audiences),
+        scopes=frozenset(scopes),
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("fields", "identity", "reason"),
+    [
+        pytest.param({"issuers": ("a", "b")}, bearer_of("b"), Reason.AUTHENTICATED, id="issuer"),
+        pytest.param({"issuers": ("a",)}, bearer_of("b"), Reason.ISSUER_NOT_TAKEN, id="another-issuer"),
+        pytest.param({"issuers": ("a",)}, bearer_of(OWN_ISSUER), Reason.ISSUER_NOT_TAKEN, id="not-the-gateways-own"),
+        pytest.param({"issuers": (OWN_ISSUER,)}, bearer_of(OWN_ISSUER), Reason.AUTHENTICATED, id="the-gateways-own"),
+        pytest.param({"audience": "x"}, bearer_of("a", ("w", "x")), Reason.AUTHENTICATED, id="audience"),
+        pytest.param({"audience": "x"}, bearer_of("a", ("w",)), Reason.WRONG_AUDIENCE, id="another-audience"),
+        pytest.param({"audience": "x"}, bearer_of(OWN_ISSUER), Reason.ISSUER_NOT_TAKEN, id="audience-of-a-session"),
+        pytest.param({"scopes": ("r", "w")}, bearer_of("a", (), "rwx"), Reason.AUTHENTICATED, id="scopes"),
+        pytest.param({"scopes": ("r", "w")}, bearer_of("a", (), "r"), Reason.INSUFFICIENT_SCOPE, id="a-scope-missing"),
+        pytest.param({"access": "roles", "roles": ("a",), "scopes": ("r",)}, bearer_of("a"), Reason.INSUFFICIENT_SCOPE,
+                     id="scope-before-role"),
+        pytest.param({"access": "roles", "roles": ("a",), "scopes": ("r",)}, bearer_of("a", (), "r"),
+                     Reason.MISSING_ROLE, id="a-scope-is-no-role"),
+        pytest.param({"scopes": ("r",)}, None, Reason.NO_CREDENTIAL, id="nobody"),
+        pytest.param({"scopes": ("r",), "enabled": False}, bearer_of("a"), Reason.ROUTE_DISABLED, id="disabled"),
+        pytest.param({"access": "public", "scopes": ("r",)}, bearer_of("a"), Reason.PUBLIC, id="public"),
+    ],
+)  # fmt: skip
+def test_what_a_route_asks_of_a_token(fields, identity, reason):
+    assert evaluate_access(entry(**{"access": "authenticated", **fields}), identity) is reason

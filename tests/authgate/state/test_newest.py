@@ -248,6 +248,10 @@ def test_each_change_of_trust_is_waited_for_anew(data_dir, little_patience, caug
     assert len(caplog.messages) == 1  # of the one whose patience ended
 
 
+def test_who_comes_as_the_watcher_catches_up_has_all_patience(data_dir):
+    assert 1 < newest._patience("trust") <= newest.PATIENCE_SECONDS
+
+
 def test_a_worker_begins_with_what_the_others_had_read(data_dir):
     generation.advance("policy")
     generation.advance("trust")
