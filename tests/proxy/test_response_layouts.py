@@ -92,6 +92,11 @@ def test_connection_makes_nothing_vanish_that_counts_for_the_visitor(name):
     assert (b"x-other", b"1") not in finished(f"Connection: {name}, x-other", "x-other: 1")
 
 
+def test_connection_makes_no_frame_options_vanish_where_the_gateway_adds_none():
+    bare = ResponsePolicy([], OwnCookies(secure=False))
+    assert finished("Connection: x-frame-options", "X-Frame-Options: DENY", by=bare) == [(b"x-frame-options", b"DENY")]
+
+
 @pytest.mark.parametrize(
     "fields",
     [
