@@ -54,6 +54,8 @@ class Reason(StrEnum):
     TOOL_NOT_ALLOWED = "tool_not_allowed"
     MCP_METHOD_NOT_ALLOWED = "mcp_method_not_allowed"
     BATCH_REFUSED = "batch_refused"
+    NETWORK_NOT_ALLOWED = "network_not_allowed"
+    ROUTE_NOT_ALLOWED = "route_not_allowed"
     CROSS_SITE = "cross_site"
     ROUTE_INVALID = "route_invalid"
     LOCAL_SIGN_IN_CLOSED = "local_sign_in_closed"

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any, final
+from typing import Any, Literal, final
 
 import msgspec
 
 from authgate.reason import Reason
+from authgate.wire.address import Network, parse_address
 from authgate.wire.authority import Authority
 from authgate.wire.headers import Headers
 
@@ -32,6 +33,27 @@ class RequestFacts(msgspec.Struct, frozen=True, gc=False):
     as_sent: bool = False  # `path` has no canonical form and is as it came: only for routes that say so
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class TokenTerms:
+    """Where a service token or a personal one may be used. Nothing named: everywhere."""
+
+    number: int
+    digest: bytes
+    kind: Literal["service_token", "personal_token"]
+    networks: tuple[Network, ...] = ()
+    routes: frozenset[str] = frozenset()
+
+    def refusal(self, client: str, route: str) -> Reason | None:
+        """Why it does not count in a request from this address. `route`: empty for the gateway's own pages."""
+        if self.networks and not self._is_from_them(client):
+            return Reason.NETWORK_NOT_ALLOWED
+        return Reason.ROUTE_NOT_ALLOWED if self.routes and route not in self.routes else None
+
+    def _is_from_them(self, client: str) -> bool:
+        address = parse_address(client)
+        return address is not None and any(address in network for network in self.networks)
+
+
 @dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
 class Identity:
     """A caller whose credential was verified. Never built from anything unverified.
@@ -43,6 +65,8 @@ class Identity:
     issuer: str
     expires_at: int  # seconds since the epoch
     by_cookie: bool = field(kw_only=True)  # which a browser sends by itself, whoever wrote the page
+    by_basic: bool = False  # as a browser also sends by itself, once somebody has typed it
+    terms: TokenTerms | None = None  # of a service token or a personal one
     token_id: str = ""
     key_id: str = ""  # of the gateway's key that has signed it; empty for all else
     issued_at: int = 0  # 0: the credential does not say
@@ -58,7 +82,14 @@ class Identity:
     @property
     def credential(self) -> str:
         """The word for it in the log and on /auth/me."""
+        if self.terms is not None:
+            return self.terms.kind
         return "session" if self.by_cookie else "bearer"
+
+    @property
+    def is_ambient(self) -> bool:
+        """Whether a browser sends this credential by itself, whoever wrote the page."""
+        return self.by_cookie or self.by_basic
 
 
 class InvalidCredential(Exception):

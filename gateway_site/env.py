@@ -116,6 +116,14 @@ def seconds(name: str, default: int, environ: Mapping[str, str] = ENVIRON) -> in
     return int(value)
 
 
+def days(name: str, default: int, longest: int, environ: Mapping[str, str] = ENVIRON) -> int:
+    """Whole days, 0 to `longest`."""
+    value = text(name, str(default), environ)
+    if not re.fullmatch(r"[0-9]{1,5}", value) or int(value) > longest:
+        raise EnvError(name, f"must be a whole number of days from 0 to {longest}, not {value!r}")
+    return int(value)
+
+
 def per_second(name: str, default: str, environ: Mapping[str, str] = ENVIRON) -> int:
     """`5/s`: 1 to 10000."""
     value = text(name, default, environ)

@@ -26,6 +26,7 @@ AUTHGATE_LOG_LEVEL = env.choice("AUTHGATE_LOG_LEVEL", "info", ("debug", "info", 
 AUTHGATE_DRAIN_SECONDS = env.seconds("AUTHGATE_DRAIN_SECONDS", 30)
 AUTHGATE_ADMIN_LOCAL_SIGN_IN = env.open_to("AUTHGATE_ADMIN_LOCAL_SIGN_IN", "on")
 AUTHGATE_SIGN_IN_RATE = env.per_second("AUTHGATE_SIGN_IN_RATE", "5/s")
+AUTHGATE_PERSONAL_TOKEN_DAYS = env.days("AUTHGATE_PERSONAL_TOKEN_DAYS", 90, 366)
 DATABASES = {"default": database.from_url("AUTHGATE_DATABASE_URL", AUTHGATE_DATA_DIR / "authgate.sqlite3")}
 if invocation.makes_a_gateway():
     env.make_directory("AUTHGATE_DATA_DIR", AUTHGATE_DATA_DIR)

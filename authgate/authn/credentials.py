@@ -8,6 +8,7 @@ from typing import NamedTuple
 from authgate.authn.cache import cache_key
 from authgate.authn.claims import VerifiedClaims
 from authgate.authn.ownership import holds_ours, may_be_ours
+from authgate.authn.service_tokens import read_basic
 from authgate.authn.tokens import MAX_TTL, Kind, verify
 from authgate.authn.trust import TrustSnapshot
 from authgate.reason import Reason
@@ -25,6 +26,7 @@ class Credential(NamedTuple):
     kind: Kind
     unverified_token: bytes
     key: tuple[Kind, bytes]  # of the cache
+    by_basic: bool = False
 
     @property
     def by_cookie(self) -> bool:
@@ -32,7 +34,8 @@ class Credential(NamedTuple):
 
 
 def find_credential(headers: Headers, session_cookie: bytes) -> Credential | None:
-    """The bearer token, else the session cookie. Raises InvalidCredential when it is unclear which is meant.
+    """The bearer token, or a service token as Basic's password; else the session cookie. Raises InvalidCredential when
+    it is unclear which is meant.
 
     The form of a bearer token is left to `check_form`, for tokens not seen before.
     """
@@ -43,6 +46,9 @@ def find_credential(headers: Headers, session_cookie: bytes) -> Credential | Non
         token = _read_bearer(authorization[0])
         if token is not None:
             return Credential(_ACCESS, token, cache_key(_ACCESS, token))
+        if (password := read_basic(authorization[0])) is not None:
+            # Another key than a bearer token's, which holds no space: what is remembered differs.
+            return Credential(_ACCESS, password, cache_key(_ACCESS, b"basic " + password), by_basic=True)
     return _find_session(cookie_line(headers), session_cookie)
 
 

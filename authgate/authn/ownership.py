@@ -12,11 +12,11 @@ from typing import Any, NamedTuple
 
 from authgate.authn.compact import MAX_TOKEN_BYTES, NotCompact, UnverifiedToken, read_compact, read_object
 from authgate.authn.issuers import Issuer
+from authgate.authn.service_tokens import has_checksum, may_be_service_token
 from authgate.authn.trust import TrustSnapshot
 from authgate.reason import Reason
 from authgate.request import InvalidCredential
 
-SERVICE_TOKEN_PREFIX = b"agt_"  # of the gateway's own opaque tokens, which are shown to nobody
 _JWS_SEGMENTS, _JWE_SEGMENTS = 3, 5
 _NOT_BASE64URL = re.compile(rb"[^A-Za-z0-9_-]")
 _BEFORE_JSON = b" \t\r\n\xef\xbb\xbf"  # white space, and a byte order mark
@@ -59,6 +59,8 @@ def may_be_ours(unverified_token: bytes, trust: TrustSnapshot) -> bool:
     ours. A signed token that cannot be read strictly may be ours to some other reader."""
     if len(unverified_token) > MAX_TOKEN_BYTES:
         return True
+    if may_be_service_token(unverified_token):
+        return True
     segments = unverified_token.split(b".")
     if len(segments) < _JWS_SEGMENTS:
         return False  # no reader finds a signature in it
@@ -71,7 +73,7 @@ def may_be_ours(unverified_token: bytes, trust: TrustSnapshot) -> bool:
 
 def names_nobody(unverified_token: bytes, trust: TrustSnapshot) -> bool:
     """Whether it does not say whose it is, so that only an issuer can tell. Never for what may be ours."""
-    if unverified_token.startswith(SERVICE_TOKEN_PREFIX) or may_be_ours(unverified_token, trust):
+    if may_be_ours(unverified_token, trust):
         return False
     segments = unverified_token.split(b".")
     # Of a JWE the claims are not to be seen; some repeat the issuer in the header (RFC 7519 5.3).
@@ -88,8 +90,9 @@ def holds_ours(authorization: bytes, trust: TrustSnapshot) -> bool:
     Services take tokens from `Token`, `JWT` and Basic's password as well, and cannot know that one is revoked.
     """
     texts = (authorization, _read_basic(authorization))
-    pieces = (piece for text in texts for piece in _BETWEEN.split(text) if piece.count(b".") >= _JWS_SEGMENTS - 1)
-    return any(may_be_ours(piece, trust) for piece in pieces)
+    pieces = [piece for text in texts for piece in _BETWEEN.split(text)]
+    signed = (piece for piece in pieces if piece.count(b".") >= _JWS_SEGMENTS - 1)
+    return any(map(has_checksum, pieces)) or any(may_be_ours(piece, trust) for piece in signed)
 
 
 def _read_basic(authorization: bytes) -> bytes:

@@ -9,6 +9,7 @@ from types import MappingProxyType
 from authgate.authn.issuers import Issuer
 from authgate.authn.keys import KeyPair
 from authgate.authn.revocations import Revocations
+from authgate.authn.service_tokens import ServiceToken
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -27,3 +28,4 @@ class TrustSnapshot:
     has_providers: bool = False  # whether people can sign in anywhere
     issuers: Mapping[str, Issuer] = field(default_factory=lambda: MappingProxyType({}))  # by the text of `iss`
     issued_before: Revocations | None = None  # None: of no subject and no issuer anything is revoked
+    service_tokens: Mapping[bytes, ServiceToken] = field(default_factory=lambda: MappingProxyType({}))  # by digest

@@ -10,10 +10,12 @@ from authgate.authn.foreign import KeysWanted, verify_foreign
 from authgate.authn.issuers import Issuer
 from authgate.authn.ownership import ForeignToken, read_foreign
 from authgate.authn.revocations import is_issued_before
+from authgate.authn.service_tokens import may_be_service_token
 from authgate.authn.tokens import verify
 from authgate.authn.trust import TrustSnapshot
 from authgate.gate.introspect import find_asked, introspect, introspected_key, state_of_now
 from authgate.gate.proven import identity_of
+from authgate.gate.service_tokens import service_identity
 from authgate.policy.schema import Route
 from authgate.reason import Reason
 from authgate.request import OWN_ISSUER, Identity, InvalidCredential
@@ -31,6 +33,9 @@ def is_still_known(identity: Identity, trust: TrustSnapshot) -> bool:
         return False
     if trust.issued_before is not None and is_issued_before(identity, trust.issued_before):
         return False
+    if identity.terms is not None:
+        token = trust.service_tokens.get(identity.terms.digest)
+        return token is not None and not token.is_over
     if identity.issuer_slug != OWN_ISSUER:
         issuer = trust.issuers.get(identity.issuer)
         return issuer is not None and issuer.slug == identity.issuer_slug
@@ -74,6 +79,8 @@ def _verify_identity(credential: Credential, snapshot: Snapshot, now: float, rou
     if not snapshot.knows_credentials:
         raise InvalidCredential(Reason.TRUST_UNKNOWN)
     check_form(credential.kind, credential.unverified_token)
+    if not credential.by_cookie and may_be_service_token(credential.unverified_token):
+        return service_identity(credential, snapshot, now)
     foreign = None if credential.by_cookie else read_foreign(credential.unverified_token, snapshot.trust)
     if foreign is None:
         issuer = find_asked(credential, route, snapshot.trust)

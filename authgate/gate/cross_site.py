@@ -1,4 +1,4 @@
-"""Cross-site request forgery: may this unsafe request use the caller's cookie?"""
+"""Cross-site request forgery: may this unsafe request use what the caller's browser sends by itself?"""
 
 from __future__ import annotations
 

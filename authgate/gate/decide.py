@@ -7,6 +7,7 @@ from math import ceil
 from authgate.decision import Allowed, Decision, Denied, retry_seconds
 from authgate.gate.authenticate import MustAsk, authenticate
 from authgate.gate.cross_site import is_cross_site
+from authgate.gate.service_tokens import use
 from authgate.gate.steps import Prove, Steps, Take
 from authgate.policy.rules import evaluate_access
 from authgate.policy.table import Limit, RouteEntry, takes_as_sent
@@ -79,6 +80,12 @@ def decide(facts: RequestFacts, snapshot: Snapshot | None, before: Decision | No
         # A public route asks for no credential, so a stale cookie must not shut it; the caller is nobody there.
         identity = None
 
+    if identity is not None and identity.terms is not None:
+        refusal = use(identity.terms, facts.client, entry.route.name)
+        if refusal is not None and entry.route.access != "public":
+            return Denied(refusal, revision, entry, identity)
+        identity = identity if refusal is None else None
+
     if subject_limit is not None:
         wait = yield Take(subject_limit, _subject_key(facts, identity))
         if wait:
@@ -111,9 +118,10 @@ def _subject_key(facts: RequestFacts, identity: Identity | None) -> str:
 def _identify(facts: RequestFacts, snapshot: Snapshot, entry: RouteEntry) -> Identity | None:
     """Raises InvalidCredential."""
     identity = authenticate(facts.headers, snapshot, entry.route)
-    # The browser sends a cookie whoever wrote the page; a bearer token is sent on purpose. One that is not ours is
-    # no proof of that: the cookie is what lets in then, and so it is judged like any other.
-    if identity is not None and identity.by_cookie and is_cross_site(facts):
+    # The browser sends a cookie whoever wrote the page, and so it does with a password that was once typed; a bearer
+    # token is sent on purpose. One that is not ours is no proof of that: the cookie is what lets in then, and so it is
+    # judged like any other.
+    if identity is not None and identity.is_ambient and is_cross_site(facts):
         raise InvalidCredential(Reason.CROSS_SITE)
     return identity
 

@@ -138,6 +138,9 @@ class Person(models.Model):
         "active", default=True, help_text="If off, all sessions end and no new ones can be started."
     )
     created_at = models.DateTimeField("first seen", auto_now_add=True)
+    # What the provider said last, in this or another browser; bounded. For what outlives sessions: personal tokens.
+    # Null: nothing yet, as in a row that a former version adds in a rolling upgrade.
+    claims = models.JSONField(null=True, editable=False)
     last_login_at = models.DateTimeField("last sign-in", null=True, blank=True)
 
     class Meta:

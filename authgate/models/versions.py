@@ -13,6 +13,7 @@ from authgate.models.trust import StateVersion
 
 StateName = Literal["policy", "trust"]
 
+_SERVICE_TOKENS = "service_tokens"  # counts a part of the trust, which need not be read again for the rest
 CHANNEL = "authgate_state"  # of PostgreSQL's NOTIFY, for the workers of other machines
 
 
@@ -35,3 +36,16 @@ def bump(name: StateName) -> None:
             with connection.cursor() as cursor:
                 cursor.execute(f"NOTIFY {CHANNEL}")  # delivered when the transaction commits
         transaction.on_commit(partial(generation.advance, name))
+
+
+def bump_service_tokens() -> None:
+    """The same for a change of service tokens, or of what they rest on."""
+    with transaction.atomic():
+        bump("trust")
+        counter = StateVersion.objects.filter(name=_SERVICE_TOKENS)
+        if not counter.update(value=F("value") + 1):
+            StateVersion.objects.create(name=_SERVICE_TOKENS, value=1)
+
+
+def service_tokens_version() -> int:
+    return StateVersion.objects.filter(name=_SERVICE_TOKENS).values_list("value", flat=True).first() or 0

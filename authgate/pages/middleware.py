@@ -8,8 +8,11 @@ from django.http import HttpRequest, HttpResponseBase
 from django.utils.cache import patch_vary_headers
 
 from authgate.gate.authenticate import MustAsk, authenticate
+from authgate.gate.cross_site import is_cross_site
+from authgate.gate.service_tokens import use
+from authgate.observe.access_log import Record
 from authgate.reason import Reason
-from authgate.request import Identity, InvalidCredential
+from authgate.request import Identity, InvalidCredential, TokenTerms
 from authgate.security_headers import OWN_PAGES_CSP, SECURITY_HEADERS
 from authgate.state import newest
 from authgate.state.snapshot import Snapshot
@@ -107,7 +110,20 @@ def _identify(request: HttpRequest, snapshot: Snapshot | None) -> Identity | Non
     """Raises InvalidCredential."""
     if snapshot is None:
         raise InvalidCredential(Reason.NO_POLICY)
-    return authenticate(_raw_headers(request), snapshot)
+    identity = authenticate(_raw_headers(request), snapshot)
+    if identity is not None and identity.terms is not None:
+        _check_terms(request, identity, identity.terms)
+    return identity
+
+
+def _check_terms(request: HttpRequest, identity: Identity, terms: TokenTerms) -> None:
+    """A token that was made for some routes opens no page of the gateway's own. Raises InvalidCredential."""
+    facts = getattr(request, "scope", {}).get("state", {}).get("record", Record("")).facts
+    client = facts.client if facts is not None else request.META.get("REMOTE_ADDR", "")
+    if facts is not None and identity.by_basic and is_cross_site(facts):
+        raise InvalidCredential(Reason.CROSS_SITE)
+    if refusal := use(terms, client, ""):
+        raise InvalidCredential(refusal)
 
 
 def _tell(request: HttpRequest, identity: Identity | None, error: Reason | None) -> None:

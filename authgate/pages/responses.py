@@ -45,6 +45,7 @@ _LAST = _DOUBTFUL | {Reason.BODY_TOO_LARGE, Reason.BODY_TIMEOUT}
 
 # What signing in would heal. Of the others, a route that nobody may open stays closed to whoever signs in.
 _HEALED_BY_SIGNING_IN = frozenset((Reason.NO_CREDENTIAL, *_CREDENTIAL_REASONS))
+_BASIC = b'Basic realm="authgate", charset="UTF-8"'
 _LOGIN = f"{settings.AUTHGATE_AUTH_PREFIX}/login"
 
 
@@ -186,7 +187,12 @@ def _explain(decision: Denied, facts: RequestFacts | None) -> RawHeaders:
     if decision.retry_after:
         return [(b"retry-after", str(decision.retry_after).encode())]
     challenge = _CHALLENGES.get(reason)
-    return [(b"www-authenticate", challenge + _parameters(decision, facts))] if challenge else []
+    if challenge is None:
+        return []
+    bearer = (b"www-authenticate", challenge + _parameters(decision, facts))
+    # git, pip and clients of container registries send a password only where one is asked for.
+    takes_basic = decision.entry is not None and decision.entry.route.basic and reason in _HEALED_BY_SIGNING_IN
+    return [bearer, (b"www-authenticate", _BASIC)] if takes_basic else [bearer]
 
 
 def _parameters(decision: Denied, facts: RequestFacts | None) -> bytes:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from authgate.models.people import Person
+from authgate.models.service_tokens import ServiceToken
 from authgate.policy.powers import Actor
 from authgate.policy.schema import AdminAccess
 from authgate.policy.turns import require, turn_of
 from authgate.sessions import store
+from authgate.state import service_tokens
 
 # Whoever was kept out may be a superuser by their roles.
 ACCESS_TO_ACTIVATE: AdminAccess = "superuser"
@@ -17,6 +19,7 @@ def deactivate(person: Person, actor: Actor) -> int:
     with turn_of(actor, "staff"):
         # Waits for a sign-in, which holds this row: its session then ends with the others.
         Person.objects.filter(pk=person.pk).update(is_active=False)
+        service_tokens.end_these(ServiceToken.objects.filter(person=person), "person deactivated")
         return store.end_all(person, "person deactivated")
 
 

@@ -11,14 +11,17 @@ from datetime import timedelta
 
 from django.db import Error as DatabaseProblem
 from django.db import connection, transaction
+from django.db.models import Q
 from django.utils import timezone
 
 from authgate.models import versions
 from authgate.models.people import Session, UsedOnce
+from authgate.models.service_tokens import ServiceToken
 from authgate.models.trust import MintedToken, Revocation, RevokedToken
 from authgate.observe.strangers import NOBODY
 from authgate.sessions import store
 from authgate.sessions.unneeded_keys import retire_unneeded
+from authgate.state import token_rows
 from authgate.threads import Threads, TooBusy
 
 logger = logging.getLogger(__name__)
@@ -57,6 +60,8 @@ def purge() -> None:
         versions.lock("trust")  # as whoever ends sessions does: two that end the same ones wait for each other here
         store.end_timed_out(now)
         Session.objects.filter(ended_at__lt=now - KEPT_FOR).delete()
+        over = Q(ended_at__lt=now - token_rows.KEPT_FOR) | Q(expires_at__lt=now - token_rows.KEPT_FOR)
+        ServiceToken.objects.filter(over).delete()
         UsedOnce.objects.filter(expires_at__lt=now - _KEPT_PAST_END).delete()
         MintedToken.objects.filter(expires_at__lt=now - _KEPT_PAST_END).delete()
         retire_unneeded(now)

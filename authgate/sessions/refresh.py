@@ -11,7 +11,7 @@ from django.db import close_old_connections, transaction
 from django.db.models import Q
 from django.utils import timezone
 
-from authgate.models.people import Person, Session
+from authgate.models.people import Session
 from authgate.oidc.claims import ProvenPerson, person_claims
 from authgate.oidc.id_token import read_proven, verify_refreshed
 from authgate.oidc.provider import ProviderClient, TokenSet
@@ -125,14 +125,10 @@ def _keep_rotated(session: Session, tokens: TokenSet) -> bool:
 
 
 def _store(session: Session, proven: ProvenPerson, tokens: TokenSet) -> Session | None:
-    person = session.person
-    store.describe(person, proven)
     store.take_claims(session, proven)
     store.seal_id_token(session, tokens)
     with transaction.atomic():
-        Person.objects.filter(pk=person.pk).update(
-            email=person.email, email_verified=person.email_verified, name=person.name
-        )
+        store.describe(session.person, proven)
         live = _update(
             session,
             claims=session.claims,

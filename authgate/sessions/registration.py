@@ -7,12 +7,14 @@ from collections.abc import Iterable
 from django.core.exceptions import ValidationError
 
 from authgate.models.people import IdentityProvider, Person
+from authgate.models.service_tokens import ServiceToken
 from authgate.oidc.provider import seal_client_secret
 from authgate.policy.powers import Actor
 from authgate.policy.schema import AdminAccess
 from authgate.policy.turns import turn_of
 from authgate.sessions import store
 from authgate.sessions.deletion import find_objections
+from authgate.state import service_tokens
 
 # Whoever may point a provider at another place decides who anybody is, superusers included.
 NEEDED_ACCESS: AdminAccess = "superuser"
@@ -23,7 +25,10 @@ def save(provider: IdentityProvider, actor: Actor) -> int:
     with turn_of(actor, NEEDED_ACCESS):
         provider.full_clean()
         provider.save()
-        return 0 if provider.enabled else store.end_where("provider disabled", person__provider=provider)
+        if provider.enabled:
+            return 0
+        service_tokens.end_these(ServiceToken.objects.filter(person__provider=provider), "provider disabled")
+        return store.end_where("provider disabled", person__provider=provider)
 
 
 def find_secret_problem(provider: IdentityProvider, secret: str, *, is_public: bool) -> str | None:

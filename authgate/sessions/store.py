@@ -17,6 +17,7 @@ from authgate.authn.claims import is_safe_text
 from authgate.models import versions
 from authgate.models.people import IdentityProvider, Person, Session
 from authgate.models.provider_rules import proving
+from authgate.models.service_tokens import ServiceToken
 from authgate.models.trust import RevokedToken
 from authgate.oidc.claims import ProvenPerson
 from authgate.oidc.log_words import listed
@@ -40,6 +41,11 @@ _WITHOUT_TOKENS: dict[str, Any] = {"sealed_refresh_token": "", "sealed_id_token"
 MOST_SESSIONS = 50
 _AT_ONCE = 5000  # databases bound the parameters of a query
 _CLAIM_BYTES = 256 * 1024
+# Of a person, for as long as there are personal tokens: every worker holds them. What is left out gives no role.
+_KEPT_BYTES = 32 * 1024
+_SAID = ("email", "email_verified", "name", "claims")  # of a person, by their provider
+# Of one sign-in alone.
+_PASSING = frozenset(("iat", "nbf", "exp", "jti", "sid", "nonce", "auth_time", "at_hash", "c_hash", "s_hash"))
 _LEAST_BETWEEN_REFRESHES = 60
 _DEFAULT_BETWEEN_REFRESHES = 3600
 
@@ -201,22 +207,34 @@ def _person(proven: ProvenPerson, provider: IdentityProvider, now: datetime) -> 
     if not person.is_active:
         raise ProviderError("not_allowed", f"{person.subject} is deactivated")
     person.provider = provider
-    describe(person, proven)
     person.last_login_at = now
-    person.save(update_fields=["email", "email_verified", "name", "last_login_at"])
+    person.save(update_fields=["last_login_at"])
+    describe(person, proven)
     return person
 
 
 def describe(person: Person, proven: ProvenPerson) -> None:
+    """What the provider says now, also for the person's tokens. Call it in a transaction."""
+    before = Person.objects.filter(pk=person.pk).values(*_SAID).first()
     person.email = proven.email if is_safe_text(proven.email) else ""
     person.email_verified = bool(person.email) and proven.claims.get("email_verified") is True
     person.name = proven.name if is_safe_text(proven.name) else ""
+    person.claims = claims_to_keep(proven.claims)
+    now = {name: getattr(person, name) for name in _SAID}
+    if before != now:
+        Person.objects.filter(pk=person.pk).update(**now)
+        if ServiceToken.objects.filter(person=person, ended_at=None).exists():
+            versions.bump_service_tokens()
 
 
-def storable_claims(claims: dict[str, Any]) -> dict[str, Any]:
-    """Without what a database would refuse (NUL, half a surrogate pair, NaN), and bounded."""
+def claims_to_keep(claims: dict[str, Any]) -> dict[str, Any]:
+    """Of a person, beyond the session."""
+    return storable_claims({name: value for name, value in claims.items() if name not in _PASSING}, _KEPT_BYTES)
+
+
+def storable_claims(claims: dict[str, Any], left: int = _CLAIM_BYTES) -> dict[str, Any]:
+    """Without what a database would refuse (NUL, half a surrogate pair, NaN), and at most `left` bytes."""
     kept: dict[str, Any] = {}
-    left = _CLAIM_BYTES
     # The small ones first: they say who and when, and one that is too large must not push them out.
     for size, name in sorted((_stored_size(name, value), name) for name, value in claims.items()):
         left -= size

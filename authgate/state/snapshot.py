@@ -25,6 +25,7 @@ class Snapshot:
     grants: GrantRules
     trust: TrustSnapshot
     identities: IdentityCache  # verified by these keys, with the roles of this policy
+    service_identities: IdentityCache = field(default_factory=IdentityCache)  # the same, of service tokens
     knows_credentials: bool = True  # False: which ones were taken away is not known, so that none is good
     find: Callable[[str, str, str], Found] = field(init=False)  # of the table, remembered; for paths not too long
 
@@ -32,7 +33,10 @@ class Snapshot:
         object.__setattr__(self, "find", lru_cache(REMEMBERED_PATHS)(self.table.find))
 
     def with_trust(self, trust: TrustSnapshot, identities: IdentityCache) -> Snapshot:
-        other = replace(self, trust=trust, identities=identities)
+        # Apart from the others: people sign in all the time, which may change what their tokens may do.
+        is_same = trust.service_tokens is self.trust.service_tokens
+        service_identities = self.service_identities if is_same else IdentityCache()
+        other = replace(self, trust=trust, identities=identities, service_identities=service_identities)
         object.__setattr__(other, "find", self.find)
         return other
 

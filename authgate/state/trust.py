@@ -22,6 +22,7 @@ from authgate.authn.trust import TrustSnapshot
 from authgate.models import versions
 from authgate.models.issuers import TokenIssuer
 from authgate.models.people import IdentityProvider
+from authgate.models.service_tokens import ServiceToken
 from authgate.models.trust import Revocation, RevokedToken, SigningKey
 from authgate.outbound.errors import ProviderError
 from authgate.sealing import opening_secrets
@@ -30,6 +31,7 @@ from authgate.state.issuer_keys import issuer_keys
 from authgate.state.issuers import open_client_secret
 from authgate.state.key_files import file_keys
 from authgate.state.signing_keys import Purpose, signer_of
+from authgate.state.token_rows import TokenRows, build_tokens, read_tokens
 
 logger = logging.getLogger(__name__)
 
@@ -81,6 +83,7 @@ class TrustRows(msgspec.Struct, frozen=True):
     has_providers: bool
     issuers: list[IssuerRow] = []
     issued_before: list[tuple[str, str, int]] = []  # issuer, subject and the moment, as Revocations has them
+    service_tokens: TokenRows = TokenRows()
 
     def has_keys_of(self, other: TrustRows) -> bool:
         """Whether whoever was proven by the others is proven by these."""
@@ -88,8 +91,9 @@ class TrustRows(msgspec.Struct, frozen=True):
             other.token_keys, other.assertion_keys, other.issuers,
         )  # fmt: skip
 
-    def beside(self, trust: TrustSnapshot) -> TrustSnapshot:
-        """The trust of these rows, with the keys of `trust`, which was made of the same ones."""
+    def beside(self, trust: TrustSnapshot, before: TrustRows) -> TrustSnapshot:
+        """The trust of these rows, with the keys of `trust`, which was made of `before` with the same ones."""
+        has_same_tokens = self.service_tokens == before.service_tokens
         return replace(
             trust,
             token_signer=_token_signer(self, trust.token_keys),
@@ -97,6 +101,7 @@ class TrustRows(msgspec.Struct, frozen=True):
             revoked=frozenset(self.revoked),
             issued_before=_build_revocations(self),
             has_providers=self.has_providers,
+            service_tokens=trust.service_tokens if has_same_tokens else build_tokens(self.service_tokens),
         )
 
     def next_signer_from(self, now: float) -> float:
@@ -110,8 +115,8 @@ def load_trust() -> TrustSnapshot:
     return build_trust(read_trust())
 
 
-def read_trust() -> TrustRows:
-    """Makes the keys that are missing. Raises DatabaseError."""
+def read_trust(before: TrustRows | None = None) -> TrustRows:
+    """Makes the keys that are missing. `before`: as it was read last. Raises DatabaseError."""
     return TrustRows(
         token_keys=[_key_row(row) for row in signing_keys.find_or_create(Purpose.TOKENS)],
         assertion_keys=[_key_row(row) for row in signing_keys.find_or_create(Purpose.ASSERTIONS)],
@@ -119,6 +124,7 @@ def read_trust() -> TrustRows:
         issued_before=_read_revocations(),
         has_providers=IdentityProvider.objects.filter(enabled=True).exists(),
         issuers=_read_issuers(),
+        service_tokens=read_tokens(None if before is None else before.service_tokens),
     )
 
 
@@ -139,6 +145,7 @@ def build_trust(rows: TrustRows) -> TrustSnapshot:
         jwks=_build_jwks([*token_keys.values(), *assertion_keys.values()]),
         has_providers=rows.has_providers,
         issuers=MappingProxyType({row.issuer: issuer_of(row, issuer_keys.ring_of(row.source)) for row in rows.issuers}),
+        service_tokens=build_tokens(rows.service_tokens),
     )
 
 
@@ -152,11 +159,17 @@ def unseal_keys() -> None:
 @receiver([post_save, post_delete], sender=SigningKey)
 @receiver([post_save, post_delete], sender=RevokedToken)
 @receiver([post_save, post_delete], sender=Revocation)
-@receiver([post_save, post_delete], sender=IdentityProvider)
 @receiver([post_save, post_delete], sender=TokenIssuer)
 def announce_change(**_: object) -> None:
     """Whoever changes such a row, every worker reloads: in the same transaction when there is one, as in admin."""
     versions.bump("trust")
+
+
+@receiver([post_save, post_delete], sender=IdentityProvider)
+@receiver([post_save, post_delete], sender=ServiceToken)
+def announce_tokens(**_: object) -> None:
+    """The same, also of what personal tokens rest on."""
+    versions.bump_service_tokens()
 
 
 def _read_issuers() -> list[IssuerRow]:

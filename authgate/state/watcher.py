@@ -28,7 +28,7 @@ from authgate.policy.document import PolicyDocument, parse_stored
 from authgate.policy.pace import Pace, at_once, politely
 from authgate.policy.rules import GrantRules
 from authgate.policy.table import build_table
-from authgate.state import kept, newest
+from authgate.state import kept, last_used, newest
 from authgate.state.bell import Bell
 from authgate.state.issuer_keys import issuer_keys
 from authgate.state.snapshot import Snapshot, current, install
@@ -140,6 +140,7 @@ class _Watcher:
 
     def start(self) -> None:
         issuer_keys.start()
+        last_used.start()
         newest.open_file(self._bell.ring)
         self._begin_with_kept()
         self._thread.start()
@@ -165,6 +166,7 @@ class _Watcher:
             self._thread.join(timeout=5)
         newest.close_file()
         issuer_keys.stop()
+        last_used.stop()
         if not self._thread.is_alive():
             self._bell.close()
 
@@ -273,9 +275,10 @@ class _Watcher:
 
     def _read_trust(self, before: Snapshot | None) -> TrustSnapshot:
         """Unseals no key again when only a session has ended."""
-        began, rows = time.time(), read_trust()
+        # Of another database file nothing is known.
+        began, rows = time.time(), read_trust(self._rows if self._loaded is not None else None)
         if before is not None and self._rows is not None and rows.has_keys_of(self._rows):
-            trust = rows.beside(before.trust)
+            trust = rows.beside(before.trust, self._rows)
         else:
             trust = build_trust(rows)
         self._next_signer_from = rows.next_signer_from(began)

@@ -130,6 +130,12 @@ _REFUSALS = {
     Reason.ISSUER_NOT_TAKEN: Refusal(
         403, "forbidden", "Credentials of this issuer are not accepted here. Ask whoever runs this site which are."
     ),
+    Reason.NETWORK_NOT_ALLOWED: Refusal(
+        403, "forbidden", "The token may not be used from this network. Ask whoever made it for one that may."
+    ),
+    Reason.ROUTE_NOT_ALLOWED: Refusal(
+        403, "forbidden", "The token was made for other routes. Ask whoever made it for one that opens this one."
+    ),
     Reason.MISSING_ROLE: Refusal(
         403, "forbidden", "Your roles do not allow this. Ask whoever runs this site for one that does."
     ),
