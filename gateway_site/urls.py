@@ -14,6 +14,7 @@ from authgate.pages import (
     login_views,
     metadata_views,
     session_views,
+    token_views,
     views,
 )
 from authgate.pages.protected_resource import METADATA_PATH
@@ -26,6 +27,8 @@ urlpatterns = [
     path("admin/login/", sign_in),  # ahead of the same page without a limit
     path("admin/", admin.site.urls),
     path("dashboard", dashboard_views.dashboard, name="dashboard"),
+    path("dashboard/tokens", token_views.tokens, name="personal-tokens"),
+    path("dashboard/tokens/end", token_views.end_token, name="end-personal-token"),
     path(f"{AUTH}/login", login_views.login, name="login"),
     path(f"{AUTH}/callback", login_views.callback),
     path(f"{AUTH}/callback/<slug:slug>", login_views.callback, name="callback"),

@@ -13,6 +13,7 @@ from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 
 from authgate.admin.publishing import shorten
 from authgate.models.people import Session
+from authgate.models.service_tokens import ServiceToken
 from authgate.sessions.live import cut_off
 
 if TYPE_CHECKING:
@@ -33,8 +34,8 @@ class CarefulDeletion(_Base):
 
     def get_deleted_objects(self, objs: Any, request: HttpRequest) -> Any:
         to_delete, counts, forbidden, protected = super().get_deleted_objects(objs, request)
-        # Sessions are not deleted by themselves, but they go with their person.
-        forbidden = set(forbidden) - {Session._meta.verbose_name}
+        # Neither is deleted by itself, but they go with their person.
+        forbidden = set(forbidden) - {Session._meta.verbose_name, ServiceToken._meta.verbose_name}
         whom = cut_off(self.find_sessions(objs))
         if whom.sessions:
             counts = {**counts, "people signed out at once": whom.people, "live sessions ended": whom.sessions}

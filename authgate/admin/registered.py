@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from django.contrib import admin
 
-from authgate.admin import accounts, issuers, people, policy, revisions, routes, sessions, trust
+from authgate.admin import accounts, issuers, people, policy, revisions, routes, service_tokens, sessions, trust
 
-__all__ = ["accounts", "issuers", "people", "policy", "revisions", "routes", "sessions", "trust"]
+__all__ = ["accounts", "issuers", "people", "policy", "revisions", "routes", "service_tokens", "sessions", "trust"]
 
 admin.site.site_header = "authgate policy"
 admin.site.site_title = "authgate"

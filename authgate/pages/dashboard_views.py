@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
+from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
+from django.utils import timezone
 from django.views.decorators.http import require_safe
 
-from authgate.models.people import Session
+from authgate.models.people import Person, Session
+from authgate.models.service_tokens import ServiceToken
 from authgate.pages import responses
 from authgate.pages.sign_in_pages import AUTH, explains_outages, facts_of, identity_of, session_id, snapshot_of
 from authgate.policy.rules import evaluate_access
 from authgate.policy.schema import Route
+from authgate.policy.table import RouteEntry
 from authgate.ratelimit import client_key
 from authgate.reason import LETTING_IN, Reason
 from authgate.request import Identity
 from authgate.sessions.browser import name_browser
 from authgate.sessions.live import live_sessions
+from authgate.state import service_tokens
 from authgate.state.snapshot import Snapshot
 from authgate.threads import database_lanes
 
@@ -40,6 +46,18 @@ class SignedIn(NamedTuple):
     is_this: bool
 
 
+class Known(NamedTuple):
+    """A personal token as its person sees it."""
+
+    token: ServiceToken
+    expires_soon: bool
+
+
+class Tokens(NamedTuple):
+    own: Sequence[Known] = ()
+    expiring: Sequence[ServiceToken] = ()  # of services, for their owner
+
+
 @require_safe
 @explains_outages
 async def dashboard(request: HttpRequest) -> HttpResponse:
@@ -49,7 +67,7 @@ async def dashboard(request: HttpRequest) -> HttpResponse:
         return responses.refuse_django(request, error or Reason.NO_CREDENTIAL)
     sid = session_id(request)
     client = client_key(facts_of(request).client)
-    sessions = await database_lanes.run(client, _sessions_with, sid) if sid else []
+    sessions, tokens = await database_lanes.run(client, _what_belongs_to, sid) if sid else ([], Tokens())
     doors = _doors(request, identity, snapshot)
     context = {
         "identity": identity,
@@ -58,6 +76,8 @@ async def dashboard(request: HttpRequest) -> HttpResponse:
         "more_doors": max(0, len(doors) - MOST_ROUTES),
         "sessions": sessions,
         "has_session": sid is not None,
+        "tokens": tokens,
+        "may_make_tokens": settings.AUTHGATE_PERSONAL_TOKEN_DAYS > 0,
         "logout_url": f"{AUTH}/logout",
         "end_url": f"{AUTH}/sessions/end",
     }
@@ -65,11 +85,12 @@ async def dashboard(request: HttpRequest) -> HttpResponse:
 
 
 def _doors(request: HttpRequest, identity: Identity, snapshot: Snapshot) -> list[Door]:
-    return [
-        _door(request, entry.route)
-        for entry in snapshot.table.entries
-        if (not entry.route.methods or "GET" in entry.route.methods) and evaluate_access(entry, identity) in LETTING_IN
-    ]
+    entries = (entry for entry in _entries(identity, snapshot) if "GET" in (entry.route.methods or ("GET",)))
+    return [_door(request, entry.route) for entry in entries]
+
+
+def _entries(identity: Identity, snapshot: Snapshot) -> Iterator[RouteEntry]:
+    return (entry for entry in snapshot.table.entries if evaluate_access(entry, identity) in LETTING_IN)
 
 
 def _door(request: HttpRequest, route: Route) -> Door:
@@ -83,10 +104,25 @@ def _door(request: HttpRequest, route: Route) -> Door:
     return Door(route.name, place, f"{facts.scheme}://{route.host}{port}{route.path}")
 
 
-def _sessions_with(sid: str) -> list[SignedIn]:
-    """This one first."""
+def doors_of(request: HttpRequest, identity: Identity, snapshot: Snapshot) -> list[Door]:
+    return [_door(request, entry.route) for entry in _entries(identity, snapshot) if entry.route.access != "public"]
+
+
+def _what_belongs_to(sid: str) -> tuple[list[SignedIn], Tokens]:
     own = Session.objects.select_related("person__provider").filter(sid=sid).first()
-    if own is None:
-        return []
-    sessions = sorted(live_sessions(own.person), key=lambda session: session.sid != sid)
-    return [SignedIn(session, name_browser(session.user_agent), session.sid == sid) for session in sessions]
+    return ([], Tokens()) if own is None else (_sessions_of(own), _tokens_of(own.person))
+
+
+def _sessions_of(own: Session) -> list[SignedIn]:
+    """This one first."""
+    sessions = sorted(live_sessions(own.person), key=lambda session: session.sid != own.sid)
+    return [SignedIn(session, name_browser(session.user_agent), session.sid == own.sid) for session in sessions]
+
+
+def _tokens_of(person: Person) -> Tokens:
+    now = timezone.now()
+    in_force = service_tokens.in_force(now)
+    soon = now + service_tokens.WARNED_BEFORE
+    own = [Known(token, token.expires_at <= soon) for token in in_force.filter(person=person)]
+    owners = [owner for owner in (person.email, person.subject) if owner]
+    return Tokens(own, list(service_tokens.expiring(now).filter(owner__in=owners)))

@@ -20,6 +20,7 @@ from authgate.policy.turns import require, turn_of
 
 DEFAULT_DAYS = 90
 WARNED_BEFORE = timedelta(days=14)
+_LONGEST = timedelta(days=LONGEST_DAYS)
 
 
 class Made(NamedTuple):
@@ -27,26 +28,42 @@ class Made(NamedTuple):
     token: str  # kept nowhere
 
 
-def create(
-    name: str,
-    actor: Actor,
-    *,
-    lasts: timedelta = timedelta(days=DEFAULT_DAYS),
-    roles: Iterable[str] = (),
-    networks: Iterable[str] = (),
-    routes: Iterable[str] = (),
-    owner: str = "",
-) -> Made:
+class Wanted(NamedTuple):
+    """A token of a service, as an operator describes it."""
+
+    name: str
+    lasts: timedelta = timedelta(days=DEFAULT_DAYS)
+    roles: Iterable[str] = ()
+    networks: Iterable[str] = ()
+    routes: Iterable[str] = ()
+    owner: str = ""
+
+    def row(self) -> ServiceToken:
+        return ServiceToken(
+            name=self.name,
+            owner=self.owner,
+            roles=sorted(set(self.roles)),
+            networks=list(self.networks),
+            routes=sorted(set(self.routes)),
+        )
+
+
+def create(wanted: Wanted, actor: Actor) -> Made:
     """Raises ValidationError or PermissionDenied."""
     with turn_of(actor, "staff"):
-        row = ServiceToken(
-            name=name, owner=owner, roles=sorted(set(roles)), networks=list(networks), routes=sorted(set(routes))
-        )
-        row.created_by = actor.name[:150]
-        if _gives_power(row.roles):
+        row = wanted.row()
+        if gives_power(row.roles):
             require(actor, "superuser")
-        _check_policy(row)
-        return make(row, lasts, timedelta(days=LONGEST_DAYS))
+        check(wanted)
+        row.created_by = actor.name[:150]
+        return make(row, wanted.lasts, _LONGEST)
+
+
+def check(wanted: Wanted) -> None:
+    """Raises ValidationError."""
+    row = wanted.row()
+    _check_policy(row)
+    _check_new(row, wanted.lasts, _LONGEST)
 
 
 def end(tokens: QuerySet[ServiceToken], actor: Actor, reason: str = "revoked") -> int:
@@ -57,13 +74,9 @@ def end(tokens: QuerySet[ServiceToken], actor: Actor, reason: str = "revoked") -
 
 def make(row: ServiceToken, lasts: timedelta, longest: timedelta) -> Made:
     """Raises ValidationError. For an operation, in its transaction."""
-    if not timedelta() < lasts <= longest:
-        raise ValidationError({"expires_at": f"must be within {longest.days} days"})
+    _check_new(row, lasts, longest)
     # One that has expired does not keep its name from the next.
-    of_name = ServiceToken.objects.filter(person=row.person, name=row.name, ended_at=None)
-    end_these(of_name.filter(expires_at__lte=timezone.now()), "expired")
-    if of_name.exists():
-        raise ValidationError({"name": "a token with this name is in force already: end it first, or choose another"})
+    end_these(ServiceToken.objects.filter(person=row.person, name=row.name), "expired")
     token = new_token()
     row.digest = digest_of(token.encode("ascii")).hex()
     row.expires_at = timezone.now() + lasts
@@ -91,12 +104,22 @@ def expiring(now: datetime) -> QuerySet[ServiceToken]:
     return in_force(now).filter(person=None, expires_at__lte=now + WARNED_BEFORE).order_by("expires_at")
 
 
-def _gives_power(roles: Iterable[str]) -> bool:
-    """Whether one of these opens anything of the gateway itself. A token opens no page of the admin, but who has such
-    a role is for a superuser to decide.
+def gives_power(roles: Iterable[str]) -> bool:
+    """Whether one of these opens anything of the gateway itself. No token opens a page of the admin, but who has such a
+    role is for a superuser to decide. Raises PolicyInvalid.
     """
     known = revisions.live_powers().roles
     return any(role in known and known[role].admin != "none" for role in roles)
+
+
+def _check_new(row: ServiceToken, lasts: timedelta, longest: timedelta) -> None:
+    """Raises ValidationError."""
+    if not timedelta() < lasts <= longest:
+        raise ValidationError({"expires_at": f"must be within {longest.days} days"})
+    if in_force(timezone.now()).filter(person=row.person, name=row.name).exists():
+        raise ValidationError({"name": "a token with this name is in force already: end it first, or choose another"})
+    row.clean_fields(exclude=["digest", "expires_at"])
+    row.clean()
 
 
 def _check_policy(row: ServiceToken) -> None:

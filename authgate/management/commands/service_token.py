@@ -14,7 +14,7 @@ from authgate.models.service_tokens import LONGEST_DAYS, ServiceToken
 from authgate.policy.errors import PolicyInvalid
 from authgate.policy.powers import Machine
 from authgate.state import service_tokens
-from authgate.state.service_tokens import DEFAULT_DAYS, Made
+from authgate.state.service_tokens import DEFAULT_DAYS, Made, Wanted
 
 _OPTIONS = {
     "name": "NAME", "roles": "--role", "networks": "--network", "routes": "--route", "owner": "--owner",
@@ -74,15 +74,10 @@ class Command(BaseCommand):
 
 def _make(name: str, **options: Any) -> Made:
     try:
-        return service_tokens.create(
-            name,
-            Machine("service_token create"),
-            lasts=options["expires"],
-            roles=options["role"],
-            networks=options["network"],
-            routes=options["route"],
-            owner=options["owner"],
+        wanted = Wanted(
+            name, options["expires"], options["role"], options["network"], options["route"], options["owner"]
         )
+        return service_tokens.create(wanted, Machine("service_token create"))
     except ValidationError as error:
         lines = (
             f"{_OPTIONS.get(field, field)}: {line}" for field, found in error.message_dict.items() for line in found
