@@ -107,7 +107,7 @@ class ServiceTokenAdmin(ModelAdmin[ServiceToken]):
     """Made for services here; ended here, those of people too. The token itself is on the page after saving alone."""
 
     form = ServiceTokenForm
-    list_display = ["name", "person", "owner", "shown_roles", "shown_state", "expires_at", "last_used_at"]
+    list_display = ["name", "shown_owner", "shown_roles", "shown_state", "expires_at", "last_used_at"]
     list_filter = [StateFilter, KindFilter]
     list_select_related = ["person__provider"]
     search_fields = ["name", "owner", "person__email", "person__name", "person__provider_subject"]
@@ -131,7 +131,7 @@ class ServiceTokenAdmin(ModelAdmin[ServiceToken]):
         if obj is not None:
             return super().get_form(request, obj, change, form=ModelForm, **options)
         # What would be refused is not offered.
-        form: Any = super().get_form(request, obj, change, fields=["name", "owner"], **options)
+        form: Any = super().get_form(request, obj, change, **options)
         form.offers_power = includes(offered_access(request), "superuser")
         return form
 
@@ -182,6 +182,10 @@ class ServiceTokenAdmin(ModelAdmin[ServiceToken]):
         if token.ended_at is not None:
             return token.end_reason or "ended"
         return "in force" if token.expires_at > timezone.now() else "expired"
+
+    @admin.display(description="owner", empty_value="nobody")
+    def shown_owner(self, token: ServiceToken) -> str | None:
+        return token.owner or None
 
     @admin.display(description="roles")
     def shown_roles(self, token: ServiceToken) -> str:
