@@ -20,19 +20,21 @@ from authgate.admin.site import changes_nothing
 from authgate.admin.typed import ModelAdmin, ModelForm
 from authgate.models.people import IdentityProvider, Person, Session, default_scopes
 from authgate.models.provider_rules import ENDPOINTS
+from authgate.models.service_tokens import ServiceToken
 from authgate.oidc.diagnose import diagnose
 from authgate.oidc.presets import PRESETS
 from authgate.oidc.redirect_uri import redirect_uri
 from authgate.policy.powers import includes
 from authgate.sessions import activation, deletion, registration
-from authgate.sessions.live import CutOff, count, cut_off, cut_off_by, signed_out
+from authgate.sessions.live import CutOff, count, cut_off, cut_off_by, ended_tokens, signed_out
 from authgate.sessions.operators import offered_access, operator_of
 
 
 def _effects(provider: IdentityProvider, whom: CutOff) -> tuple[str, ...]:
     if provider.enabled:
         return (f"The stricter rules sign out {whom} within five minutes.", "Looser ones bring only some of them back.")
-    return (f"Nobody can sign in at {provider} until it is enabled again.", signed_out(whom), ENDED)
+    tokens = ended_tokens(ServiceToken.objects.filter(person__provider=provider))
+    return (f"Nobody can sign in at {provider} until it is enabled again.", signed_out(whom), ENDED, *tokens)
 
 
 def _may_register(request: HttpRequest) -> bool:
@@ -214,7 +216,10 @@ class PersonAdmin(CarefulDeletion, ModelAdmin[Person]):
         else:
             if "is_active" in form.changed_data:
                 whom = cut_off(Session.objects.filter(person=obj))
-                warn(request, "person", f"{obj} is kept out until activated again.", signed_out(whom), ENDED)
+                warn(
+                    request, "person", f"{obj} is kept out until activated again.", signed_out(whom), ENDED,
+                    *ended_tokens(ServiceToken.objects.filter(person=obj)),
+                )  # fmt: skip
             ended = activation.deactivate(obj, operator_of(request))
             self.message_user(request, f"{count(ended, 'session')} ended.", messages.SUCCESS)
 

@@ -12,6 +12,7 @@ from django.apps import AppConfig
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, Info, Warning, register
 from django.db import DatabaseError, connection
+from django.utils import timezone
 
 from authgate.authn.keys import KeyUnusable
 from authgate.models.people import IdentityProvider
@@ -24,6 +25,7 @@ from authgate.policy.errors import PolicyInvalid
 from authgate.policy.powers import OPENS_ADMIN
 from authgate.sessions.live import count
 from authgate.sessions.reseal import count_old
+from authgate.state import service_tokens
 from authgate.state.trouble import missing_file, trouble_of
 from authgate.state.trust import unseal_keys
 from authgate.wire.authority import leads_to_loopback
@@ -157,6 +159,23 @@ def check_way_into_the_admin(app_configs: Apps, databases: Databases = None, **k
             hint="Set a provider up and give a role `admin: superuser`, or name the networks that may sign in locally.",
             id="authgate.W040",
         )
+    ]
+
+
+@register(ROWS)
+def check_service_tokens(app_configs: Apps, databases: Databases = None, **kwargs: Any) -> list[CheckMessage]:
+    try:
+        expiring = list(service_tokens.expiring(timezone.now())) if databases else []
+    except DatabaseError:
+        return []  # before the first migration
+    return [
+        Warning(
+            f"The service token {token.name!r} expires on {token.expires_at:%Y-%m-%d}"
+            f"{f' (owner: {token.owner})' if token.owner else ''}.",
+            hint="Make another one, hand it out, and revoke this one.",
+            id="authgate.W076",
+        )
+        for token in expiring[:_MOST]
     ]
 
 

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass
 
+from django.utils import timezone
+
+from authgate.models.service_tokens import ServiceToken
 from authgate.policy import revisions
 from authgate.policy.compiler import check
 from authgate.policy.errors import PolicyInvalid
@@ -13,6 +17,7 @@ from authgate.policy.rules import GrantRules
 from authgate.policy.schema import AdminAccess, PolicyDocument
 from authgate.request import OWN_ISSUER, Identity
 from authgate.state import revocation, signing_keys
+from authgate.state.service_tokens import in_force
 
 
 def token_access(identity: Identity, document: PolicyDocument) -> AdminAccess:
@@ -22,7 +27,7 @@ def token_access(identity: Identity, document: PolicyDocument) -> AdminAccess:
 
 @dataclass(frozen=True)
 class TokenOperator:
-    """Whoever holds an access token with a role that opens the API."""
+    """Whoever holds an access token or a service token with a role that opens the API."""
 
     identity: Identity
 
@@ -39,15 +44,26 @@ class TokenOperator:
             policy = revisions.live_powers()
         except PolicyInvalid:
             return "none"
-        claims = self.identity.claims
-        granted = GrantRules(policy.grants, check(policy)).roles_of(claims)
-        return api_access(policy, granted.union(claims.get("roles") or ()))
+        granted = GrantRules(policy.grants, check(policy)).roles_of(self.identity.claims)
+        return api_access(policy, granted.union(self._own_roles()))
+
+    def _own_roles(self) -> Iterable[str]:
+        if self.identity.terms is None:
+            return self.identity.claims.get("roles") or ()
+        row = ServiceToken.objects.filter(pk=self.identity.terms.number).first()
+        return row.roles if row is not None else ()
 
     def _has_ended(self) -> bool:
         if self.identity.expires_at <= time.time():
             return True
-        return revocation.refuses(self.identity) or not signing_keys.still_verifies(self.identity.key_id)
+        if revocation.refuses(self.identity):
+            return True
+        if self.identity.terms is not None:
+            return not in_force(timezone.now()).filter(pk=self.identity.terms.number).exists()
+        return not signing_keys.still_verifies(self.identity.key_id)
 
 
 def _is_own_token(identity: Identity) -> bool:
-    return not identity.by_cookie and identity.issuer_slug == OWN_ISSUER
+    """Not a personal one: a role that changes the policy is not for a file on somebody's laptop."""
+    is_personal = identity.terms is not None and identity.terms.kind == "personal_token"
+    return not identity.by_cookie and not is_personal and identity.issuer_slug == OWN_ISSUER

@@ -11,7 +11,9 @@ from django.db.models import Q, QuerySet
 from django.utils import timezone
 
 from authgate.models.people import IdentityProvider, Person, Session
+from authgate.models.service_tokens import ServiceToken
 from authgate.sessions.renewal import may_go_on
+from authgate.state.service_tokens import in_force
 
 # What is stored for the provider's own use.
 _SEALED = ("sealed_id_token", "sealed_refresh_token")
@@ -35,6 +37,12 @@ def count(number: int, noun: str, plural: str = "") -> str:
 
 def signed_out(whom: CutOff) -> str:
     return f"This signs out {whom} at once." if whom.sessions else "This signs nobody out."
+
+
+def ended_tokens(tokens: QuerySet[ServiceToken]) -> tuple[str, ...]:
+    """In words; nothing when none of these is in force."""
+    number = in_force(timezone.now()).filter(pk__in=tokens.values("pk")).count()
+    return (f"This ends {count(number, 'personal token')}, for good.",) if number else ()
 
 
 def is_live(now: datetime) -> Q:

@@ -35,6 +35,7 @@ from authgate.authn.tokens import MAX_TTL
 from authgate.models.issuers import TokenIssuer
 from authgate.models.people import IdentityProvider, Person, Session
 from authgate.models.policy import Role, RoleGrant
+from authgate.models.service_tokens import ServiceToken
 from authgate.models.trust import MintedToken, Revocation, RevokedToken, SigningKey
 from authgate.oidc.security_event import EventType, SecurityEvent
 from authgate.oidc.subject_identifier import SubjectId
@@ -44,7 +45,8 @@ from authgate.policy.document import parse_yaml, to_plain
 from authgate.policy.errors import PolicyInvalid
 from authgate.policy.powers import Machine
 from authgate.sessions import activation, deletion, ending, registration, reseal, revoking, signals
-from authgate.state import issuers, minting, revocation, signing_keys
+from authgate.state import issuers, minting, revocation, service_tokens, signing_keys
+from authgate.state.service_tokens import Wanted
 from authgate.state.signing_keys import Algorithm, Purpose
 from authgate.state.trust import load_trust
 from tests.support import powers
@@ -344,6 +346,24 @@ DOORS = [
         call=lambda by: revoking.revoke_issuer("gateway", "", by),
     ),
     *doors(
+        service_tokens.create, "staff", lambda: ServiceToken.objects.get(name="new").roles == ["user"],
+        form=lambda by: by.post("servicetoken/add/", name="new", days="30", roles=["user"]),
+        command=lambda by: by.run("service_token", "create", "new", "--role", "user"),
+        call=lambda by: service_tokens.create(Wanted("new", roles=["user"]), by),
+    ),
+    *doors(
+        service_tokens.create, "superuser", lambda: ServiceToken.objects.get(name="new").roles == ["boss"],
+        form_powerful=lambda by: by.post("servicetoken/add/", name="new", days="30", roles=["boss"]),
+        call_powerful=lambda by: service_tokens.create(Wanted("new", roles=["boss"]), by),
+    ),
+    *doors(
+        service_tokens.end, "staff", lambda: ServiceToken.objects.get(name="ci-runner").ended_at,
+        action=lambda by: select(by, "servicetoken", "end_selected", ServiceToken.objects.get(name="ci-runner")),
+        command=lambda by: by.run("service_token", "revoke", "ci-runner"),
+        command_revoke=lambda by: by.run("revoke", "--service-token", "ci-runner"),
+        call=lambda by: service_tokens.end(ServiceToken.objects.filter(name="ci-runner"), by),
+    ),
+    *doors(
         minting.mint_access_token, "superuser", lambda: MintedToken.objects.get(subject="new").roles == [],
         command=lambda by: by.run("mint_token", "new"),
         call=lambda by: minting.mint_access_token(load_trust(), "new", by, ttl=60, extra_claims={}),
@@ -400,6 +420,7 @@ def holds(door: Door) -> bool:
         RevokedToken.DoesNotExist,
         Revocation.DoesNotExist,
         MintedToken.DoesNotExist,
+        ServiceToken.DoesNotExist,
         IdentityProvider.DoesNotExist,
     ):
         return False
@@ -478,6 +499,12 @@ REFUSED: list[tuple[Any, str, Act]] = [
     (deletion.delete, "delete", lambda by: delete(by, "person", person("mallory"))),
     (deletion.delete, "action", lambda by: select(by, "person", "delete_selected", *Person.objects.all())),
     (deletion.delete, "call", lambda by: deletion.delete(Person.objects.all(), by)),
+    (service_tokens.create, "form", lambda by: by.post("servicetoken/add/", name="ci-runner", days="30")),
+    (service_tokens.create, "form", lambda by: by.post("servicetoken/add/", name="new", days="30", networks="x")),
+    (service_tokens.create, "command", lambda by: by.run("service_token", "create", "ci-runner")),
+    (service_tokens.create, "call", lambda by: service_tokens.create(Wanted("new", timedelta(days=367)), by)),
+    (service_tokens.create, "call", lambda by: service_tokens.create(Wanted("new", roles=["nobody"]), by)),
+    (service_tokens.end, "command", lambda by: by.run("service_token", "revoke", "nobody")),
     (revocation.revoke, "form", lambda by: by.post("revokedtoken/add/", jti="stolen", reason="again", **SOON)),
     (revocation.revoke, "command", lambda by: by.run("revoke", "--jti", "stolen")),
     (revocation.revoke, "call", lambda by: revocation.revoke("stolen", "again", by)),
@@ -551,7 +578,8 @@ PLAIN_POLICY_ROWS = {
 }
 CALLS = {
     "admin/people.py: registration.save", "admin/people.py: registration.remove", "admin/people.py: deletion.delete",
-    "admin/trust.py: signing_keys.create",
+    "admin/trust.py: signing_keys.create", "admin/service_tokens.py: service_tokens.create",
+    "management/commands/service_token.py: service_tokens.create",
     "admin/issuers.py: issuers.save", "admin/issuers.py: issuers.remove",
     "management/commands/issuer.py: issuers.save", "management/commands/issuer.py: issuers.remove",
     "management/commands/provider.py: registration.save", "management/commands/provider.py: registration.remove",

@@ -17,6 +17,7 @@ from django.utils import timezone
 
 from authgate.models.issuers import TokenIssuer
 from authgate.models.people import IdentityProvider, Person, Session, UsedOnce
+from authgate.models.service_tokens import ServiceToken
 from authgate.models.trust import MintedToken, Revocation, RevokedToken, SigningKey
 from authgate.policy import revisions
 from authgate.policy.document import parse_yaml
@@ -86,6 +87,10 @@ def make_world() -> None:
     MintedToken.objects.create(
         jti="minted", subject="alice", kid=retired.kid, minted_at=timezone.now(), expires_at=later, minted_by="test"
     )
+    tokens = {"digest": "0" * 64, "expires_at": later, "roles": ["user"]}
+    ServiceToken.objects.create(name="ci-runner", **tokens)
+    own = {**tokens, "digest": "1" * 64, "ended_at": timezone.now()}
+    ServiceToken.objects.create(name="laptop", person=mallory, **own)
     UsedOnce.objects.create(key="used", expires_at=timezone.now() + timedelta(days=1))
 
 

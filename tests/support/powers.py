@@ -12,10 +12,12 @@ from django.contrib.auth.models import Group, User
 from authgate.models.issuers import TokenIssuer
 from authgate.models.people import IdentityProvider, Person, Session, UsedOnce
 from authgate.models.policy import PolicyRevision
+from authgate.models.service_tokens import ServiceToken
 from authgate.models.trust import MintedToken, Revocation, RevokedToken, SigningKey
 from authgate.policy import revisions
 from authgate.policy.compiler import compile_rows
 from authgate.policy.document import to_plain
+from authgate.state.service_tokens import gives_power
 
 Facts = set[Any]
 
@@ -48,6 +50,11 @@ def _accounts(*, local: bool, **conditions: Any) -> Facts:
     return {repr(row) for row in of.values_list(*_ACCOUNT)}
 
 
+def _powerful_tokens() -> Facts:
+    """Whose roles open anything of the gateway, by the live policy."""
+    return {repr((token.pk, token.roles)) for token in ServiceToken.objects.all() if gives_power(token.roles)}
+
+
 def _values(model: Any, *names: str, **conditions: Any) -> Callable[[], Facts]:
     return lambda: {repr((model._meta.label, *row)) for row in model.objects.filter(**conditions).values_list(*names)}
 
@@ -72,10 +79,13 @@ KEPT: Watch = {
     "authgate.SigningKey": _values(SigningKey, *_KEY, "retired_at", retired_at__isnull=False),
     "authgate.Revocation": _values(Revocation, "issuer", "subject"),
     "authgate.MintedToken": _columns(MintedToken),
+    # What has ended is never taken up again.
+    "authgate.ServiceToken": _values(ServiceToken, "pk", "digest", "ended_at", ended_at__isnull=False),
     "authgate.UsedOnce": _columns(UsedOnce),
     "auth.User": lambda: _accounts(local=False, is_active=False),
 }
 NOT_ADDED: Watch = {
+    "authgate.ServiceToken": _powerful_tokens,
     "authgate.Person": _values(Person, "pk", "provider", "provider_subject", is_active=True),
     "authgate.Session": _values(Session, "sid", "person", "expires_at", "claims", ended_at=None),
     "auth.User": lambda: _accounts(local=False, is_active=True),

@@ -8,12 +8,13 @@ from django.core.management.base import BaseCommand, CommandError
 
 from authgate.management.asking import add_yes, confirm
 from authgate.models.people import Session
+from authgate.models.service_tokens import ServiceToken
 from authgate.policy.powers import Machine
 from authgate.request import OWN_ISSUER
 from authgate.sessions.ending import end_sessions
 from authgate.sessions.live import count, cut_off
 from authgate.sessions.revoking import revoke_issuer, revoke_subject, sessions_from, sessions_of
-from authgate.state import revocation
+from authgate.state import revocation, service_tokens
 
 _ACTOR = Machine("revoke")
 _AT_ONCE = "refused everywhere from now on; what it let in ends within a second"
@@ -32,11 +33,14 @@ class Command(BaseCommand):
         what.add_argument(
             "--issuer", metavar="SLUG", help=f"tokens that an issuer has issued until now; {OWN_ISSUER}: the gateway's"
         )
+        what.add_argument("--service-token", metavar="NAME", help="a service token, by its name")
         parser.add_argument("--reason", default="by command", metavar="R", help="kept beside the revocation")
         add_yes(parser)
 
     def handle(self, *args: Any, **options: Any) -> None:
-        [what] = [name for name in ("jti", "subject", "session", "issuer") if options[name] is not None]
+        [what] = [
+            name for name in ("jti", "subject", "session", "issuer", "service_token") if options[name] is not None
+        ]
         try:
             getattr(self, f"_{what}")(options[what], options["reason"], options["yes"])
         except ValidationError as error:
@@ -50,6 +54,11 @@ class Command(BaseCommand):
         if not end_sessions(Session.objects.filter(sid=sid), _ACTOR, reason):
             raise CommandError("there is no such session, or it has ended")
         self.stdout.write(f"session {sid}: {_AT_ONCE}")
+
+    def _service_token(self, name: str, reason: str, yes: bool) -> None:
+        if not service_tokens.end(ServiceToken.objects.filter(person=None, name=name), _ACTOR, reason):
+            raise CommandError(f"there is no service token {name!r} in force")
+        self.stdout.write(f"service token {name}: {_AT_ONCE}")
 
     def _subject(self, subject: str, reason: str, yes: bool) -> None:
         confirm(
