@@ -159,7 +159,8 @@ class ServiceTokenAdmin(ModelAdmin[ServiceToken]):
             "title": f"Service token {obj.name}",
             "made": request._authgate_made,  # type: ignore[attr-defined]
         }
-        return TemplateResponse(request, "admin/authgate/service_token.html", context)
+        # A redirect could not show it.
+        return TemplateResponse(request, "admin/authgate/service_token.html", context, status=201)
 
     @admin.action(description="End selected tokens", permissions=["change"])
     def end_selected(self, request: HttpRequest, queryset: QuerySet[ServiceToken]) -> None:

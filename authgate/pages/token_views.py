@@ -46,7 +46,7 @@ async def tokens(request: HttpRequest) -> HttpResponse:
         return _form(request, identity, snapshot, refused)
     except PermissionDenied:
         return responses.refuse_django(request, Reason.TOKEN_REVOKED)
-    return render(request, "personal_token.html", {"made": made, **_examples(made)})
+    return render(request, "personal_token.html", {"made": made, **_examples(made)}, status=201)
 
 
 @csrf_exempt

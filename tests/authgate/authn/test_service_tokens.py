@@ -336,6 +336,6 @@ def test_create_refuses_with_the_option_that_is_wrong(gateway, token, arguments,
 
 
 def test_revoke_says_when_there_is_none(gateway):
-    result = gateway.run("service_token", "revoke", "nobody")
+    result = gateway.run("service_token", "revoke", "missing")
     assert result.returncode == 1
-    assert "there is no service token 'nobody' in force" in result.stderr
+    assert "there is no service token 'missing' in force" in result.stderr
