@@ -124,5 +124,5 @@ def _tokens_of(person: Person) -> Tokens:
     in_force = service_tokens.in_force(now)
     soon = now + service_tokens.WARNED_BEFORE
     own = [Known(token, token.expires_at <= soon) for token in in_force.filter(person=person)]
-    owners = [owner for owner in (person.email, person.subject) if owner]
+    owners = [person.subject, *([person.email] if person.email_verified else [])]
     return Tokens(own, list(service_tokens.expiring(now).filter(owner__in=owners)))

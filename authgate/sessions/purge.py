@@ -21,7 +21,7 @@ from authgate.models.trust import MintedToken, Revocation, RevokedToken
 from authgate.observe.strangers import NOBODY
 from authgate.sessions import store
 from authgate.sessions.unneeded_keys import retire_unneeded
-from authgate.state import token_rows
+from authgate.state import service_tokens, token_rows
 from authgate.threads import Threads, TooBusy
 
 logger = logging.getLogger(__name__)
@@ -30,6 +30,7 @@ KEPT_FOR = timedelta(days=30)  # who was signed in, from where: for whoever look
 # Whoever was refused is refused again when a clock that was ahead is set back.
 _KEPT_PAST_END = timedelta(days=1)
 _EVERY_SECONDS = 3600.0
+_MOST_TOLD = 20
 
 _next_at = 0.0
 
@@ -42,6 +43,7 @@ def purge_sometimes() -> None:
     _next_at = time.monotonic() + _EVERY_SECONDS
     try:
         purge()
+        tell_what_expires()
     except DatabaseProblem as error:
         logger.warning("rows that mean nothing any more stay for another hour: %s", error, extra=NOBODY)
 
@@ -52,6 +54,19 @@ async def purge_hourly(threads: Threads) -> None:
         await asyncio.sleep(_EVERY_SECONDS * random.uniform(0.9, 1.1))  # noqa: S311  (not all workers at once)
         with suppress(TooBusy):
             await threads.run(purge_sometimes)
+
+
+def tell_what_expires() -> None:
+    """Of service tokens, once a day, whichever worker comes first."""
+    now = timezone.now()
+    _, is_first = UsedOnce.objects.get_or_create(
+        key=f"expiring service tokens {now:%Y-%m-%d}", defaults={"expires_at": now + timedelta(days=1)}
+    )
+    for token in service_tokens.expiring(now)[:_MOST_TOLD] if is_first else ():
+        logger.warning(
+            "the service token %r of %s expires on %s", token.name, token.owner or "nobody", token.expires_at.date(),
+            extra=NOBODY,
+        )  # fmt: skip
 
 
 def purge() -> None:

@@ -242,6 +242,37 @@ def test_where_the_service_has_its_own_tokens_one_of_ours_is_judged(gateway, tok
         assert gateway.get("/passing", headers=headers).json()["reason"] == "token_revoked"
 
 
+def test_a_role_for_the_api_opens_it_to_a_service_token(gateway, session_upstream):
+    policy = POLICY.format(target=session_upstream.target)
+    gateway.import_policy(policy.replace("writer: {}", "writer: {admin: api}"))
+    try:
+        token = create(gateway, "deploys", "--role", "writer")
+        assert gateway.get("/auth/api/v1/routes", token=token).status == 200
+        assert gateway.get("/auth/api/v1/routes", headers=basic(token)).status == 200
+        body, cross = b'{"targets": ["http://127.0.0.1:9"]}', [("Sec-Fetch-Site", "cross-site")]
+        kind = ("Content-Type", "application/json")
+        request = {"method": "PUT", "body": body}
+        assert gateway.request(
+            "/auth/api/v1/upstreams/new", headers=[kind, *basic(token), *cross], **request
+        ).status in (
+            401,
+            403,
+        )
+        assert gateway.request("/auth/api/v1/upstreams/new", headers=[kind], token=token, **request).status == 201
+        bound = create(gateway, "bound", "--role", "writer", "--route", "any")
+        assert gateway.get("/auth/api/v1/routes", token=bound).status in (401, 403)
+        gateway.shell.command("service_token", "revoke", "deploys")
+        assert gateway.request("/auth/api/v1/upstreams/new", headers=[kind], token=token, **request).status == 401
+    finally:
+        gateway.import_policy(policy)
+
+
+def test_a_subject_that_is_revoked_takes_its_tokens_along(gateway):
+    token = create(gateway, "subject")
+    gateway.shell.command("revoke", "--subject", "service|subject", "--yes")
+    assert answers(gateway, "/any", token) == {(401, "token_revoked")}
+
+
 # --- its end -------------------------------------------------------------------------------------------------
 
 

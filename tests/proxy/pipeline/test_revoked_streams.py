@@ -206,3 +206,16 @@ def test_a_published_policy_ends_no_stream(start_gateway, upstream):
         time.sleep(0.6)
         events.send(b"goes on")
         assert client.read_chunk() == b"goes on"
+
+
+def test_what_a_service_token_let_in_ends_with_it(site, upstream):
+    upstream.reply(events := Events())
+    token = site.shell.command("service_token", "create", "streams", "--quiet").strip()
+    with site.connect() as client:
+        request = raw.request("GET", "/api/protected/token", host=f"localhost:{site.port}", token=token)
+        assert client.send(request).read_head().status == 200
+        site.shell.command("service_token", "revoke", "streams")
+        assert client.read_all() == b""
+        assert wait_until(lambda: events.closed == 1)
+    [line] = site.log_lines(wait_for=1, path="/api/protected/token", sub="service|streams")
+    assert (line["cut"], line["credential"]) == ("revoked", "service_token")
