@@ -28,6 +28,7 @@ READING: dict[tuple[str, str], list[str]] = {
     ("issuer", "list"): [],
     ("issuer", "test"): ["ci"],
     ("provider", "list"): [],
+    ("service_token", "list"): [],
     ("provider", "test"): ["off"],
 }
 # What publishes a policy, and the author that the history names.
@@ -36,6 +37,7 @@ PUBLISHING = {("policy", "import"): "policy import", ("policy", "rollback"): "po
 CHANGING_TRUST = {
     ("issuer", "add"), ("issuer", "remove"), ("provider", "add"), ("provider", "remove"), ("sessions", "end"),
     ("keys", "rotate"), ("keys", "retire"), ("keys", "reseal"), ("revoke", ""),
+    ("service_token", "create"), ("service_token", "revoke"),
 }  # fmt: skip
 # What prepares or runs processes, and changes nothing that is there already.
 RUNNING = {("serve", ""), ("demo", ""), ("migrate", "")}
