@@ -71,7 +71,7 @@ class RouteAdmin(PolicyAdmin[Route]):
         (None, {"fields": ["name", "enabled"]}),
         ("Which requests", {"fields": ["host", "path", "match", "paths", "methods", "other_methods"]}),
         ("Who may", {"fields": ["access", "roles", "rate_limit"]}),
-        ("Which tokens", {"classes": ["collapse"], "fields": ["issuers", "scopes", "audience"]}),
+        ("Which tokens", {"classes": ["collapse"], "fields": ["issuers", "scopes", "audience", "basic"]}),
         ("Which tools", {"classes": ["collapse"], "fields": ["mcp", "allow", "deny"]}),
         ("Where to", {"fields": ["upstream", "strip_prefix", "preserve_host", "pass_authorization", "pass_headers"]}),
         TIMEOUT_FIELDSET,

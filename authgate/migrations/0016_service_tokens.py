@@ -16,6 +16,11 @@ class Migration(migrations.Migration):
             name='claims',
             field=models.JSONField(editable=False, null=True),
         ),
+        migrations.AddField(
+            model_name='route',
+            name='basic',
+            field=models.BooleanField(default=False, help_text='Tell clients such as git that a service token is also taken as a password.', verbose_name='offer Basic'),
+        ),
         migrations.CreateModel(
             name='ServiceToken',
             fields=[

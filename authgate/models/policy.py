@@ -145,6 +145,11 @@ class Route(models.Model):
         blank=True,
         help_text="A token must be for this audience (its aud). Empty: any that its issuer's tokens may be for.",
     )
+    basic = models.BooleanField(
+        "offer Basic",
+        default=False,
+        help_text="Tell clients such as git that a service token is also taken as a password.",
+    )
     mcp = models.BooleanField(
         "MCP server",
         default=False,

@@ -21,7 +21,7 @@ from authgate.policy.pace import Pace, at_once
 TIMEOUT_COLUMNS = {"connect": "connect_timeout", "response": "response_timeout", "idle": "idle_timeout"}
 ROUTE_COLUMNS = (
     "name", "path", "access", "host", "match", "paths", "methods", "strip_prefix", "preserve_host",
-    "pass_authorization", "pass_headers", "issuers", "scopes", "audience", "mcp", "allow", "deny", "enabled",
+    "pass_authorization", "pass_headers", "issuers", "scopes", "audience", "basic", "mcp", "allow", "deny", "enabled",
 )  # fmt: skip
 
 

@@ -85,6 +85,7 @@ class Route(Strict, frozen=True):
     issuers: tuple[str, ...] = ()  # slugs, and "gateway" for sessions and the gateway's own tokens; empty: all
     scopes: tuple[str, ...] = ()  # a token must have all of these
     audience: str = ""  # for which an issuer's token must be; empty: any that its issuer's tokens may have
+    basic: bool = False  # browsers and git are told that a service token is also taken as a password
     mcp: bool = False  # the service is an MCP server: what its callers send is read, and decided by `allow` and `deny`
     allow: tuple[McpRule, ...] = ()  # empty: everything that `deny` does not refuse
     deny: tuple[McpRule, ...] = ()  # wins

@@ -44,7 +44,9 @@ class Command(BaseCommand):
         try:
             getattr(self, f"_{what}")(options[what], options["reason"], options["yes"])
         except ValidationError as error:
-            raise CommandError("\n".join(f"--{what}: {message}" for message in error.messages)) from error
+            raise CommandError(
+                "\n".join(f"--{what.replace('_', '-')}: {message}" for message in error.messages)
+            ) from error
 
     def _jti(self, jti: str, reason: str, yes: bool) -> None:
         revocation.revoke(jti, reason, _ACTOR)
