@@ -7,7 +7,18 @@ from typing import Any
 
 import msgspec
 
-from authgate.api import diagnosis, issuers, keys, people, policy, providers, publishing, revisions
+from authgate.api import (
+    diagnosis,
+    issuers,
+    keys,
+    people,
+    policy,
+    providers,
+    publishing,
+    revisions,
+    revocations,
+    service_tokens,
+)
 from authgate.api.schema import FieldError, ProblemDetails, Refusal
 from authgate.policy.schema import PolicyDocument
 
@@ -16,9 +27,14 @@ _STRUCTS = (
     ProblemDetails, FieldError, Refusal, PolicyDocument, publishing.Publication, revisions.Revision,
     revisions.Difference, diagnosis.Diagnosis, providers.Provider, providers.ProviderInput, issuers.Issuer,
     issuers.IssuerInput, issuers.IssuerTestInput, people.PersonShown, people.PersonChange, people.SessionShown,
-    people.Ended, keys.Key, keys.NewKey,
+    people.Ended, keys.Key, keys.NewKey, service_tokens.ServiceTokenShown,
+    service_tokens.NewServiceToken, service_tokens.MadeServiceToken, revocations.RevokedTokenShown,
+    revocations.TokenToRevoke, revocations.RevocationShown, revocations.NewRevocation, revocations.SessionsEnded,
 )  # fmt: skip
-_NAMES = {"PersonShown": "Person", "SessionShown": "Session"}
+_NAMES = {
+    "PersonShown": "Person", "SessionShown": "Session", "ServiceTokenShown": "ServiceToken",
+    "RevokedTokenShown": "RevokedToken", "RevocationShown": "Revocation",
+}  # fmt: skip
 _NAME = {"type": "string"}
 Schema = dict[str, Any]
 

@@ -22,6 +22,7 @@ from authgate.state.trouble import is_outage
 
 MEDIA_TYPE = "application/problem+json"
 NEEDS_SUPERUSER = "A superuser is needed for that. Nothing was changed."
+_SENT_AS = {"__all__": "", "sealed_client_secret": "client_secret", "expires_at": "days"}
 _NOT_YOURS = "You may not do this."
 _AWAY = "The database is busy or away. Nothing was changed; try again."
 
@@ -109,7 +110,6 @@ def _problem_of(error: Exception) -> Problem | None:
 def field_errors(error: ValidationError) -> Iterator[FieldError]:
     if hasattr(error, "error_dict"):
         for field, messages in error.message_dict.items():
-            name = "" if field == "__all__" else "client_secret" if field == "sealed_client_secret" else field
-            yield from (FieldError(name, message) for message in messages)
+            yield from (FieldError(_SENT_AS.get(field, field), message) for message in messages)
     else:
         yield from (FieldError("", message) for message in error.messages)

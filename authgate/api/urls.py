@@ -6,7 +6,19 @@ from typing import Any
 
 from django.urls import URLPattern, path
 
-from authgate.api import grants, issuers, keys, people, policy, providers, revisions, sections, views
+from authgate.api import (
+    grants,
+    issuers,
+    keys,
+    people,
+    policy,
+    providers,
+    revisions,
+    revocations,
+    sections,
+    service_tokens,
+    views,
+)
 
 app_name = "api"
 
@@ -40,6 +52,10 @@ urlpatterns: list[Any] = [
     _resource("people/<int:id>/end-sessions", people.PersonSessionsEnd),
     _resource("sessions", people.SessionList),
     _resource("sessions/<str:sid>", people.SessionEntry),
+    _resource("service-tokens", service_tokens.ServiceTokenList),
+    _resource("service-tokens/<int:id>", service_tokens.ServiceTokenEntry, "service-token"),
+    _resource("revoked-tokens", revocations.RevokedTokenList),
+    _resource("revocations", revocations.RevocationList),
     _resource("keys", keys.KeyList),
     _resource("keys/<str:kid>", keys.KeyEntry, "key"),
     _resource("keys/<str:kid>/retire", keys.KeyRetire),

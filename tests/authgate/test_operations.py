@@ -324,6 +324,7 @@ DOORS = [
         revocation.revoke, "staff", outlives_every_token,
         form=lambda by: by.post("revokedtoken/add/", jti="lost", reason="", **SOON),
         command=lambda by: by.run("revoke", "--jti", "lost"),
+        rest=lambda by: by.rest("POST", "revoked-tokens", {"jti": "lost"}),
         call=lambda by: revocation.revoke("lost", "", by),
     ),
     *doors(
@@ -336,6 +337,7 @@ DOORS = [
         lambda: has_ended("alice") and Revocation.objects.get(subject="main|alice").issued_before > timezone.now(),
         form=lambda by: by.post("revocation/add/", subject="main|alice", issuer="", reason=""),
         command=lambda by: by.run("revoke", "--subject", "main|alice"),
+        rest=lambda by: by.rest("POST", "revocations", {"subject": "main|alice"}),
         call=lambda by: revoking.revoke_subject("main|alice", "", by),
     ),
     *doors(
@@ -343,17 +345,20 @@ DOORS = [
         lambda: has_ended("alice", "bob", "carol") and Revocation.objects.get(issuer="gateway"),
         form=lambda by: by.post("revocation/add/", subject="", issuer="gateway", reason=""),
         command=lambda by: by.run("revoke", "--issuer", "gateway"),
+        rest=lambda by: by.rest("POST", "revocations", {"issuer": "gateway"}),
         call=lambda by: revoking.revoke_issuer("gateway", "", by),
     ),
     *doors(
         service_tokens.create, "staff", lambda: ServiceToken.objects.get(name="new").roles == ["user"],
         form=lambda by: by.post("servicetoken/add/", name="new", days="30", roles=["user"]),
         command=lambda by: by.run("service_token", "create", "new", "--role", "user"),
+        rest=lambda by: by.rest("POST", "service-tokens", {"name": "new", "roles": ["user"]}),
         call=lambda by: service_tokens.create(Wanted("new", roles=["user"]), by),
     ),
     *doors(
         service_tokens.create, "superuser", lambda: ServiceToken.objects.get(name="new").roles == ["boss"],
         form_powerful=lambda by: by.post("servicetoken/add/", name="new", days="30", roles=["boss"]),
+        rest_powerful=lambda by: by.rest("POST", "service-tokens", {"name": "new", "roles": ["boss"]}),
         call_powerful=lambda by: service_tokens.create(Wanted("new", roles=["boss"]), by),
     ),
     *doors(
@@ -361,6 +366,7 @@ DOORS = [
         action=lambda by: select(by, "servicetoken", "end_selected", ServiceToken.objects.get(name="ci-runner")),
         command=lambda by: by.run("service_token", "revoke", "ci-runner"),
         command_revoke=lambda by: by.run("revoke", "--service-token", "ci-runner"),
+        rest=lambda by: by.rest("DELETE", f"service-tokens/{ServiceToken.objects.get(name='ci-runner').pk}"),
         call=lambda by: service_tokens.end(ServiceToken.objects.filter(name="ci-runner"), by),
     ),
     *doors(
@@ -502,6 +508,7 @@ REFUSED: list[tuple[Any, str, Act]] = [
     (service_tokens.create, "form", lambda by: by.post("servicetoken/add/", name="ci-runner", days="30")),
     (service_tokens.create, "form", lambda by: by.post("servicetoken/add/", name="new", days="30", networks="x")),
     (service_tokens.create, "command", lambda by: by.run("service_token", "create", "ci-runner")),
+    (service_tokens.create, "rest", lambda by: by.rest("POST", "service-tokens", {"name": "ci-runner"})),
     (service_tokens.create, "call", lambda by: service_tokens.create(Wanted("new", timedelta(days=367)), by)),
     (service_tokens.create, "call", lambda by: service_tokens.create(Wanted("new", roles=["nobody"]), by)),
     (service_tokens.end, "command", lambda by: by.run("service_token", "revoke", "nobody")),
@@ -585,6 +592,7 @@ CALLS = {
     "management/commands/provider.py: registration.save", "management/commands/provider.py: registration.remove",
     "api/providers.py: registration.save", "api/providers.py: registration.remove", "api/people.py: deletion.delete",
     "api/issuers.py: issuers.save", "api/issuers.py: issuers.remove", "api/keys.py: signing_keys.create",
+    "api/service_tokens.py: service_tokens.create",
     # Of a policy that is not a row yet.
     "api/sections.py: section.remove",
     # Of a form: sets what was entered on a provider, which save_model then hands to the operation.

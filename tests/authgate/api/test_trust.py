@@ -138,3 +138,93 @@ def test_a_key_is_made_and_retired(root):
     assert rest.post(f"/keys/{kid}/retire").body == retired
     assert rest.post("/keys", {"purpose": "x", "algorithm": "ES256"}).fields == ["purpose"]
     assert "private" not in str(retired)
+
+
+def test_a_service_token_is_made_shown_once_used_and_ended(root):
+    rest = robot(root.gateway)
+    made = rest.post("/service-tokens", {"name": "backup", "days": 30, "owner": "ops"})
+    token = {"authorization": f"Bearer {made.body['token']}"}
+    number = made.body["id"]
+    assert (made.status, made.headers["location"]) == (201, f"/auth/api/v1/service-tokens/{number}")
+    assert made.headers["cache-control"] == "no-store"
+    caller = root.gateway.get("/auth/me", headers=list(token.items()))
+    assert (caller.status, caller.json()["sub"]) == (200, "service|backup")
+    shown = rest.get(f"/service-tokens/{number}")
+    assert shown.body == {name: value for name, value in made.body.items() if name != "token"}
+    assert (shown.etag, shown.body["created_by"], shown.body["jti"]) == (made.etag, "token:ci", f"svc:{number}")
+    found = rest.get("/service-tokens?q=back&state=live&kind=service").body["results"]
+    assert (found, made.body["token"] in str(found)) == ([shown.body], False)
+    assert rest.delete(f"/service-tokens/{number}", if_match='"another"').status == 412
+    assert rest.delete(f"/service-tokens/{number}", if_match=made.etag).status == 204
+    assert root.gateway.get("/auth/me", headers=list(token.items())).status == 401
+    assert [row["end_reason"] for row in rest.get("/service-tokens?state=over").body["results"]] == ["revoked"]
+    assert rest.get("/service-tokens?kind=personal").body["count"] == 0
+    assert rest.get("/service-tokens/987654321").status == 404
+
+
+@pytest.mark.parametrize(
+    ("sent", "fields"),
+    [
+        ({}, ["name"]),
+        ({"name": "a b"}, ["name"]),
+        ({"name": "new", "days": 0}, ["days"]),
+        ({"name": "new", "days": 10**18}, ["days"]),
+        ({"name": "new", "roles": ["nobody"]}, ["roles"]),
+        ({"name": "new", "routes": ["nowhere"]}, ["routes"]),
+        ({"name": "new", "networks": ["10.0.0.0/99"]}, ["networks"]),
+        ({"name": "new", "token": "mine"}, ["token"]),
+    ],
+)
+def test_an_error_of_a_service_token_names_the_field(root, sent, fields):
+    refused = root.post("/service-tokens", sent)
+    assert (refused.status, refused.fields) == (422, fields)
+
+
+def test_a_role_with_power_is_given_to_a_service_token_by_a_superuser_alone(root):
+    wanted = {"name": "deploy", "roles": ["robot"]}
+    assert robot(root.gateway).post("/service-tokens", wanted).status == 403
+    made = root.post("/service-tokens", wanted)
+    rest = Rest(root.gateway, made.body["token"])
+    assert rest.get("/limits").status == 200
+    assert root.delete(f"/service-tokens/{made.body['id']}").status == 204
+    assert rest.get("/limits").status == 401
+
+
+def test_a_token_is_revoked_by_its_id(root):
+    rest = robot(root.gateway)
+    made = rest.post("/service-tokens", {"name": "lost"}).body
+    revoked = rest.post("/revoked-tokens", {"jti": made["jti"], "reason": "left in a train"})
+    assert (revoked.status, revoked.body["reason"]) == (201, "left in a train")
+    header = [("authorization", f"Bearer {made['token']}")]
+    assert root.gateway.get("/auth/me", headers=header).status == 401
+    assert rest.post("/revoked-tokens", {"jti": made["jti"]}).body == revoked.body
+    assert rest.get(f"/revoked-tokens?q={made['jti']}").body["results"] == [revoked.body]
+    assert rest.post("/revoked-tokens", {"jti": ""}).fields == ["jti"]
+
+
+def test_whatever_a_subject_has_is_revoked_and_their_sessions_end(root):
+    cookie = cookie_of(root.gateway, "sid-carol", "carol")
+    rest = robot(root.gateway)
+    assert rest.post("/revocations", {"subject": "idp|carol"}).body == {"sessions_ended": 1}
+    assert root.gateway.get("/auth/me", headers=[("cookie", f"auth_token={cookie}")]).status == 401
+    [row] = rest.get("/revocations?q=CAROL").body["results"]
+    assert (row["subject"], row["issuer"], row["reason"]) == ("idp|carol", "", "revoked over REST")
+
+
+@pytest.mark.parametrize(
+    ("sent", "fields"),
+    [
+        ({}, ["subject"]),
+        ({"subject": "idp|carol", "issuer": "gateway"}, ["subject"]),
+        ({"issuer": "nobody"}, ["issuer"]),
+    ],
+)
+def test_a_revocation_is_of_a_subject_or_of_an_issuer_that_is_known(root, sent, fields):
+    refused = root.post("/revocations", sent)
+    assert (refused.status, refused.fields) == (422, fields)
+
+
+def test_all_that_an_issuer_has_issued_is_revoked_by_a_superuser_alone(root):
+    assert root.put("/issuers/farm", {**ISSUER, "issuer": "https://farm.test.invalid"}).status == 201
+    assert robot(root.gateway).post("/revocations", {"issuer": "farm"}).status == 403
+    assert root.post("/revocations", {"issuer": "farm"}).body == {"sessions_ended": 0}
