@@ -10,11 +10,13 @@ from django.core.exceptions import ValidationError
 from django.db import transaction
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.utils import timezone
 
 from authgate.admin.publishing import shorten
-from authgate.models.people import Session
+from authgate.models.people import Person, Session
 from authgate.models.service_tokens import ServiceToken
 from authgate.sessions.live import cut_off
+from authgate.state.service_tokens import in_force
 
 if TYPE_CHECKING:
     from django.contrib.admin import ModelAdmin
@@ -28,17 +30,20 @@ class CarefulDeletion(_Base):
     def find_objections(self, objects: Iterable[Any]) -> list[str]:
         raise NotImplementedError
 
-    def find_sessions(self, objects: Iterable[Any]) -> QuerySet[Session]:
-        """Those that end with them."""
-        return Session.objects.none()
+    def find_people(self, objects: Iterable[Any]) -> QuerySet[Person]:
+        """Those who go with them."""
+        return Person.objects.none()
 
     def get_deleted_objects(self, objs: Any, request: HttpRequest) -> Any:
         to_delete, counts, forbidden, protected = super().get_deleted_objects(objs, request)
         # Neither is deleted by itself, but they go with their person.
         forbidden = set(forbidden) - {Session._meta.verbose_name, ServiceToken._meta.verbose_name}
-        whom = cut_off(self.find_sessions(objs))
+        people = self.find_people(objs)
+        whom = cut_off(Session.objects.filter(person__in=people))
         if whom.sessions:
             counts = {**counts, "people signed out at once": whom.people, "live sessions ended": whom.sessions}
+        if tokens := in_force(timezone.now()).filter(person__in=people).count():
+            counts = {**counts, "personal tokens ended": tokens}
         return to_delete, counts, forbidden, shorten([*map(str, protected), *self.find_objections(objs)])
 
     def delete_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:

@@ -176,8 +176,8 @@ class IdentityProviderAdmin(CarefulDeletion, ModelAdmin[IdentityProvider]):
         people = Person.objects.filter(provider__in=list(objects)).select_related("provider")
         return deletion.find_objections(people.order_by("pk"))
 
-    def find_sessions(self, objects: Iterable[IdentityProvider]) -> QuerySet[Session]:
-        return Session.objects.filter(person__provider__in=list(objects))
+    def find_people(self, objects: Iterable[IdentityProvider]) -> QuerySet[Person]:
+        return Person.objects.filter(provider__in=list(objects))
 
     def delete_model(self, request: HttpRequest, obj: IdentityProvider) -> None:
         registration.remove([obj], operator_of(request))
@@ -252,8 +252,8 @@ class PersonAdmin(CarefulDeletion, ModelAdmin[Person]):
     def find_objections(self, objects: Iterable[Person]) -> list[str]:
         return deletion.find_objections(objects)
 
-    def find_sessions(self, objects: Iterable[Person]) -> QuerySet[Session]:
-        return Session.objects.filter(person__in=list(objects))
+    def find_people(self, objects: Iterable[Person]) -> QuerySet[Person]:
+        return Person.objects.filter(pk__in=[person.pk for person in objects])
 
     def delete_model(self, request: HttpRequest, obj: Person) -> None:
         self.delete_queryset(request, Person.objects.filter(pk=obj.pk))

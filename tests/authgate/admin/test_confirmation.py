@@ -14,6 +14,7 @@ from django.utils import timezone
 
 from authgate.models.people import IdentityProvider, Person, Session
 from authgate.models.policy import Role, RoleGrant
+from authgate.models.service_tokens import ServiceToken
 from authgate.models.trust import SigningKey
 from authgate.policy.powers import Machine
 from authgate.sessions.cookie import mint_cookie
@@ -179,6 +180,17 @@ def test_a_deletion_says_how_many_people_it_signs_out(root):
     page = text_of(root.get(f"{PEOPLE}{alice.pk}/delete/"))
     assert "People signed out at once: 1" in page
     assert "Live sessions ended: 2" in page
+    assert "Personal tokens ended" not in page
+
+
+def test_a_deletion_says_how_many_personal_tokens_it_ends(root):
+    alice = Person.objects.get(provider_subject="alice")
+    for number, lasts in enumerate((timedelta(days=1), timedelta(days=2), timedelta(days=-1)), 5):
+        ServiceToken.objects.create(
+            person=alice, name=f"laptop {number}", digest=f"{number:064x}", expires_at=timezone.now() + lasts
+        )
+    assert "Personal tokens ended: 2" in text_of(root.get(f"{PEOPLE}{alice.pk}/delete/"))
+    assert "Personal tokens ended: 2" in text_of(root.get(f"{PROVIDERS}{alice.provider.pk}/delete/"))
 
 
 def account_form(root: Client, name: str, **changes: str) -> tuple[str, dict[str, Any]]:
