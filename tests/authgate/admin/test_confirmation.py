@@ -190,7 +190,6 @@ def test_a_deletion_says_how_many_personal_tokens_it_ends(root):
             person=alice, name=f"laptop {number}", digest=f"{number:064x}", expires_at=timezone.now() + lasts
         )
     assert "Personal tokens ended: 2" in text_of(root.get(f"{PEOPLE}{alice.pk}/delete/"))
-    assert "Personal tokens ended: 2" in text_of(root.get(f"{PROVIDERS}{alice.provider.pk}/delete/"))
 
 
 def account_form(root: Client, name: str, **changes: str) -> tuple[str, dict[str, Any]]:

@@ -148,7 +148,7 @@ def test_a_service_token_is_made_shown_once_used_and_ended(root):
     assert (made.status, made.headers["location"]) == (201, f"/auth/api/v1/service-tokens/{number}")
     assert made.headers["cache-control"] == "no-store"
     caller = root.gateway.get("/auth/me", headers=list(token.items()))
-    assert (caller.status, caller.json()["sub"]) == (200, "service|backup")
+    assert (caller.status, caller.json()["subject"]) == (200, "service|backup")
     shown = rest.get(f"/service-tokens/{number}")
     assert shown.body == {name: value for name, value in made.body.items() if name != "token"}
     assert (shown.etag, shown.body["created_by"], shown.body["jti"]) == (made.etag, "token:ci", f"svc:{number}")
