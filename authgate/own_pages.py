@@ -20,7 +20,8 @@ class Page(NamedTuple):
 # On its own hosts (authgate/own_hosts.py). No route may take these paths there.
 ON_OWN_HOSTS = (
     Page("/admin", reads_form=True, is_personal=True),
-    Page("/dashboard", reads_form=True, is_personal=True, limited_method="POST"),
+    Page("/dashboard", is_personal=True),
+    Page("/dashboard/tokens", reads_form=True, is_personal=True, limited_method="POST"),
     Page("/static"),
     Page("/health"),
     Page("/metrics"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import time
+from base64 import b64encode
 from urllib.parse import parse_qs, urlencode, urlsplit
 
 import pytest
@@ -11,11 +12,15 @@ import pytest
 from tests.support.agent import SCRIPT, Agent
 from tests.support.gateway import Gateway
 from tests.support.hostile import CLIENT_SECRET, TOKEN
+from tests.support.introspecting import API, IntrospectingIssuer, add_issuer
 from tests.support.oidc import add_provider
 from tests.support.policies import demo_policy
 from tests.support.sessions import make_session
 from tests.support.token_provider import CLIENT_ID, TokenProvider
 
+ROUTES = """routes:
+  - {name: machines, path: /machines, access: authenticated, issuers: [machines], upstream: api}
+  - {name: asked, path: /asked, access: authenticated, issuers: [asked], upstream: api}"""
 SOURCES = (f"127.3.{number // 250}.{number % 250 + 1}" for number in itertools.count())
 
 
@@ -29,8 +34,14 @@ def idp():
 @pytest.fixture(scope="module")
 def site(gateway_template, session_upstream, tmp_path_factory, idp):
     data_dir = tmp_path_factory.mktemp("kinds") / "data"
-    with Gateway(data_dir, template=gateway_template, policy=demo_policy(session_upstream.target)) as gateway:
+    policy = demo_policy(session_upstream.target).replace("routes:", ROUTES, 1)
+    with Gateway(data_dir, template=gateway_template, policy=policy) as gateway, IntrospectingIssuer() as asked:
         add_provider(gateway, "main", idp.url, CLIENT_ID, CLIENT_SECRET)
+        # The same server, as with Keycloak: its keys sign ID tokens, access tokens, logout tokens and events.
+        audiences = ("--audience", CLIENT_ID, "--audience", API)
+        gateway.shell.command("issuer", "add", "machines", "--issuer", idp.url, *audiences)
+        add_issuer(gateway, "asked", asked.url)
+        gateway.asked = asked
         yield gateway.start()
 
 
@@ -83,7 +94,17 @@ def id_token(visit):
 
 
 def access_token_of_the_provider(visit):
-    return visit.idp.sign(visit.like_an_id_token(client_id=CLIENT_ID, scope="openid"), typ="at+jwt")
+    claims = visit.like_an_id_token(nonce=..., client_id=CLIENT_ID, scope="openid", aud=[CLIENT_ID, API])
+    return visit.idp.sign(claims, typ="at+jwt")
+
+
+def opaque_token(visit):
+    return visit.site.asked.grant(f"opaque-{time.time_ns()}")
+
+
+def service_token(visit):
+    name = f"t-{time.time_ns()}"
+    return visit.site.shell.command("service_token", "create", name, "--quiet").strip()
 
 
 def logout_token(visit):
@@ -104,6 +125,24 @@ def state(visit):
 def as_bearer(visit, token):
     page = visit.send("/api/protected", headers={**SCRIPT, "Authorization": f"Bearer {token}"})
     assert page.status in (200, 401)
+    return page.status == 200
+
+
+def as_basic_password(visit, token):
+    return passes(visit, "/api/protected", f"Basic {b64encode(f'x:{token}'.encode()).decode()}")
+
+
+def as_token_of_the_provider(visit, token):
+    return passes(visit, "/machines", f"Bearer {token}")
+
+
+def as_opaque_token(visit, token):
+    return passes(visit, "/asked", f"Bearer {token}")
+
+
+def passes(visit, path, authorization):
+    page = visit.send(path, headers={**SCRIPT, "Authorization": authorization})
+    assert page.status in (200, 401, 403)
     return page.status == 200
 
 
@@ -151,7 +190,8 @@ def as_security_event(visit, token):
 
 
 PLACES = (
-    as_bearer, as_session_cookie, as_state, as_id_token, as_refreshed_id_token, as_logout_token, as_security_event,
+    as_bearer, as_basic_password, as_token_of_the_provider, as_opaque_token, as_session_cookie, as_state, as_id_token,
+    as_refreshed_id_token, as_logout_token, as_security_event,
 )  # fmt: skip
 PASSES = {
     session_cookie: {as_session_cookie},
@@ -159,7 +199,9 @@ PASSES = {
     access_token: {as_bearer, as_session_cookie},
     assertion: set(),
     id_token: {as_id_token, as_refreshed_id_token},
-    access_token_of_the_provider: set(),
+    access_token_of_the_provider: {as_bearer, as_token_of_the_provider},
+    opaque_token: {as_bearer, as_opaque_token},
+    service_token: {as_bearer, as_basic_password},
     logout_token: {as_logout_token},
     security_event: {as_security_event},
     state: {as_state},

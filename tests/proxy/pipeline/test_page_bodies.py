@@ -86,7 +86,9 @@ def test_a_page_that_reads_no_body_gets_none(gateway, path, method, framing):
         assert client.is_closed()
 
 
-@pytest.mark.parametrize("path", ["/admin/login/", "/auth/logout", "/auth/sessions/end", "/auth/backchannel-logout/x"])
+@pytest.mark.parametrize(
+    "path", ["/admin/login/", "/auth/logout", "/auth/sessions/end", "/auth/backchannel-logout/x", "/dashboard/tokens"]
+)
 def test_a_form_of_a_stranger_has_64_kib(any_gateway, path):
     with any_gateway.connect() as client:
         answer = client.send(announce(any_gateway, path, 65537)).response()
