@@ -14,8 +14,9 @@ from authgate.authn.service_tokens import digest_of, new_token
 from authgate.models import versions
 from authgate.models.people import IdentityProvider
 from authgate.models.service_tokens import LONGEST_DAYS, ServiceToken
-from authgate.policy import revisions
+from authgate.policy import compiler, revisions
 from authgate.policy.powers import Actor
+from authgate.policy.rules import GrantRules
 from authgate.policy.turns import require, turn_of
 
 DEFAULT_DAYS = 90
@@ -52,7 +53,7 @@ def create(wanted: Wanted, actor: Actor) -> Made:
     """Raises ValidationError or PermissionDenied."""
     with turn_of(actor, "staff"):
         row = wanted.row()
-        if gives_power(row.roles):
+        if gives_power(row):
             require(actor, "superuser")
         check(wanted)
         row.created_by = actor.name[:150]
@@ -104,12 +105,14 @@ def expiring(now: datetime) -> QuerySet[ServiceToken]:
     return in_force(now).filter(person=None, expires_at__lte=now + WARNED_BEFORE).order_by("expires_at")
 
 
-def gives_power(roles: Iterable[str]) -> bool:
-    """Whether one of these opens anything of the gateway itself. No token opens a page of the admin, but who has such a
-    role is for a superuser to decide. Raises PolicyInvalid.
+def gives_power(row: ServiceToken) -> bool:
+    """Whether one of its roles opens anything of the gateway itself. No token opens a page of the admin, but who has
+    such a role is for a superuser to decide. Raises PolicyInvalid.
     """
-    known = revisions.live_powers().roles
-    return any(role in known and known[role].admin != "none" for role in roles)
+    powers = revisions.live_powers()
+    # Its name alone may give it a role.
+    roles = GrantRules(powers.grants, compiler.check(powers)).roles_of({"sub": row.subject}).union(row.roles)
+    return any(role in powers.roles and powers.roles[role].admin != "none" for role in roles)
 
 
 def _check_new(row: ServiceToken, lasts: timedelta, longest: timedelta) -> None:

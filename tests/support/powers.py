@@ -52,7 +52,7 @@ def _accounts(*, local: bool, **conditions: Any) -> Facts:
 
 def _powerful_tokens() -> Facts:
     """Whose roles open anything of the gateway, by the live policy."""
-    return {repr((token.pk, token.roles)) for token in ServiceToken.objects.all() if gives_power(token.roles)}
+    return {repr((token.pk, token.roles)) for token in ServiceToken.objects.all() if gives_power(token)}
 
 
 def _values(model: Any, *names: str, **conditions: Any) -> Callable[[], Facts]:

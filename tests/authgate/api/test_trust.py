@@ -14,7 +14,8 @@ PROVIDER = {"issuer": "https://idp.example.com", "client_id": "gateway", "client
 
 @pytest.fixture(scope="module")
 def api_gateway(gateway_template, session_upstream, tmp_path_factory):
-    policy = with_api(demo_policy(session_upstream.target))
+    grant = "grants:\n  - {role: robot, when: {claim: sub, equals: service|granted}}"
+    policy = with_api(demo_policy(session_upstream.target)).replace("grants:", grant, 1)
     with Gateway(tmp_path_factory.mktemp("trust") / "data", template=gateway_template, policy=policy) as gateway:
         yield gateway.start()
 
@@ -188,6 +189,18 @@ def test_a_role_with_power_is_given_to_a_service_token_by_a_superuser_alone(root
     assert rest.get("/limits").status == 200
     assert root.delete(f"/service-tokens/{made.body['id']}").status == 204
     assert rest.get("/limits").status == 401
+
+
+def test_a_name_to_which_the_policy_gives_power_is_taken_by_a_superuser_alone(root):
+    """Somebody who may make tokens and nothing else would have all that staff may."""
+    maker = account(root.gateway, "maker", "add_servicetoken", "view_servicetoken")
+    wanted = {"name": "granted"}
+    assert maker.get("/keys").status == 403
+    assert maker.post("/service-tokens", wanted).status == 403
+    assert robot(root.gateway).post("/service-tokens", wanted).status == 403
+    made = root.post("/service-tokens", wanted)
+    assert Rest(root.gateway, made.body["token"]).get("/keys").status == 200
+    assert maker.post("/service-tokens", {"name": "plain"}).status == 201
 
 
 def test_a_token_is_revoked_by_its_id(root):
