@@ -51,12 +51,13 @@ def stop() -> None:
 def write() -> None:
     """What was used since the last time. Raises DatabaseError; then it is tried again."""
     for number in list(_used):
-        used_at = datetime.fromtimestamp(_used[number], UTC)
+        noted = _used[number]
+        used_at = datetime.fromtimestamp(noted, UTC)
         # By `update`, which tells no worker: nothing is decided by it. One by one: whoever holds several rows may block
         # whoever ends them. Another worker may have written a later time.
         older = Q(last_used_at=None) | Q(last_used_at__lt=used_at)
         ServiceToken.objects.filter(older, pk=number).update(last_used_at=used_at)
-        if _used[number] == used_at.timestamp():
+        if _used[number] == noted:
             del _used[number]
 
 

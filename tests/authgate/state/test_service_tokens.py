@@ -99,3 +99,11 @@ def test_a_later_use_is_never_replaced_by_an_earlier_one():
     last_used.write()
     row.refresh_from_db()
     assert (row.last_used_at, last_used._used) == (at, {})
+
+
+def test_a_use_is_written_once():
+    """The clock is finer than what a database keeps."""
+    row = create("used").row
+    last_used._used[row.pk] = 1_800_000_000.1234567
+    last_used.write()
+    assert last_used._used == {}
