@@ -8,6 +8,7 @@ from datetime import timedelta
 from django.conf import settings
 from django.core.exceptions import PermissionDenied, ValidationError
 from django.db import transaction
+from django.utils import timezone
 
 from authgate.models.people import IdentityProvider, Person, Session
 from authgate.models.service_tokens import ServiceToken
@@ -19,7 +20,7 @@ from authgate.state.service_tokens import Made
 from authgate.state.token_rows import claims_of
 
 MOST_TOKENS = 50
-_MOST_ROWS = 100  # with those that have ended, which are kept for a while
+_MOST_ROWS = 100  # with those that are over, which are kept for a while
 
 
 def create(
@@ -68,7 +69,9 @@ def _lock_person(sid: str) -> Person:
 
 def _make_room(person: Person) -> None:
     own = ServiceToken.objects.filter(person=person)
-    if own.filter(ended_at=None).count() >= MOST_TOKENS:
+    live = service_tokens.in_force(timezone.now()).filter(person=person)
+    if live.count() >= MOST_TOKENS:
         raise ValidationError(f"you have {MOST_TOKENS} tokens: end one first")
-    surplus = own.exclude(ended_at=None).order_by("-ended_at").values_list("pk", flat=True)[_MOST_ROWS - MOST_TOKENS :]
+    over = own.exclude(pk__in=live.values("pk")).order_by("-created_at", "-pk")
+    surplus = over.values_list("pk", flat=True)[_MOST_ROWS - MOST_TOKENS :]
     ServiceToken.objects.filter(pk__in=list(surplus)).delete()

@@ -237,6 +237,13 @@ def test_more_than_fifty_are_refused(gateway):
     )
     page = make(gateway, made, name="one more")
     assert (page.status, "You have 50 tokens" in page.text) == (400, True)
+    # Expired ones are not on the dashboard, so that nobody could end them.
+    run(
+        gateway,
+        "from authgate.models.service_tokens import ServiceToken\n"
+        "ServiceToken.objects.filter(person__provider_subject='hoarder').update(expires_at=ago(60))",
+    )
+    assert make(gateway, made, name="one more").status == 201
 
 
 def test_a_person_makes_uses_and_ends_a_token_in_a_browser(gateway):
