@@ -44,8 +44,12 @@ _CLAIM_BYTES = 256 * 1024
 # Of a person, for as long as there are personal tokens: every worker holds them. What is left out gives no role.
 _KEPT_BYTES = 32 * 1024
 _SAID = ("email", "email_verified", "name", "claims")  # of a person, by their provider
-# Of one sign-in alone.
-_PASSING = frozenset(("iat", "nbf", "exp", "jti", "sid", "nonce", "auth_time", "at_hash", "c_hash", "s_hash"))
+# Of one sign-in or one token alone; the last four are Keycloak's and Entra's. Each change of what is kept makes every
+# worker read the tokens again.
+_PASSING = frozenset((
+    "iat", "nbf", "exp", "jti", "sid", "nonce", "auth_time", "at_hash", "c_hash", "s_hash",
+    "session_state", "aio", "uti", "rh",
+))  # fmt: skip
 _LEAST_BETWEEN_REFRESHES = 60
 _DEFAULT_BETWEEN_REFRESHES = 3600
 
