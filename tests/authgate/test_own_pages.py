@@ -26,6 +26,10 @@ def test_every_page_of_the_list_has_a_url():
     assert {page for page in pages if not any(is_below(url, page) for url in addresses())} == WITHOUT_URL
 
 
-def test_pages_are_told_apart_by_their_segments():
-    paths = [page.path for page in own_pages("/auth")]
-    assert [(one, other) for one in paths for other in paths if one != other and is_below(one, other)] == []
+def test_a_page_below_another_is_all_that_the_other_is():
+    """Whatever asks whether a path is below a page of some kind finds both."""
+    pages = own_pages("/auth")
+    below = [(one, other) for one in pages for other in pages if one != other and is_below(one.path, other.path)]
+    assert [(one.path, other.path) for one, other in below] == [("/dashboard/tokens", "/dashboard")]
+    for one, other in below:
+        assert all(mine or not theirs for mine, theirs in zip(one[1:], other[1:], strict=True))
