@@ -47,6 +47,9 @@ class Reason(StrEnum):
     WRONG_AUDIENCE = "wrong_audience"
     WRONG_TYPE = "wrong_type"
     CLAIM_MISSING = "claim_missing"
+    PROOF_REQUIRED = "proof_required"
+    BAD_PROOF = "bad_proof"
+    NONCE_REQUIRED = "nonce_required"
     # 403: somebody, but not this
     MISSING_ROLE = "missing_role"
     INSUFFICIENT_SCOPE = "insufficient_scope"

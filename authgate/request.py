@@ -73,6 +73,7 @@ class Identity:
     issuer_slug: str = OWN_ISSUER  # by which routes name the issuer
     audiences: frozenset[str] = frozenset()  # of an issuer's token: those that it is for, of the ones taken here
     scopes: frozenset[str] = frozenset()  # of a token (RFC 6749 3.3); a session has none
+    key_thumbprint: str = ""  # of the key that signs the proof of each request (RFC 9449); empty: none is needed
     session_id: str = ""  # of a browser's sign-in; an access token has none, even as the cookie
     email: str = ""
     name: str = ""
@@ -84,7 +85,9 @@ class Identity:
         """The word for it in the log and on /auth/me."""
         if self.terms is not None:
             return self.terms.kind
-        return "session" if self.by_cookie else "bearer"
+        if self.by_cookie:
+            return "session"
+        return "dpop" if self.key_thumbprint else "bearer"
 
     @property
     def is_ambient(self) -> bool:

@@ -20,7 +20,7 @@ HOP_BY_HOP = frozenset(
         b"te", b"trailer", b"transfer-encoding", b"upgrade", b"http2-settings",
     )
 )  # fmt: skip
-_NOT_FORWARDED = HOP_BY_HOP | {b"host", b"content-length", b"expect", b"authorization"}
+_NOT_FORWARDED = HOP_BY_HOP | {b"host", b"content-length", b"expect", b"authorization", b"dpop"}
 _METHODS_WITH_BODY = frozenset(("POST", "PUT", "PATCH"))
 
 
@@ -116,6 +116,8 @@ def _is_passed(name: bytes, value: bytes, entry: RouteEntry) -> bool:
     """Whether the route lets through what is otherwise not forwarded."""
     if name == b"authorization":
         return entry.route.pass_authorization and not _is_for_connection(value)
+    if name == b"dpop" and entry.route.pass_authorization:
+        return True  # the proof belongs to the token
     return name in entry.pass_headers
 
 

@@ -88,7 +88,10 @@ class TokenIssuerAdmin(ModelAdmin[TokenIssuer]):
     search_fields = ["slug", "issuer"]
     fieldsets = [
         (None, {"fields": ["slug", "issuer", "audiences", "strategy", "enabled"]}),
-        ("What its tokens must be", {"fields": ["required_scopes", "required_claims", "typ", "max_age", "leeway"]}),
+        (
+            "What its tokens must be",
+            {"fields": ["required_scopes", "required_claims", "typ", "dpop", "max_age", "leeway"]},
+        ),
         ("Who its callers are", {"fields": ["claim_mapping"]}),
         ("Keys", {"classes": ["collapse"], "fields": ["algorithms", "jwks_url", "pasted_keys", "ca_certificates"]}),
         (

@@ -15,6 +15,7 @@ from rest_framework.request import Request
 
 from authgate.api.problems import Problem
 from authgate.gate.cross_site import is_cross_site
+from authgate.pages.challenges import challenge_of, nonce_for
 from authgate.policy.powers import Actor
 from authgate.policy.schema import AdminAccess
 from authgate.policy.turns import turn_of
@@ -23,8 +24,7 @@ from authgate.request import Identity
 from authgate.sessions.api_tokens import TokenOperator, token_access
 from authgate.sessions.operators import offered_access, operator_of, resolve_again
 from authgate.state import snapshot
-
-_CHALLENGE = {"WWW-Authenticate": 'Bearer realm="authgate"'}
+from authgate.wire.refusal import refusal_of
 
 
 @dataclass(frozen=True)
@@ -68,11 +68,11 @@ class CallerAuthentication(BaseAuthentication):
         reason: Reason | None = http_request.identity_error  # type: ignore[attr-defined]
         if "Authorization" in http_request.headers:
             if identity is None or identity.by_cookie or reason is not None:
-                raise Problem(401, _why(reason), headers=_CHALLENGE)
+                raise _refusal(reason, http_request)
             return AnonymousUser(), _by_token(identity, http_request)
         if offered_access(http_request) == "none":
             if identity is None:
-                raise Problem(401, _why(reason), headers=_CHALLENGE)
+                raise _refusal(reason, http_request)
             raise Problem(403, "You have no role that opens this.")
         _refuse_forged(http_request)
         return http_request.user, Caller(operator_of(http_request), http_request, is_token=False)
@@ -85,8 +85,17 @@ def _by_token(identity: Identity, http_request: HttpRequest) -> Caller:
     return Caller(TokenOperator(identity), http_request, is_token=True)
 
 
-def _why(reason: Reason | None) -> str:
-    return f"The credential is refused: {reason.value}." if reason else "Send an access token, or sign in to /admin/."
+def _refusal(reason: Reason | None, http_request: HttpRequest) -> Problem:
+    if reason is None:
+        text, reason = "Send an access token, or sign in to /admin/.", Reason.NO_CREDENTIAL
+    else:
+        text = f"The credential is refused: {reason.value}."
+    if refusal_of(reason).status == 503:
+        return Problem(503, text)  # nothing is wrong with the credential
+    by_dpop = http_request.headers.get("Authorization", "")[:5].lower() == "dpop "
+    challenge = challenge_of(reason, by_dpop=by_dpop) or challenge_of(Reason.NO_CREDENTIAL, by_dpop=by_dpop)
+    headers = {name.decode(): value.decode() for name, value in nonce_for(reason)}
+    return Problem(401, text, headers={"WWW-Authenticate": challenge, **headers})
 
 
 def _refuse_forged(http_request: HttpRequest) -> None:

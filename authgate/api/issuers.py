@@ -16,6 +16,7 @@ from authgate.api.lists import PAGE, answer_page, flag, flag_of, text
 from authgate.api.providers import SLUG
 from authgate.api.schema import FieldError, Operation
 from authgate.api.views import ApiView
+from authgate.authn.issuers import Dpop
 from authgate.models.issuers import TokenIssuer, default_algorithms
 from authgate.policy.schema import Strict
 from authgate.state import issuers
@@ -32,6 +33,7 @@ class IssuerSettings(Strict, frozen=True, kw_only=True):
     jwks_url: str = ""
     pasted_keys: str = ""
     typ: Literal["strict", "lenient"] = "lenient"
+    dpop: Dpop = "off"
     required_scopes: tuple[str, ...] = ()
     required_claims: dict[str, str | int | bool] = {}
     claim_mapping: dict[str, str] = {}

@@ -17,6 +17,7 @@ from authgate.wire.strict_json import NotStrictJson, read_json
 
 MAX_TOKEN_BYTES = 16 * 1024
 MAX_DEPTH = 16
+EXTENSIONS = ("crit", "b64", "enc", "zip")  # none is understood (RFC 7515 4.1.11, RFC 7797)
 _COMPACT = re.compile(rb"([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]+)")
 
 

@@ -27,6 +27,7 @@ class Credential(NamedTuple):
     unverified_token: bytes
     key: tuple[Kind, bytes]  # of the cache
     by_basic: bool = False
+    is_dpop: bool = False  # the scheme: a proof comes with it (RFC 9449 7.1)
 
     @property
     def by_cookie(self) -> bool:
@@ -34,22 +35,24 @@ class Credential(NamedTuple):
 
 
 def find_credential(headers: Headers, session_cookie: bytes) -> Credential | None:
-    """The bearer token, or a service token as Basic's password; else the session cookie. Raises InvalidCredential when
-    it is unclear which is meant.
+    """The token of the Authorization header, or a service token as Basic's password; else the session cookie. Raises
+    InvalidCredential when it is unclear which is meant.
 
-    The form of a bearer token is left to `check_form`, for tokens not seen before.
+    The form of a token is left to `check_form`, for tokens not seen before.
     """
     authorization = headers.values(b"authorization")
     if len(authorization) > 1:
         raise InvalidCredential(Reason.MALFORMED_CREDENTIAL)
     if authorization:
-        token = _read_bearer(authorization[0])
-        if token is not None:
-            return Credential(_ACCESS, token, cache_key(_ACCESS, token))
-        if (password := read_basic(authorization[0])) is not None:
-            # Another key than a bearer token's, which holds no space: what is remembered differs.
-            return Credential(_ACCESS, password, cache_key(_ACCESS, b"basic " + password), by_basic=True)
+        found = _read_authorization(authorization[0])
+        if found is not None:
+            return found
     return _find_session(cookie_line(headers), session_cookie)
+
+
+def uses_dpop(headers: Headers) -> bool:
+    """Whether a token came as one that is bound to a key, whatever it is."""
+    return any(value[:5].lower() == b"dpop " for value in headers.values(b"authorization"))
 
 
 def beside_the_services(found: Credential | None, headers: Headers, trust: TrustSnapshot) -> Credential | None:
@@ -85,14 +88,24 @@ def verify_session(found: Credential | None, trust: TrustSnapshot, now: float) -
     return claims if claims.session_id else None
 
 
-def _read_bearer(value: bytes) -> bytes | None:
+def _read_authorization(value: bytes) -> Credential | None:
     """None when the scheme is another one, which is no credential of ours (any case, RFC 9110 11.1)."""
     if value.startswith(b"Bearer "):
-        return value[7:].lstrip(b" ")
-    scheme = _SCHEME.match(value)
-    if scheme is None:
+        token = value[7:].lstrip(b" ")
+        return Credential(_ACCESS, token, cache_key(_ACCESS, token))
+    match = _SCHEME.match(value)
+    if match is None:
         raise InvalidCredential(Reason.MALFORMED_CREDENTIAL)
-    return value[7:].lstrip(b" ") if scheme[1].lower() == b"bearer" else None
+    scheme, token = match[1].lower(), value[match.end() :].lstrip(b" ")
+    if scheme == b"bearer":
+        return Credential(_ACCESS, token, cache_key(_ACCESS, token))
+    if scheme == b"dpop":
+        # No token has a space, so neither of the two ever stands for the other in the cache.
+        return Credential(_ACCESS, token, cache_key(_ACCESS, b"DPoP " + token), is_dpop=True)
+    if (password := read_basic(value)) is not None:
+        # Another key than a bearer token's, which holds no space: what is remembered differs.
+        return Credential(_ACCESS, password, cache_key(_ACCESS, b"basic " + password), by_basic=True)
+    return None
 
 
 def _find_session(cookies: bytes, session_cookie: bytes) -> Credential | None:

@@ -13,7 +13,8 @@ from types import MappingProxyType
 from typing import Any
 
 from authgate.authn.claims import LATEST, is_safe_text, scopes_of
-from authgate.authn.compact import UnverifiedToken
+from authgate.authn.compact import EXTENSIONS, UnverifiedToken
+from authgate.authn.dpop import bound_key
 from authgate.authn.issuers import Issuer
 from authgate.authn.jwk import PublicKey
 from authgate.reason import Reason
@@ -28,7 +29,6 @@ _ANY_TYPES = _ACCESS_TYPES | {"jwt", "application/jwt"}
 _OF_OTHER_TOKENS = ("nonce", "at_hash", "c_hash", "events", "toe")
 # What Keycloak (`typ`), Amazon Cognito and Ory Hydra (`token_use`) call tokens that are for nobody but their client.
 _OTHER_KINDS = frozenset(("id", "id_token", "refresh", "refresh_token", "offline", "logout"))
-_EXTENSIONS = ("crit", "b64", "enc", "zip")  # none is understood (RFC 7515 4.1.11, RFC 7797)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +44,7 @@ class Proven:
     roles: frozenset[str]
     scopes: frozenset[str]
     audiences: frozenset[str]  # of the issuer's that are taken here, those that it is for
+    key_thumbprint: str  # of the key that its sender must have; empty: it is a bearer token
     claims: Mapping[str, Any]
 
 
@@ -75,6 +76,10 @@ def prove(token: bytes, claims: Mapping[str, Any], issuer: Issuer, now: float) -
         raise InvalidCredential(Reason.INSUFFICIENT_SCOPE)
     if not all(_has(claims, where, wanted) for where, wanted in issuer.required_claims.items()):
         raise InvalidCredential(Reason.CLAIM_MISSING)
+    thumbprint = bound_key(claims)
+    # Whoever took a bound token as a bearer token would undo what its issuer did for it (RFC 9449 7.2).
+    if issuer.dpop == "off" if thumbprint else issuer.needs_dpop:
+        raise InvalidCredential(Reason.PROOF_REQUIRED)
     email, name = _text(_mapped(claims, issuer, "email")), _text(_mapped(claims, issuer, "name"))
     if claims.get("email_verified", True) is not True:
         email = ""
@@ -88,6 +93,7 @@ def prove(token: bytes, claims: Mapping[str, Any], issuer: Issuer, now: float) -
         roles=_texts(claim_at(claims, issuer.mapping["roles"])) if "roles" in issuer.mapping else frozenset(),
         scopes=scopes,
         audiences=audiences,
+        key_thumbprint=thumbprint,
         claims=MappingProxyType({**claims, **_known_names(claims, issuer), "email": email, "name": name}),
     )
 
@@ -107,7 +113,7 @@ def _check_type(unverified_header: Mapping[str, Any], issuer: Issuer) -> None:
 
 def choose_key(unverified_header: Mapping[str, Any], issuer: Issuer) -> tuple[PublicKey, str]:
     """With the algorithm. Raises InvalidCredential, or KeysWanted."""
-    if any(name in unverified_header for name in _EXTENSIONS):
+    if any(name in unverified_header for name in EXTENSIONS):
         raise InvalidCredential(Reason.INVALID_TOKEN)
     algorithm, kid = unverified_header.get("alg"), unverified_header.get("kid")
     if not isinstance(algorithm, str) or algorithm not in issuer.algorithms:

@@ -27,7 +27,7 @@ _SIGNED_TYPES = frozenset(("token-introspection+jwt", SIGNED))
 _ASSERTION_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 _ASSERTION_SECONDS = 60
 _SIGNED_SECONDS = 60  # that a signed answer may be old: a stored one tells nothing of now
-_BEARER = frozenset(("bearer", "access_token"))
+_ACCESS = frozenset(("bearer", "access_token", "dpop"))
 
 
 class AnswerRefused(ValueError):
@@ -84,8 +84,10 @@ def prove_answer(token: bytes, answer: Mapping[str, Any], issuer: Issuer, now: f
         raise InvalidCredential(Reason.WRONG_ISSUER)
     check_kind(answer)
     token_type = answer.get("token_type", "bearer")
-    if not isinstance(token_type, str) or token_type.lower() not in _BEARER:
+    if not isinstance(token_type, str) or token_type.lower() not in _ACCESS:
         raise InvalidCredential(Reason.WRONG_TYPE)  # of a refresh token, too, an issuer says that it is active
+    if token_type.lower() == "dpop" and "cnf" not in answer:
+        raise InvalidCredential(Reason.WRONG_TYPE)  # it is bound to a key, and nobody says to which
     # RFC 7662 2.2 leaves exp to the issuer, which is asked again as soon as its answer is old.
     seconds = issuer.introspection.seconds if issuer.introspection is not None else 0
     claims = answer if "exp" in answer else {**answer, "exp": ceil(now) + max(seconds, 1)}

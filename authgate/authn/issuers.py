@@ -13,6 +13,7 @@ from authgate.authn.jwk import PublicKey
 
 Strategy = Literal["jwt", "introspection", "auto"]
 ClientAuthentication = Literal["basic", "post", "private_key_jwt"]
+Dpop = Literal["off", "optional", "required", "nonce"]  # "nonce": required, and each proof has a nonce of ours
 
 
 class KeyRing:
@@ -63,3 +64,8 @@ class Issuer:
     leeway: int = 5  # seconds that its clock may differ from ours
     max_age: int = 0  # seconds since `iat`; 0: until it expires
     introspection: Introspection | None = None  # unless the strategy is "jwt"
+    dpop: Dpop = "off"
+
+    @property
+    def needs_dpop(self) -> bool:
+        return self.dpop in ("required", "nonce")

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
+import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -21,6 +24,8 @@ _VERIFIERS: Mapping[str, Algorithm] = {
     name: verifier for name, verifier in get_default_algorithms().items() if name in ALGORITHMS
 }
 _PUBLIC_MEMBERS = ("kty", "n", "e", "crv", "x", "y")
+_PRIVATE_MEMBERS = frozenset(("d", "p", "q", "dp", "dq", "qi", "oth", "k"))
+_THUMBPRINT_MEMBERS = {"RSA": ("e", "kty", "n"), "EC": ("crv", "kty", "x", "y"), "OKP": ("crv", "kty", "x")}
 _BASE64URL = re.compile(r"[A-Za-z0-9_-]+")
 
 
@@ -48,14 +53,26 @@ def read_keys(document: Mapping[str, Any]) -> Sequence[PublicKey]:
         raise KeysUnreadable("the JWKS holds no list of keys")
     if len(members) > MAX_KEYS:
         raise KeysUnreadable(f"the JWKS holds more than {MAX_KEYS} keys")
-    keys = [key for jwk in members if isinstance(jwk, dict) and (key := _read_key(jwk)) is not None]
+    keys = [key for jwk in members if isinstance(jwk, dict) and (key := read_key(jwk)) is not None]
     # One key listed twice is one key, not two to choose from.
     return tuple({(key.kid, key.material, key.algorithms): key for key in keys}.values())
 
 
-def _read_key(jwk: dict[str, Any]) -> PublicKey | None:
+def thumbprint_of(jwk: Mapping[str, Any]) -> str:
+    """RFC 7638: the hash of the required members, in order and without spaces. Empty for what is no public key."""
+    kty = jwk.get("kty")
+    names = _THUMBPRINT_MEMBERS.get(kty, ()) if isinstance(kty, str) else ()
+    required = {name: jwk.get(name) for name in names}
+    if not required or not all(isinstance(value, str) and value.isascii() for value in required.values()):
+        return ""
+    canonical = json.dumps(required, sort_keys=True, separators=(",", ":")).encode("ascii")
+    return base64.urlsafe_b64encode(hashlib.sha256(canonical).digest()).rstrip(b"=").decode("ascii")
+
+
+def read_key(jwk: Mapping[str, Any]) -> PublicKey | None:
+    """None for what is no public key that can verify a signature."""
     kid = jwk.get("kid")
-    if "d" in jwk or "k" in jwk or not (kid is None or isinstance(kid, str)):
+    if _PRIVATE_MEMBERS & jwk.keys() or not (kid is None or isinstance(kid, str)):
         return None  # a private key that is published is everybody's
     if jwk.get("use", "sig") != "sig" or "verify" not in _operations(jwk):
         return None

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import base64
-import hashlib
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +14,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from jwt.algorithms import ECAlgorithm, RSAAlgorithm
 
 from authgate import cipher
+from authgate.authn.jwk import thumbprint_of
 
 RSA_BITS = 2048
 _RS256 = RSAAlgorithm(RSAAlgorithm.SHA256)
@@ -123,15 +122,9 @@ def _pair(private: rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey) -> KeyPair:
             raise KeyUnusable(f"a key on {private.curve.name} cannot sign ES256")
         algorithm, members = "ES256", ECAlgorithm.to_jwk(private.public_key(), as_dict=True)
         required = {name: members[name] for name in ("crv", "kty", "x", "y")}
-    kid = _thumbprint(required)
+    kid = thumbprint_of(required)
     jwk = {**required, "kid": kid, "use": "sig", "alg": algorithm}
     return KeyPair(kid, algorithm, jwk, private, private.public_key())
-
-
-def _thumbprint(required_members: dict[str, Any]) -> str:
-    """RFC 7638: the hash of the required members, in order and without spaces."""
-    canonical = json.dumps(required_members, sort_keys=True, separators=(",", ":")).encode("ascii")
-    return base64.urlsafe_b64encode(hashlib.sha256(canonical).digest()).rstrip(b"=").decode("ascii")
 
 
 def _sealing_key(secret: str) -> AESGCM:

@@ -14,6 +14,7 @@ from typing import Any
 
 from authgate.authn.claims import LATEST, MAX_TEXT, VerifiedClaims, is_safe_text, verify_claims
 from authgate.authn.compact import MAX_TOKEN_BYTES, NotCompact, read_compact, read_object, write_compact, write_object
+from authgate.authn.dpop import bound_key
 from authgate.authn.keys import KeyPair
 from authgate.authn.trust import TrustSnapshot
 from authgate.reason import Reason
@@ -141,5 +142,10 @@ def _check_mintable(claims: dict[str, Any], extra_claims: Mapping[str, Any], aud
             raise ClaimRefused(
                 f"the {what} must have 1 to {MAX_TEXT} characters, no control characters, and no space around it"
             )
+    if "sid" not in claims:
+        try:
+            bound_key(claims)
+        except InvalidCredential:
+            raise ClaimRefused("cnf must have jkt, the SHA-256 thumbprint of a key, and nothing else") from None
     if not claims["iat"] < claims["exp"] <= LATEST:
         raise ClaimRefused("the time to live must be positive and end before the year 10000")

@@ -6,6 +6,7 @@ import time
 from collections.abc import Awaitable, Callable
 
 from authgate.authn.credentials import Credential, beside_the_services, check_form, find_credential
+from authgate.authn.dpop import bound_key
 from authgate.authn.foreign import KeysWanted, verify_foreign
 from authgate.authn.issuers import Issuer
 from authgate.authn.ownership import ForeignToken, read_foreign
@@ -14,11 +15,12 @@ from authgate.authn.service_tokens import may_be_service_token
 from authgate.authn.tokens import verify
 from authgate.authn.trust import TrustSnapshot
 from authgate.gate.introspect import find_asked, introspect, introspected_key, state_of_now
+from authgate.gate.possession import prove_possession
 from authgate.gate.proven import identity_of
 from authgate.gate.service_tokens import service_identity
 from authgate.policy.schema import Route
 from authgate.reason import Reason
-from authgate.request import OWN_ISSUER, Identity, InvalidCredential
+from authgate.request import OWN_ISSUER, Identity, InvalidCredential, RequestFacts
 from authgate.state.issuer_keys import newer_keys
 from authgate.state.snapshot import Snapshot
 from authgate.wire.headers import Headers, RawHeaders
@@ -53,10 +55,13 @@ class MustAsk(InvalidCredential):
         self.ask = ask
 
 
-def authenticate(headers: RawHeaders, snapshot: Snapshot, route: Route | None = None) -> Identity | None:
+def authenticate(
+    headers: RawHeaders, snapshot: Snapshot, route: Route | None = None, facts: RequestFacts | None = None
+) -> Identity | None:
     """None: no credential of ours. Raises InvalidCredential: one is there and is not good, so stop; or MustAsk.
 
-    `route`: None for a page of the gateway's own.
+    `route`: None for a page of the gateway's own. `facts`: of the request that is let in by this, which uses up its
+    DPoP proof; without them no bound token counts.
     """
     if not isinstance(headers, Headers):
         headers = Headers(headers)
@@ -72,7 +77,45 @@ def authenticate(headers: RawHeaders, snapshot: Snapshot, route: Route | None = 
         return None
     now = time.time()
     identity = snapshot.identities.get(credential.key, now, trust)
-    return _verify_identity(credential, snapshot, now, route) if identity is None else identity
+    if identity is None:
+        try:
+            identity = _verify_identity(credential, snapshot, now, route)
+        except MustAsk as question:
+            ask = question.ask
+            raise MustAsk(lambda: _ask_and_prove(ask, credential, snapshot, facts)) from None
+    if credential.is_dpop or identity.key_thumbprint:
+        return _prove_at_once(identity, credential, snapshot, facts)
+    return identity
+
+
+def _prove_at_once(
+    identity: Identity, credential: Credential, snapshot: Snapshot, facts: RequestFacts | None
+) -> Identity:
+    """Raises InvalidCredential, or MustAsk where other machines may have seen the proof."""
+    is_first = prove_possession(identity, credential, facts, snapshot, time.time())
+    if not isinstance(is_first, bool):
+        raise MustAsk(lambda: _told(identity, is_first))
+    if not is_first:
+        raise InvalidCredential(Reason.BAD_PROOF)
+    return identity
+
+
+async def _told(identity: Identity, is_first: Awaitable[bool]) -> Identity:
+    if not await is_first:
+        raise InvalidCredential(Reason.BAD_PROOF)
+    return identity
+
+
+async def _ask_and_prove(
+    ask: Callable[[], Awaitable[Identity]], credential: Credential, snapshot: Snapshot, facts: RequestFacts | None
+) -> Identity:
+    identity = await ask()
+    if not (credential.is_dpop or identity.key_thumbprint):
+        return identity
+    try:
+        return _prove_at_once(identity, credential, snapshot, facts)
+    except MustAsk as question:
+        return await question.ask()
 
 
 def _verify_identity(credential: Credential, snapshot: Snapshot, now: float, route: Route | None) -> Identity:
@@ -134,6 +177,8 @@ def _own_identity(credential: Credential, snapshot: Snapshot, now: float) -> Ide
     return Identity(
         subject=claims.subject,
         issuer=snapshot.trust.issuer,
+        # The claims of a session are those of a person's provider.
+        key_thumbprint="" if claims.session_id else bound_key(claims.all),
         expires_at=claims.expires_at,
         by_cookie=credential.by_cookie,
         token_id=claims.token_id,

@@ -27,6 +27,9 @@ _PROVES_NOTHING = frozenset(
         Reason.WRONG_ISSUER,
         Reason.TOKEN_INACTIVE,
         Reason.WRONG_TYPE,
+        # A token alone, without its key, is what a thief has.
+        Reason.PROOF_REQUIRED,
+        Reason.BAD_PROOF,
     )
 )
 
@@ -117,7 +120,7 @@ def _subject_key(facts: RequestFacts, identity: Identity | None) -> str:
 
 def _identify(facts: RequestFacts, snapshot: Snapshot, entry: RouteEntry) -> Identity | None:
     """Raises InvalidCredential."""
-    identity = authenticate(facts.headers, snapshot, entry.route)
+    identity = authenticate(facts.headers, snapshot, entry.route, facts)
     # The browser sends a cookie whoever wrote the page, and so it does with a password that was once typed; a bearer
     # token is sent on purpose. One that is not ours is no proof of that: the cookie is what lets in then, and so it is
     # judged like any other.

@@ -25,6 +25,7 @@ def identity_of(proven: Proven, slug: str, issuer: str, snapshot: Snapshot) -> I
         issuer_slug=slug,
         audiences=proven.audiences,
         scopes=proven.scopes,
+        key_thumbprint=proven.key_thumbprint,
         email=proven.email,
         name=proven.name,
         roles=proven.roles | snapshot.grants.roles_of(proven.claims, slug),

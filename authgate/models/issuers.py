@@ -30,6 +30,12 @@ class TokenIssuer(models.Model):
         STRICT = "strict", "strict: only at+jwt (RFC 9068)"
         LENIENT = "lenient", "lenient: also tokens without this type"
 
+    class Dpop(models.TextChoices):
+        OFF = "off", "off: bearer tokens alone; those bound to a key are refused"
+        OPTIONAL = "optional", "optional: a token that is bound to a key comes with a proof"
+        REQUIRED = "required", "required: every token is bound to a key and comes with a proof"
+        NONCE = "nonce", "required, with a nonce of the gateway's in each proof"
+
     class ClientAuthentication(models.TextChoices):
         BASIC = "basic", "client_secret_basic"
         POST = "post", "client_secret_post"
@@ -54,6 +60,13 @@ class TokenIssuer(models.Model):
         "pasted JWKS", blank=True, help_text='Instead of fetching them: a JSON object with "keys".'
     )
     typ = models.CharField("type", max_length=10, choices=Type.choices, default=Type.LENIENT)
+    dpop = models.CharField(
+        "DPoP",
+        max_length=10,
+        choices=Dpop.choices,
+        default=Dpop.OFF,
+        help_text="Proofs that the sender has the key of its token (RFC 9449).",
+    )
     required_scopes = models.JSONField(default=list, blank=True, help_text="A token must have all of these.")
     required_claims = models.JSONField(
         default=dict, blank=True, help_text="A token must have these values, or lists with them."

@@ -12,7 +12,7 @@ from authgate.gate.cross_site import is_cross_site
 from authgate.gate.service_tokens import use
 from authgate.observe.access_log import Record
 from authgate.reason import Reason
-from authgate.request import Identity, InvalidCredential, TokenTerms
+from authgate.request import Identity, InvalidCredential, RequestFacts, TokenTerms
 from authgate.security_headers import OWN_PAGES_CSP, SECURITY_HEADERS
 from authgate.state import newest
 from authgate.state.snapshot import Snapshot
@@ -110,26 +110,30 @@ def _identify(request: HttpRequest, snapshot: Snapshot | None) -> Identity | Non
     """Raises InvalidCredential."""
     if snapshot is None:
         raise InvalidCredential(Reason.NO_POLICY)
-    identity = authenticate(_raw_headers(request), snapshot)
+    record = _record_of(request)
+    facts = record.facts if record is not None else None
+    identity = authenticate(_raw_headers(request), snapshot, facts=facts)
     if identity is not None and identity.terms is not None:
-        _check_terms(request, identity, identity.terms)
+        _check_terms(identity, identity.terms, facts, request.META.get("REMOTE_ADDR", ""))
     return identity
 
 
-def _check_terms(request: HttpRequest, identity: Identity, terms: TokenTerms) -> None:
+def _check_terms(identity: Identity, terms: TokenTerms, facts: RequestFacts | None, address: str) -> None:
     """A token that was made for some routes opens no page of the gateway's own. Raises InvalidCredential."""
-    facts = getattr(request, "scope", {}).get("state", {}).get("record", Record("")).facts
-    client = facts.client if facts is not None else request.META.get("REMOTE_ADDR", "")
     if facts is not None and identity.by_basic and is_cross_site(facts):
         raise InvalidCredential(Reason.CROSS_SITE)
-    if refusal := use(terms, client, ""):
+    if refusal := use(terms, facts.client if facts is not None else address, ""):
         raise InvalidCredential(refusal)
+
+
+def _record_of(request: HttpRequest) -> Record | None:
+    return getattr(request, "scope", {}).get("state", {}).get("record")  # type: ignore[no-any-return]
 
 
 def _tell(request: HttpRequest, identity: Identity | None, error: Reason | None) -> None:
     request.identity = identity  # type: ignore[attr-defined]
     request.identity_error = error  # type: ignore[attr-defined]
-    record = getattr(request, "scope", {}).get("state", {}).get("record")
+    record = _record_of(request)
     if record is not None:
         record.identity = identity
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from django.conf import settings
 
+from authgate.authn.jwk import ALGORITHMS
 from authgate.policy.table import RouteEntry
 from authgate.reason import LETTING_IN, Reason
 from authgate.request import RequestFacts
@@ -28,13 +29,15 @@ def find_resource(facts: RequestFacts, snapshot: Snapshot | None) -> RouteEntry 
 def describe(entry: RouteEntry, facts: RequestFacts, snapshot: Snapshot) -> dict[str, object]:
     route = entry.route
     issuers = [
-        issuer.issuer for issuer in snapshot.trust.issuers.values() if not route.issuers or issuer.slug in route.issuers
+        issuer for issuer in snapshot.trust.issuers.values() if not route.issuers or issuer.slug in route.issuers
     ]
     description = {
         "resource": f"{_origin(entry, facts)}{route.path}",
-        "authorization_servers": issuers,
+        "authorization_servers": [issuer.issuer for issuer in issuers],
         "scopes_supported": list(route.scopes),
         "bearer_methods_supported": ["header"],
+        "dpop_signing_alg_values_supported": sorted(ALGORITHMS) if any(one.dpop != "off" for one in issuers) else [],
+        "dpop_bound_access_tokens_required": bool(issuers) and all(one.needs_dpop for one in issuers),
     }
     return {name: value for name, value in description.items() if value}
 

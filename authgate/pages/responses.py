@@ -9,9 +9,11 @@ from urllib.parse import quote
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 
+from authgate.authn.credentials import uses_dpop
 from authgate.decision import Denied, retry_seconds
 from authgate.observe.access_log import Record
 from authgate.oidc.next_url import MAX_LENGTH
+from authgate.pages.challenges import CREDENTIAL_REASONS, challenge_of, nonce_for
 from authgate.pages.json_rpc import write_answers
 from authgate.pages.protected_resource import metadata_url
 from authgate.pages.refusal import Refused, Ways, render_refusal
@@ -28,23 +30,13 @@ Scope = dict[str, Any]
 Send = Callable[[dict[str, Any]], Awaitable[None]]
 
 
-_CREDENTIAL_REASONS = frozenset(
-    (
-        Reason.INVALID_TOKEN, Reason.TOKEN_EXPIRED, Reason.TOKEN_NOT_YET_VALID, Reason.TOKEN_REVOKED,
-        Reason.TOKEN_INACTIVE, Reason.ISSUER_UNCLEAR,
-        Reason.BAD_SIGNATURE, Reason.UNKNOWN_KEY, Reason.WRONG_ISSUER, Reason.WRONG_AUDIENCE,
-        Reason.WRONG_TYPE, Reason.CLAIM_MISSING,
-    )
-)  # fmt: skip
-
-
 _DOUBTFUL = frozenset((Reason.BAD_TARGET, Reason.BAD_HOST, Reason.BAD_HEADER, Reason.BAD_METHOD, Reason.BAD_FRAMING))
 # Nothing behind these is a request: what was announced may still come.
 _LAST = _DOUBTFUL | {Reason.BODY_TOO_LARGE, Reason.BODY_TIMEOUT}
 
 
 # What signing in would heal. Of the others, a route that nobody may open stays closed to whoever signs in.
-_HEALED_BY_SIGNING_IN = frozenset((Reason.NO_CREDENTIAL, *_CREDENTIAL_REASONS))
+_HEALED_BY_SIGNING_IN = frozenset((Reason.NO_CREDENTIAL, *CREDENTIAL_REASONS))
 _BASIC = b'Basic realm="authgate", charset="UTF-8"'
 _LOGIN = f"{settings.AUTHGATE_AUTH_PREFIX}/login"
 
@@ -178,7 +170,7 @@ def roles_to_name(decision: Denied) -> tuple[str, ...]:
 
 
 def _explain(decision: Denied, facts: RequestFacts | None) -> RawHeaders:
-    """Retry-After, or the challenge of RFC 6750 section 3. Nothing of the request is echoed but its host."""
+    """Retry-After, or a challenge. Nothing of the request is echoed but its host."""
     reason = decision.reason
     if reason in _LAST:
         # Client and proxies may disagree about where this request ends: close, and read no request behind it.
@@ -186,13 +178,13 @@ def _explain(decision: Denied, facts: RequestFacts | None) -> RawHeaders:
         return [*close, (b"allow", METHODS)] if reason is Reason.BAD_METHOD else close
     if decision.retry_after:
         return [(b"retry-after", str(decision.retry_after).encode())]
-    challenge = _CHALLENGES.get(reason)
-    if challenge is None:
+    challenge = challenge_of(reason, by_dpop=facts is not None and uses_dpop(facts.headers))
+    if not challenge:
         return []
-    bearer = (b"www-authenticate", challenge + _parameters(decision, facts))
+    headers = [(b"www-authenticate", challenge.encode() + _parameters(decision, facts)), *nonce_for(reason)]
     # git, pip and clients of container registries send a password only where one is asked for.
     takes_basic = decision.entry is not None and decision.entry.route.basic and reason in _HEALED_BY_SIGNING_IN
-    return [bearer, (b"www-authenticate", _BASIC)] if takes_basic else [bearer]
+    return [*headers, (b"www-authenticate", _BASIC)] if takes_basic else headers
 
 
 def _parameters(decision: Denied, facts: RequestFacts | None) -> bytes:
@@ -204,16 +196,3 @@ def _parameters(decision: Denied, facts: RequestFacts | None) -> bytes:
     asks = decision.reason is Reason.INSUFFICIENT_SCOPE or (metadata and decision.reason in _HEALED_BY_SIGNING_IN)
     scopes = f', scope="{" ".join(entry.route.scopes)}"' if asks and entry.route.scopes else ""
     return (scopes + (f', resource_metadata="{metadata}"' if metadata else "")).encode()
-
-
-def _challenge(error: str, description: str) -> bytes:
-    return f'Bearer realm="authgate", error="{error}", error_description="{description}"'.encode()
-
-
-_CHALLENGES = {
-    Reason.NO_CREDENTIAL: b'Bearer realm="authgate"',
-    Reason.MALFORMED_CREDENTIAL: _challenge("invalid_request", "The Authorization header is malformed"),
-    Reason.INSUFFICIENT_SCOPE: _challenge("insufficient_scope", "A scope is missing"),
-    Reason.MISSING_ROLE: _challenge("insufficient_scope", "A role is missing"),
-    **{reason: _challenge("invalid_token", reason.value.replace("_", " ")) for reason in _CREDENTIAL_REASONS},
-}

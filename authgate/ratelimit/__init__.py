@@ -11,15 +11,19 @@ from django.core.signals import setting_changed
 from authgate.policy.table import Limit
 from authgate.ratelimit.clients import client_key
 from authgate.ratelimit.local import LocalLimits
+from authgate.ratelimit.once import ONCE_BYTES, NoRoom, UsedOnce
 from authgate.ratelimit.storage import StorageError, create_storage
 
 if TYPE_CHECKING:
     from authgate.ratelimit.shared import SharedLimits
 
-__all__ = ["StorageError", "client_key", "close", "prepare", "take", "take_here"]
+__all__ = ["NoRoom", "StorageError", "client_key", "close", "prepare", "take", "take_here", "take_once"]
 
 _local: LocalLimits | None = None
 _limits: LocalLimits | SharedLimits | None = None
+_used: UsedOnce | None = None
+_LONGEST_USE = 130.0  # seconds that a use is remembered in Redis
+_ONCE = Limit("used/once", interval=_LONGEST_USE, burst=1, per="client")  # no name in a policy has a slash
 
 
 def take(limit: Limit, key: str) -> float | Awaitable[float]:
@@ -32,6 +36,18 @@ def take_here(limit: Limit, key: str) -> float:
     return (_local or _prepare_local()).take(limit, key)
 
 
+def take_once(use: str, expires_at: float, now: float) -> bool | Awaitable[bool]:
+    """False if it was used before: on this machine, or on any of those that share a Redis. Then alone it is awaitable.
+
+    Raises NoRoom. Nothing may be accepted after `expires_at`, which is no more than two minutes from now.
+    """
+    if not (_used or _prepare_used()).take(use, expires_at, now):
+        return False
+    limits = _limits or prepare()
+    # While Redis is away, a use counts on each machine alone.
+    return True if isinstance(limits, LocalLimits) else limits.is_first(_ONCE, use) or True
+
+
 def prepare() -> LocalLimits | SharedLimits:
     """Creates the storage of limits. Called before workers are forked, so that they inherit it and count together.
 
@@ -39,6 +55,8 @@ def prepare() -> LocalLimits | SharedLimits:
     """
     global _limits
     local = _local or _prepare_local()
+    if _used is None:
+        _prepare_used()
     if _limits is None:
         _limits = _share(local, settings.AUTHGATE_REDIS_URL) if settings.AUTHGATE_REDIS_URL else local
     return _limits
@@ -56,6 +74,12 @@ def _prepare_local() -> LocalLimits:
     global _local
     _local = LocalLimits(create_storage())
     return _local
+
+
+def _prepare_used() -> UsedOnce:
+    global _used
+    _used = UsedOnce(create_storage(ONCE_BYTES, "DPoP proofs"))
+    return _used
 
 
 async def close() -> None:

@@ -6,19 +6,16 @@ import functools
 import os
 import struct
 import threading
-from fcntl import LOCK_EX, LOCK_NB, LOCK_UN, lockf
+from fcntl import LOCK_UN, lockf
 from hashlib import blake2b
-from time import monotonic_ns, sleep
+from time import monotonic_ns
 
 from authgate.policy.table import Limit
+from authgate.ratelimit.locks import AT_ONCE, BUSY, lock_later
 from authgate.ratelimit.storage import BUCKET_WORDS, BUCKETS, SLOTS, TABLE_WORD, Storage
 
 _DIGEST = struct.Struct("<QQ")
-_AT_ONCE = LOCK_EX | LOCK_NB
-_BUSY = (BlockingIOError, PermissionError)  # EAGAIN or EACCES, says POSIX
 _SECOND = 1_000_000_000
-_PAUSE = 20e-6  # seconds
-_PATIENCE = 200_000_000  # nanoseconds to wait for another worker, which needs a few thousand once it runs
 
 
 class LocalLimits:
@@ -41,9 +38,9 @@ class LocalLimits:
         bucket, fingerprint = self._place(limit.name, key)
         with self._thread_lock:
             try:
-                lockf(self._descriptor, _AT_ONCE, 1, bucket)
-            except _BUSY:
-                if not self._lock(bucket):
+                lockf(self._descriptor, AT_ONCE, 1, bucket)
+            except BUSY:
+                if not lock_later(self._descriptor, bucket):
                     return limit.interval
             try:
                 return self._take(limit, bucket, fingerprint)
@@ -84,22 +81,6 @@ class LocalLimits:
         # forgives least, and forcing this takes more requests, all counted, than are forgiven.
         times = words[bucket + SLOTS : bucket + BUCKET_WORDS].tolist()
         return bucket + times.index(min(times)), 0
-
-    def _lock(self, bucket: int) -> bool:
-        """False if another process holds the bucket too long (it may be stopped): the event loop cannot wait for it."""
-        deadline = 0
-        while True:
-            try:
-                lockf(self._descriptor, _AT_ONCE, 1, bucket)
-            except _BUSY:
-                now = monotonic_ns()
-                if now > (deadline := deadline or now + _PATIENCE):
-                    return False
-                # The owner holds it for microseconds, unless it lost its processor. Then it may be waiting for
-                # this one, and spinning would keep it waiting.
-                sleep(_PAUSE)
-            else:
-                return True
 
     def _place_of(self, name: str, key: str) -> tuple[int, int]:
         """The bucket and a fingerprint that is never 0. The hash is keyed, so that collisions cannot be chosen."""

@@ -66,16 +66,31 @@ class SharedLimits:
         self._paused_until = 0.0
 
     def take(self, limit: Limit, key: str) -> float | Awaitable[float]:
+        return self._take(limit, key) if self._may_ask() else self._local.take(limit, key)
+
+    def is_first(self, limit: Limit, key: str) -> Awaitable[bool] | None:
+        """Whether no other machine has counted it; None: nobody can be asked. True when Redis gives no answer."""
+        return self._is_first(limit, key) if self._may_ask() else None
+
+    def _may_ask(self) -> bool:
         if not self._failed:
-            return self._ask(limit, key)
+            return True
         now = time.monotonic()
         if now < self._paused_until:
-            return self._local.take(limit, key)
+            return False
         # This request tries Redis again; the others do not wait for its result.
         self._paused_until = now + PAUSE
-        return self._ask(limit, key)
+        return True
 
-    async def _ask(self, limit: Limit, key: str) -> float:
+    async def _take(self, limit: Limit, key: str) -> float:
+        wait = await self._ask(limit, key)
+        return self._local.take(limit, key) if wait is None else wait
+
+    async def _is_first(self, limit: Limit, key: str) -> bool:
+        return not await self._ask(limit, key)
+
+    async def _ask(self, limit: Limit, key: str) -> float | None:
+        """None: no answer."""
         try:
             async with asyncio.timeout(TIMEOUT):
                 answer = await self._client().script(
@@ -84,7 +99,7 @@ class SharedLimits:
             wait = float(answer) / 1e6
         except (RedisError, OSError, TimeoutError, ValueError) as error:
             self._note_failure(error)
-            return self._local.take(limit, key)
+            return None
         self._note_success()
         return wait
 

@@ -35,21 +35,21 @@ class Storage:
     hash_key: bytes
 
 
-def create_storage() -> Storage:
+def create_storage(size: int = TABLE_BYTES, purpose: str = "rate limits") -> Storage:
     """An empty table for this process and those that it forks from now on."""
     try:
-        descriptor = os.memfd_create("authgate-limits", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+        descriptor = os.memfd_create(f"authgate {purpose}", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
         # Missing memory would be a SIGBUS at the first write; here it is an error.
-        os.posix_fallocate(descriptor, 0, TABLE_BYTES)
+        os.posix_fallocate(descriptor, 0, size)
         os.pwrite(descriptor, secrets.token_bytes(_HASH_KEY_BYTES), 0)
         fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, _SEALS)
-        return map_storage(descriptor)
+        return map_storage(descriptor, size)
     except OSError as error:
-        needed = f"{TABLE_BYTES >> 20} MiB of memory"
-        raise StorageError(f"rate limits: cannot get {needed}: {error.strerror or error}") from error
+        needed = f"{size >> 20} MiB of memory"
+        raise StorageError(f"{purpose}: cannot get {needed}: {error.strerror or error}") from error
 
 
-def map_storage(descriptor: int) -> Storage:
+def map_storage(descriptor: int, size: int = TABLE_BYTES) -> Storage:
     """The table of another process. Nothing may close the descriptor: that would drop all its locks (POSIX)."""
-    memory = mmap.mmap(descriptor, TABLE_BYTES)
+    memory = mmap.mmap(descriptor, size)
     return Storage(descriptor, memory, memory[:_HASH_KEY_BYTES])

@@ -6,6 +6,11 @@ from authgate.own_hosts import own_hosts
 from authgate.state.snapshot import Snapshot
 
 
+def is_known(host: str, snapshot: Snapshot | None) -> bool:
+    """Whether somebody who runs the gateway has named this host. Any other is what a client wrote."""
+    return host in own_hosts() or is_services(host, snapshot)
+
+
 def is_services(host: str, snapshot: Snapshot | None) -> bool:
     """Whether this host is a service's, and only the auth prefix on it is ours. Never one of our own, whatever a route
     says: its passwords would be the service's.

@@ -15,7 +15,7 @@ from django.conf import settings
 from django.db.models.signals import post_delete, post_save
 from django.dispatch import receiver
 
-from authgate.authn.issuers import ClientAuthentication, Introspection, Issuer, KeyRing, KeySource, Strategy
+from authgate.authn.issuers import ClientAuthentication, Dpop, Introspection, Issuer, KeyRing, KeySource, Strategy
 from authgate.authn.keys import KeyPair, KeyUnusable, unseal
 from authgate.authn.revocations import Revocations
 from authgate.authn.trust import TrustSnapshot
@@ -53,6 +53,7 @@ class IssuerRow(msgspec.Struct, frozen=True):
     strategy: str
     algorithms: list[str]
     typ: str
+    dpop: str
     required_scopes: list[str]
     required_claims: dict[str, str | int | bool]
     claim_mapping: dict[str, str]
@@ -196,6 +197,7 @@ def issuer_of(row: IssuerRow, ring: KeyRing) -> Issuer:
         mapping=row.claim_mapping,
         leeway=row.leeway,
         max_age=row.max_age,
+        dpop=cast(Dpop, row.dpop),
         introspection=_introspection_of(row),
     )
 

@@ -124,6 +124,19 @@ _REFUSALS = {
         401, "unauthorized",
         "The token lacks a claim that is required of its issuer's tokens. Ask the issuer for one that has it.",
     ),
+    Reason.PROOF_REQUIRED: Refusal(
+        401, "unauthorized",
+        "The token must be bound to a key (DPoP), and be sent as Authorization: DPoP TOKEN with a proof in the DPoP "
+        "header.",
+    ),
+    Reason.BAD_PROOF: Refusal(
+        401, "unauthorized",
+        "The DPoP proof does not fit the token and this request, or was used before. Make a new one for each request, "
+        "with the key that the token is bound to.",
+    ),
+    Reason.NONCE_REQUIRED: Refusal(
+        401, "unauthorized", "The DPoP proof needs a nonce. Make a new one with the nonce in the DPoP-Nonce header."
+    ),
     Reason.INSUFFICIENT_SCOPE: Refusal(
         403, "forbidden", "The token lacks a scope that is needed here. Ask for a token with it."
     ),

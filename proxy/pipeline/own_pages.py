@@ -13,7 +13,6 @@ from django.core.handlers.asgi import ASGIHandler
 
 from authgate.decision import Denied
 from authgate.observe.access_log import Record
-from authgate.own_hosts import own_hosts
 from authgate.own_pages import API, RESERVED
 from authgate.pages import known_operators, local_sign_in
 from authgate.pages.protected_resource import find_resource
@@ -24,7 +23,7 @@ from authgate.ratelimit.sign_in import seconds_to_wait
 from authgate.reason import Reason
 from authgate.request import RequestFacts
 from authgate.security_headers import has_secret_address, without_referrer
-from authgate.state.hosts import is_services
+from authgate.state.hosts import is_known, is_services
 from authgate.state.snapshot import Snapshot
 from authgate.threads import TooBusy, admin_turns, admin_turns_of_strangers
 from authgate.wire.identity_headers import client_may_send
@@ -43,7 +42,6 @@ from proxy.server import health
 REFUSED_AFTER = 0.25
 
 _NO_ROUTE = Reason.NO_ROUTE  # the look-up in the class costs more than a comparison
-_own_hosts = own_hosts()
 _auth = settings.AUTHGATE_AUTH_PREFIX
 _reserved = (_auth, *RESERVED)
 _in_turns = ("/admin/", f"{_auth}{API}/")
@@ -93,7 +91,7 @@ async def serve(page: OwnPage, scope: Scope, receive: Receive, send: Send, recor
     record.in_log = facts.path != health.ALIVE
     if has_secret_address(facts.path):
         send = _without_referrer(send)
-    if facts.path not in health.PATHS and not _is_known_host(facts, page.snapshot):
+    if facts.path not in health.PATHS and not is_known(facts.authority.host, page.snapshot):
         await send_refusal(record, Denied(Reason.BAD_HOST), send)
         return
     if (objection := _find_objection(facts)) is not None:
@@ -197,10 +195,6 @@ async def serve_unrouted(page: OwnPage, scope: Scope, receive: Receive, send: Se
         await serve(page, scope, receive, send, record)
     else:
         await _refusing(_serve_files(static_site), page.facts, scope, receive, send, record)
-
-
-def _is_known_host(facts: RequestFacts, snapshot: Snapshot | None) -> bool:
-    return facts.authority.host in _own_hosts or is_services(facts.authority.host, snapshot)
 
 
 def _django_scope(scope: Scope, facts: RequestFacts) -> Scope:

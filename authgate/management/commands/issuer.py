@@ -20,8 +20,9 @@ _OPTIONS = {
     "pasted_keys": "--jwks-file", "algorithms": "--algorithm", "strategy": "--strategy",
     "introspection_endpoint": "--introspection-endpoint", "client_id": "--client-id",
     "client_authentication": "--client-authentication (or --client-secret)", "required_scopes": "--required-scope",
-    "required_claims": "--required-claim", "claim_mapping": "--claim-mapping", "typ": "--typ", "leeway": "--leeway",
-    "max_age": "--max-age", "introspection_seconds": "--introspection-seconds", "ca_certificates": "--ca-file",
+    "required_claims": "--required-claim", "claim_mapping": "--claim-mapping", "typ": "--typ", "dpop": "--dpop",
+    "leeway": "--leeway", "max_age": "--max-age", "introspection_seconds": "--introspection-seconds",
+    "ca_certificates": "--ca-file",
 }  # fmt: skip
 
 
@@ -97,6 +98,9 @@ def _add_options(add: ArgumentParser) -> None:
         help=f"may be repeated: where {', '.join(MAPPED)} come as another claim",
     )  # fmt: skip
     add.add_argument("--typ", choices=TokenIssuer.Type.values, help="strict: at+jwt alone (RFC 9068)")
+    add.add_argument(
+        "--dpop", choices=TokenIssuer.Dpop.values, help="whether its tokens are bound to keys (RFC 9449); default: off"
+    )
     add.add_argument("--leeway", type=int, metavar="SECONDS", help="that its clock may differ")
     add.add_argument("--max-age", type=int, metavar="SECONDS", help="since the token was issued")
     add.add_argument("--ca-file", metavar="F", help="PEM certificates of the issuer's own CA")
@@ -105,7 +109,7 @@ def _add_options(add: ArgumentParser) -> None:
 def _build(slug: str, **options: Any) -> TokenIssuer:
     plain = (
         "issuer", "strategy", "jwks_url", "introspection_endpoint", "client_id", "client_authentication",
-        "introspection_seconds", "typ", "leeway", "max_age",
+        "introspection_seconds", "typ", "dpop", "leeway", "max_age",
     )  # fmt: skip
     given = {name: options[name] for name in plain}
     given |= {"audiences": options["audience"], "algorithms": options["algorithm"]}

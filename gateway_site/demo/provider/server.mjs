@@ -60,9 +60,10 @@ function page(title, body) {
 `;
 }
 
-// For tests: opaque access tokens for one audience, which its resource server introspects.
-function introspection() {
-  const { audience, scope, signed } = configuration.opaque_tokens ?? {};
+// For tests: access tokens for one audience, as JWTs or opaque ones, which its resource server introspects.
+function accessTokens() {
+  const { jwt_tokens: jwt, opaque_tokens: opaque } = configuration;
+  const { audience, scope, signed } = jwt ?? opaque ?? {};
   if (!audience) return {};
   return {
     clientCredentials: { enabled: true },
@@ -71,7 +72,7 @@ function introspection() {
     revocation: { enabled: true, allowedPolicy: () => true },
     resourceIndicators: {
       enabled: true,
-      getResourceServerInfo: () => ({ audience, scope, accessTokenFormat: 'opaque' }),
+      getResourceServerInfo: () => ({ audience, scope, accessTokenFormat: jwt ? 'jwt' : 'opaque' }),
     },
   };
 }
@@ -113,7 +114,7 @@ const provider = new Provider(configuration.issuer, {
   fetch: (url, { dispatcher, ...options }) => fetch(url, options),
   interactions,
   features: {
-    ...introspection(),
+    ...accessTokens(),
     ...protectedResources,
     devInteractions: { enabled: false },
     backchannelLogout: { enabled: true },

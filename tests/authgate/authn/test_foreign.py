@@ -54,7 +54,8 @@ def test_what_it_proves() -> None:
     proven = verify(token(email="a@example.com", name="A", scope="x y", aud=[API, "other"], groups=["g"]))
     assert replace(proven, claims={}) == Proven(
         subject="ci|robot", token_id="t-1", issued_at=NOW - 10, expires_at=NOW + 305, email="a@example.com", name="A",
-        roles=frozenset(), scopes=frozenset("xy"), audiences=frozenset((API,)), claims={},
+        roles=frozenset(), scopes=frozenset("xy"), audiences=frozenset((API,)), key_thumbprint="",
+        claims={},
     )  # fmt: skip
     assert (proven.claims["groups"], proven.claims["sub"]) == (["g"], "robot")
 

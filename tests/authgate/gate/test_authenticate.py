@@ -92,7 +92,7 @@ def test_two_authorization_headers_are_one_too_many(other):
     assert refused(other, bearer(ALICE)) is Reason.MALFORMED_CREDENTIAL
 
 
-@pytest.mark.parametrize("value", [b"Basic eDp5", b"Digest a=b", b"Negotiate", b"Bearerx y", b"DPoP " + ALICE])
+@pytest.mark.parametrize("value", [b"Basic eDp5", b"Digest a=b", b"Negotiate", b"Bearerx y", b"DPoPx " + ALICE])
 def test_another_scheme_is_no_credential_of_ours(value):
     assert who(authorization(value)) is None
     assert who(authorization(value), session(SESSION)) == "sam"

@@ -216,7 +216,8 @@ HOSTILE = [
     ("a refresh token by token_type", {"token_type": "refresh_token"}, (401, "wrong_type")),
     ("a refresh token of Hydra", {"token_use": "refresh_token"}, (401, "wrong_type")),
     ("a refresh token of Keycloak", {"typ": "Refresh"}, (401, "wrong_type")),
-    ("a sender-constrained token", {"token_type": "DPoP"}, (401, "wrong_type")),
+    ("a token bound to a key that is not named", {"token_type": "DPoP"}, (401, "wrong_type")),
+    ("a bound token, while DPoP is off", {"token_type": "DPoP", "cnf": {"jkt": "A" * 43}}, (401, "proof_required")),
     ("a bearer token", {"token_type": "bearer"}, (200, "")),
     ("token_type 7", {"token_type": 7}, (401, "wrong_type")),
 ]

@@ -256,7 +256,10 @@ print(sum(allowed))
     assert sum(int(count) for (count,) in run_workers(table, [hammer] * 2)) == 40000
 
 
-HOLD = 'limits._lock(limits._place("api", "a")[0]); print("locked", flush=True); time.sleep(60)'
+HOLD = """
+from authgate.ratelimit.locks import lock_later
+lock_later(limits._descriptor, limits._place("api", "a")[0]); print("locked", flush=True); time.sleep(60)
+"""
 
 
 @pytest.fixture

@@ -153,7 +153,8 @@ def test_a_method_that_is_not_served_names_those_that_are():
 
 @pytest.mark.parametrize("reason", REFUSALS)
 def test_a_request_in_doubt_is_the_last_of_its_connection(reason):
-    doubtful = reason.value.startswith(("bad_", "body_")) and reason not in (Reason.BAD_SIGNATURE, Reason.BAD_MESSAGE)
+    of_something_else = (Reason.BAD_SIGNATURE, Reason.BAD_PROOF, Reason.BAD_MESSAGE)
+    doubtful = reason.value.startswith(("bad_", "body_")) and reason not in of_something_else
     assert (headers(denied(reason)).get(b"connection") == b"close") is doubtful
 
 
