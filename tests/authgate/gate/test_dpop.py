@@ -285,6 +285,13 @@ def test_the_gateways_own_tokens_can_be_bound(gate: Gateway) -> None:
     assert HOLDER.get(gate, "/any", token).status == 200
 
 
+def test_a_service_token_is_bound_to_no_key(gate: Gateway) -> None:
+    token = gate.shell.command("service_token", "create", "unbound", "--quiet").strip()
+    assert gate.get("/any", token=token).status == 200
+    assert reason(HOLDER.get(gate, "/any", token)) == "bad_proof"
+    assert gate.get("/any", token=token).status == 200
+
+
 def test_no_token_is_minted_that_would_be_refused(gate: Gateway) -> None:
     failed = gate.run("mint_token", "robot", "--claim", 'cnf={"jkt": "short"}')
     assert failed.returncode != 0
