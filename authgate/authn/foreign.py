@@ -168,9 +168,14 @@ def _time(value: object) -> float:
 def _subject(claims: Mapping[str, Any], issuer: Issuer) -> str:
     """With the issuer's slug in front: the same `sub` of two issuers is two callers."""
     subject = claim_at(claims, issuer.mapping.get("sub", "sub"))
-    if not isinstance(subject, str) or len(subject) > MAX_SUBJECT or not is_safe_text(subject):
+    if not is_caller(subject):
         raise InvalidCredential(Reason.INVALID_TOKEN)
     return f"{issuer.slug}|{subject}"
+
+
+def is_caller(subject: object) -> bool:
+    """Whether a token that is taken here could be about them."""
+    return isinstance(subject, str) and len(subject) <= MAX_SUBJECT and is_safe_text(subject)
 
 
 def _mapped(claims: Mapping[str, Any], issuer: Issuer, name: str) -> Any:

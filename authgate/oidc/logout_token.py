@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, NamedTuple
 from urllib.parse import parse_qs
 
 from authgate.authn.claims import is_safe_text
 from authgate.authn.compact import MAX_TOKEN_BYTES
 from authgate.oidc.id_token import is_subject
-from authgate.oidc.metadata import Metadata
 from authgate.oidc.signed import LEEWAY, FindKeys, NotProven, check_form, read_time, verify_signed
 from authgate.outbound.errors import ProviderError
 
@@ -46,10 +45,12 @@ def read_form(body: bytes) -> str:
     return tokens[0]
 
 
-def verify(raw: str, metadata: Metadata, keys: FindKeys, client_id: str, now: float) -> LogoutToken:
+def verify(
+    raw: str, algorithms: Collection[str], keys: FindKeys, issuer: str, client_id: str, now: float
+) -> LogoutToken:
     try:
-        claims, _ = verify_signed(raw, metadata.algorithms, keys, _TYPES, MAX_TOKEN_BYTES)
-        _check_claims(claims, metadata.issuer, client_id)
+        claims, _ = verify_signed(raw, algorithms, keys, _TYPES, MAX_TOKEN_BYTES)
+        _check_claims(claims, issuer, client_id)
         return LogoutToken(claims["jti"], _check_time(claims, now), _whose(claims))
     except NotProven as error:
         raise refusal(str(error)) from None

@@ -1,4 +1,4 @@
-"""Security events that identity providers push (RFC 8935)."""
+"""Security events that identity providers and token issuers push (RFC 8935)."""
 
 from __future__ import annotations
 

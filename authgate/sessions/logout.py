@@ -25,7 +25,8 @@ def backchannel(slug: str, body: bytes) -> int:
     """OpenID Connect Back-Channel Logout 1.0: how many sessions have ended. Raises ProviderError: answer 400."""
     provider = _provider(slug)
     client = ProviderClient(provider)
-    token = verify(read_form(body), client.metadata(), client.keys, provider.client_id, time.time())
+    algorithms = client.metadata().algorithms
+    token = verify(read_form(body), algorithms, client.keys, provider.issuer, provider.client_id, time.time())
     with transaction.atomic():
         _use_up(slug, token)
         return store.end_where("signed out at the provider", person__provider=provider, **token.whose)

@@ -9,6 +9,7 @@ from authgate.outbound.errors import ProviderError
 from authgate.policy.table import Limit
 from authgate.sessions.logout import backchannel, used_key
 from authgate.sessions.posted import Guard, known_provider, verify_by
+from authgate.sessions.signers import ProviderSigner
 from authgate.threads import logout_lanes
 
 STRANGERS = Limit("/logout tokens of strangers", 1 / 500, 1000, "client")
@@ -37,5 +38,8 @@ async def _check(slug: str, body: bytes, address: str) -> LogoutToken:
     if provider is None:
         raise refusal("there is no such OpenID provider, or it is disabled")
     _guard.admit(address)
-    client_id = provider.client_id
-    return await verify_by(provider, lambda metadata, keys: verify(raw, metadata, keys, client_id, time.time()))
+    issuer, client_id = provider.issuer, provider.client_id
+    return await verify_by(
+        ProviderSigner(provider),
+        lambda algorithms, keys: verify(raw, algorithms, keys, issuer, client_id, time.time()),
+    )

@@ -9,19 +9,17 @@ on its way is worth nothing either.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import TypeVar
 
 from authgate.authn.jwk import PublicKey
 from authgate.bounded import Bounded
 from authgate.models.people import IdentityProvider
-from authgate.oidc.jwks import cached_keys, may_ask_again
-from authgate.oidc.metadata import Metadata, cached_metadata
-from authgate.oidc.provider import ProviderClient
 from authgate.oidc.signed import FindKeys
 from authgate.outbound.errors import ProviderError
 from authgate.policy.table import Limit
 from authgate.ratelimit import client_key, take_here
+from authgate.sessions.signers import ProviderSigner, Signer, all_signers
 from authgate.threads import Shared, TooBusy, logout_threads
 
 PROVIDERS_SECONDS = 1.0
@@ -29,11 +27,11 @@ MOST_REMEMBERED = 256
 MOST_USED = 10_000  # tokens; of older ones the database knows
 
 T = TypeVar("T")
-Verify = Callable[[Metadata, FindKeys], T]
+Verify = Callable[[Collection[str], FindKeys], T]  # of the algorithms and the keys
 
 _asked = Shared(logout_threads, most_waiting=64)
-_providers: dict[str, IdentityProvider] = {}
-_providers_until = float("-inf")
+_signers: dict[str, Signer] = {}
+_signers_until = float("-inf")
 
 
 class Guard:
@@ -61,39 +59,42 @@ class _KeyMissing(Exception):
         self.is_meant = is_meant
 
 
-async def known_provider(slug: str) -> IdentityProvider | None:
+async def known_signer(slug: str) -> Signer | None:
     """As it was a second ago at most: made-up names make nobody look into the database more often."""
-    if time.monotonic() >= _providers_until:
-        await _asked.run("", _load_providers)
-    return _providers.get(slug)
+    if time.monotonic() >= _signers_until:
+        await _asked.run("", _load_signers)
+    return _signers.get(slug)
 
 
-def _load_providers() -> None:
-    global _providers, _providers_until
-    rows = IdentityProvider.objects.filter(kind=IdentityProvider.Kind.OIDC, enabled=True)
-    _providers = {provider.slug: provider for provider in rows}
-    _providers_until = time.monotonic() + PROVIDERS_SECONDS
+async def known_provider(slug: str) -> IdentityProvider | None:
+    signer = await known_signer(slug)
+    return signer.provider if isinstance(signer, ProviderSigner) else None
 
 
-async def verify_by(provider: IdentityProvider, verify: Verify[T]) -> T:
-    """What `verify` makes of it, with the provider's keys. Raises ProviderError, TooBusy, and what `verify` raises."""
+def _load_signers() -> None:
+    global _signers, _signers_until
+    _signers = {signer.slug: signer for signer in all_signers()}
+    _signers_until = time.monotonic() + PROVIDERS_SECONDS
+
+
+async def verify_by(signer: Signer, verify: Verify[T]) -> T:
+    """What `verify` makes of it, with the signer's keys. Raises ProviderError, TooBusy, and what `verify` raises."""
     try:
-        return _verify_with(provider, verify, _or_missing)
+        return _verify_with(signer, verify, _or_missing)
     except _KeyMissing as missing:
-        await _asked.run(provider.slug, ProviderClient(provider).keys, missing.is_meant)
-        return _verify_with(provider, verify, _as_they_are)
+        await _asked.run(signer.slug, signer.keys, missing.is_meant)
+        return _verify_with(signer, verify, _as_they_are)
 
 
-def _verify_with(provider: IdentityProvider, verify: Verify[T], find: Callable[[Sequence[PublicKey]], FindKeys]) -> T:
-    """Raises _KeyMissing when the provider may be asked. Asks nobody."""
-    metadata = cached_metadata(provider)
-    keys = None if metadata is None else cached_keys(metadata.jwks_uri, provider.ca_certificates)
-    if metadata is None or keys is None:
+def _verify_with(signer: Signer, verify: Verify[T], find: Callable[[Sequence[PublicKey]], FindKeys]) -> T:
+    """Raises _KeyMissing when the signer may be asked. Asks nobody."""
+    known = signer.known()
+    if known is None:
         raise _KeyMissing(lambda _: True)
     try:
-        return verify(metadata, find(keys))
+        return verify(known.algorithms, find(known.keys))
     except _KeyMissing:
-        if not may_ask_again(metadata.jwks_uri, provider.ca_certificates):
+        if not signer.may_ask():
             raise ProviderError("provider_unavailable", "its key is unknown, and was asked for a moment ago") from None
         raise
 

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Collection
 
-from django.conf import settings
-
-from authgate.models.people import IdentityProvider
-from authgate.oidc.metadata import Metadata
-from authgate.oidc.provider import ProviderClient
 from authgate.oidc.security_event import EventRefused, SecurityEvent, verify_event
 from authgate.oidc.signed import FindKeys
 from authgate.sessions.signals import Sender, name_of, react_once
+from authgate.sessions.signers import all_signers
 
 logger = logging.getLogger(__name__)
 
@@ -21,26 +18,18 @@ def receive_event(slug: str, raw: str) -> None:
     """Blocks for keys and rows. Raises EventRefused. ProviderError or DatabaseError: nothing is said about the event,
     and it may come again.
     """
-    provider = IdentityProvider.objects.filter(slug=slug, kind=IdentityProvider.Kind.OIDC, enabled=True).first()
-    if provider is None:
+    signer = next(all_signers(slug=slug), None)
+    if signer is None:
         raise unknown_sender()
-    client = ProviderClient(provider)
-    event = verify_for(provider, raw, client.metadata(), client.keys)
-    done = react_once(event, _sender(provider))
+    event = verify_of(signer.sender, raw, signer.algorithms(), signer.keys)
+    done = react_once(event, signer.sender)
     logger.info("event %s from %s: %s", name_of(event), slug, "received before" if done is None else done)
 
 
-def verify_for(provider: IdentityProvider, raw: str, metadata: Metadata, keys: FindKeys) -> SecurityEvent:
+def verify_of(sender: Sender, raw: str, algorithms: Collection[str], keys: FindKeys) -> SecurityEvent:
     """Raises EventRefused."""
-    sender = _sender(provider)
-    return verify_event(raw, metadata.algorithms, keys, sender.issuer, sender.audiences, time.time())
+    return verify_event(raw, algorithms, keys, sender.issuer, sender.audiences, time.time())
 
 
 def unknown_sender() -> EventRefused:
-    return EventRefused("access_denied", "there is no such OpenID provider, or it is disabled")
-
-
-def _sender(provider: IdentityProvider) -> Sender:
-    """A transmitter calls a receiver by its client ID, or by the address that it posts to."""
-    address = f"{settings.AUTHGATE_PUBLIC_URL}{settings.AUTHGATE_AUTH_PREFIX}/events/{provider.slug}"
-    return Sender(provider.slug, provider.issuer, frozenset((provider.client_id, address)))
+    return EventRefused("access_denied", "there is no such OpenID provider or token issuer, or it is disabled")

@@ -1,4 +1,4 @@
-"""What a security event does here: it ends sessions and keeps people out. No event lets anybody in."""
+"""What a security event does here: it ends sessions, refuses tokens and keeps people out. No event lets anybody in."""
 
 from __future__ import annotations
 
@@ -11,13 +11,14 @@ from django.db import transaction
 from django.db.models import Q, QuerySet
 from django.utils import timezone
 
+from authgate.authn.foreign import is_caller
 from authgate.models.people import Person, Session, UsedOnce
 from authgate.oidc.log_words import listed
 from authgate.oidc.security_event import EventType, SecurityEvent
 from authgate.oidc.subject_identifier import SubjectId
 from authgate.policy.powers import Actor, Machine
 from authgate.policy.turns import turn_of
-from authgate.sessions import activation, store
+from authgate.sessions import activation, revoking, store
 from authgate.sessions.live import count
 from authgate.state import revocation
 
@@ -35,6 +36,7 @@ class Sender(NamedTuple):
     slug: str
     issuer: str
     audiences: frozenset[str]
+    is_issuer: bool = False  # of access tokens; else a provider of sign-in
 
 
 def react_once(event: SecurityEvent, sender: Sender) -> str | None:
@@ -64,11 +66,24 @@ def react(event: SecurityEvent, sender: Sender, actor: Actor) -> str:
     if event.type is None or event.type is EventType.ACCOUNT_ENABLED or event.subject is None:
         # Whoever is kept out may have been so by an operator: activating somebody again is an operator's as well.
         return "nothing to do"
+    if sender.is_issuer:
+        return _refuse_tokens(event, event.subject, sender, actor)
     with turn_of(actor, "staff"):
         people, sessions = _people(event.subject, sender), _sessions(event.subject, sender)
         if event.type is EventType.TOKEN_CLAIMS_CHANGE:
             return _ask_again(people, sessions)
         return _sign_out(event, people, sessions, actor)
+
+
+def _refuse_tokens(event: SecurityEvent, meant: SubjectId, sender: Sender, actor: Actor) -> str:
+    """Whatever the event says of the subject, the tokens that they were given before do not say it."""
+    name = meant.subject if meant.issuer == sender.issuer else meant.opaque
+    # Nothing is known of an issuer's callers: neither their addresses nor their sessions.
+    if not is_caller(name):
+        return "names nobody who could be known here"
+    subject = f"{sender.slug}|{name}"
+    revoking.revoke_subject(subject, f"{name_of(event)} event", actor)
+    return f"{subject}: tokens issued before are refused"
 
 
 def _sign_out(event: SecurityEvent, people: QuerySet[Person], sessions: QuerySet[Session], actor: Actor) -> str:

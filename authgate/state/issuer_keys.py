@@ -12,7 +12,7 @@ import logging
 import re
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -81,9 +81,14 @@ class IssuerKeys:
         with watched.lock:
             if watched.fetching is not None:
                 return watched.fetching
-            if time.monotonic() < watched.tried_at + PAUSE_SECONDS:
+            if not _is_rested(watched):
                 return None
         return self._begin(watched)
+
+    def may_ask(self, source: KeySource) -> bool:
+        """Whether `refetch` would be of any use now."""
+        watched = self._watch(source)
+        return source.pasted != "" or watched.fetching is not None or _is_rested(watched)
 
     def problem_of(self, source: KeySource) -> str:
         """Why its keys may be old, for operators. Empty: they are as they should be."""
@@ -176,6 +181,27 @@ async def newer_keys(issuer: Issuer) -> bool:
         with suppress(TimeoutError):
             await asyncio.wait_for(asyncio.shield(asyncio.wrap_future(fetching)), WAIT_SECONDS)
     return not issuer_keys.problem_of(issuer.source)
+
+
+def load_keys(source: KeySource, is_meant: Callable[[PublicKey], bool]) -> Sequence[PublicKey]:
+    """All that the issuer has; fetched again when none is meant. Blocks. Raises ProviderError: it may have one that is
+    meant, and could not be asked.
+    """
+    ring = issuer_keys.ring_of(source)
+    if source.pasted or any(map(is_meant, ring.keys or ())):
+        return ring.keys or ()
+    fetching = issuer_keys.refetch(source)
+    if fetching is None:
+        raise ProviderError("provider_unavailable", "its key is unknown, and was asked for a moment ago")
+    with suppress(TimeoutError):
+        fetching.result(WAIT_SECONDS)
+    if problem := issuer_keys.problem_of(source) or ("" if fetching.done() else "it does not answer in time"):
+        raise ProviderError("provider_unavailable", problem)
+    return ring.keys or ()
+
+
+def _is_rested(watched: _Watched) -> bool:
+    return time.monotonic() >= watched.tried_at + PAUSE_SECONDS
 
 
 def _tell(watched: _Watched, problem: str) -> None:

@@ -52,7 +52,7 @@ class TokenProvider(HostileProvider):
             "iss": self.issuer, "aud": CLIENT_ID, "iat": int(time.time()), "jti": f"event-{time.time_ns()}",
             "events": {uri: {}}, "sub_id": subject, **changes,
         }  # fmt: skip
-        return self.sign(claims, typ="secevent+jwt", **(header or {}))
+        return self.sign(claims, **{"typ": "secevent+jwt", **(header or {})})
 
     def sign(self, claims: dict[str, Any], signer: str = "", **header: Any) -> str:
         """By our key, or by somebody's else in its name. A claim or a header member that is `...` is left out."""

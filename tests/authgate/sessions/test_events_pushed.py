@@ -10,6 +10,8 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from tests.support.gateway import Gateway
+from tests.support.hostile import signing_key
+from tests.support.issuers import API, TokenMaker
 from tests.support.oidc import add_provider
 from tests.support.policies import demo_policy
 from tests.support.sessions import make_session, row
@@ -24,12 +26,23 @@ def idp():
         yield started
 
 
+class EventIssuer(TokenMaker, TokenProvider):
+    """Of access tokens, and of events about them."""
+
+
 @pytest.fixture(scope="module")
-def gateway(gateway_template, session_upstream, tmp_path_factory, idp):
+def ci():
+    with EventIssuer() as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+def gateway(gateway_template, session_upstream, tmp_path_factory, idp, ci):
     data_dir = tmp_path_factory.mktemp("events") / "data"
     policy = demo_policy(session_upstream.target)
     with Gateway(data_dir, template=gateway_template, policy=policy, workers=2) as started:
         add_provider(started, "idp", idp.issuer, CLIENT_ID)
+        ci.register(started, "ci")
         yield started.start()
 
 
@@ -90,3 +103,28 @@ def test_no_request_that_begins_after_the_answer_is_let_in(gateway, idp):
     assert status == 202
     assert {code for began, code in seen if began < answered - 0.3} == {200}
     assert {code for began, code in seen if began > answered} == {401}
+
+
+def status_of(gateway, token):
+    return gateway.get("/api/protected", token=token).status
+
+
+@pytest.mark.parametrize("name", [REVOKED, "risc account-disabled"])
+def test_an_issuer_refuses_the_tokens_of_its_subject_at_once(gateway, ci, name):
+    robot, other = (ci.access_token(sub=f"{subject} {name}") for subject in ("robot", "other"))
+    assert [status_of(gateway, token) for token in (robot, other)] == [200, 200]
+    assert push(gateway, ci.event(name, f"robot {name}", aud=API), "ci").status == 202
+    assert [{status_of(gateway, token) for _ in range(4)} for token in (robot, other)] == [{401}, {200}]
+
+
+def test_neither_an_issuer_nor_a_provider_speaks_for_the_other(gateway, idp, ci):
+    refused = [push(gateway, ci.event(REVOKED, aud=API), "idp"), push(gateway, idp.event(REVOKED), "ci")]
+    assert [answer.status for answer in refused] == [400, 400]
+
+
+def test_an_issuer_that_has_a_new_key_is_asked_for_it(gateway, ci):
+    ci.key = signing_key(kid="second")
+    ci.published.append(ci.key.jwk)
+    assert push(gateway, ci.event(REVOKED, "somebody", aud=API), "ci").status in (202, 503)
+    time.sleep(10)  # that it is not asked again for
+    assert push(gateway, ci.event(REVOKED, "somebody", aud=API), "ci").status == 202
