@@ -1,11 +1,13 @@
-"""Form fields for what is stored as lists and maps."""
+"""Form fields for what is stored as lists and maps, and for the token that two forms have."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from django import forms
+from django.core.exceptions import ValidationError
 
+from authgate.oidc import event_endpoint
 from authgate.policy import yaml_text
 from authgate.policy.errors import PolicyInvalid
 
@@ -61,3 +63,25 @@ class RulesField(forms.CharField):
             return bool((initial or []) != self.to_python(data))
         except forms.ValidationError:
             return True
+
+
+def token_field() -> forms.CharField:
+    """`poll_token` of whoever may transmit events."""
+    return forms.CharField(
+        label="event poll token",
+        required=False,
+        widget=forms.PasswordInput(attrs={"autocomplete": "new-password"}),
+        help_text="Sent there as a Bearer token. Never shown again. Empty: stays as it is; without the endpoint it is "
+        "removed.",
+    )
+
+
+def take_poll_token(form: forms.ModelForm[Any]) -> None:
+    """Call it in the form's `clean`."""
+    transmitter, cleaned = form.instance, form.cleaned_data
+    transmitter.slug = transmitter.slug or cleaned.get("slug", "")
+    transmitter.poll_endpoint = cleaned.get("poll_endpoint", "")
+    try:
+        event_endpoint.set_token(transmitter, cleaned.get("poll_token", ""))
+    except ValidationError as error:
+        form.add_error(None, error)

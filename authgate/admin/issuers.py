@@ -12,7 +12,7 @@ from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 
 from authgate.admin.confirmation import warn
-from authgate.admin.fields import MappingField, WordsField
+from authgate.admin.fields import MappingField, WordsField, take_poll_token, token_field
 from authgate.admin.site import changes_nothing
 from authgate.admin.typed import ModelAdmin, ModelForm
 from authgate.models.issuer_rules import ASYMMETRIC
@@ -65,10 +65,18 @@ class IssuerForm(ModelForm[TokenIssuer]):
         widget=forms.PasswordInput(attrs={"autocomplete": "new-password"}),
         help_text="Never shown again. Empty: stays as it is.",
     )
+    poll_token = token_field()
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
-        for name in {"issuer", "audiences", "required_scopes", "jwks_url", "introspection_endpoint"} & set(self.fields):
+        for name in {
+            "issuer",
+            "audiences",
+            "required_scopes",
+            "jwks_url",
+            "introspection_endpoint",
+            "poll_endpoint",
+        } & set(self.fields):
             self.fields[name].widget.attrs["class"] = "vLargeTextField"
 
     def clean(self) -> Any:
@@ -77,6 +85,7 @@ class IssuerForm(ModelForm[TokenIssuer]):
             self.instance.sealed_client_secret = issuers.seal_client_secret(
                 self.instance.slug or cleaned.get("slug", ""), secret
             )
+        take_poll_token(self)
         return cleaned
 
 
@@ -93,6 +102,7 @@ class TokenIssuerAdmin(ModelAdmin[TokenIssuer]):
             {"fields": ["required_scopes", "required_claims", "typ", "dpop", "max_age", "leeway"]},
         ),
         ("Who its callers are", {"fields": ["claim_mapping"]}),
+        ("Security events", {"classes": ["collapse"], "fields": ["poll_endpoint", "poll_token"]}),
         ("Keys", {"classes": ["collapse"], "fields": ["algorithms", "jwks_url", "pasted_keys", "ca_certificates"]}),
         (
             "Introspection",

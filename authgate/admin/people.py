@@ -15,7 +15,7 @@ from django.urls import URLPattern, path, reverse
 from authgate.admin import sessions
 from authgate.admin.confirmation import ENDED, warn
 from authgate.admin.deletion import CarefulDeletion
-from authgate.admin.fields import MappingField, WordsField
+from authgate.admin.fields import MappingField, WordsField, take_poll_token, token_field
 from authgate.admin.site import changes_nothing
 from authgate.admin.typed import ModelAdmin, ModelForm
 from authgate.models.people import IdentityProvider, Person, Session, default_scopes
@@ -42,7 +42,17 @@ def _may_register(request: HttpRequest) -> bool:
 
 
 # What the test of a connection is about.
-_CONNECTION = {"kind", "issuer", "client_id", "client_secret", "public_client", "ca_certificates", *ENDPOINTS}
+_CONNECTION = {
+    "kind",
+    "issuer",
+    "client_id",
+    "client_secret",
+    "public_client",
+    "ca_certificates",
+    "poll_endpoint",
+    "poll_token",
+    *ENDPOINTS,
+}
 
 
 class ProviderForm(ModelForm[IdentityProvider]):
@@ -55,6 +65,7 @@ class ProviderForm(ModelForm[IdentityProvider]):
         required=False,
         help_text="The provider has given no client secret: PKCE alone proves who asks. One that is stored is removed.",
     )
+    poll_token = token_field()
     scopes = WordsField(required=False, initial=default_scopes, help_text="Separated by spaces.")
     further_audiences = WordsField(
         required=False,
@@ -82,6 +93,7 @@ class ProviderForm(ModelForm[IdentityProvider]):
         secret, public = self.cleaned_data.get("client_secret"), self.cleaned_data.get("public_client")
         if problem := registration.find_secret_problem(self.instance, secret or "", is_public=bool(public)):
             self.add_error("client_secret", problem)
+        take_poll_token(self)
         return cleaned
 
     def save(self, commit: bool = True) -> Any:
@@ -106,6 +118,7 @@ class IdentityProviderAdmin(CarefulDeletion, ModelAdmin[IdentityProvider]):
         ),
         ("Who may sign in", {"fields": ["require_verified_email", "allowed_domains", "scopes", "claim_mapping"]}),
         ("Sessions", {"fields": ["session_idle", "session_lifetime", "logout"]}),
+        ("Security events", {"classes": ["collapse"], "fields": ["poll_endpoint", "poll_token"]}),
         ("Endpoints and certificates", {"classes": ["collapse"], "fields": [*ENDPOINTS, "ca_certificates"]}),
     ]
 

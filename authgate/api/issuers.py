@@ -18,6 +18,7 @@ from authgate.api.schema import FieldError, Operation
 from authgate.api.views import ApiView
 from authgate.authn.issuers import Dpop
 from authgate.models.issuers import TokenIssuer, default_algorithms
+from authgate.oidc import event_endpoint
 from authgate.policy.schema import Strict
 from authgate.state import issuers
 from authgate.state.issuer_diagnosis import diagnose
@@ -44,17 +45,20 @@ class IssuerSettings(Strict, frozen=True, kw_only=True):
     client_authentication: Literal["basic", "post", "private_key_jwt"] = "basic"
     introspection_seconds: int = 30
     ca_certificates: str = ""
+    poll_endpoint: str = ""
     enabled: bool = True
 
 
 class IssuerInput(IssuerSettings, frozen=True, kw_only=True):
     slug: str = ""  # that of its address
     client_secret: str = ""  # empty: stays as it is
+    poll_token: str = ""  # the same; without a poll_endpoint it is removed
 
 
 class Issuer(IssuerSettings, frozen=True, kw_only=True):
     slug: str
     has_client_secret: bool
+    has_poll_token: bool
     created_at: str
 
 
@@ -111,6 +115,7 @@ class IssuerEntry(ApiView):
                 setattr(row, name, plain(getattr(sent, name)))
             if sent.client_secret:
                 row.sealed_client_secret = issuers.seal_client_secret(slug, sent.client_secret)
+            event_endpoint.set_token(row, sent.poll_token)
             issuers.save(row, caller.actor)
         return answer(request, _shown(row), 200 if before else 201)
 
@@ -152,5 +157,6 @@ def _shown(row: TokenIssuer) -> Any:
         **{name: getattr(row, name) for name in _COLUMNS},
         "slug": row.slug,
         "has_client_secret": bool(row.sealed_client_secret),
+        "has_poll_token": bool(row.sealed_poll_token),
         "created_at": row.created_at.isoformat(),
     }

@@ -17,6 +17,7 @@ from authgate.api.lists import PAGE, answer_page, flag, flag_of, text
 from authgate.api.schema import FieldError, Operation
 from authgate.api.views import ApiView
 from authgate.models.people import DAY, IdentityProvider, default_scopes
+from authgate.oidc import event_endpoint
 from authgate.oidc.diagnose import diagnose
 from authgate.oidc.redirect_uri import redirect_uri
 from authgate.policy.schema import Strict
@@ -43,6 +44,7 @@ class ProviderSettings(Strict, frozen=True, kw_only=True):
     require_verified_email: bool = True
     logout: Literal["local", "provider"] = "provider"
     ca_certificates: str = ""
+    poll_endpoint: str = ""
     session_idle: int = 8 * 3600
     session_lifetime: int = 7 * DAY
     enabled: bool = True
@@ -52,11 +54,13 @@ class ProviderSettings(Strict, frozen=True, kw_only=True):
 class ProviderInput(ProviderSettings, frozen=True, kw_only=True):
     slug: str = ""  # that of its address
     client_secret: str = ""  # empty: stays as it is
+    poll_token: str = ""  # the same; without a poll_endpoint it is removed
 
 
 class Provider(ProviderSettings, frozen=True, kw_only=True):
     slug: str
     redirect_uri: str
+    has_poll_token: bool
     created_at: str
 
 
@@ -111,6 +115,7 @@ class ProviderEntry(ApiView):
                 setattr(row, name, plain(getattr(sent, name)))
             row.name = sent.name or slug
             registration.take_secret(row, sent.client_secret, is_public=sent.public_client)
+            event_endpoint.set_token(row, sent.poll_token)
             registration.save(row, caller.actor)
         return answer(request, _shown(row), 200 if before else 201)
 
@@ -152,5 +157,6 @@ def _shown(row: IdentityProvider) -> Any:
         "public_client": not row.sealed_client_secret,
         "slug": row.slug,
         "redirect_uri": redirect_uri(row.slug),
+        "has_poll_token": bool(row.sealed_poll_token),
         "created_at": row.created_at.isoformat(),
     }

@@ -17,6 +17,7 @@ from django.utils import timezone
 from authgate.authn.keys import KeyUnusable
 from authgate.models.people import IdentityProvider
 from authgate.models.provider_rules import ENDPOINTS
+from authgate.oidc.event_endpoint import Transmitter, open_token
 from authgate.oidc.provider import client_secret_of
 from authgate.outbound.errors import ProviderError
 from authgate.own_hosts import exposed_host
@@ -25,6 +26,7 @@ from authgate.policy.errors import PolicyInvalid
 from authgate.policy.powers import OPENS_ADMIN
 from authgate.sessions.live import count
 from authgate.sessions.reseal import count_old
+from authgate.sessions.signers import all_signers
 from authgate.state import service_tokens
 from authgate.state.trouble import missing_file, trouble_of
 from authgate.state.trust import unseal_keys
@@ -106,6 +108,23 @@ def check_seals(app_configs: Apps, databases: Databases = None, **kwargs: Any) -
 @register(ROWS)
 def check_providers(app_configs: Apps, databases: Databases = None, **kwargs: Any) -> list[CheckMessage]:
     return [message for provider in _enabled_providers(databases) for message in _provider_messages(provider)]
+
+
+@register(ROWS)
+def check_event_polls(app_configs: Apps, databases: Databases = None, **kwargs: Any) -> list[CheckMessage]:
+    try:
+        transmitters = [signer.transmitter for signer in all_signers()] if databases else []
+    except DatabaseError:
+        return []  # before the first migration
+    return [
+        Warning(
+            f"The event poll token of {transmitter.slug!r} cannot be opened: its security events are not fetched.",
+            hint="The secret key has changed. Enter the token again in admin.",
+            id="authgate.W077",
+        )
+        for transmitter in transmitters
+        if not _opens_token(transmitter)
+    ]
 
 
 @register(ROWS)
@@ -214,6 +233,14 @@ def _provider_messages(provider: IdentityProvider) -> list[CheckMessage]:
 def _opens(provider: IdentityProvider) -> bool:
     try:
         client_secret_of(provider)
+    except ProviderError:
+        return False
+    return True
+
+
+def _opens_token(transmitter: Transmitter) -> bool:
+    try:
+        open_token(transmitter)
     except ProviderError:
         return False
     return True

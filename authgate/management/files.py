@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from argparse import ArgumentParser
 from pathlib import Path
 from typing import Any
 
 from django.core.management.base import CommandError
+
+from authgate.oidc.event_endpoint import Transmitter, set_token
 
 _MAX_FILE = 1024 * 1024
 
@@ -27,3 +30,15 @@ def secret_of(*, client_secret: str | None, client_secret_file: str | None, else
     if not given.strip():
         raise CommandError(f"{option} is empty{else_say}")
     return given.strip()
+
+
+def add_polling(add: ArgumentParser) -> None:
+    add.add_argument("--poll-endpoint", metavar="URL", help="where security events are fetched (RFC 8936)")
+    add.add_argument("--poll-token-file", metavar="F", help="with the Bearer token for it")
+
+
+def take_polling(transmitter: Transmitter, *, poll_endpoint: str | None, poll_token_file: str | None, **_: Any) -> None:
+    """Raises ValidationError or CommandError."""
+    transmitter.poll_endpoint = poll_endpoint or ""
+    if poll_token_file:
+        set_token(transmitter, read_text(poll_token_file, "--poll-token-file").strip())

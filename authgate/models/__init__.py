@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from authgate.models import issuers, people, policy, service_tokens, trust
+from authgate.models import issuers, people, policy, polling, service_tokens, trust
 
-__all__ = ["issuers", "people", "policy", "service_tokens", "trust"]
+__all__ = ["issuers", "people", "policy", "polling", "service_tokens", "trust"]

@@ -34,7 +34,7 @@ def find_problems(issuer: Any) -> Problems:
 
 
 def _check_addresses(issuer: Any) -> Problems:
-    for name in ("jwks_url", "introspection_endpoint"):
+    for name in ("jwks_url", "introspection_endpoint", "poll_endpoint"):
         if (url := getattr(issuer, name)) and (problem := url_problem(url)):
             yield name, problem
     if issuer.pasted_keys and issuer.jwks_url:

@@ -9,6 +9,7 @@ from django.core.validators import MaxValueValidator
 from django.db import models
 
 from authgate.models.issuer_rules import find_problems
+from authgate.models.polling import Polled
 from authgate.models.slugs import slug_problem
 
 DAY = 24 * 3600
@@ -18,7 +19,7 @@ def default_algorithms() -> list[str]:
     return ["RS256", "ES256"]
 
 
-class TokenIssuer(models.Model):
+class TokenIssuer(Polled):
     """An authorization server whose access tokens are taken as Bearer, beside the gateway's own."""
 
     class Strategy(models.TextChoices):
@@ -106,6 +107,7 @@ class TokenIssuer(models.Model):
         verbose_name = "token issuer"
 
     def clean(self) -> None:
+        super().clean()
         errors: dict[str, list[str]] = {}
         for field, problem in find_problems(self):
             errors.setdefault(field, []).append(problem)

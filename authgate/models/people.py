@@ -11,6 +11,7 @@ from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models, transaction
 
 from authgate.models.policy import RoleGrant
+from authgate.models.polling import Polled
 from authgate.models.provider_rules import (
     OAUTH2,
     WELL_KNOWN,
@@ -27,7 +28,7 @@ def default_scopes() -> list[str]:
     return ["openid", "email", "profile"]
 
 
-class IdentityProvider(models.Model):
+class IdentityProvider(Polled):
     """An OpenID Connect provider, or a plain OAuth 2.0 one with a way to ask who somebody is."""
 
     class Kind(models.TextChoices):
@@ -90,6 +91,7 @@ class IdentityProvider(models.Model):
         return self.kind == self.Kind.OIDC
 
     def clean(self) -> None:
+        super().clean()
         self.issuer = self.issuer.removesuffix(WELL_KNOWN)
         taken = None if self.pk else slug_problem(self.slug, "IdentityProvider")
         _refuse([*find_problems(self), *self._find_changes(), *([("slug", taken)] if taken else [])])

@@ -69,6 +69,8 @@ class Entered(Protocol):
     @property
     def issuer(self) -> str: ...
     @property
+    def poll_endpoint(self) -> str: ...
+    @property
     def client_id(self) -> str: ...
     @property
     def further_audiences(self) -> Any: ...
@@ -143,7 +145,9 @@ def _check_urls(provider: Entered) -> Problems:
     for name in OAUTH2_ENDPOINTS if provider.kind == OAUTH2 else ():
         if not getattr(provider, name):
             yield name, "is needed for OAuth 2.0, which has no discovery"
-    for name in ("issuer", *ENDPOINTS):
+    if provider.poll_endpoint and not provider.has_id_token:
+        yield "poll_endpoint", "is for OpenID Connect, whose providers sign their events"
+    for name in ("issuer", *ENDPOINTS, "poll_endpoint"):
         url = getattr(provider, name)
         if url and (problem := url_problem(url)):
             yield name, problem

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from authgate.authn.jwk import ALGORITHMS
 from authgate.models.people import IdentityProvider
+from authgate.oidc import event_endpoint
 from authgate.oidc.jwks import fetch_keys
 from authgate.oidc.metadata import Metadata, discovery_url, fetch_metadata, load_metadata, needs_discovery
 from authgate.oidc.provider import ProviderClient, client_secret_of
@@ -37,6 +38,8 @@ def diagnose(provider: IdentityProvider) -> list[Finding]:
     if provider.has_id_token:
         findings.append(Finding(True, "issuer", metadata.issuer) if metadata.issuer else _NO_ISSUER)
         findings.append(_try("keys", lambda: _keys(provider, metadata)))
+    if provider.poll_endpoint:
+        findings.append(_try("events", lambda: event_endpoint.test(provider)))
     findings.append(_try("credentials", lambda: _credentials(provider)))
     findings.append(Finding(True, "claims", _claims(provider, metadata)))
     findings.append(_clock(provider, metadata))

@@ -196,10 +196,19 @@ class BoundedSession(requests.Session):
 
 def get(url: str, what: str, *, ca_certificates: str = "", headers: Mapping[str, str] | None = None) -> Answer:
     """Raises ProviderError("provider_unavailable")."""
+    return _ask("GET", url, what, ca_certificates, headers=headers)
+
+
+def post(url: str, what: str, document: Any, *, ca_certificates: str, headers: Mapping[str, str]) -> Answer:
+    """With JSON. Raises ProviderError("provider_unavailable")."""
+    return _ask("POST", url, what, ca_certificates, headers=headers, json=document)
+
+
+def _ask(method: str, url: str, what: str, ca_certificates: str, **sent: Any) -> Answer:
     check_url(url, what)
     try:
         with BoundedSession(ca_certificates) as session:
-            response = session.get(url, headers=headers)
+            response = session.request(method, url, **sent)
     except (requests.RequestException, HTTPError, OSError, ValueError) as error:
         raise unreachable(what, url, error) from None
     return Answer(response.status_code, response.headers, response.content)

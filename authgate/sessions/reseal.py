@@ -13,6 +13,7 @@ from authgate.models import versions
 from authgate.models.issuers import TokenIssuer
 from authgate.models.people import IdentityProvider, Session
 from authgate.models.trust import SigningKey
+from authgate.oidc.event_endpoint import SEALED_FOR as POLL_TOKEN
 from authgate.policy.powers import Actor
 from authgate.policy.turns import turn_of
 from authgate.sealing import SealBroken, is_sealed_anew, opening_secrets, seal_text, unseal_text
@@ -35,6 +36,8 @@ class Sealed(NamedTuple):
 COLUMNS = (
     Sealed(IdentityProvider, "sealed_client_secret", "client secret", "slug", "client secret"),
     Sealed(TokenIssuer, "sealed_client_secret", SEALED_FOR, "slug", "issuer's client secret"),
+    Sealed(IdentityProvider, "sealed_poll_token", POLL_TOKEN, "slug", "event poll token"),
+    Sealed(TokenIssuer, "sealed_poll_token", POLL_TOKEN, "slug", "event poll token"),
     Sealed(Session, "sealed_id_token", "id token", "sid", "ID token"),
     Sealed(Session, "sealed_refresh_token", "refresh token", "sid", "refresh token"),
 )

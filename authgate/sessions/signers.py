@@ -11,6 +11,7 @@ from django.conf import settings
 from authgate.authn.jwk import PublicKey
 from authgate.models.issuers import TokenIssuer
 from authgate.models.people import IdentityProvider
+from authgate.oidc.event_endpoint import Transmitter
 from authgate.oidc.jwks import cached_keys, may_ask_again
 from authgate.oidc.metadata import cached_metadata
 from authgate.oidc.provider import ProviderClient
@@ -27,6 +28,10 @@ class Known(NamedTuple):
 class Signer(Protocol):
     @property
     def slug(self) -> str: ...
+
+    @property
+    def transmitter(self) -> Transmitter:
+        """As the operator has described it."""
 
     @property
     def sender(self) -> Sender:
@@ -52,6 +57,10 @@ class ProviderSigner:
     @property
     def slug(self) -> str:
         return self.provider.slug
+
+    @property
+    def transmitter(self) -> Transmitter:
+        return self.provider
 
     @property
     def sender(self) -> Sender:
@@ -81,6 +90,10 @@ class IssuerSigner:
     @property
     def slug(self) -> str:
         return self.issuer.slug
+
+    @property
+    def transmitter(self) -> Transmitter:
+        return self.issuer
 
     @property
     def sender(self) -> Sender:

@@ -10,6 +10,7 @@ from authgate.authn.foreign import KeysWanted, verify_foreign
 from authgate.authn.issuers import Issuer, KeyRing
 from authgate.authn.jwk import PublicKey
 from authgate.models.issuers import TokenIssuer
+from authgate.oidc import event_endpoint
 from authgate.oidc.diagnose import Finding
 from authgate.outbound.errors import ProviderError
 from authgate.request import InvalidCredential
@@ -28,6 +29,8 @@ def diagnose(issuer: TokenIssuer, token: str = "") -> list[Finding]:
     if issuer.strategy != TokenIssuer.Strategy.JWT:
         findings.append(_try("introspection", lambda: _endpoint(issuer)))
     findings.append(Finding(True, "audience", f"a token must be for {' or '.join(issuer.audiences)}"))
+    if issuer.poll_endpoint:
+        findings.append(_try("events", lambda: event_endpoint.test(issuer)))
     if token:
         findings.append(_judge(token, issuer_of(row, ring)))
     return findings

@@ -11,6 +11,7 @@ from authgate.observe.access_log import AccessLog, Record
 from authgate.observe.line_writer import flush_all
 from authgate.observe.strangers import client_lines
 from authgate.outbound import client
+from authgate.sessions.polling import poll_always
 from authgate.sessions.purge import purge_hourly
 from authgate.state import watcher
 from authgate.threads import Threads
@@ -30,7 +31,7 @@ def log_access(record: Record) -> None:
 
 async def run_lifespan(receive: Receive, send: Send) -> None:
     """Per worker: watch the policy from start to end (ASGI lifespan protocol)."""
-    purging: asyncio.Task[None] | None = None
+    tasks: list[asyncio.Task[None]] = []
     while True:
         message = await receive()
         if message["type"] == "lifespan.startup":
@@ -41,14 +42,15 @@ async def run_lifespan(receive: Receive, send: Send) -> None:
                 current_worker()
                 # A request makes hundreds of objects and no cycles: collecting every 700 cost a twentieth of its time.
                 gc.set_threshold(20_000, 20, 50)
-                purging = asyncio.get_running_loop().create_task(purge_hourly(Threads("purge", 1)))
+                always = (purge_hourly(Threads("purge", 1)), poll_always(Threads("polls", 4)))
+                tasks = [asyncio.get_running_loop().create_task(work) for work in always]
             except Exception as error:
                 await send({"type": "lifespan.startup.failed", "message": str(error)})
                 return
             await send({"type": "lifespan.startup.complete"})
         else:
-            if purging is not None:
-                purging.cancel()
+            for task in tasks:
+                task.cancel()
             watcher.stop_watching()
             await ratelimit.close()
             await client.close()

@@ -62,6 +62,7 @@ class Seen:
     path: str
     headers: dict[str, str]
     form: dict[str, str]
+    body: str = ""
 
 
 class HostileProvider:
@@ -197,7 +198,7 @@ def _handler(provider: HostileProvider) -> type[BaseHTTPRequestHandler]:
         def do_GET(self) -> None:
             body = self.rfile.read(int(self.headers.get("Content-Length", 0))).decode()
             form = {name: values[-1] for name, values in parse_qs(body).items()}
-            seen = Seen(self.command, self.path, {k.lower(): v for k, v in self.headers.items()}, form)
+            seen = Seen(self.command, self.path, {k.lower(): v for k, v in self.headers.items()}, form, body)
             provider.seen.append(seen)
             self._reply(provider.answer(seen))
 

@@ -8,7 +8,7 @@ from django.core.exceptions import ValidationError
 from django.core.management.base import BaseCommand, CommandError
 
 from authgate.management.asking import add_yes, confirm
-from authgate.management.files import read_text, secret_of
+from authgate.management.files import add_polling, read_text, secret_of, take_polling
 from authgate.models.issuer_rules import ASYMMETRIC, MAPPED
 from authgate.models.issuers import TokenIssuer
 from authgate.policy.powers import Machine
@@ -21,8 +21,8 @@ _OPTIONS = {
     "introspection_endpoint": "--introspection-endpoint", "client_id": "--client-id",
     "client_authentication": "--client-authentication (or --client-secret)", "required_scopes": "--required-scope",
     "required_claims": "--required-claim", "claim_mapping": "--claim-mapping", "typ": "--typ", "dpop": "--dpop",
-    "leeway": "--leeway", "max_age": "--max-age", "introspection_seconds": "--introspection-seconds",
-    "ca_certificates": "--ca-file",
+    "poll_endpoint": "--poll-endpoint", "poll_token": "--poll-token-file", "leeway": "--leeway",
+    "max_age": "--max-age", "introspection_seconds": "--introspection-seconds", "ca_certificates": "--ca-file",
 }  # fmt: skip
 
 
@@ -46,6 +46,7 @@ class Command(BaseCommand):
     def _add(self, slug: str, **options: Any) -> None:
         issuer = _build(slug, **options)
         try:
+            take_polling(issuer, **options)
             issuers.save(issuer, Machine("issuer add"))
         except ValidationError as error:
             raise CommandError("\n".join(_explain(error))) from error
@@ -103,6 +104,7 @@ def _add_options(add: ArgumentParser) -> None:
     )
     add.add_argument("--leeway", type=int, metavar="SECONDS", help="that its clock may differ")
     add.add_argument("--max-age", type=int, metavar="SECONDS", help="since the token was issued")
+    add_polling(add)
     add.add_argument("--ca-file", metavar="F", help="PEM certificates of the issuer's own CA")
 
 

@@ -7,7 +7,7 @@ from django.core.exceptions import ValidationError
 from django.core.management.base import BaseCommand, CommandError
 
 from authgate.management.asking import add_yes, confirm
-from authgate.management.files import read_text, secret_of
+from authgate.management.files import add_polling, read_text, secret_of, take_polling
 from authgate.models.people import IdentityProvider, Session
 from authgate.models.provider_rules import OAUTH2_ENDPOINTS
 from authgate.oidc.diagnose import diagnose
@@ -22,6 +22,7 @@ _OPTIONS = {
     "slug": "SLUG", "name": "--name", "issuer": "--issuer", "client_id": "--client-id", "scopes": "--scope",
     "ca_certificates": "--ca-file", "require_verified_email": "--require-verified-email",
     "allowed_domains": "--allowed-domain", "claim_mapping": "--claim-mapping",
+    "poll_endpoint": "--poll-endpoint", "poll_token": "--poll-token-file",
     "further_audiences": "--further-audience", "logout": "--logout",
     **{name: f"--{name.replace('_', '-')}" for name in OAUTH2_ENDPOINTS},
 }  # fmt: skip
@@ -47,6 +48,7 @@ class Command(BaseCommand):
         for endpoint in OAUTH2_ENDPOINTS:
             add.add_argument(_OPTIONS[endpoint], metavar="URL", help="for OAuth 2.0, and where discovery is wrong")
         _add_rules(add)
+        add_polling(add)
         add.add_argument("--ca-file", metavar="F", help="PEM certificates of the provider's own CA")
         actions.add_parser("list", help="all providers")
         test = actions.add_parser("test", help="ask the provider, and say what is wrong")
@@ -63,6 +65,7 @@ class Command(BaseCommand):
         if not provider.name:
             provider.name = slug
         try:
+            take_polling(provider, **options)
             registration.save(provider, Machine("provider add"))
         except ValidationError as error:
             raise CommandError("\n".join(_explain(error))) from error
