@@ -92,6 +92,21 @@ def test_an_error_of_an_issuer_names_the_field(root, changes, fields):
     assert (refused.status, set(refused.fields)) == (422, fields)
 
 
+@pytest.mark.parametrize(("path", "body"), [("/providers/polled", PROVIDER), ("/issuers/polled", ISSUER)])
+def test_a_transmitter_of_events_is_polled_and_its_token_never_shown(root, path, body):
+    polled = {"poll_endpoint": "https://idp.example.com/events", "poll_token": "token-of-tests"}
+    made = root.put(path, {**body, **polled})
+    assert (made.status, made.body["poll_endpoint"]) == (201, polled["poll_endpoint"])
+    kept = root.put(path, {**body, "poll_endpoint": polled["poll_endpoint"]})
+    assert [made.body["has_poll_token"], kept.body["has_poll_token"]] == [True, True]
+    assert "token-of-tests" not in str([made, kept])
+    without = root.put(path, body)
+    assert (without.body["poll_endpoint"], without.body["has_poll_token"]) == ("", False)
+    assert root.put(path, {**body, "poll_token": "x"}).fields == ["poll_token"]
+    assert root.put(path, {**body, "poll_endpoint": "http://idp.example.com/"}).fields == ["poll_endpoint"]
+    assert root.delete(path).status == 204
+
+
 def test_a_token_registers_no_provider_and_lets_nobody_in_again(root):
     rest = robot(root.gateway)
     assert rest.put("/providers/mine", PROVIDER).status == 403

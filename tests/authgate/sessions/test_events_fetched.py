@@ -8,8 +8,10 @@ from datetime import timedelta
 
 import pytest
 from django.core.exceptions import ValidationError
+from django.core.management import CommandError, call_command
 from django.utils import timezone
 
+from authgate.checks.database import check_event_polls
 from authgate.models.issuers import TokenIssuer
 from authgate.models.people import IdentityProvider, Session
 from authgate.models.polling import EventPoll
@@ -22,6 +24,7 @@ from authgate.sessions.purge import purge
 from authgate.sessions.reseal import COLUMNS
 from authgate.state.issuer_keys import issuer_keys
 from tests.authgate.sessions.test_signals import KEEP_OUT, SIGN_OUT, active, alive, signed_in
+from tests.support.admin import form_values, sign_in
 from tests.support.hostile import JWKS, Reply
 from tests.support.issuers import API
 from tests.support.token_provider import CLIENT_ID
@@ -289,3 +292,49 @@ def test_the_test_of_a_provider_asks_it_and_takes_nothing(idp, provider, status,
     assert finding.ok == ok
     assert list(idp.waiting) == [name]
     assert not Session.objects.exists()
+
+
+def test_a_token_that_a_new_key_cannot_open_is_a_warning_and_a_failure(idp, provider, settings):
+    before = check_event_polls(None, databases=["default"])
+    settings.SECRET_KEY = "another key, with which nothing has been sealed so far"
+    after = check_event_polls(None, databases=["default"])
+    assert (before, [message.id for message in after]) == ([], ["authgate.W077"])
+    assert "cannot be opened" in turn().problem
+    assert idp.polls == []
+
+
+@pytest.mark.parametrize("model", ["identityprovider", "tokenissuer"])
+def test_the_admin_takes_an_endpoint_and_a_token_that_no_page_shows(client, idp, provider, model):
+    if model == "tokenissuer":
+        TokenIssuer.objects.create(slug="ci", issuer=idp.issuer, audiences=[API])
+    root, row = sign_in(client), {"identityprovider": IdentityProvider, "tokenissuer": TokenIssuer}[model]
+    url = f"/admin/authgate/{model}/{row.objects.get().pk}/change/"
+
+    def save(**values):
+        page = root.post(url, form_values(root, url) | {"_confirmed": ["provider", "issuer"]} | values, follow=True)
+        return page, row.objects.get()
+
+    page, made = save(poll_endpoint=idp.endpoint, poll_token="the token of the test", public_client="on")
+    assert set(page.context["adminform"].form.errors) == {"poll_token"}
+    page, made = save(poll_endpoint=idp.endpoint, poll_token="token-of-the-test", public_client="on")
+    assert event_endpoint.open_token(made) == "token-of-the-test"
+    page, made = save(public_client="on")
+    assert event_endpoint.open_token(made) == "token-of-the-test"
+    shown = page.content.decode() + root.get(url).content.decode()
+    assert "token-of-the-test" not in shown
+    assert made.sealed_poll_token not in shown
+    _, made = save(poll_endpoint="", public_client="on")
+    assert (made.poll_endpoint, made.sealed_poll_token) == ("", "")
+
+
+@pytest.mark.parametrize(
+    "add", ["provider add x --client-id c --public-client", "issuer add x --audience https://api.example.com"]
+)
+def test_commands_take_an_endpoint_and_a_token_in_a_file(idp, tmp_path, add):
+    (tmp_path / "token").write_text(f"{POLL_TOKEN}\n")
+    polled = ("--issuer", idp.issuer, "--poll-token-file", str(tmp_path / "token"))
+    with pytest.raises(CommandError, match=r"^--poll-token-file: is for the event polling endpoint"):
+        call_command(*add.split(), *polled)
+    call_command(*add.split(), *polled, "--poll-endpoint", idp.endpoint)
+    (made,) = (*IdentityProvider.objects.all(), *TokenIssuer.objects.all())
+    assert (made.poll_endpoint, event_endpoint.open_token(made)) == (idp.endpoint, POLL_TOKEN)

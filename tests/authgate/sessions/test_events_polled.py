@@ -1,4 +1,4 @@
-"""Security events that a running gateway fetches: from several workers, over outages, and over the death of a worker."""
+"""Security events that a running gateway fetches: by several workers, over outages, and over a worker's death."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def gateway(gateway_template, session_upstream, tmp_path_factory, idp, ci):
 
 
 def settled(transmitter):
-    return wait_until(lambda: not transmitter.waiting, 30)
+    assert wait_until(lambda: not transmitter.waiting, 30)
 
 
 @pytest.mark.parametrize("name", [REVOKED, "caep credential-change", "risc sessions-revoked", "risc account-disabled"])
@@ -87,12 +87,12 @@ def test_events_that_came_while_it_was_down_are_fetched_when_it_is_back(gateway,
     made = make_session(gateway, "dave")
     idp.status = 500
     run(gateway, _SOON)
-    wait_until(lambda: "events of idp are not fetched" in gateway.output, 15)
+    assert wait_until(lambda: "events of idp are not fetched" in gateway.output, 15)
     idp.offer(idp.event(REVOKED, "dave"))
     idp.status = 200
     settled(idp)
     assert row(gateway, made.sid)["ended"]
-    wait_until(lambda: "events of idp are fetched again" in gateway.output, 5)
+    assert wait_until(lambda: "events of idp are fetched again" in gateway.output, 5)
 
 
 def test_a_transmitter_that_hangs_delays_no_other_one(gateway, idp, ci):
@@ -105,7 +105,7 @@ def test_a_transmitter_that_hangs_delays_no_other_one(gateway, idp, ci):
         assert len(idp.polls) == asked
         ci.offer(ci.event(REVOKED, "somebody", aud=API))
         began = time.monotonic()
-        wait_until(lambda: not ci.waiting, 12)
+        assert wait_until(lambda: not ci.waiting, 12)
         assert time.monotonic() - began < 9
     finally:
         idp.answers[POLL] = answer
@@ -128,10 +128,10 @@ def test_nothing_is_lost_when_a_worker_is_killed_between_handling_and_acknowledg
     (offered,) = idp.offer(idp.event(REVOKED, "erin"))
     idp.answers[POLL] = kill_instead
     run(gateway, _SOON)
-    wait_until(lambda: killed, 20)
+    assert wait_until(lambda: killed, 20)
     assert row(gateway, made.sid)["ended"]
     assert offered not in idp.acked
-    wait_until(lambda: len(gateway.worker_pids()) == 2 and not set(killed) & set(gateway.worker_pids()), 20)
+    assert wait_until(lambda: len(gateway.worker_pids()) == 2 and not set(killed) & set(gateway.worker_pids()), 20)
     run(gateway, _SOON)  # a minute later, when the dead worker's turn is over
     again = make_session(gateway, "erin")
     settled(idp)
