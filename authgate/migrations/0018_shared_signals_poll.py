@@ -6,7 +6,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('authgate', '0016_service_tokens'),
+        ('authgate', '0017_dpop'),
     ]
 
     operations = [
