@@ -100,7 +100,7 @@ def take_turn(slug: str, stopping: threading.Event) -> None:
 
 
 def _polled(**conditions: str) -> list[Transmitter]:
-    return [signer.transmitter for signer in all_signers(**conditions) if signer.transmitter.poll_endpoint]
+    return [signer.transmitter for signer in all_signers(poll_endpoint__gt="", **conditions)]
 
 
 def _is_due(now: datetime) -> Q:
