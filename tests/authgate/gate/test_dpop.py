@@ -76,7 +76,7 @@ def test_a_bound_token_with_its_proof(gate: Gateway, bound: str, upstream: Recor
     request = upstream.requests[-1]
     assert request.header("X-Auth-User-ID") == "optional|robot"
     assert (request.header("Authorization"), request.header("DPoP")) == (None, None)
-    [line, *_] = gate.log_lines(wait_for=1, path="/any", status=200)
+    [line, *_] = gate.log_lines(wait_for=1, path="/any", status=200, sub="optional|robot")
     assert line["credential"] == "dpop"
 
 

@@ -11,6 +11,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from django.conf import settings
 from django.utils import timezone
 
+from authgate.authn.jwk import thumbprint_of
 from authgate.authn.keys import KeyUnusable, generate_key_pair, seal, unseal
 from authgate.identity.assertion import mint_assertion
 from authgate.models.trust import RevokedToken, SigningKey, StateVersion
@@ -142,15 +143,13 @@ def test_a_key_that_is_too_weak_or_on_another_curve_is_not_used(private):
 
 
 def test_a_key_id_is_the_thumbprint_of_rfc_7638():
-    from authgate.authn.keys import _thumbprint
-
     n = (
         "0vx7agoebGcQSuuPiLJXZptN9nndrQmbXEps2aiAFbWhM78LhWx4cbbfAAtVT86zwu1RK7aPFFxuhDR1L6tSoc_BJECPebWKRXjBZCi"
         "FV4n3oknjhMstn64tZ_2W-5JsGY4Hc5n9yBXArwl93lqt7_RN5w6Cf0h4QyQ5v-65YGjQR0_FDW2QvzqY368QQMicAtaSqzs8KJZgnYb"
         "9c7d0zgdAZHzu6qMQvRL5hajrn1n91CbOpbISD08qNLyrdkt-bFTWhAI4vMQFh6WeZu0fM4lFd2NcRwr3XPksINHaQ-G_xBniIqbw0Ls"
         "1jF44-csFCur-kEgU8awapJzKnqDKgw"
     )
-    assert _thumbprint({"kty": "RSA", "n": n, "e": "AQAB"}) == "NzbLsXh8uDCcd-6MNwXF4W_7noWXFZAfHkxZsRGC9Xs"
+    assert thumbprint_of({"kty": "RSA", "n": n, "e": "AQAB"}) == "NzbLsXh8uDCcd-6MNwXF4W_7noWXFZAfHkxZsRGC9Xs"
 
 
 @pytest.mark.django_db
