@@ -4,11 +4,13 @@ It has imported whatever can be imported before the settings are known. From the
 `python manage.py …` would be: its own environment, arguments, directory, descriptors and session. A module that reads
 a setting while it is imported cannot be imported here, so none can carry a value from one child to the next.
 
-Each child has a parent of its own here, which waits for it and says how it ended.
+It is the parent of all of them, and says of each how it ended. A child that ends does what Python does then, but for
+taking itself apart: to write to every page of memory that it shares with its parent would cost as much as a start.
 """
 
 from __future__ import annotations
 
+import atexit
 import ctypes
 import gc
 import importlib
@@ -16,6 +18,7 @@ import json
 import os
 import resource
 import runpy
+import select
 import signal
 import socket
 import sys
@@ -57,38 +60,56 @@ def modules() -> Iterator[str]:
 
 def next_child(orders: socket.socket) -> list[str]:
     """The arguments of a child, in the child. The starter itself never returns: it exits when nobody can ask it."""
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    reports: dict[int, int] = {}  # who is told how a child has ended
+    ended, wake = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+    signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
+    signal.signal(signal.SIGCHLD, lambda *_: None)
     while True:
+        ready, _, _ = select.select([orders, ended], [], [])
+        if ended in ready:
+            os.read(ended, 1 << 12)
+            report_ended(reports)
+        if orders not in ready:
+            continue
         message, descriptors, *_ = socket.recv_fds(orders, ORDER_BYTES, 4)
         if not message:
             os._exit(0)
-        if not os.fork():
-            orders.close()
-            return child(json.loads(message), *descriptors)
-        for descriptor in descriptors:
+        pid = os.fork()
+        if not pid:
+            signal.set_wakeup_fd(-1)
+            highest = max(*descriptors, *reports.values(), orders.detach(), ended, wake)
+            return child(json.loads(message), descriptors[:3], highest)
+        reports[pid] = descriptors[3]
+        tell(descriptors[3], pid)
+        for descriptor in descriptors[:3]:  # whoever reads them waits for their end
             os.close(descriptor)
 
 
-def child(order: dict[str, object], standard_input: int, output: int, error: int, report: int) -> list[str]:
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    end_with_parent()
-    pid = os.fork()
-    if pid:
-        for descriptor in (standard_input, output, error):  # whoever reads them waits for their end
-            os.close(descriptor)
-        os.write(report, b"%d\n" % pid)
+def report_ended(reports: dict[int, int]) -> None:
+    for pid in [*reports]:
+        if os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
+            continue
         status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-        with suppress(OSError):  # nobody has to wait for it
-            os.write(report, b"%d\n" % status)
-        os._exit(0)
+        report = reports.pop(pid)
+        tell(report, status)
+        os.close(report)
+
+
+def tell(report: int, number: int) -> None:
+    with suppress(OSError):  # nobody has to wait for it
+        os.write(report, b"%d\n" % number)
+
+
+def child(order: dict[str, object], streams: list[int], highest: int) -> list[str]:
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     end_with_parent()
     if order["session"]:
         os.setsid()
     if order["file_bytes"]:
         resource.setrlimit(resource.RLIMIT_FSIZE, (order["file_bytes"], order["file_bytes"]))  # type: ignore[arg-type]
-    for number, descriptor in enumerate((standard_input, output, error)):
+    for number, descriptor in enumerate(streams):
         os.dup2(descriptor, number)
-    os.closerange(3, max(standard_input, output, error, report) + 1)
+    os.closerange(3, highest + 1)
     os.chdir(order["directory"])  # type: ignore[arg-type]
     os.environ.clear()
     os.environ.update(order["environment"])  # type: ignore[arg-type]
@@ -101,8 +122,37 @@ def end_with_parent() -> None:
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
+def run(program: str) -> None:
+    """As Python would, and then the end of a process that takes nothing apart."""
+    status: object = None
+    try:
+        runpy.run_path(program, run_name="__main__")
+    except SystemExit as asked:
+        status = asked.code
+    if status is not None and not isinstance(status, int):
+        sys.exit(status)  # type: ignore[arg-type]
+    threading._shutdown()  # type: ignore[attr-defined]
+    atexit._run_exitfuncs()
+    close_databases()
+    try:
+        for stream in (sys.stdout, sys.stderr, sys.__stdout__, sys.__stderr__):
+            if stream is not None:
+                stream.flush()
+    except (OSError, ValueError):
+        sys.exit(status)
+    os._exit(status or 0)
+
+
+def close_databases() -> None:
+    """As they are when they are taken apart: SQLite puts its log back into the database."""
+    if settings.configured:
+        from django.db import connections
+
+        connections.close_all()
+
+
 if __name__ == "__main__":
     with socket.socket(fileno=int(sys.argv[1])) as orders:
         load()
         sys.argv = next_child(orders)
-    runpy.run_path(sys.argv[0], run_name="__main__")
+    run(sys.argv[0])
