@@ -48,7 +48,7 @@ run: .venv/.runtime $(PROVIDER)/node_modules/.package-lock.json
 	@exec $(BIN)/python manage.py demo --port $(PORT)
 
 test: .venv/.dev packages-test $(PROVIDER)/node_modules/.package-lock.json
-	@$(BIN)/python -m pytest -n $(JOBS) --dist worksteal $(ARGS)
+	@$(BIN)/python -m pytest -n $(JOBS) --dist loadfile $(ARGS)
 
 check: .venv/.dev
 	$(BIN)/ruff format --check .
