@@ -40,12 +40,12 @@ class Gateway:
         self.version = _version()
         self._minted = 0
         self._env = {**_environment(directory / "data", self.url), **(env or {})}
-        self._manage("migrate", "--verbosity=0")
-        self._manage("createcachetable")
+        self.manage("migrate", "--verbosity=0")
+        self.manage("createcachetable")
         policy = directory / "policy.yaml"
         policy.write_text(_policy(upstream, routes))
-        self._manage("policy", "import", str(policy))
-        self.token = self._manage(
+        self.manage("policy", "import", str(policy))
+        self.token = self.manage(
             "mint_token", "alice", "--email", "alice@example.com", "--name", "Alice Example",
             "--role", "bench", "--ttl", "7200", "--quiet",
         ).strip()  # fmt: skip
@@ -86,7 +86,7 @@ class Gateway:
         return result.stdout.split()
 
     def add_provider(self, slug: str, issuer: str) -> None:
-        self._manage("provider", "add", slug, "--issuer", issuer, "--client-id", "bench", "--client-secret", "bench")
+        self.manage("provider", "add", slug, "--issuer", issuer, "--client-id", "bench", "--client-secret", "bench")
 
     def pids(self) -> list[int]:
         return self._server.pids()
@@ -94,7 +94,7 @@ class Gateway:
     def stop(self) -> None:
         self._server.stop()
 
-    def _manage(self, *args: str) -> str:
+    def manage(self, *args: str) -> str:
         command = [sys.executable, MANAGE, *args]
         result = subprocess.run(command, env=self._env, cwd=ROOT, capture_output=True, text=True, timeout=300)
         if result.returncode:
@@ -127,7 +127,7 @@ def _policy(upstream: Upstream, routes: int) -> str:
     measured = [
         ("small", "/small", "bench", "small"), ("download", "/download", "bench", "small"),
         ("upload", "/upload", "bench", "sink"), ("varied", "/varied", "bench", "small"),
-        ("ended", "/ended", "user", "small"),
+        ("ended", "/ended", "user", "small"), ("asked", "/asked", "user", "small"),
     ]  # fmt: skip
     others = [
         (f"route{number}", f"/service/{number}/api", "bench", "small") for number in range(routes - len(measured))

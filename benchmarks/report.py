@@ -18,11 +18,14 @@ _UNITS = {
     "rate": "/s",
     "cpu_us": "µs processor",
     "p50_ms": "ms p50",
+    "p90_ms": "ms p90",
     "p99_ms": "ms p99",
     "mb_per_s": "MB/s",
     "extra_mib": "MiB extra",
     "tried": "after answer",
     "let_in": "let in",
+    "asked_rate": "asked/s",
+    "asked_us": "µs, each asked",
     "longest_ms": "ms longest wait",
 }
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
 
 from benchmarks import tokens, transfer, wrk
+from benchmarks.asking import Callers, SlowIssuer, add_issuer
 from benchmarks.bench import Bench, Invalid, Peer, Results, Series, token_of
 from benchmarks.ended import end_under_load
 from benchmarks.envoy import Envoy
@@ -23,6 +25,7 @@ ENDED_SESSIONS = 40
 PROXIES = ["nginx", "envoy", "apache", "gateway"]
 VERIFIERS = ["envoy", "apache", "gateway"]
 VARIED_CALLERS = 1000
+OTHERS_A_SECOND = 1000
 
 
 def small(bench: Bench) -> Results:
@@ -263,6 +266,49 @@ def ended(bench: Bench) -> Results:
     return {"gateway": Series({"tried": [tally.tried], "let_in": [tally.let_in], "longest_ms": [longest]})}
 
 
+def introspection(bench: Bench) -> Results:
+    """Other people's requests at a moderate rate while 1,000 wait for an issuer that is asked about their tokens."""
+    gateway = bench.peers.get("gateway")
+    if not isinstance(gateway, Gateway):
+        return {}
+    room = bench.room("introspection")
+    issuer = SlowIssuer(room)
+    try:
+        add_issuer(gateway, issuer)
+        return _measure_others(bench, gateway, room)
+    finally:
+        issuer.stop()
+
+
+def _measure_others(bench: Bench, gateway: Gateway, room: Path) -> Results:
+    results: Results = defaultdict(Series)
+    tokens_file = _write_tokens(bench, "introspection", VARIED_CALLERS, [gateway])[gateway.name]
+    for number in range(bench.options.rounds):
+        each = _measure_other(bench, results["gateway"], gateway, tokens_file, number)
+        watch = CpuWatch(gateway.pids())
+        with Callers(gateway, room, bench.options.seconds + 3) as callers:
+            time.sleep(1)
+            _measure_other(bench, results["asking"], gateway, tokens_file, number)
+            asked = all_good(callers.load())
+        if asked.repeated:
+            raise Invalid(f"{asked.repeated} of {asked.responses} tokens were asked about before")
+        others = OTHERS_A_SECOND * bench.options.seconds
+        cost = (watch.microseconds_each(1) - others * each) / asked.responses
+        results["asking"].add(asked_rate=asked.rate, asked_us=cost)
+        bench.say(f"introspection: {asked.rate:,.0f}/s were asked about, {cost:.0f} µs of processor each")
+    return results
+
+
+def _measure_other(bench: Bench, series: Series, gateway: Gateway, tokens_file: str, number: int) -> float:
+    """Microseconds of processor time for each request."""
+    watch = CpuWatch(gateway.pids())
+    load = _run_varied_paced(gateway, bench.options.seconds, tokens_file, seed=number, rate=OTHERS_A_SECOND)
+    cpu = watch.microseconds_each(load.responses)
+    series.add(rate=load.rate, p50_ms=load.p50_ms, p90_ms=load.p90_ms, p99_ms=load.p99_ms)
+    bench.say(f"introspection: p50 {load.p50_ms:.2f}, p90 {load.p90_ms:.2f}, p99 {load.p99_ms:.2f} ms")
+    return cpu
+
+
 def note(bench: Bench, scenario: str, results: Results, peer: Peer, load: wrk.Load, watch: CpuWatch) -> None:
     cpu = watch.microseconds_each(load.responses)
     results[peer.name].add(rate=load.rate, cpu_us=cpu, p50_ms=load.p50_ms, p99_ms=load.p99_ms)
@@ -290,4 +336,5 @@ SCENARIOS: dict[str, Callable[[Bench], Results]] = {
     "paced": paced,
     "sign_ins": sign_ins,
     "ended": ended,
+    "introspection": introspection,
 }

@@ -50,7 +50,7 @@ function done()
   end
   table.sort(all)
   print("Counted from when they were due: " .. #all)
-  for _, percent in ipairs({ 50, 99 }) do
+  for _, percent in ipairs({ 50, 90, 99 }) do
     print(string.format("%d%% %.3fms", percent, all[math.ceil(#all * percent / 100)] or 0))
   end
 end

@@ -19,6 +19,7 @@ CONNECTIONS = 64
 class Load:
     rate: float  # responses per second
     p50_ms: float
+    p90_ms: float
     p99_ms: float
     responses: int
     refused: int  # neither 2xx nor 3xx
@@ -35,8 +36,10 @@ def run(
     connections: int = CONNECTIONS,
     script: str = "",
     args: tuple[str, ...] = (),
+    timeout: int = 2,
 ) -> Load:
     command = [binary(), "-t", str(THREADS), "-c", str(connections), "-d", f"{max(1, round(seconds))}s", "--latency"]
+    command += ["--timeout", f"{timeout}s"]
     if token:
         command += ["-H", f"Authorization: Bearer {token}"]
     if script:
@@ -55,6 +58,7 @@ def parse(text: str) -> Load:
     return Load(
         rate=_number(r"Requests/sec: +([\d.]+)", text),
         p50_ms=_milliseconds("50%", latencies),
+        p90_ms=_milliseconds("90%", latencies),
         p99_ms=_milliseconds("99%", latencies),
         responses=int(_number(r"(\d+) requests in ", text)),
         refused=int(_number(r"Non-2xx or 3xx responses: (\d+)", text)),

@@ -25,12 +25,12 @@ ERRORS = "  Socket errors: connect 0, read 3, write 0, timeout 2\n  Non-2xx or 3
 
 
 def test_what_wrk_says_is_read():
-    assert wrk.parse(OUTPUT + RATE) == wrk.Load(48826.53, 0.98, 1200.0, 97949, 0, 0, 0, 0)
+    assert wrk.parse(OUTPUT + RATE) == wrk.Load(48826.53, 0.98, 2.29, 1200.0, 97949, 0, 0, 0, 0)
 
 
 def test_latencies_from_when_requests_were_due_replace_those_of_wrk():
-    load = wrk.parse(OUTPUT + RATE + "Counted from when they were due: 97900\n50% 2.500ms\n99% 310.125ms\n")
-    assert (load.p50_ms, load.p99_ms, load.from_due) == (2.5, 310.125, 97900)
+    load = wrk.parse(OUTPUT + RATE + "Counted from when they were due: 97900\n50% 2.500ms\n90% 9ms\n99% 310.125ms\n")
+    assert (load.p50_ms, load.p90_ms, load.p99_ms, load.from_due) == (2.5, 9.0, 310.125, 97900)
 
 
 def test_refused_and_broken_requests_are_counted():
