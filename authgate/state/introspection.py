@@ -24,6 +24,7 @@ from authgate.outbound.errors import ProviderError
 from authgate.outbound.fetch import SECONDS, Answer, read_object
 from authgate.state.breaker import PAUSE_SECONDS, Breaker, BreakerOpen
 from authgate.state.issuer_keys import endpoint_of, newer_keys, well_known_urls
+from authgate.state.turns import Turns
 
 logger = logging.getLogger(__name__)
 
@@ -65,7 +66,7 @@ class Asker:
         self._discovered_at = float("-inf")
         self._discovering: asyncio.Task[None] | None = None
         self._breaker = Breaker()
-        self._unknown, self._known = asyncio.Semaphore(AT_ONCE), asyncio.Semaphore(AT_ONCE_KNOWN)
+        self._unknown, self._known = Turns(AT_ONCE, TURN_SECONDS), Turns(AT_ONCE_KNOWN, TURN_SECONDS)
         self._flights: dict[bytes, asyncio.Task[Told]] = {}
         self._in_the_air = 0
         self._inactive: Bounded[bytes, float] = Bounded(_MOST_REMEMBERED)  # until when
@@ -104,9 +105,13 @@ class Asker:
             flight.exception()
 
     async def _fly(self, token: bytes, digest: bytes, issuer: Issuer, trust: TrustSnapshot) -> Told:
-        lane = self._known if digest in self._were_active else self._unknown
+        turns = self._known if digest in self._were_active else self._unknown
         ends_at = time.monotonic() + SECONDS
-        await _take_turn(lane)
+        try:
+            await turns.take()
+        except TimeoutError:
+            raise IssuerUnavailable from None
+        began = time.monotonic()
         try:
             asked_at = time.time()
             claims = await self._answer(token, issuer, trust, ends_at)
@@ -116,7 +121,7 @@ class Asker:
             self._tell(error.detail)
             raise IssuerUnavailable from None
         finally:
-            lane.release()
+            turns.give_back(time.monotonic() - began)
         self._tell("")
         if claims is not None:
             self._were_active.put(digest, None)
@@ -199,14 +204,6 @@ class Asker:
             logger.error("issuer %s: %s; tokens that it has to be asked about are refused", self._slug, problem)
         else:
             logger.info("issuer %s: it answers about tokens again", self._slug)
-
-
-async def _take_turn(lane: asyncio.Semaphore) -> None:
-    try:
-        async with asyncio.timeout(TURN_SECONDS):
-            await lane.acquire()
-    except TimeoutError:
-        raise IssuerUnavailable from None
 
 
 async def _discovery_document(issuer: Issuer) -> Mapping[str, Any]:
