@@ -14,6 +14,8 @@ from collections import deque
 _MOST_APART = 0.004  # seconds: further apart nobody else would notice it any more
 _FIRST_APART = 0.001
 _HURRY = 0.75  # of what keeps all places busy: what came together is to come apart
+# So many turns are made up for at once: a loop that is busy looks at its timers late, and must not lose them all.
+_MOST_LATE = 4
 _WEIGHT = 1 / 8  # of the latest call, in what is known of how long they take
 
 
@@ -58,21 +60,23 @@ class Turns:
     def _begin(self) -> None:
         self._free -= 1
         apart = min(_MOST_APART, self._took * self._share)
-        # Timers are late: up to one turn is made up for.
-        self._next_at = max(self._next_at, time.monotonic() - apart) + apart
+        self._next_at = max(self._next_at, time.monotonic() - _MOST_LATE * apart) + apart
 
     def _arm(self) -> None:
         if self._timer is None and self._waiting and self._free:
             delay = max(0.0, self._next_at - time.monotonic())
-            self._timer = asyncio.get_running_loop().call_later(delay, self._let_one_begin)
+            self._timer = asyncio.get_running_loop().call_later(delay, self._let_begin)
 
-    def _let_one_begin(self) -> None:
-        """One in each turn of the event loop at most."""
+    def _let_begin(self) -> None:
         self._timer = None
-        self._forget_the_gone()
-        if self._waiting:
+        for _ in range(1 + _MOST_LATE):
+            self._forget_the_gone()
+            if not self._waiting or not self._free:
+                break
             self._begin()
             self._waiting.popleft().set_result(None)
+            if time.monotonic() < self._next_at:
+                break
         self._arm()
 
     def _give_up(self, waiting: asyncio.Future[None]) -> None:
