@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from django import forms
@@ -30,7 +30,7 @@ class ServiceTokenForm(ModelForm[ServiceToken]):
     """For a new one. Nothing of a token changes later."""
 
     days = forms.IntegerField(
-        label="Expires after days", initial=DEFAULT_DAYS, min_value=1, max_value=LONGEST_DAYS,
+        label="Expires in (days)", initial=DEFAULT_DAYS, min_value=1, max_value=LONGEST_DAYS,
         help_text=f"At most {LONGEST_DAYS}.",
     )  # fmt: skip
     roles = forms.MultipleChoiceField(required=False, widget=forms.CheckboxSelectMultiple)
@@ -107,7 +107,7 @@ class ServiceTokenAdmin(ModelAdmin[ServiceToken]):
     """Made for services here; ended here, those of people too. The token itself is on the page after saving alone."""
 
     form = ServiceTokenForm
-    list_display = ["name", "shown_owner", "shown_roles", "shown_state", "expires_at", "last_used_at"]
+    list_display = ["name", "shown_owner", "shown_roles", "shown_state", "expires_at", "shown_use"]
     list_filter = [StateFilter, KindFilter]
     list_select_related = ["person__provider"]
     search_fields = ["name", "owner", "person__email", "person__name", "person__provider_subject"]
@@ -121,7 +121,7 @@ class ServiceTokenAdmin(ModelAdmin[ServiceToken]):
             return ["name", "owner", "days", "roles", "networks", "routes"]
         return [
             "name", "person", "owner", "shown_state", "shown_roles", "shown_networks", "shown_routes", "created_at",
-            "created_by", "expires_at", "last_used_at", "ended_at", "shown_id",
+            "created_by", "expires_at", "shown_use", "ended_at", "shown_id",
         ]  # fmt: skip
 
     def get_readonly_fields(self, request: HttpRequest, obj: ServiceToken | None = None) -> Any:
@@ -151,6 +151,11 @@ class ServiceTokenAdmin(ModelAdmin[ServiceToken]):
         obj.pk = made.row.pk
         obj.refresh_from_db()
         request._authgate_made = made  # type: ignore[attr-defined]
+
+    def add_view(self, request: HttpRequest, form_url: str = "", extra_context: Any = None) -> HttpResponse:
+        # Whichever button is pressed, the page after it shows the token.
+        only_save = {"show_save_and_add_another": False, "show_save_and_continue": False}
+        return super().add_view(request, form_url, {**only_save, **(extra_context or {})})
 
     def response_add(self, request: HttpRequest, obj: ServiceToken, post_url_continue: Any = None) -> HttpResponse:
         context = {
@@ -183,6 +188,10 @@ class ServiceTokenAdmin(ModelAdmin[ServiceToken]):
         if token.ended_at is not None:
             return token.end_reason or "ended"
         return "in force" if token.expires_at > timezone.now() else "expired"
+
+    @admin.display(description="last used", empty_value="never", ordering="last_used_at")
+    def shown_use(self, token: ServiceToken) -> datetime | None:
+        return token.last_used_at
 
     @admin.display(description="owner", empty_value="nobody")
     def shown_owner(self, token: ServiceToken) -> str | None:
