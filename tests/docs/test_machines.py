@@ -7,6 +7,7 @@ import re
 import shlex
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from authgate.policy.compiler import check
 from authgate.policy.document import parse_yaml
 from tests.support.gateway import ROOT, Gateway
 from tests.support.hostile import sign, signing_key
+from tests.support.introspecting import CLIENT_SECRET, IntrospectingIssuer
 from tests.support.upstream import RecordingUpstream
 
 PAGE = ROOT / "docs" / "machines.md"
@@ -67,6 +69,18 @@ def test_recipe(gate: Gateway, upstream: RecordingUpstream, recipe: tuple[str, .
         assert (got.status, json.loads(got.body)["reason"]) == (401, "claim_missing")
     got = gate.get("/any", token=token({**claims, "aud": "https://elsewhere.example.com"}))
     assert (got.status, json.loads(got.body)["reason"]) == (401, "wrong_audience")
+
+
+def test_the_recipe_of_opaque_tokens(gate: Gateway, upstream: RecordingUpstream, tmp_path: Path) -> None:
+    [command] = re.findall(r"^manage\.py (issuer add as .+--strategy introspection.+)$", PAGE.read_text(), re.MULTILINE)
+    secret = tmp_path / "secret.txt"
+    secret.write_text(CLIENT_SECRET)
+    with IntrospectingIssuer() as asked:
+        printed = command.replace("https://as.example.com", asked.url).replace("secret.txt", str(secret))
+        gate.shell.command(*shlex.split(printed))
+        assert gate.get("/any", token=asked.grant("opaque")).status == 200
+        assert upstream.requests[-1].header("X-Auth-User-ID") == "as|robot"
+        assert gate.get("/any", token="nobody-has-granted-this").status == 401
 
 
 def test_routes_and_grants_of_the_page_are_a_policy() -> None:
