@@ -67,7 +67,7 @@ class CallerAuthentication(BaseAuthentication):
         identity: Identity | None = http_request.identity  # type: ignore[attr-defined]
         reason: Reason | None = http_request.identity_error  # type: ignore[attr-defined]
         if "Authorization" in http_request.headers:
-            if identity is None or identity.by_cookie or reason is not None:
+            if identity is None or identity.is_ambient or reason is not None:
                 raise _refusal(reason, http_request)
             return AnonymousUser(), _by_token(identity, http_request)
         if offered_access(http_request) == "none":

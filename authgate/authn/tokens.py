@@ -146,6 +146,8 @@ def _check_mintable(claims: dict[str, Any], extra_claims: Mapping[str, Any], aud
         try:
             bound_key(claims)
         except InvalidCredential:
-            raise ClaimRefused("cnf must have jkt, the SHA-256 thumbprint of a key, and nothing else") from None
+            raise ClaimRefused(
+                "cnf must have jkt, the SHA-256 thumbprint of a key in 43 characters of base64url, and nothing else"
+            ) from None
     if not claims["iat"] < claims["exp"] <= LATEST:
         raise ClaimRefused("the time to live must be positive and end before the year 10000")

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection
 from datetime import datetime, timedelta
 
 from django.core.exceptions import ValidationError
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
 from django.db.models.signals import pre_delete
 from django.dispatch import receiver
 from django.utils import timezone
@@ -15,12 +16,15 @@ from authgate.authn.claims import LEEWAY
 from authgate.authn.revocations import Revocations, is_issued_before
 from authgate.authn.tokens import MAX_TTL
 from authgate.models.issuers import TokenIssuer
+from authgate.models.service_tokens import ServiceToken
 from authgate.models.trust import STAYS_REVOKED, Revocation, RevokedToken
 from authgate.policy.powers import Actor
 from authgate.policy.turns import turn_of
-from authgate.request import Identity
+from authgate.request import OWN_ISSUER, Identity
+from authgate.state.service_tokens import end_these
 
 _LONGEST = timedelta(seconds=MAX_TTL)
+_SERVICE_TOKEN = re.compile(r"svc:([0-9]{1,18})")  # as gate.service_tokens.token_id_of has it
 
 
 def revoke(jti: str, reason: str, actor: Actor) -> RevokedToken:
@@ -48,6 +52,7 @@ def refuse_all_of(*, issuer: str = "", subject: str = "", reason: str) -> Revoca
     row.expires_at = row.issued_before + _LONGEST
     row.full_clean()
     row.save()
+    end_these(_tokens_of(issuer, subject), "revoked")
     return row
 
 
@@ -75,7 +80,20 @@ def _revoke(jti: str, reason: str) -> RevokedToken:
     token = RevokedToken(jti=jti, reason=reason, expires_at=timezone.now() + _LONGEST)
     token.full_clean()
     token.save()
+    if number := _SERVICE_TOKEN.fullmatch(jti):
+        end_these(ServiceToken.objects.filter(pk=int(number[1])), "revoked")
     return token
+
+
+def _tokens_of(issuer: str, subject: str) -> QuerySet[ServiceToken]:
+    """Service tokens and personal ones. They are refused in any case; this is for whoever looks at their list."""
+    if issuer not in ("", OWN_ISSUER):
+        return ServiceToken.objects.none()
+    if not subject:
+        return ServiceToken.objects.all()
+    slug, _, name = subject.partition("|")
+    of_person = Q(person__provider__slug=slug, person__provider_subject=name)
+    return ServiceToken.objects.filter(Q(person=None, name=name) if slug == "service" else of_person)
 
 
 def _moment(slug: str) -> datetime:

@@ -118,7 +118,7 @@ def gives_power(row: ServiceToken) -> bool:
 def _check_new(row: ServiceToken, lasts: timedelta, longest: timedelta) -> None:
     """Raises ValidationError."""
     if not timedelta() < lasts <= longest:
-        raise ValidationError({"expires_at": f"must be within {longest.days} days"})
+        raise ValidationError({"expires_at": f"must be more than 0 and at most {longest.days} days"})
     if in_force(timezone.now()).filter(person=row.person, name=row.name).exists():
         raise ValidationError({"name": "a token with this name is in force already: end it first, or choose another"})
     row.clean_fields(exclude=["digest", "expires_at"])

@@ -79,8 +79,8 @@ _REFUSALS = {
     Reason.NO_CREDENTIAL: Refusal(401, "unauthorized", "Sign in, or send a token as Authorization: Bearer TOKEN."),
     Reason.INVALID_TOKEN: Refusal(
         401, "unauthorized",
-        "The token or session cookie is not one that this gateway makes. Copy the token whole, make one with "
-        "mint_token, or sign in again.",
+        "The token or session cookie is none that is taken here. Copy the token whole, get a new one (mint_token, "
+        "service_token create, or where this one came from), or sign in again.",
     ),
     Reason.TOKEN_EXPIRED: Refusal(
         401, "unauthorized", "The token or session has expired. Ask for a new token or sign in again."

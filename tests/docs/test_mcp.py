@@ -20,7 +20,7 @@ def block(language):
 def test_the_recipe(gateway_template, tmp_path):
     server = McpServer("events")
     try:
-        policy = block("yaml").replace("http://127.0.0.1:8000", server.target)
+        policy = block("yaml").replace("http://127.0.0.1:3001", server.target)
         with Gateway(tmp_path / "data", template=gateway_template, policy=policy) as gateway:
             gateway.start()
             token = gateway.manage("mint_token", "alice", "--role", "analyst", "--quiet").strip()

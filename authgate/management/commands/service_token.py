@@ -63,7 +63,7 @@ class Command(BaseCommand):
     def _list(self, **_: Any) -> None:
         now = timezone.now()
         for token in ServiceToken.objects.filter(person=None, ended_at=None):
-            self.stdout.write("  ".join((token.name, *_describe(token), _state(token, now))))
+            self.stdout.write("  ".join((token.name, f"svc:{token.pk}", *_describe(token), _state(token, now))))
 
     def _revoke(self, name: str, **_: Any) -> None:
         tokens = ServiceToken.objects.filter(person=None, name=name)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
+
 import pytest
 
 from tests.authgate.admin.test_access import cookie_of
@@ -226,8 +228,27 @@ def test_a_token_is_revoked_by_its_id(root):
     header = [("authorization", f"Bearer {made['token']}")]
     assert root.gateway.get("/auth/me", headers=header).status == 401
     assert rest.post("/revoked-tokens", {"jti": made["jti"]}).body == revoked.body
+    assert rest.get(f"/service-tokens/{made['id']}").body["end_reason"] == "revoked"
+    assert rest.post("/service-tokens", {"name": "lost"}).status == 201
     assert rest.get(f"/revoked-tokens?q={made['jti']}").body["results"] == [revoked.body]
     assert rest.post("/revoked-tokens", {"jti": ""}).fields == ["jti"]
+
+
+def test_a_service_token_ends_with_all_of_its_subject(root):
+    rest = robot(root.gateway)
+    made = {name: rest.post("/service-tokens", {"name": name}).body["id"] for name in ("mine", "other")}
+    assert rest.post("/revocations", {"subject": "service|mine"}).status == 200
+    assert rest.get(f"/service-tokens/{made['mine']}").body["end_reason"] == "revoked"
+    assert rest.get(f"/service-tokens/{made['other']}").body["ended_at"] is None
+
+
+def test_a_service_token_in_a_password_opens_nothing(root):
+    """A browser sends a password by itself, and there is no token against forged requests here."""
+    token = root.post("/service-tokens", {"name": "typed", "roles": ["robot"]}).body["token"]
+    basic = b64encode(f"x:{token}".encode()).decode()
+    assert Rest(root.gateway, token).get("/limits").status == 200
+    refused = Rest(root.gateway, headers={"authorization": f"Basic {basic}"}).get("/limits")
+    assert (refused.status, refused.headers["www-authenticate"]) == (401, 'Bearer realm="authgate"')
 
 
 def test_whatever_a_subject_has_is_revoked_and_their_sessions_end(root):

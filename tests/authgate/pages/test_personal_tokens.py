@@ -90,8 +90,8 @@ def test_it_has_the_chosen_roles_and_routes_alone(gateway):
     ("fields", "words"),
     [
         ({"roles": ["boss"]}, "you do not have boss"),
-        ({"days": "31"}, "must be within 30 days"),
-        ({"days": "0"}, "must be within 30 days"),
+        ({"days": "31"}, "must be more than 0 and at most 30 days"),
+        ({"days": "0"}, "must be more than 0 and at most 30 days"),
         ({"days": "-1"}, "must be a whole number of days"),
         ({"name": ""}, "This field cannot be blank."),
         ({"name": "a\nb"}, "no control characters"),

@@ -94,7 +94,7 @@ SAID = {
     Reason.TOKEN_REVOKED: "was revoked",
     Reason.UNKNOWN_KEY: "a key that this gateway does not have",
     Reason.BAD_SIGNATURE: "it was cut or changed",
-    Reason.INVALID_TOKEN: "make one with mint_token",
+    Reason.INVALID_TOKEN: "get a new one (mint_token",
 }
 
 
