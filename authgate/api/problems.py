@@ -94,7 +94,9 @@ def _problem_of(error: Exception) -> Problem | None:
             return invalid(policy_errors(error))
         case ValidationError():
             return invalid(field_errors(error))
-        case PermissionDenied() | exceptions.PermissionDenied():
+        case PermissionDenied():
+            return Problem(403, f"{error} Nothing was changed." if str(error) else _NOT_YOURS)
+        case exceptions.PermissionDenied():
             return Problem(403, _NOT_YOURS)
         case Http404():
             return Problem(404, "There is nothing here.")

@@ -28,4 +28,4 @@ def turn_of(actor: Actor, needed: AdminAccess) -> Iterator[None]:
 def require(actor: Actor, needed: AdminAccess) -> None:
     """Raises PermissionDenied. Call it inside the actor's turn."""
     if not includes(actor.access(), needed):
-        raise PermissionDenied
+        raise PermissionDenied("A superuser is needed for that." if needed == "superuser" else "")
