@@ -40,7 +40,7 @@ class Denied(msgspec.Struct, frozen=True, gc=False):
     retry_after: int = 0  # whole seconds, on RATE_LIMITED and ISSUER_UNAVAILABLE
     missing_roles: tuple[str, ...] = ()  # any one of them would do, on MISSING_ROLE
     allowed: bool = False  # the gate let it in, and then the service or the gateway failed
-    rule: str = ""  # for the log, what exactly refused a body
+    rule: str = ""  # for the log, what exactly refused a credential or a body
     calls: tuple[CallRefused, ...] = ()  # answered one by one
     is_batch: bool = False  # of calls
 

@@ -96,8 +96,12 @@ class Identity:
 
 
 class InvalidCredential(Exception):
-    """A credential was presented and is not good: stop here, never try the next kind."""
+    """A credential was presented and is not good: stop here, never try the next kind.
 
-    def __init__(self, reason: Reason) -> None:
+    `rule`: what exactly it does not meet, for the operator. Whoever sent it is told the reason alone.
+    """
+
+    def __init__(self, reason: Reason, rule: str = "") -> None:
         super().__init__(reason.value)
         self.reason = reason
+        self.rule = rule

@@ -59,18 +59,18 @@ def verify_proof(unverified_proof: bytes, token: bytes, thumbprint: str, facts: 
         _check_signature(unverified, thumbprint)
         claims = read_object(unverified.unverified_payload)
     except NotCompact as error:
-        raise InvalidCredential(Reason.BAD_PROOF) from error
+        raise InvalidCredential(Reason.BAD_PROOF, f"it is no signed JWT: {error}") from error
     issued_at, proof_id, nonce = _time(claims.get("iat")), claims.get("jti"), claims.get("nonce", "")
-    if not (
-        claims.get("htm") == facts.method
-        and _is_target(claims.get("htu"), facts)
-        and claims.get("ath") == _hash_of(token)
-        and abs(now - issued_at) <= WINDOW
-        and isinstance(proof_id, str)
-        and proof_id
-        and isinstance(nonce, str)
-    ):
-        raise InvalidCredential(Reason.BAD_PROOF)
+    if claims.get("htm") != facts.method:
+        raise InvalidCredential(Reason.BAD_PROOF, "htm is not the method of the request")
+    if not _is_target(claims.get("htu"), facts):
+        raise InvalidCredential(Reason.BAD_PROOF, "htu is not the address of the request")
+    if claims.get("ath") != _hash_of(token):
+        raise InvalidCredential(Reason.BAD_PROOF, "ath is not the hash of the token")
+    if abs(now - issued_at) > WINDOW:
+        raise InvalidCredential(Reason.BAD_PROOF, f"iat is not within {WINDOW} seconds of now")
+    if not (isinstance(proof_id, str) and proof_id and isinstance(nonce, str)):
+        raise InvalidCredential(Reason.BAD_PROOF, "jti is missing, or jti or nonce is no text")
     return Proof(f"{thumbprint} {proof_id}", issued_at + WINDOW, nonce)
 
 
@@ -84,12 +84,13 @@ def _check_signature(unverified: UnverifiedToken, thumbprint: str) -> None:
         or algorithm not in ALGORITHMS
         or not isinstance(jwk, dict)
         or any(name in header for name in EXTENSIONS)
-        or thumbprint_of(jwk) != thumbprint
     ):
-        raise InvalidCredential(Reason.BAD_PROOF)
+        raise InvalidCredential(Reason.BAD_PROOF, f"its header must have typ {_TYPE}, alg and jwk, and no extension")
+    if thumbprint_of(jwk) != thumbprint:
+        raise InvalidCredential(Reason.BAD_PROOF, "jwk is not the key that the token is bound to (its cnf.jkt)")
     key = _key_of(unverified.signing_input.partition(b".")[0])
     if not key.verifies(algorithm, unverified.signing_input, unverified.unverified_signature):
-        raise InvalidCredential(Reason.BAD_PROOF)
+        raise InvalidCredential(Reason.BAD_PROOF, "its signature does not match")
 
 
 @lru_cache(maxsize=512)  # of up to 8 KiB each; a client's proofs all have the same header
@@ -97,7 +98,9 @@ def _key_of(header_segment: bytes) -> PublicKey:
     jwk = read_object(header_segment)["jwk"]
     key = None if _is_costly(jwk) else read_key(jwk)
     if key is None:
-        raise InvalidCredential(Reason.BAD_PROOF)
+        raise InvalidCredential(
+            Reason.BAD_PROOF, "jwk is no public key that is taken: RSA of 2048 to 4096 bits, EC or OKP"
+        )
     return key
 
 

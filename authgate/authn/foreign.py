@@ -48,6 +48,9 @@ class Proven:
     claims: Mapping[str, Any]
 
 
+_JSON_NAMES = {type(None): "missing or null", bool: "true or false", dict: "an object", list: "a list"}
+
+
 class KeysWanted(Exception):
     """None of the keys that are known is meant: the issuer may have a newer one."""
 
@@ -69,17 +72,20 @@ def prove(token: bytes, claims: Mapping[str, Any], issuer: Issuer, now: float) -
     """Call it for claims that the issuer has signed or answered. Raises InvalidCredential."""
     audiences = issuer.audiences & _texts(claims.get("aud"))
     if not audiences:
-        raise InvalidCredential(Reason.WRONG_AUDIENCE)
+        raise InvalidCredential(Reason.WRONG_AUDIENCE, f"aud is {_shown(claims.get('aud'))}")
     issued_at, expires_at = _check_times(claims, issuer, now)
     scopes = scopes_of(claims)
     if not issuer.required_scopes <= scopes:
-        raise InvalidCredential(Reason.INSUFFICIENT_SCOPE)
-    if not all(_has(claims, where, wanted) for where, wanted in issuer.required_claims.items()):
-        raise InvalidCredential(Reason.CLAIM_MISSING)
+        missing = " ".join(sorted(issuer.required_scopes - scopes))
+        raise InvalidCredential(Reason.INSUFFICIENT_SCOPE, f"the issuer's required scopes: {missing} is missing")
+    for where, wanted in issuer.required_claims.items():
+        if not _has(claims, where, wanted):
+            raise InvalidCredential(Reason.CLAIM_MISSING, f"{where} must be {wanted!r}")
     thumbprint = bound_key(claims)
     # Whoever took a bound token as a bearer token would undo what its issuer did for it (RFC 9449 7.2).
     if issuer.dpop == "off" if thumbprint else issuer.needs_dpop:
-        raise InvalidCredential(Reason.PROOF_REQUIRED)
+        rule = "it is bound to a key, and DPoP is off" if thumbprint else "it is bound to no key"
+        raise InvalidCredential(Reason.PROOF_REQUIRED, rule)
     email, name = _text(_mapped(claims, issuer, "email")), _text(_mapped(claims, issuer, "name"))
     if claims.get("email_verified", True) is not True:
         email = ""
@@ -108,24 +114,24 @@ def _check_type(unverified_header: Mapping[str, Any], issuer: Issuer) -> None:
     kind = unverified_header.get("typ", "" if issuer.strict_type else "JWT")
     taken = _ACCESS_TYPES if issuer.strict_type else _ANY_TYPES
     if not isinstance(kind, str) or kind.lower() not in taken:
-        raise InvalidCredential(Reason.WRONG_TYPE)
+        raise InvalidCredential(Reason.WRONG_TYPE, f"typ is {_shown(kind)}")
 
 
 def choose_key(unverified_header: Mapping[str, Any], issuer: Issuer) -> tuple[PublicKey, str]:
     """With the algorithm. Raises InvalidCredential, or KeysWanted."""
     if any(name in unverified_header for name in EXTENSIONS):
-        raise InvalidCredential(Reason.INVALID_TOKEN)
+        raise InvalidCredential(Reason.INVALID_TOKEN, f"its header has one of {', '.join(sorted(EXTENSIONS))}")
     algorithm, kid = unverified_header.get("alg"), unverified_header.get("kid")
     if not isinstance(algorithm, str) or algorithm not in issuer.algorithms:
-        raise InvalidCredential(Reason.INVALID_TOKEN)
+        raise InvalidCredential(Reason.INVALID_TOKEN, f"alg is {_shown(algorithm)}, which the issuer may not use")
     if not (kid is None or isinstance(kid, str)):
-        raise InvalidCredential(Reason.INVALID_TOKEN)
+        raise InvalidCredential(Reason.INVALID_TOKEN, "kid is no text")
     found = [key for key in issuer.ring.keys or () if algorithm in key.algorithms and kid in (None, key.kid)]
     if not found:
         raise KeysWanted
     # Never tried in turn: the sender must not get to choose.
     if len(found) > 1:
-        raise InvalidCredential(Reason.UNKNOWN_KEY)
+        raise InvalidCredential(Reason.UNKNOWN_KEY, "several keys of the issuer fit, and kid names none of them")
     return found[0], algorithm
 
 
@@ -135,41 +141,50 @@ def check_kind(claims: Mapping[str, Any]) -> None:
     if any(name in claims for name in _OF_OTHER_TOKENS) or any(
         isinstance(kind, str) and kind.lower() in _OTHER_KINDS for kind in kinds
     ):
-        raise InvalidCredential(Reason.WRONG_TYPE)
+        raise InvalidCredential(Reason.WRONG_TYPE, "its claims are those of another kind of token")
 
 
 def _check_times(claims: Mapping[str, Any], issuer: Issuer, now: float) -> tuple[int, int]:
-    expires_at = _time(claims.get("exp"))
-    issued_at = _time(claims["iat"]) if "iat" in claims else 0.0
-    not_before = _time(claims["nbf"]) if "nbf" in claims else 0.0
+    expires_at = _time(claims, "exp")
+    issued_at = _time(claims, "iat") if "iat" in claims else 0.0
+    not_before = _time(claims, "nbf") if "nbf" in claims else 0.0
     if expires_at + issuer.leeway <= now:
         raise InvalidCredential(Reason.TOKEN_EXPIRED)
     if expires_at > now + MAX_TTL:
-        raise InvalidCredential(Reason.INVALID_TOKEN)
+        raise InvalidCredential(Reason.INVALID_TOKEN, "exp is more than 366 days away")
     if max(issued_at, not_before) > now + issuer.leeway:
         raise InvalidCredential(Reason.TOKEN_NOT_YET_VALID)
     if "iat" not in claims and (issuer.max_age or issuer.strict_type):
-        raise InvalidCredential(Reason.INVALID_TOKEN)
+        raise InvalidCredential(Reason.INVALID_TOKEN, "iat is missing")
     ends_at = expires_at + issuer.leeway
     if issuer.max_age:
         ends_at = min(ends_at, issued_at + issuer.max_age + issuer.leeway)
         if ends_at <= now:
-            raise InvalidCredential(Reason.TOKEN_EXPIRED)
+            raise InvalidCredential(Reason.TOKEN_EXPIRED, f"it was issued more than {issuer.max_age} seconds ago")
     return int(issued_at), int(ends_at)
 
 
-def _time(value: object) -> float:
+def _time(claims: Mapping[str, Any], name: str) -> float:
+    value = claims.get(name)
     # JSON's true is an int to Python, and 1e300 is a number to JSON.
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= LATEST:
-        raise InvalidCredential(Reason.INVALID_TOKEN)
+        raise InvalidCredential(Reason.INVALID_TOKEN, f"{name} is {_shown(value)}, which is no time")
     return float(value)
+
+
+def _shown(value: object) -> str:
+    """For an operator. Of what is no text, only its type: strangers send large and deep ones."""
+    values = value if isinstance(value, list) else [value]
+    texts = (repr(item) if isinstance(item, str) else _JSON_NAMES.get(type(item), "a number") for item in values[:10])
+    return (", ".join(texts) or "empty")[:200]
 
 
 def _subject(claims: Mapping[str, Any], issuer: Issuer) -> str:
     """With the issuer's slug in front: the same `sub` of two issuers is two callers."""
-    subject = claim_at(claims, issuer.mapping.get("sub", "sub"))
+    where = issuer.mapping.get("sub", "sub")
+    subject = claim_at(claims, where)
     if not is_caller(subject):
-        raise InvalidCredential(Reason.INVALID_TOKEN)
+        raise InvalidCredential(Reason.INVALID_TOKEN, f"{where} is not a text of 1 to {MAX_SUBJECT} safe characters")
     return f"{issuer.slug}|{subject}"
 
 

@@ -96,13 +96,13 @@ def _prove_at_once(
     if not isinstance(is_first, bool):
         raise MustAsk(lambda: _told(identity, is_first))
     if not is_first:
-        raise InvalidCredential(Reason.BAD_PROOF)
+        raise InvalidCredential(Reason.BAD_PROOF, "it was used before")
     return identity
 
 
 async def _told(identity: Identity, is_first: Awaitable[bool]) -> Identity:
     if not await is_first:
-        raise InvalidCredential(Reason.BAD_PROOF)
+        raise InvalidCredential(Reason.BAD_PROOF, "it was used before")
     return identity
 
 

@@ -79,7 +79,7 @@ def decide(facts: RequestFacts, snapshot: Snapshot | None, before: Decision | No
             guess = subject_limit if refused.reason in _PROVES_NOTHING else None
             if guess is not None and (wait := guesses.count(guess, facts.client)):
                 return _limited(wait, revision, entry)
-            return Denied(refused.reason, revision, entry, retry_after=retry_seconds(refused.reason))
+            return Denied(refused.reason, revision, entry, retry_after=retry_seconds(refused.reason), rule=refused.rule)
         # A public route asks for no credential, so a stale cookie must not shut it; the caller is nobody there.
         identity = None
 

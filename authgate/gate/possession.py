@@ -22,14 +22,18 @@ def prove_possession(
     `facts`: None where a page asks only who may have sent the request. There nobody is known by a bound token.
     """
     if facts is None or not credential.is_dpop:
-        raise InvalidCredential(Reason.PROOF_REQUIRED)
+        raise InvalidCredential(Reason.PROOF_REQUIRED, "the scheme must be DPoP")
     proofs = facts.headers.values(b"dpop")
-    if not identity.key_thumbprint or len(proofs) != 1:
-        raise InvalidCredential(Reason.BAD_PROOF)
+    if not identity.key_thumbprint:
+        raise InvalidCredential(Reason.BAD_PROOF, "the token is bound to no key: its scheme is Bearer")
+    if len(proofs) != 1:
+        raise InvalidCredential(Reason.BAD_PROOF, f"there must be one DPoP header, not {len(proofs)}")
     # A route for any host is served under any. Under the name of another service, it would take the proofs that this
     # service got from its callers, with their tokens.
     if not is_known(facts.authority.host, snapshot):
-        raise InvalidCredential(Reason.BAD_PROOF)
+        raise InvalidCredential(
+            Reason.BAD_PROOF, "no proof counts on a host that nobody has named in a route or setting"
+        )
     proof = verify_proof(proofs[0], credential.unverified_token, identity.key_thumbprint, facts, now)
     issuer = snapshot.trust.issuers.get(identity.issuer)
     if issuer is not None and issuer.dpop == "nonce" and not is_current(proof.nonce):

@@ -68,7 +68,6 @@ class _Line(msgspec.Struct):
 
 
 _SECOND_READING = "an application could read the path as one of another route"
-_BAD_MESSAGE = Reason.BAD_MESSAGE
 _BAD_TARGET = Reason.BAD_TARGET  # the look-up in the class costs more than a comparison
 _UNREAD = RequestFacts("", "", Authority("", None), "", b"", "", "", Headers())
 _MILLISECONDS = tuple(f"{number:03d}Z" for number in range(1000))
@@ -108,7 +107,7 @@ def _line(record: Record) -> _Line:
         outcome = "allow" if decision.allowed else "deny"
         if reason is _BAD_TARGET:
             rule = record.rule or _SECOND_READING
-        elif reason is _BAD_MESSAGE and isinstance(decision, Denied):
+        elif isinstance(decision, Denied) and decision.rule:
             rule = decision.rule
     if identity is None:
         subject = credential = token_id = None

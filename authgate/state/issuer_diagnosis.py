@@ -77,7 +77,7 @@ def _judge(token: str, issuer: Issuer) -> Finding:
     except KeysWanted:
         return Finding(False, "token", "none of the issuer's keys has its kid and alg")
     except InvalidCredential as refused:
-        return Finding(False, "token", f"{refused.reason}: {refusal_of(refused.reason).message}")
+        return Finding(False, "token", f"{refused.reason}: {refused.rule or refusal_of(refused.reason).message}")
     roles = ", ".join(sorted(proven.roles)) or "none of its own"
     scopes = " ".join(sorted(proven.scopes)) or "none"
     return Finding(True, "token", f"good: subject {proven.subject}, roles {roles}, scopes {scopes}")

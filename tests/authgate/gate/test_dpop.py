@@ -133,6 +133,19 @@ def test_a_bad_proof(gate: Gateway, bound: str, changes: dict[str, Any]) -> None
     assert reason(HOLDER.get(gate, "/any", bound, **changes)) == "bad_proof"
 
 
+def test_the_log_says_what_a_proof_does_not_meet(gate: Gateway, bound: str) -> None:
+    refused = {
+        "htm is not the method of the request": HOLDER.get(gate, "/any", bound, htm="POST"),
+        "ath is not the hash of the token": HOLDER.get(gate, "/any", bound, ath="another"),
+        "iat is not within 60 seconds of now": HOLDER.get(gate, "/any", bound, iat=1),
+        "jwk is not the key that the token is bound to (its cnf.jkt)": THIEF.get(gate, "/any", bound),
+    }
+    for rule, answer in refused.items():
+        [line] = gate.log_lines(wait_for=1, request_id=answer.header("X-Request-ID"))
+        assert (line["reason"], line["rule"]) == ("bad_proof", rule)
+        assert rule not in answer.text
+
+
 def test_a_thief_with_a_key_of_its_own(gate: Gateway, bound: str) -> None:
     assert reason(THIEF.get(gate, "/any", bound)) == "bad_proof"
 

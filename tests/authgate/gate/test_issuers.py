@@ -400,3 +400,43 @@ def test_pasted_keys_need_no_address(start_gateway: Any, upstream: RecordingUpst
         token = maker.access_token(key, iss="kubernetes/serviceaccount")
         assert answer(gateway, "/any", token) == (200, "")
         assert maker.seen == []
+
+
+@pytest.mark.parametrize(
+    ("claims", "rule"),
+    [
+        ({"aud": ["https://elsewhere.example", 7]}, "aud is 'https://elsewhere.example', a number"),
+        ({"aud": []}, "aud is empty"),
+        ({"exp": ...}, "exp is missing or null, which is no time"),
+        ({"exp": "9999"}, "exp is '9999', which is no time"),
+        ({"exp": True}, "exp is true or false, which is no time"),
+        ({"sub": "a\nb"}, "sub is not a text of 1 to 190 safe characters"),
+        ({"nonce": "n"}, "its claims are those of another kind of token"),
+        ({"aud": "x" * 5000}, f"aud is '{'x' * 199}"),
+    ],
+)
+def test_the_log_says_what_a_token_does_not_meet(
+    gate: Gateway, ci: TokenMaker, claims: dict[str, Any], rule: str
+) -> None:
+    refused = gate.get("/any", token=ci.access_token(**claims))
+    [line] = gate.log_lines(wait_for=1, request_id=refused.header("X-Request-ID"))
+    assert (refused.status, line["rule"]) == (401, rule)
+    assert rule not in refused.text
+
+
+def test_a_deep_header_of_a_stranger_is_named_by_its_type(gate: Gateway, ci: TokenMaker) -> None:
+    deep: Any = []
+    for _ in range(5):
+        deep = [deep]
+    refused = gate.get("/any", token=ci.access_token(header={"typ": deep}))
+    [line] = gate.log_lines(wait_for=1, request_id=refused.header("X-Request-ID"))
+    assert (line["reason"], line["rule"]) == ("wrong_type", "typ is a list")
+
+
+def test_issuer_test_says_what_a_token_does_not_meet(gate: Gateway, ci: TokenMaker, other: TokenMaker) -> None:
+    for maker, slug, claims, words in (
+        (ci, "ci", {"exp": ...}, "invalid_token: exp is missing or null"),
+        (other, "other", {}, "claim_missing: env must be 'prod'"),
+    ):
+        judged = gate.run("issuer", "test", slug, "--token", maker.access_token(**claims))
+        assert words in judged.stdout + judged.stderr
