@@ -99,9 +99,10 @@ def test_a_transmitter_that_hangs_delays_no_other_one(gateway, idp, ci):
     answer = idp.answers[POLL]
     idp.answers[POLL] = lambda seen: (time.sleep(9), answer(seen))[1]
     try:
-        asked = len(idp.polls)
         run(gateway, _SOON)
-        time.sleep(3)
+        time.sleep(3)  # a poll that was under way has been answered
+        asked = len(idp.polls)
+        time.sleep(1)
         assert len(idp.polls) == asked
         ci.offer(ci.event(REVOKED, "somebody", aud=API))
         began = time.monotonic()
