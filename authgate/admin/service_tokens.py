@@ -211,7 +211,7 @@ class ServiceTokenAdmin(ModelAdmin[ServiceToken]):
 
     @admin.display(description="token ID (jti)")
     def shown_id(self, token: ServiceToken) -> str:
-        return f"svc:{token.pk}"
+        return token.token_id
 
 
 def _roles(*, with_power: bool) -> list[str]:

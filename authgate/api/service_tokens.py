@@ -135,7 +135,7 @@ def _found(id: int) -> ServiceToken:
 def _shown(row: ServiceToken) -> ServiceTokenShown:
     return ServiceTokenShown(
         id=row.pk,
-        jti=f"svc:{row.pk}",
+        jti=row.token_id,
         name=row.name,
         subject=row.subject,
         person=row.person_id,

@@ -53,6 +53,11 @@ class ServiceToken(models.Model):
     def subject(self) -> str:
         return f"service|{self.name}" if self.person is None else self.person.subject
 
+    @property
+    def token_id(self) -> str:
+        """As the log and revocations have it (jti)."""
+        return f"svc:{self.pk}"
+
     def clean(self) -> None:
         errors: dict[str, list[str]] = {}
         for field, problem in self._find_problems():

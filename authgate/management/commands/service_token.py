@@ -56,14 +56,16 @@ class Command(BaseCommand):
         if not quiet:
             row, url = made.row, settings.AUTHGATE_PUBLIC_URL
             # Scripts read the token and the curl line of standard output.
-            self.stderr.write(f"service|{row.name}, jti svc:{row.pk}, expires {_time(row.expires_at)}; not shown again")
+            self.stderr.write(
+                f"service|{row.name}, jti {row.token_id}, expires {_time(row.expires_at)}; not shown again"
+            )
             header = f"Authorization: Bearer {made.token}"
             self.stdout.write(f"\ncurl -H '{header}' {url}{settings.AUTHGATE_AUTH_PREFIX}/me")
 
     def _list(self, **_: Any) -> None:
         now = timezone.now()
         for token in ServiceToken.objects.filter(person=None, ended_at=None):
-            self.stdout.write("  ".join((token.name, f"svc:{token.pk}", *_describe(token), _state(token, now))))
+            self.stdout.write("  ".join((token.name, token.token_id, *_describe(token), _state(token, now))))
 
     def _revoke(self, name: str, **_: Any) -> None:
         tokens = ServiceToken.objects.filter(person=None, name=name)
