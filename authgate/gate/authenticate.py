@@ -25,6 +25,8 @@ from authgate.state.issuer_keys import newer_keys
 from authgate.state.snapshot import Snapshot
 from authgate.wire.headers import Headers, RawHeaders
 
+_KEY_UNKNOWN = "its key is none of those that the issuer published when it was asked last"
+
 
 def is_still_known(identity: Identity, trust: TrustSnapshot) -> bool:
     """Whether nothing was taken away since that this identity rests on: for what it was let in to and goes on.
@@ -135,7 +137,7 @@ def _verify_identity(credential: Credential, snapshot: Snapshot, now: float, rou
     try:
         return _remember(credential, snapshot, _foreign_identity(foreign, snapshot, now))
     except KeysWanted:
-        raise MustAsk(lambda: _ask_for_keys(credential, foreign.issuer)) from None
+        raise MustAsk(lambda: _ask_for_keys(credential, foreign)) from None
 
 
 def _is_for_an_issuer(credential: Credential | None, route: Route, trust: TrustSnapshot) -> bool:
@@ -151,8 +153,8 @@ def _look_up(credential: Credential, issuer: Issuer, snapshot: Snapshot, now: fl
     return identity
 
 
-async def _ask_for_keys(credential: Credential, issuer: Issuer) -> Identity:
-    are_all_known = await newer_keys(issuer)
+async def _ask_for_keys(credential: Credential, before: ForeignToken) -> Identity:
+    are_all_known = await newer_keys(before.issuer, _unverified_issued_at(before))
     snapshot = await state_of_now()
     foreign = read_foreign(credential.unverified_token, snapshot.trust)
     if foreign is None or foreign.issuer.strategy == "introspection":
@@ -160,9 +162,15 @@ async def _ask_for_keys(credential: Credential, issuer: Issuer) -> Identity:
     try:
         return _remember(credential, snapshot, _foreign_identity(foreign, snapshot, time.time()))
     except KeysWanted:
-        # An issuer that cannot be asked may have made the key that is missing.
+        # An issuer that cannot be asked, or not again yet, may have made the key that is missing.
         reason = Reason.UNKNOWN_KEY if are_all_known else Reason.ISSUER_UNAVAILABLE
-        raise InvalidCredential(reason) from None
+        raise InvalidCredential(reason, _KEY_UNKNOWN) from None
+
+
+def _unverified_issued_at(foreign: ForeignToken) -> float:
+    """0: it does not say."""
+    issued_at = foreign.unverified_claims.get("iat")
+    return issued_at if isinstance(issued_at, int | float) else 0
 
 
 def _remember(credential: Credential, snapshot: Snapshot, identity: Identity) -> Identity:

@@ -95,6 +95,13 @@ class IssuerKeys:
         watched = self._watched.get(source)
         return watched.problem if watched is not None else ""
 
+    def asked_at(self, source: KeySource) -> float:
+        """When its last fetch began, by the monotonic clock. Of pasted keys there are never newer ones."""
+        if source.pasted:
+            return float("inf")
+        watched = self._watched.get(source)
+        return watched.tried_at if watched is not None else float("-inf")
+
     def start(self) -> None:
         """In each worker, after the fork."""
         self._stopping.clear()
@@ -174,13 +181,23 @@ class IssuerKeys:
 issuer_keys = IssuerKeys()
 
 
-async def newer_keys(issuer: Issuer) -> bool:
-    """Fetches the issuer's keys once more, unless that has just been done. False: it could not be asked."""
+async def newer_keys(issuer: Issuer, issued_at: float = 0.0) -> bool:
+    """Fetches the issuer's keys once more, unless that has just been done. False: it may have one that is not known.
+
+    `issued_at`: of the token whose key is not known, as it says itself.
+    """
+    arrived = time.monotonic()
     fetching = issuer_keys.refetch(issuer.source)
     if fetching is not None:
-        with suppress(TimeoutError):
+        try:
             await asyncio.wait_for(asyncio.shield(asyncio.wrap_future(fetching)), WAIT_SECONDS)
-    return not issuer_keys.problem_of(issuer.source)
+        except TimeoutError:
+            return False
+    if issuer_keys.problem_of(issuer.source):
+        return False
+    asked_at = issuer_keys.asked_at(issuer.source)
+    # A key that was made after the issuer was asked is known at the end of the pause.
+    return asked_at >= arrived or issued_at + issuer.leeway < time.time() - (time.monotonic() - asked_at)
 
 
 def load_keys(source: KeySource, is_meant: Callable[[PublicKey], bool]) -> Sequence[PublicKey]:

@@ -182,8 +182,8 @@ _REFUSALS = {
     ),
     Reason.ISSUER_UNAVAILABLE: Refusal(
         503, "unavailable",
-        "The issuer of the token cannot be reached, or has no answer, so that the token cannot be checked. Try again "
-        "shortly.",
+        "The token cannot be checked: its issuer cannot be reached, has no answer, or was asked for its keys only a "
+        "moment ago. Try again shortly.",
     ),
     Reason.GATE_ERROR: Refusal(
         503, "unavailable",

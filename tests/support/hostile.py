@@ -31,12 +31,19 @@ class SigningKey:
 
     @property
     def jwk(self) -> dict[str, Any]:
-        members = dict(get_default_algorithms()[self.algorithm].to_jwk(self.private.public_key(), as_dict=True))
-        members.pop("key_ops", None)
-        return {**members, "kid": self.kid, "use": "sig", "alg": self.algorithm}
+        return self._members(self.private.public_key())
+
+    @property
+    def private_jwk(self) -> dict[str, Any]:
+        return self._members(self.private)
 
     def sign(self, message: bytes) -> bytes:
         return get_default_algorithms()[self.algorithm].sign(message, self.private)
+
+    def _members(self, key: Any) -> dict[str, Any]:
+        members = dict(get_default_algorithms()[self.algorithm].to_jwk(key, as_dict=True))
+        members.pop("key_ops", None)
+        return {**members, "kid": self.kid, "use": "sig", "alg": self.algorithm}
 
 
 @cache

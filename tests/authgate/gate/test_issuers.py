@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -10,11 +11,15 @@ from typing import Any
 import pytest
 
 from tests.support.gateway import Gateway
-from tests.support.hostile import JWKS, Reply, broken, signing_key, unsigned
+from tests.support.hostile import JWKS, Reply, Seen, broken, signing_key, unsigned
 from tests.support.issuers import API, TokenMaker
 from tests.support.upstream import RecordingUpstream
 
 OLD = int(time.time()) - 10_000
+
+
+def a_minute_ago() -> int:
+    return int(time.time()) - 60
 
 
 def policy(target: str) -> str:
@@ -179,7 +184,8 @@ HEADERS = [
 
 @pytest.mark.parametrize(("header", "reason"), [case[1:] for case in HEADERS], ids=[case[0] for case in HEADERS])
 def test_headers(gate: Gateway, ci: TokenMaker, header: dict[str, Any], reason: str) -> None:
-    assert answer(gate, "/any", ci.access_token(header=header)) == ((401 if reason else 200), reason)
+    token = ci.access_token(header=header, iat=a_minute_ago())
+    assert answer(gate, "/any", token) == ((401 if reason else 200), reason)
 
 
 def test_a_key_that_the_token_brings_along_verifies_nothing(gate: Gateway, ci: TokenMaker) -> None:
@@ -199,9 +205,9 @@ def test_signature_is_verified(gate: Gateway, ci: TokenMaker) -> None:
 
 
 def test_one_issuers_key_signs_nothing_for_another(gate: Gateway, ci: TokenMaker, other: TokenMaker) -> None:
-    assert answer(gate, "/any", ci.access_token(other.key)) == (401, "unknown_key")
+    assert answer(gate, "/any", ci.access_token(other.key, iat=a_minute_ago())) == (401, "unknown_key")
     assert answer(gate, "/any", ci.access_token(other.key, {"kid": ci.key.kid})) == (401, "bad_signature")
-    assert answer(gate, "/any", other.access_token(iss=ci.url)) == (401, "unknown_key")
+    assert answer(gate, "/any", other.access_token(iss=ci.url, iat=a_minute_ago())) == (401, "unknown_key")
 
 
 @pytest.mark.parametrize("change", ["/", "?a=b", "#f", " "])
@@ -334,8 +340,42 @@ def test_revoked_by_its_id(gate: Gateway, ci: TokenMaker) -> None:
 def test_unknown_kid_asks_the_issuer_once_in_a_while(gate: Gateway, ci: TokenMaker) -> None:
     before = ci.count(JWKS)
     for number in range(40):
-        assert answer(gate, "/any", ci.access_token(header={"kid": f"made up {number}"})) == (401, "unknown_key")
+        token = ci.access_token(header={"kid": f"made up {number}"}, iat=a_minute_ago())
+        assert answer(gate, "/any", token) == (401, "unknown_key")
     assert ci.count(JWKS) - before <= 2  # one for each worker
+
+
+def test_a_token_that_was_made_since_the_issuer_was_asked_may_have_a_new_key(gate: Gateway, ci: TokenMaker) -> None:
+    for number in range(8):  # both workers ask
+        gate.get("/any", token=ci.access_token(header={"kid": f"made up {number}"}))
+    for claims, expected in (
+        ({}, (503, "issuer_unavailable")),
+        ({"iat": a_minute_ago()}, (401, "unknown_key")),
+        ({"iat": ...}, (401, "unknown_key")),
+        ({"iat": "now"}, (401, "unknown_key")),
+    ):
+        assert answer(gate, "/any", ci.access_token(header={"kid": "another"}, **claims)) == expected
+    refused = gate.get("/any", token=ci.access_token(header={"kid": "another"}))
+    assert int(refused.header("Retry-After") or "") > 0
+    [line] = gate.log_lines(wait_for=1, request_id=refused.header("X-Request-ID"))
+    assert line["rule"] == "its key is none of those that the issuer published when it was asked last"
+
+
+def test_an_issuer_that_does_not_answer_in_time_may_have_the_key(
+    start_gateway: Any, upstream: RecordingUpstream
+) -> None:
+    answering = threading.Event()
+
+    def hang(seen: Seen) -> Reply:
+        answering.wait(20)
+        return Reply(500)
+
+    with TokenMaker() as maker:
+        gateway = start_gateway(policy=policy(upstream.target))
+        maker.answers[JWKS] = hang
+        maker.register(gateway, "ci")
+        assert answer(gateway, "/any", maker.access_token(iat=a_minute_ago())) == (503, "issuer_unavailable")
+        answering.set()
 
 
 def test_junk_among_the_keys_takes_no_good_one_with_it(start_gateway: Any, upstream: RecordingUpstream) -> None:
