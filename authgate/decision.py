@@ -65,6 +65,10 @@ class Allowed(msgspec.Struct, frozen=True, gc=False):
         """Whether the answer is for this caller alone, and for no cache that others share."""
         return self.identity is not None or self.entry.reason is not _PUBLIC
 
+    def refused(self, reason: Reason) -> Denied:
+        """It may not go there after all."""
+        return Denied(reason, self.revision, self.entry, self.identity)
+
     def failed(self, reason: Reason) -> Denied:
         """What was let in came to nothing."""
         return Denied(reason, self.revision, self.entry, self.identity, allowed=True)

@@ -76,6 +76,7 @@ class Reason(StrEnum):
     SERVER_ERROR = "server_error"
     # 501: let in, but the gateway does not carry it
     UPGRADE_NOT_SUPPORTED = "upgrade_not_supported"
+    BAD_UPGRADE = "bad_upgrade"
     # 502, 504: let in, but the service behind failed
     UPSTREAM_UNREACHABLE = "upstream_unreachable"
     UPSTREAM_BROKEN = "upstream_broken"

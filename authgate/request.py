@@ -78,6 +78,8 @@ class Identity:
     email: str = ""
     name: str = ""
     roles: frozenset[str] = frozenset()
+    own_roles: frozenset[str] = frozenset()  # that the credential brings; the others come by the grants
+    granted_as: str = ""  # slug under which grants speak of the claims: of an identity provider or an issuer
     claims: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
 
     @property

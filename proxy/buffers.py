@@ -101,3 +101,14 @@ def reset(transport: asyncio.Transport) -> None:
     if raw is not None:  # None: TLS has lost the connection already
         raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
     transport.abort()
+
+
+def keep_alive(transport: asyncio.Transport) -> None:
+    """Have the kernel ask, after a minute of silence, whether the peer is still there (RFC 9293 3.8.4)."""
+    raw = transport.get_extra_info("socket")
+    if raw is None or raw.family not in (socket.AF_INET, socket.AF_INET6):
+        return
+    raw.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 60)
+    raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 15)
+    raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 4)

@@ -10,10 +10,12 @@ from typing import Protocol
 from authgate.policy.schema import Timeouts
 from authgate.reason import Reason
 from authgate.wire.framing import LAST_CHUNK
-from proxy.buffers import BoundedReads, ClientReads
+from proxy.buffers import BoundedReads, ClientReads, keep_alive
 from proxy.failures import CannotPass, Failure
 from proxy.headers import BadFraming
 from proxy.response_headers import Layout, Values
+
+_PATIENT = Timeouts()
 
 
 class Downstream(Protocol):
@@ -56,6 +58,10 @@ class Upstream(BoundedReads, ABC):
         """Send a request head; its response goes to the exchange. `head_only`: the response has no body (HEAD)."""
 
     @abstractmethod
+    def finish(self) -> None:
+        """Close the connection when everything is sent."""
+
+    @abstractmethod
     def abort(self) -> None:
         """Drop the connection at once; nothing of a half-done exchange may reach the next one."""
 
@@ -68,6 +74,7 @@ class Exchange:
     _last_activity = 0.0
     chunked = False
     request_sent = False
+    accept = b""  # of the WebSocket that the request asks for (RFC 6455 4.2.2)
     request_paused = False
     response_paused = False
     response_started = False
@@ -119,9 +126,25 @@ class Exchange:
             self.touch()
             self._connection.transport.resume_reading()
 
+    def open_tunnel(self) -> None:
+        """From here on bytes pass both ways, whatever they are, and silence is no fault."""
+        self.request_sent = self.chunked = False
+        self._timeouts = _PATIENT
+        if self._connection is not None:
+            keep_alive(self._connection.transport)
+            if self.client is not None:
+                self.client.upload_to(self._connection)
+
     def cancel(self) -> None:
         """The downstream has gone or wants no more: the upstream learns it at once."""
         self._drop_connection()
+
+    def close_tunnel(self) -> None:
+        """The same, once the upstream has all that was sent before."""
+        connection = self._connection
+        self._forget()
+        if connection is not None:
+            connection.finish()
 
     # -- from the connection ------------------------------------------------------------------------------
 

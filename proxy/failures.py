@@ -12,6 +12,11 @@ SHUTDOWN = "shutdown"
 REVOKED = "revoked"
 
 
+def cut_by(objection: Reason) -> str:
+    """The log's word for why what was let in did not go on."""
+    return REVOKED if objection is Reason.TOKEN_REVOKED else objection.value
+
+
 class CannotPass(ValueError):
     """What a service sent of its response is not for this client. Its text says why."""
 

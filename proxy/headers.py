@@ -65,7 +65,9 @@ def request_head(
         lines = headers.upstream_lines = (made_from, _upstream_lines(headers, own_cookies, *made_from))
     path = facts.path[len(stripped_prefix(entry.route)) :] or "/" if entry.route.strip_prefix else facts.path
     framing = b""
-    if body_length is None:
+    if facts.wants_upgrade:
+        framing = b"connection: Upgrade\r\nupgrade: websocket\r\n"
+    elif body_length is None:
         framing = CHUNKED_LINE
     elif body_length or facts.method in _METHODS_WITH_BODY:
         framing = b"content-length: %d\r\n" % body_length

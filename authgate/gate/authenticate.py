@@ -18,6 +18,7 @@ from authgate.gate.introspect import find_asked, introspect, introspected_key, s
 from authgate.gate.possession import prove_possession
 from authgate.gate.proven import identity_of
 from authgate.gate.service_tokens import service_identity
+from authgate.policy.rules import roles_by
 from authgate.policy.schema import Route
 from authgate.reason import Reason
 from authgate.request import OWN_ISSUER, Identity, InvalidCredential, RequestFacts
@@ -197,7 +198,9 @@ def _own_identity(credential: Credential, snapshot: Snapshot, now: float) -> Ide
         scopes=claims.scopes,
         email=claims.email,
         name=claims.name,
-        roles=claims.roles | snapshot.grants.roles_of(claims.all, provider),
+        roles=roles_by(snapshot.grants, claims.all, provider, claims.roles),
+        own_roles=claims.roles,
+        granted_as=provider,
         claims=claims.all,
     )
 

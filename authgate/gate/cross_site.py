@@ -11,9 +11,10 @@ _SAFE_METHODS = frozenset(("GET", "HEAD", "OPTIONS"))
 def is_cross_site(facts: RequestFacts) -> bool:
     """Fetch Metadata first, then Origin against our own; a caller that sends neither is not a browser.
 
-    The algorithm of Go 1.25's CrossOriginProtection, with scheme and port compared as well.
+    The algorithm of Go 1.25's CrossOriginProtection, with scheme and port compared as well. A WebSocket, which any page
+    may open to any host, and then read and write, must say that it is our own (RFC 6455 10.2).
     """
-    if facts.method in _SAFE_METHODS:
+    if facts.method in _SAFE_METHODS and not facts.wants_upgrade:
         return False
     site = facts.headers.values(b"sec-fetch-site")
     origin = facts.headers.values(b"origin")
@@ -21,7 +22,7 @@ def is_cross_site(facts: RequestFacts) -> bool:
         return True
     if site:
         return site[0] not in (b"same-origin", b"none")
-    return bool(origin) and not _is_own_origin(origin[0], facts)
+    return not _is_own_origin(origin[0], facts) if origin else facts.wants_upgrade
 
 
 def _is_own_origin(origin: bytes, facts: RequestFacts) -> bool:

@@ -9,6 +9,7 @@ from authgate.gate.authenticate import MustAsk, authenticate
 from authgate.gate.cross_site import is_cross_site
 from authgate.gate.service_tokens import use
 from authgate.gate.steps import Prove, Steps, Take
+from authgate.gate.upgrade import refuse_upgrade
 from authgate.policy.rules import evaluate_access
 from authgate.policy.table import Limit, RouteEntry, takes_as_sent
 from authgate.ratelimit import client_key, guesses
@@ -98,9 +99,8 @@ def decide(facts: RequestFacts, snapshot: Snapshot | None, before: Decision | No
     if reason not in LETTING_IN:
         missing = tuple(sorted(entry.roles)) if reason is _MISSING_ROLE else ()
         return Denied(reason, revision, entry, identity, missing_roles=missing)
-    if facts.wants_upgrade:
-        # The service would answer a plain request, and the client wait for a protocol that never begins.
-        return Denied(Reason.UPGRADE_NOT_SUPPORTED, revision, entry, identity)
+    if facts.wants_upgrade and (unfit := refuse_upgrade(facts, entry)) is not None:
+        return Denied(unfit[0], revision, entry, identity, rule=unfit[1])
     return Allowed(facts, snapshot, entry, identity, reason)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from authgate.authn.foreign import Proven
+from authgate.policy.rules import roles_by
 from authgate.reason import Reason
 from authgate.request import Identity, InvalidCredential
 from authgate.state.snapshot import Snapshot
@@ -28,6 +29,8 @@ def identity_of(proven: Proven, slug: str, issuer: str, snapshot: Snapshot) -> I
         key_thumbprint=proven.key_thumbprint,
         email=proven.email,
         name=proven.name,
-        roles=proven.roles | snapshot.grants.roles_of(proven.claims, slug),
+        roles=roles_by(snapshot.grants, proven.claims, slug, proven.roles),
+        own_roles=proven.roles,
+        granted_as=slug,
         claims=proven.claims,
     )

@@ -6,6 +6,7 @@ from __future__ import annotations
 from authgate.authn.credentials import Credential
 from authgate.authn.service_tokens import ServiceToken, digest_of, has_checksum
 from authgate.authn.trust import TrustSnapshot
+from authgate.policy.rules import roles_by
 from authgate.reason import Reason
 from authgate.request import OWN_ISSUER, Identity, InvalidCredential, TokenTerms
 from authgate.state import last_used
@@ -58,8 +59,6 @@ def _find(unverified_token: bytes, snapshot: Snapshot) -> ServiceToken:
 
 
 def _identity_of(token: ServiceToken, snapshot: Snapshot, *, by_basic: bool) -> Identity:
-    granted = snapshot.grants.roles_of(token.claims, token.provider)
-    is_personal = token.terms.kind == "personal_token"
     return Identity(
         subject=token.subject,
         issuer=snapshot.trust.issuer,
@@ -72,6 +71,8 @@ def _identity_of(token: ServiceToken, snapshot: Snapshot, *, by_basic: bool) -> 
         audiences=frozenset((snapshot.trust.audience,)),
         email=token.email,
         name=token.name,
-        roles=token.roles & granted if is_personal else token.roles | granted,
+        roles=roles_by(snapshot.grants, token.claims, token.provider, token.roles, token.terms),
+        own_roles=token.roles,
+        granted_as=token.provider,
         claims=token.claims,
     )

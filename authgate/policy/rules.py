@@ -9,7 +9,7 @@ from authgate.policy.errors import PolicyError
 from authgate.policy.schema import Grant, Route, When
 from authgate.policy.table import RouteEntry
 from authgate.reason import Reason
-from authgate.request import OWN_ISSUER, Identity
+from authgate.request import OWN_ISSUER, Identity, TokenTerms
 
 # RFC 6749 3.3: one string of words. Every other string claim is one value, never searched.
 _WORD_CLAIMS = frozenset(("scope", "scp"))
@@ -51,6 +51,14 @@ class GrantRules:
             if claim in claims
         }
         return {claim: value for claim, value in asked.items() if value != []}
+
+
+def roles_by(
+    grants: GrantRules, claims: Mapping[str, Any], provider: str, own: frozenset[str], terms: TokenTerms | None = None
+) -> frozenset[str]:
+    """All roles of a caller. `own`: those that the credential brings, of which a personal token's only limit."""
+    granted = grants.roles_of(claims, provider)
+    return own & granted if terms is not None and terms.kind == "personal_token" else own | granted
 
 
 def evaluate_access(entry: RouteEntry, identity: Identity | None) -> Reason:

@@ -195,7 +195,11 @@ _REFUSALS = {
     ),
     Reason.UPGRADE_NOT_SUPPORTED: Refusal(
         501, "bad_request",
-        "The gateway carries no WebSocket or other upgraded connection. Use plain requests, such as long polling.",
+        "Of the protocols that Upgrade may name, only WebSocket is carried, over HTTP/1.1. Use plain requests, such as "
+        "long polling.",
+    ),
+    Reason.BAD_UPGRADE: Refusal(
+        400, "bad_request", "The handshake of the WebSocket is not valid. Check what sends it, and proxies on its way."
     ),
     Reason.UPSTREAM_UNREACHABLE: Refusal(
         502, "bad_gateway", "The service behind the gateway cannot be reached. The log says why."

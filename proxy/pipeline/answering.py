@@ -10,7 +10,7 @@ from authgate.pages.responses import answer_refusal
 from authgate.reason import Reason
 from authgate.wire.headers import RawHeaders
 from proxy.exchange import Exchange
-from proxy.failures import CLIENT_LEFT, REVOKED, SHUTDOWN, Failure
+from proxy.failures import CLIENT_LEFT, REVOKED, SHUTDOWN, Failure, cut_by
 from proxy.headers import BadFraming
 from proxy.pipeline.enter import caused_by
 from proxy.pipeline.lifespan import log_access
@@ -135,19 +135,29 @@ class ResponseCycle(RefusalCycle):
 
     def request_writable(self) -> None: ...
 
-    def still_waiting(self) -> None: ...
+    def still_waiting(self) -> None:
+        if self.started and self._left < 0 and (reason := self._passage.objection()) is not None:
+            self._record.cut = cut_by(reason)
+            self._break_up(reason)
 
     def trust_changed(self) -> None:
         if not self._passage.is_revoked():
             return
+        if self.started:
+            self._record.cut = REVOKED
+            self._break_up(Reason.TOKEN_REVOKED)
+        else:
+            self._drop_exchange()
+            self.refuse(self._passage.revoked())
+
+    def _break_up(self, reason: Reason) -> None:
+        self._drop_exchange()
+        self._connection.cut_off(self)
+
+    def _drop_exchange(self) -> None:
         exchange, self._exchange = self._exchange, None
         if exchange is not None:
             exchange.cancel()
-        if self.started:
-            self._record.cut = REVOKED
-            self._connection.cut_off(self)
-        else:
-            self.refuse(self._passage.revoked())
 
     # -------------------------------------------------------------------------------------------------------
 
@@ -159,9 +169,7 @@ class ResponseCycle(RefusalCycle):
     # -- called by the connection ---------------------------------------------------------------------------
 
     def leave(self) -> None:
-        exchange, self._exchange = self._exchange, None
-        if exchange is not None:
-            exchange.cancel()
+        self._drop_exchange()
         super().leave()
 
     def writing_paused(self) -> None:

@@ -6,7 +6,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from authgate.decision import Allowed, Denied
+from authgate.decision import Allowed
 from authgate.gate.mcp import Checked, check_body, check_head
 from authgate.observe.access_log import Record
 from authgate.pages.responses import send_refusal
@@ -25,11 +25,14 @@ from proxy.upstream.worker import current_worker
 
 
 async def carry(allowed: Allowed, record: Record, scope: dict[str, Any], receive: Receive, send: Send) -> None:
+    if allowed.facts.wants_upgrade:
+        # Only the server's own HTTP/1.1 shows the bytes of its connections.
+        await send_refusal(record, allowed.refused(Reason.UPGRADE_NOT_SUPPORTED), send)
+        return
     try:
         length = _body_length(scope)
     except BadFraming:
-        denied = Denied(Reason.BAD_FRAMING, allowed.revision, allowed.entry, allowed.identity)
-        await send_refusal(record, denied, send)
+        await send_refusal(record, allowed.refused(Reason.BAD_FRAMING), send)
         return
     if allowed.entry.mcp is not None:
         await _carry_mcp(allowed, record, length or 0, scope, receive, send)
@@ -112,7 +115,7 @@ class _Carrier:
                 started = await self._begin(downstream, kept=False)
             if started:
                 await downstream.send_response(send)
-            elif downstream.revoked:
+            elif downstream.over is not None:
                 await send_refusal(record, passage.revoked(), send)
             elif downstream.failure is not None:
                 await self._refuse(downstream.failure.reason, send)
@@ -143,7 +146,7 @@ class _Carrier:
             raise
         if self._passage.is_revoked():  # while it waited
             connection.abort()
-            downstream.revoked = True
+            downstream.over = Reason.TOKEN_REVOKED
             return False
         downstream.restart()
         downstream.exchange.begin(

@@ -15,6 +15,7 @@ from authgate.gate.facts import Received
 from authgate.gate.mcp import check_head
 from authgate.gate.steps import Asking, begin
 from authgate.observe.access_log import Record, new_request_id
+from authgate.reason import Reason
 from authgate.sessions.renewal import may_be_due
 from authgate.state.newest import is_behind
 from proxy.failures import CLIENT_LEFT
@@ -23,7 +24,10 @@ from proxy.pipeline.answering import RefusalCycle
 from proxy.pipeline.enter import Entered, ask, caused_by, enter, enter_at_once, state_of
 from proxy.pipeline.forwarding import DirectCycle, WaitingCycle
 from proxy.pipeline.mcp_cycle import McpCycle
+from proxy.pipeline.own_pages import OwnPage
 from proxy.pipeline.passage import Passage
+from proxy.pipeline.renewal import enter_renewed, find_wanted
+from proxy.pipeline.tunnel import TunnelCycle
 from proxy.server.http1.cycle import Cycle
 from proxy.server.http1.head import RequestHead
 from proxy.server.http1.protocol import Http1Protocol, Shortcut
@@ -42,7 +46,7 @@ def start(connection: Http1Protocol, request: RequestHead, body: bytes | None) -
     )  # fmt: skip
     entered = enter_at_once(record, received)
     # isinstance asks the metaclass of a struct, for every request that is refused.
-    if type(entered) is Allowed and body is not None and entered.entry.mcp is None:
+    if type(entered) is Allowed and body is not None and entered.entry.mcp is None and not entered.facts.wants_upgrade:
         identity = entered.identity
         is_due = (identity is None or identity.by_cookie) and may_be_due(entered, request.headers)
         kept = None if is_due else current_worker().take_idle(entered.entry.upstream)
@@ -93,6 +97,10 @@ def _go_on(
     """What is the application's to answer is handed over with what was decided, which is not decided again."""
     if type(entered) is Allowed and entered.entry.mcp is not None:
         entered = check_head(entered, request.length) or entered
+    if not isinstance(entered, OwnPage) and record.facts is not None and record.facts.wants_upgrade:
+        upgraded = _go_on_upgrade(connection, request, record, entered)
+        if upgraded is not None:
+            return upgraded
     if type(entered) is Allowed:
         if not may_be_due(entered, request.headers):
             kind = WaitingCycle if entered.entry.mcp is None else McpCycle
@@ -101,12 +109,32 @@ def _go_on(
                 cycle.take_body([body], complete=True)
             return cycle
     elif isinstance(entered, Denied) and _is_final(record, entered, request):
-        refusal = RefusalCycle(connection, request, record)
-        refusal.body_complete = body is not None
-        # In a turn of its own: a client that pipelines refused requests would drive the stack deeper with each of them.
-        current_worker().loop.call_soon(refusal.refuse, entered)
-        return refusal
+        return _refuse(connection, request, record, entered, whole=body is not None)
     return connection.hand_over(request, body or b"", {**state_of(record), "entered": entered})
+
+
+def _go_on_upgrade(
+    connection: Http1Protocol, request: RequestHead, record: Record, entered: Allowed | Denied
+) -> Cycle | None:
+    """None: it is answered as any other request is."""
+    if isinstance(entered, Denied):
+        # The answer that would bring the browser a new cookie is one that no page sees.
+        wanted = find_wanted(record, entered)
+        return wanted and _wait(connection, request, b"", record, enter_renewed(record, wanted, entered))
+    if request.version != "1.1":  # RFC 9110 7.8
+        return _refuse(connection, request, record, entered.refused(Reason.UPGRADE_NOT_SUPPORTED), whole=True)
+    cycle = TunnelCycle(connection, request, Passage(entered, record))
+    cycle.take_body([b""], complete=True)
+    return cycle
+
+
+def _refuse(connection: Http1Protocol, request: RequestHead, record: Record, denied: Denied, *, whole: bool) -> Cycle:
+    """`whole`: its body is here, or it has none."""
+    refusal = RefusalCycle(connection, request, record)
+    refusal.body_complete = whole
+    # In a turn of its own: a client that pipelines refused requests would drive the stack deeper with each of them.
+    current_worker().loop.call_soon(refusal.refuse, denied)
+    return refusal
 
 
 def _is_final(record: Record, denied: Denied, request: RequestHead) -> bool:

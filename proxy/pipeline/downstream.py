@@ -7,10 +7,11 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from authgate.observe.access_log import Record
+from authgate.reason import Reason
 from authgate.wire.framing import BODILESS
 from authgate.wire.headers import RawHeaders
 from proxy.exchange import Exchange
-from proxy.failures import CLIENT_LEFT, REVOKED, SHUTDOWN, Failure
+from proxy.failures import CLIENT_LEFT, SHUTDOWN, Failure, cut_by
 from proxy.pipeline.passage import Passage
 from proxy.response_headers import Layout, Values
 
@@ -23,7 +24,7 @@ class AsgiDownstream:
 
     __slots__ = (
         "_chunks", "_ended", "_headers", "_loop", "_passage", "_paused", "_receive", "_status", "_waiter",
-         "_watcher", "_writable", "exchange", "failure", "gone", "revoked",
+         "_watcher", "_writable", "exchange", "failure", "gone", "over",
     )  # fmt: skip
 
     def __init__(self, passage: Passage, receive: Receive, loop: asyncio.AbstractEventLoop) -> None:
@@ -31,7 +32,7 @@ class AsgiDownstream:
         self._loop = loop
         self.failure: Failure | None = None
         self.gone = False  # the client has left
-        self.revoked = False  # the caller's credential is
+        self.over: Reason | None = None  # why it may not go on
         self._passage = passage
         self._receive = receive
         self._status = 0
@@ -82,14 +83,24 @@ class AsgiDownstream:
 
     def trust_changed(self) -> None:
         if self._passage.is_revoked():
-            self.revoked = True
-            self.exchange.cancel()
-            self._wake()
+            self._break_up(Reason.TOKEN_REVOKED)
 
     def still_waiting(self) -> None:
         # A task that waits for the client to leave is only worth its price when the answer takes a while.
         if self._watcher is None:
             self._watcher = self._loop.create_task(self._watch())
+        if self._is_endless and (reason := self._passage.objection()) is not None:
+            self._break_up(reason)
+
+    @property
+    def _is_endless(self) -> bool:
+        """The response has begun without a length."""
+        return bool(self._status) and all(name != b"content-length" for name, _ in self._headers)
+
+    def _break_up(self, reason: Reason) -> None:
+        self.over = reason
+        self.exchange.cancel()
+        self._wake()
 
     # -- the request's task ---------------------------------------------------------------------------------
 
@@ -105,10 +116,10 @@ class AsgiDownstream:
             self.exchange.end_body()
 
     async def started(self) -> bool:
-        """Wait for the response head. False: `failure`, `gone` or `revoked` says why there is none."""
-        while not self._status and self.failure is None and not self.gone and not self.revoked:
+        """Wait for the response head. False: `failure`, `gone` or `over` says why there is none."""
+        while not self._status and self.failure is None and not self.gone and self.over is None:
             await self._news()
-        return bool(self._status) and not self.revoked
+        return bool(self._status) and self.over is None
 
     async def send_response(self, send: Send) -> None:
         """Until its end; else the record says why it was cut."""
@@ -122,7 +133,7 @@ class AsgiDownstream:
 
     async def _send_all(self, record: Record, send: Send) -> None:
         await send({"type": "http.response.start", "status": self._status, "headers": self._headers})
-        while not self.gone and not self.revoked:
+        while not self.gone and self.over is None:
             # The first piece may be empty: servers hold the head back until there is one, and the client of an
             # event stream waits for the head.
             chunks, self._chunks = self._chunks, []
@@ -136,15 +147,15 @@ class AsgiDownstream:
             if self._paused:
                 self._paused = False
                 self.exchange.resume_response()
-            while not self._chunks and not self._ended and not self.gone and not self.revoked:
+            while not self._chunks and not self._ended and not self.gone and self.over is None:
                 if self.failure is not None:
                     # Returning without the end makes the server cut the connection: the client can see that
                     # the response is not whole.
                     record.cut = self.failure.reason
                     return
                 await self._news()
-        if self.revoked:
-            record.cut = REVOKED
+        if self.over is not None:
+            record.cut = cut_by(self.over)
 
     def close(self) -> None:
         self.exchange.cancel()

@@ -19,6 +19,7 @@ from authgate.wire.headers import RawHeaders
 from authgate.wire.own_cookies import OwnCookies
 from proxy.failures import Failure
 from proxy.headers import request_head
+from proxy.pipeline.standing import Standing
 from proxy.places import rewrite_places
 from proxy.response_headers import Layout, ResponsePolicy, Values
 from proxy.upstream.connection import Target, UpstreamUnreachable
@@ -34,13 +35,14 @@ _responses = ResponsePolicy(SECURITY_HEADERS, _own_cookies)
 
 
 class Passage:
-    __slots__ = ("_began", "_is_private", "allowed", "record")
+    __slots__ = ("_began", "_is_private", "_standing", "allowed", "record")
 
     def __init__(self, allowed: Allowed, record: Record) -> None:
         self.allowed = allowed
         self.record = record
         self._is_private = allowed.is_private
         self._began = time.monotonic()
+        self._standing: Standing | None = None
 
     def begin(self) -> None:
         """Now, for a request that waited for its client until here: that is no time of the service."""
@@ -52,6 +54,12 @@ class Passage:
         if allowed.identity is None or snapshot is None or snapshot.trust is allowed.snapshot.trust:
             return False
         return not is_still_known(allowed.identity, snapshot.trust)
+
+    def objection(self) -> Reason | None:
+        """Why what has no end of its own must end: the policy of now, or the credential's end, would not let it in."""
+        if self._standing is None:
+            self._standing = Standing(self.allowed)
+        return self._standing.look()
 
     def revoked(self) -> Denied:
         return self.allowed.failed(Reason.TOKEN_REVOKED)

@@ -14,7 +14,7 @@ from authgate.request import RequestFacts
 from authgate.sessions import renewal
 from authgate.wire.target import is_below
 from proxy.pipeline.downstream import Send
-from proxy.pipeline.enter import Entered
+from proxy.pipeline.enter import Entered, enter_again
 from proxy.pipeline.own_pages import OwnPage
 
 logger = logging.getLogger(__name__)
@@ -56,6 +56,20 @@ async def renew(wanted: Wanted, send: Send) -> tuple[Send, RequestFacts | None]:
     token, set_cookie = (b"", b"") if renewed is None else renewed
     changed = replace(facts, headers=renewal.with_cookie(facts.headers, due.token, token))
     return _with_cookie(send, set_cookie) if set_cookie else send, changed
+
+
+async def enter_renewed(record: Record, wanted: Wanted, entered: Entered) -> Entered:
+    """The same request with a living session; without any, if it cannot be renewed."""
+    facts, due = wanted
+    token = b""
+    try:
+        if (renewed := await renewal.renew(due, facts.client)) is not None:
+            token = renewed.token
+    except renewal.NotRenewed as error:
+        logger.warning("a session was not renewed: %s", error)
+    return await enter_again(
+        record, replace(facts, headers=renewal.with_cookie(facts.headers, due.token, token)), entered
+    )
 
 
 def _is_personal(path: str) -> bool:

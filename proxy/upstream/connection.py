@@ -15,6 +15,7 @@ import httptools
 from authgate.policy.targets import address_problem
 from authgate.wire.framing import BODILESS
 from authgate.wire.headers import RawHeaders
+from authgate.wire.websocket import is_accepted
 from proxy.buffers import READ_BYTES, WRITE_HIGH_WATER, BoundedReads, reset
 from proxy.exchange import Exchange, Upstream
 from proxy.response_headers import Layout, Values, layout_of
@@ -27,6 +28,8 @@ MAX_LENGTH_DIGITS = 18
 MAX_IDLE_PER_TARGET = 256
 # Shorter than the keep-alive of common servers (60-75 s), so that we rarely write into a closing connection.
 MAX_IDLE_SECONDS = 30.0
+_FINISH_SECONDS = 5.0
+_SWITCHED = 101
 
 
 class UpstreamUnreachable(OSError):
@@ -93,6 +96,12 @@ class UpstreamConnection(Upstream):
     def unanswered(self) -> bool:
         return not self.status and not self._pending
 
+    def finish(self) -> None:
+        self.exchange = None
+        self.transport.close()
+        # What is unsent must not wait for ever for an upstream that does not read it.
+        asyncio.get_running_loop().call_later(_FINISH_SECONDS, self.transport.abort)
+
     def abort(self) -> None:
         self.exchange = None
         if not self.transport.is_closing():
@@ -125,6 +134,10 @@ class UpstreamConnection(Upstream):
         if self.status:
             # Bytes of a head are no sign of life: dribbled, they would hold the request for ever.
             exchange.touch()
+            if self.status == _SWITCHED:
+                exchange.upstream_data(data)
+                exchange.upstream_so_far()
+                return
         is_first = not self._pending and not self.status and not self._head_only
         if is_first and (known := recall(data)) is not None:
             self._take_known(exchange, known, data)
@@ -132,7 +145,10 @@ class UpstreamConnection(Upstream):
         self._pending += len(data)
         try:
             self._parser.feed_data(data)
-        except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
+        except httptools.HttpParserUpgrade as switch:
+            self._pass_on(exchange, data[switch.args[0] :])
+            return
+        except httptools.HttpParserError as error:
             if not self._complete:
                 self._report_unreadable(exchange, error, data)
                 return
@@ -147,6 +163,12 @@ class UpstreamConnection(Upstream):
             part = "trailers or chunk extensions" if self.status else "a response head"
             exchange.upstream_broken(f"{part} of more than {MAX_RESPONSE_HEAD} bytes")
         elif self.status:
+            exchange.upstream_so_far()
+
+    def _pass_on(self, exchange: Exchange, first: bytes) -> None:
+        """What comes behind the head of a 101, which was refused unless it was asked for."""
+        if self.exchange is not None:
+            exchange.upstream_data(first)
             exchange.upstream_so_far()
 
     def _report_unreadable(self, exchange: Exchange, error: Exception, data: bytes) -> None:
@@ -234,7 +256,7 @@ class UpstreamConnection(Upstream):
         if problem is not None:
             exchange.upstream_broken(problem)
             return
-        if status < 200:
+        if status < 200 and status != _SWITCHED:
             # 100 answers an Expect we never send, 103 is optional. The parser would read a body here, which there is
             # none (RFC 9110 15.2).
             self._interim = True
@@ -242,6 +264,7 @@ class UpstreamConnection(Upstream):
             return
         self.status = status
         self._head = (layout, values)
+        # A WebSocket ends as a body does that has no length.
         self._until_close = not layout.is_framed and status not in BODILESS
         exchange.upstream_head(status, layout, values)
         if self._head_only:
@@ -260,7 +283,7 @@ class UpstreamConnection(Upstream):
     def on_message_complete(self) -> None:
         if self._interim:
             self._interim = False
-        elif not self._complete:
+        elif not self._complete and self.status != _SWITCHED:
             self._complete = True
             self._keep_alive = self._parser.should_keep_alive()
 
@@ -278,7 +301,10 @@ class UpstreamConnection(Upstream):
             return None
         if status < 100:
             return "a bad status line: the status is below 100"
-        if status == 101:
+        if status == _SWITCHED and (accept := self.exchange.accept if self.exchange is not None else b""):
+            is_right = is_accepted(layout.pairs(values), accept) and not layout.is_framed
+            return None if is_right else "it switched protocols (101) without accepting the handshake of this WebSocket"
+        if status == _SWITCHED:
             return "it switched protocols (101), which the request did not ask for"
         return "an interim response (1xx) with a body" if layout.is_framed else None
 

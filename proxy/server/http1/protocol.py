@@ -211,6 +211,15 @@ class Http1Protocol(ClientReads):
         self.server_state.tasks.add(task)
         return cycle
 
+    def switch_protocols(self, consume: Callable[[bytes], None]) -> None:
+        """What the client sends from here on is no HTTP, nor what it has sent behind its request."""
+        self.consume = consume
+        if self.flow.read_paused:
+            self.flow.resume_reading()
+        data, self._pipelined = self._pipelined, b""
+        if data:
+            consume(data)
+
     def go_on_with(self, cycle: Cycle) -> None:
         """The request has passed from one cycle to another."""
         self._cycle = cycle
