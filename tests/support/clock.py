@@ -46,6 +46,10 @@ class Clock:
         self._set(0, 0)
         self.env = {_VARIABLE: str(self._file)}
 
+    @property
+    def ahead(self) -> int:
+        return self._ahead
+
     def set_ahead(self, seconds: int) -> None:
         """Of the time of day."""
         self._set(seconds, self._passed)

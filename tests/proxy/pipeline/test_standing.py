@@ -1,0 +1,265 @@
+"""A WebSocket or an event stream ends when what let its caller in is gone: not before, and soon after."""
+
+from __future__ import annotations
+
+import base64
+import json
+import time
+from contextlib import ExitStack
+
+import pytest
+from websockets.exceptions import ConnectionClosed
+
+from tests.support import raw
+from tests.support.clock import Clock
+from tests.support.gateway import Gateway
+from tests.support.policies import demo_policy
+from tests.support.sessions import make_session, row, run
+from tests.support.streams import Events
+from tests.support.websocket import WebSocketService, websocket
+
+SOON = 2.0  # seconds
+MAIN = {"slug": "main", "provider": {"issuer": "https://id.example.com", "session_idle": 86400}}
+ROUTES = """\
+  - {name: events, path: /events, access: authenticated, upstream: events}
+  - {name: team, path: /team, access: roles, roles: [member], upstream: api}
+  - {name: team-events, path: /team/events, access: roles, roles: [member], upstream: events}
+"""
+
+
+def policy_of(service, events):
+    text = demo_policy(service.target).replace(
+        "roles:\n", f'  events: {{targets: ["{events}"], timeouts: {{idle: 600}}}}\nroles:\n  member: {{}}\n', 1
+    )
+    grant = "  - {role: member, when: {claim: groups, contains: team}}\n"
+    return text.replace("grants:\n", f"grants:\n{grant}", 1) + ROUTES
+
+
+@pytest.fixture(scope="module")
+def service():
+    with WebSocketService() as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+def clock(tmp_path_factory):
+    return Clock(tmp_path_factory.mktemp("clock"))
+
+
+@pytest.fixture(scope="module")
+def policy(service, session_upstream):
+    return policy_of(service, session_upstream.target)
+
+
+@pytest.fixture(scope="module")
+def running(gateway_template, policy, tmp_path_factory, clock):
+    data_dir = tmp_path_factory.mktemp("standing") / "data"
+    with Gateway(data_dir, template=gateway_template, policy=policy, env=clock.env) as started:
+        yield started.start()
+
+
+@pytest.fixture
+def site(running, policy):
+    yield running
+    running.import_policy(policy)
+
+
+class Socket:
+    def __init__(self, client):
+        self.client = client
+
+    def ending(self):
+        """Code and reason."""
+        with pytest.raises(ConnectionClosed) as closed:
+            self.client.recv(timeout=SOON + 5)
+        received = closed.value.rcvd
+        return (received.code, received.reason) if received is not None else None
+
+    def lives(self):
+        self.client.send("ping")
+        return self.client.recv(timeout=5) == "ping"
+
+
+class Stream:
+    def __init__(self, client):
+        self.client = client
+
+    def ends(self):
+        began = time.monotonic()
+        return self.client.read_all() == b"" and time.monotonic() - began < SOON
+
+
+@pytest.fixture
+def opened(site):
+    """Of a WebSocket, or with `headers` of an event stream."""
+    with ExitStack() as stack:
+
+        def open_one(path, headers=None, **options):
+            if headers is None:
+                return Socket(stack.enter_context(websocket(site, path, **options)))
+            client = stack.enter_context(site.connect())
+            client.send(raw.request("GET", path, headers, host=f"localhost:{site.port}"))
+            assert client.read_head().status == 200
+            return Stream(client)
+
+        yield open_one
+
+
+def later(clock, seconds):
+    """Never back: what was made for one test is too old for the next."""
+    clock.set_ahead(clock.ahead + seconds)
+
+
+def bearer(token):
+    return [("Authorization", f"Bearer {token}")]
+
+
+def jti_of(token):
+    payload = token.split(".")[1]
+    return json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))["jti"]
+
+
+# -- what is taken away -------------------------------------------------------------------------------------------
+
+
+def test_a_revoked_token_closes_its_websocket_and_no_other(site, opened):
+    token = site.mint("revoked", fresh=True)
+    mine, other = opened("/api/protected/mine/echo", token=token), opened("/api/public/echo")
+    began = time.monotonic()
+    site.shell.command("revoke", f"--jti={jti_of(token)}")
+    assert mine.ending() == (4401, "revoked")
+    assert time.monotonic() - began < SOON
+    assert other.lives()
+    [line] = site.log_lines(wait_for=1, path="/api/protected/mine/echo")
+    assert (line["status"], line["cut"], line["decision"]) == (101, "revoked", "allow")
+
+
+def test_a_session_that_ends_closes_its_websocket(site, opened):
+    made = make_session(site, "leaver", **MAIN)
+    headers = {"Cookie": f"auth_token={made.cookie}"}
+    mine = opened("/api/protected/echo", origin=site.url, additional_headers=headers)
+    assert mine.lives()
+    site.shell.command("revoke", "--session", made.sid)
+    assert mine.ending() == (4401, "revoked")
+
+
+def test_a_role_that_is_no_longer_granted_closes_both(site, opened, upstream, policy):
+    upstream.reply(Events())
+    token = site.mint("member", claims={"groups": '["team"]'}, fresh=True)
+    mine, stream = opened("/team/echo", token=token), opened("/team/events/x", bearer(token))
+    site.import_policy(policy.replace("contains: team", "contains: another-team"))
+    assert stream.ends()
+    assert mine.ending() == (4403, "missing_role")
+    [line] = site.log_lines(wait_for=1, path="/team/events/x")
+    assert (line["cut"], line["decision"]) == ("missing_role", "allow")
+
+
+LETS_IN = "access: authenticated, upstream: api}"
+CHANGES = {
+    "moved": ("path: /api/protected,", "path: /api/elsewhere,", "no_route"),
+    "disabled": (LETS_IN, "access: authenticated, upstream: api, enabled: false}", "route_disabled"),
+    "for a role": (LETS_IN, "access: roles, roles: [admin], upstream: api}", "missing_role"),
+    "to another service": (LETS_IN, "access: authenticated, upstream: events}", "no_route"),
+    "for a scope": (LETS_IN, "access: authenticated, scopes: [x], upstream: api}", "insufficient_scope"),
+    "for another issuer": (LETS_IN, "access: authenticated, issuers: [ci], upstream: api}", "issuer_not_taken"),
+}
+
+
+@pytest.mark.parametrize(("old", "new", "reason"), CHANGES.values(), ids=CHANGES)
+def test_a_route_that_lets_in_no_longer_closes_its_websockets(site, opened, policy, old, new, reason):
+    mine = opened("/api/protected/echo", token=site.mint("alice", fresh=True))
+    assert mine.lives()
+    changed = policy.replace(old, new, 1)
+    assert changed != policy
+    site.import_policy(changed)
+    assert mine.ending() == (4403, reason)
+
+
+def test_a_public_route_that_asks_for_somebody_now_closes_those_of_nobody(site, opened, policy):
+    nobody = opened("/api/public/echo")
+    site.import_policy(policy.replace("access: public,", "access: authenticated,", 1))
+    assert nobody.ending() == (4401, "no_credential")
+
+
+def test_a_change_that_does_not_concern_them_closes_none(site, opened, upstream, policy):
+    upstream.reply(events := Events())
+    token = site.mint("member", claims={"groups": '["team"]'}, fresh=True)
+    mine, stream = opened("/team/echo", token=token), opened("/team/events/x", bearer(token))
+    nobody = opened("/api/public/echo")
+    more = "  - {name: more, path: /more, access: public, upstream: api}\n"
+    site.import_policy(policy + more)
+    site.import_policy(policy.replace("name: team,", "name: crew,"))
+    time.sleep(0.6)  # in which everything is looked at twice
+    assert mine.lives()
+    assert nobody.lives()
+    events.send(b"on")
+    assert stream.client.read_chunk() == b"on"
+
+
+# -- what comes to its end ----------------------------------------------------------------------------------------
+
+
+def test_an_expired_token_closes_both_but_no_download(site, opened, upstream, clock):
+    upstream.reply(Events())
+    token = site.mint("short", ttl=60, fresh=True)
+    mine, stream = opened("/api/protected/echo", token=token), opened("/events/expired", bearer(token))
+    later(clock, 30)
+    time.sleep(0.6)
+    assert mine.lives()
+    later(clock, 61)
+    assert stream.ends()
+    assert mine.ending() == (4401, "token_expired")
+    [line] = site.log_lines(wait_for=1, path="/events/expired")
+    assert line["cut"] == "token_expired"
+
+
+def test_a_download_with_a_length_is_not_cut_by_the_tokens_end(site, opened, upstream, clock):
+    def slow(connection, request):
+        connection.send(b"HTTP/1.1 200 OK\r\nContent-Length: 8\r\n\r\nhalf")
+        later(clock, 61)
+        time.sleep(0.8)
+        connection.send(b"half")
+
+    upstream.reply(slow)
+    token = site.mint("download", ttl=60, fresh=True)
+    with site.connect() as client:
+        client.send(raw.request("GET", "/events/x", bearer(token), host=f"localhost:{site.port}"))
+        assert client.response().body == b"halfhalf"
+
+
+def from_page(site, made):
+    return {"origin": site.url, "additional_headers": {"Cookie": f"auth_token={made.cookie}"}}
+
+
+def test_a_session_that_lives_carries_its_websocket_past_the_cookies_end(site, opened, clock):
+    made = make_session(site, "stayer", **MAIN)
+    mine = opened("/api/protected/echo", **from_page(site, made))
+    later(clock, 310)
+    time.sleep(1.5)
+    assert mine.lives()
+    assert row(site, made.sid)["seen_ago"] < 100  # an open WebSocket is use of the session
+
+
+def test_a_session_at_its_end_closes_its_websocket(site, opened, clock):
+    made = make_session(site, "ender", left=200, **MAIN)
+    mine = opened("/api/protected/echo", **from_page(site, made))
+    assert mine.lives()
+    later(clock, 301)
+    assert mine.ending() == (4401, "token_expired")
+
+
+COOKIE = """
+print(mint(load_trust(), "main|mover", kind=Kind.SESSION, now=int(time.time()), ttl=300, session=options["sid"],
+           extra_claims=options["claims"]))
+"""
+
+
+def test_a_group_that_the_session_has_lost_closes_its_websocket(site, opened, clock):
+    claims = {"groups": ["team"]}
+    made = make_session(site, "mover", claims=claims, **MAIN)
+    cookie = run(site, COOKIE, sid=made.sid, claims=claims).strip()
+    mine = opened("/team/echo", origin=site.url, additional_headers={"Cookie": f"auth_token={cookie}"})
+    assert mine.lives()
+    run(site, "Session.objects.filter(sid=options['sid']).update(claims={'groups': []})", sid=made.sid)
+    later(clock, 310)
+    assert mine.ending() == (4403, "missing_role")
