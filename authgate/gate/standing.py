@@ -20,12 +20,10 @@ def objection(facts: RequestFacts, entry: RouteEntry, identity: Identity | None,
     if identity is not None and not is_still_known(identity, snapshot.trust):
         return Reason.TOKEN_REVOKED
     found, has_second_reading = snapshot.table.find(facts.authority.host, facts.path, facts.method)
-    if found is entry:
-        return None
     if found is None or has_second_reading or (facts.as_sent and not takes_as_sent(found, facts.path)):
         return Reason.NO_ROUTE
-    if found.route.upstream != entry.route.upstream:
-        return Reason.NO_ROUTE  # to where it is connected
+    if found.route.upstream != entry.route.upstream or (facts.wants_upgrade and found.mcp is not None):
+        return Reason.NO_ROUTE  # to where it is connected, or not in this way
     if identity is not None:
         if identity.terms is not None and (refusal := identity.terms.refusal(facts.client, found.route.name)):
             return refusal

@@ -184,7 +184,7 @@ def test_a_public_route_that_asks_for_somebody_now_closes_those_of_nobody(site, 
 def test_a_change_that_does_not_concern_them_closes_none(site, opened, upstream, policy):
     upstream.reply(events := Events())
     token = site.mint("member", claims={"groups": '["team"]'}, fresh=True)
-    mine, stream = opened("/team/echo", token=token), opened("/team/events/x", bearer(token))
+    mine, stream = opened("/team/echo", token=token), opened("/team/events/y", bearer(token))
     nobody = opened("/api/public/echo")
     more = "  - {name: more, path: /more, access: public, upstream: api}\n"
     site.import_policy(policy + more)
