@@ -32,7 +32,7 @@ Send = Callable[[dict[str, Any]], Awaitable[None]]
 
 _DOUBTFUL = frozenset((Reason.BAD_TARGET, Reason.BAD_HOST, Reason.BAD_HEADER, Reason.BAD_METHOD, Reason.BAD_FRAMING))
 # Nothing behind these is a request: what was announced may still come.
-_LAST = _DOUBTFUL | {Reason.BODY_TOO_LARGE, Reason.BODY_TIMEOUT}
+_LAST = _DOUBTFUL | {Reason.BODY_TOO_LARGE, Reason.BODY_TIMEOUT, Reason.BAD_UPGRADE}
 
 
 # What signing in would heal. Of the others, a route that nobody may open stays closed to whoever signs in.

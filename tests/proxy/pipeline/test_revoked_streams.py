@@ -193,21 +193,6 @@ def test_a_retired_key_ends_what_its_tokens_let_in(start_gateway, upstream):
     assert gateway.log_lines(wait_for=1, cut="revoked")
 
 
-def test_a_published_policy_ends_no_stream(start_gateway, upstream):
-    upstream.reply(events := Events())
-    gateway = start_gateway()
-    caller = Caller(gateway, "alice")
-    with gateway.connect() as client:
-        assert client.send(caller.get("/api/protected/x")).read_head().status == 200
-        gateway.import_policy(
-            demo_policy(upstream.target).replace("access: authenticated, ", "access: roles, roles: [admin], ")
-        )
-        assert gateway.get("/api/protected/x", token=caller.token).status == 403
-        time.sleep(0.6)
-        events.send(b"goes on")
-        assert client.read_chunk() == b"goes on"
-
-
 def test_what_a_service_token_let_in_ends_with_it(site, upstream):
     upstream.reply(events := Events())
     token = site.shell.command("service_token", "create", "streams", "--quiet").strip()
