@@ -17,12 +17,13 @@ LONGEST_DAYS = 366  # no revocation ends before that
 _SERVICE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,59}")
 _TEXT = re.compile(r"[^\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]+")
 _MOST_ENTRIES = 100
+_LONGEST_NAME = 60
 
 
 class ServiceToken(models.Model):
     """A token of a service, or of a `person`. What ends it stays in the row; it is never taken up again."""
 
-    name = models.CharField(max_length=60)
+    name = models.CharField(max_length=_LONGEST_NAME)
     person = models.ForeignKey(Person, null=True, blank=True, on_delete=models.CASCADE, related_name="tokens")
     owner = models.CharField(
         max_length=200, blank=True, help_text="Who is told before it expires: an e-mail address, or a team."
@@ -67,7 +68,9 @@ class ServiceToken(models.Model):
 
     def _find_problems(self) -> Iterator[tuple[str, str]]:
         """Nothing of it is known to have the right form, or even type."""
-        if self.person_id is None and not _SERVICE_NAME.fullmatch(self.name):
+        if not 0 < len(self.name) <= _LONGEST_NAME:
+            pass  # said of every field
+        elif self.person_id is None and not _SERVICE_NAME.fullmatch(self.name):
             yield "name", "must have 1 to 60 letters, digits, '.', '_' and '-', and begin with a letter or digit"
         elif not _TEXT.fullmatch(self.name) or self.name != self.name.strip():
             yield "name", "must have 1 to 60 characters, no control characters, and no space around it"

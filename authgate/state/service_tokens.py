@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
@@ -61,10 +61,9 @@ def create(wanted: Wanted, actor: Actor) -> Made:
 
 
 def check(wanted: Wanted) -> None:
-    """Raises ValidationError."""
+    """Raises ValidationError, with all that is wrong."""
     row = wanted.row()
-    _check_policy(row)
-    _check_new(row, wanted.lasts, _LONGEST)
+    _raise_all(lambda: _check_policy(row), lambda: _check_new(row, wanted.lasts, _LONGEST))
 
 
 def end(tokens: QuerySet[ServiceToken], actor: Actor, reason: str = "revoked") -> int:
@@ -115,14 +114,37 @@ def gives_power(row: ServiceToken) -> bool:
     return any(role in powers.roles and powers.roles[role].admin != "none" for role in roles)
 
 
+def _raise_all(*checks: Callable[[], None]) -> None:
+    """Raises the ValidationErrors of all of them as one."""
+    errors: dict[str, Any] = {}
+    for check_part in checks:
+        try:
+            check_part()
+        except ValidationError as error:
+            errors = error.update_error_dict(errors)
+    if errors:
+        raise ValidationError(errors)
+
+
 def _check_new(row: ServiceToken, lasts: timedelta, longest: timedelta) -> None:
     """Raises ValidationError."""
+    _raise_all(
+        lambda: _check_time_and_name(row, lasts, longest),
+        lambda: row.clean_fields(exclude=["digest", "expires_at"]),
+        row.clean,
+    )
+
+
+def _check_time_and_name(row: ServiceToken, lasts: timedelta, longest: timedelta) -> None:
+    errors: dict[str, Any] = {}
     if not timedelta() < lasts <= longest:
-        raise ValidationError({"expires_at": f"must be more than 0 and at most {longest.days} days"})
+        errors["expires_at"] = f"must be more than 0 and at most {longest.days} days"
     if in_force(timezone.now()).filter(person=row.person, name=row.name).exists():
-        raise ValidationError({"name": "a token with this name is in force already: end it first, or choose another"})
-    row.clean_fields(exclude=["digest", "expires_at"])
-    row.clean()
+        errors["name"] = ValidationError(
+            "a token with this name is in force already: end it first, or choose another", code="unique"
+        )
+    if errors:
+        raise ValidationError(errors)
 
 
 def _check_policy(row: ServiceToken) -> None:

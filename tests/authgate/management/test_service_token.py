@@ -1,0 +1,45 @@
+from __future__ import annotations
+
+from io import StringIO
+
+import pytest
+from django.core.management import CommandError, call_command
+
+from authgate.models.service_tokens import ServiceToken
+from authgate.policy import revisions
+from authgate.policy.document import parse_yaml
+from authgate.policy.powers import Machine
+from tests.support.policies import demo_policy
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture(autouse=True)
+def policy(db):
+    revisions.replace(parse_yaml(demo_policy("http://127.0.0.1:8080")), Machine("test"))
+
+
+def run(*args: str) -> str:
+    output = StringIO()
+    call_command("service_token", *args, stdout=output)
+    return output.getvalue()
+
+
+def refused(*args: str) -> list[str]:
+    with pytest.raises(CommandError) as caught:
+        run(*args)
+    return sorted(str(caught.value).splitlines())
+
+
+def test_all_that_is_wrong_is_said_at_once():
+    wrong = ("--role", "nobody", "--route", "nowhere", "--network", "10.0.0.0/99", "--expires", "400d", "--owner", " x")
+    said = refused("create", "a b", *wrong)
+    assert [line.partition(":")[0] for line in said] == [
+        "--expires",
+        "--network",
+        "--owner",
+        "--role",
+        "--route",
+        "NAME",
+    ]
+    assert not ServiceToken.objects.exists()
