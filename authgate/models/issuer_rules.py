@@ -13,6 +13,8 @@ ASYMMETRIC = (
     "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA",
 )  # fmt: skip
 MAPPED = ("sub", "email", "name", "groups", "roles")
+# What discovery would say, as messages name it.
+KEYS, ENDPOINT = "the JWKS URL or the keys", "the introspection endpoint"
 _SCOPE = re.compile(r"[!#-\[\]-~]+")  # RFC 6749 3.3
 _TEXT = re.compile(r"[^\x00-\x1f\x7f-\x9f\u2028\u2029]{1,400}")
 
@@ -39,13 +41,18 @@ def _check_addresses(issuer: Any) -> Problems:
             yield name, problem
     if issuer.pasted_keys and issuer.jwks_url:
         yield "pasted_keys", "leave this or the JWKS URL empty: keys come from one place"
-    if needs_discovery(issuer) and (problem := url_problem(issuer.issuer)):
-        yield "issuer", f"{problem}: its discovery document is fetched there. Or give the JWKS URL, or paste the keys"
+    if (wanted := _asked_of_discovery(issuer)) and (problem := url_problem(issuer.issuer)):
+        yield "issuer", f"{problem}: its discovery document is fetched there. Or give {' and '.join(wanted)}"
 
 
 def needs_discovery(issuer: Any) -> bool:
+    return bool(_asked_of_discovery(issuer))
+
+
+def _asked_of_discovery(issuer: Any) -> list[str]:
     needs_keys = issuer.strategy != "introspection" and not (issuer.jwks_url or issuer.pasted_keys)
-    return needs_keys or (issuer.strategy != "jwt" and not issuer.introspection_endpoint)
+    needs_endpoint = issuer.strategy != "jwt" and not issuer.introspection_endpoint
+    return [*([KEYS] if needs_keys else []), *([ENDPOINT] if needs_endpoint else [])]
 
 
 def _check_lists(issuer: Any) -> Problems:

@@ -8,8 +8,9 @@ from django.core.exceptions import ValidationError
 from django.core.management.base import BaseCommand, CommandError
 
 from authgate.management.asking import add_yes, confirm
+from authgate.management.explaining import explain
 from authgate.management.files import add_polling, read_text, secret_of, take_polling
-from authgate.models.issuer_rules import ASYMMETRIC, MAPPED
+from authgate.models.issuer_rules import ASYMMETRIC, ENDPOINT, KEYS, MAPPED
 from authgate.models.issuers import TokenIssuer
 from authgate.policy.powers import Machine
 from authgate.state import issuers
@@ -24,6 +25,7 @@ _OPTIONS = {
     "poll_endpoint": "--poll-endpoint", "poll_token": "--poll-token-file", "leeway": "--leeway",
     "max_age": "--max-age", "introspection_seconds": "--introspection-seconds", "ca_certificates": "--ca-file",
 }  # fmt: skip
+_IF_TAKEN = "Change it in /admin/ or over REST (PUT), or remove it first: manage.py issuer remove {}"
 
 
 class Command(BaseCommand):
@@ -49,7 +51,7 @@ class Command(BaseCommand):
             take_polling(issuer, **options)
             issuers.save(issuer, Machine("issuer add"))
         except ValidationError as error:
-            raise CommandError("\n".join(_explain(error))) from error
+            raise CommandError(_explain(error, slug)) from error
         self.stdout.write(f"added {slug}: tokens with iss {issuer.issuer} for {', '.join(issuer.audiences)} are taken")
         self.stdout.write(f"Their callers are named {slug}|…; test it: manage.py issuer test {slug} --token TOKEN")
 
@@ -91,11 +93,11 @@ def _add_options(add: ArgumentParser) -> None:
     add.add_argument("--introspection-seconds", type=int, metavar="N", help="for which an answer holds; 0: ask always")
     add.add_argument("--required-scope", action="append", metavar="S", help="may be repeated: all are needed")
     add.add_argument(
-        "--required-claim", action="append", type=_pair, metavar="PATH=VALUE", help="may be repeated; VALUE as in JSON"
+        "--required-claim", action="append", type=_claim, metavar="PATH=VALUE", help="may be repeated; VALUE as in JSON"
     )
     add.add_argument("--roles-claim", metavar="PATH", help="whose values are roles, such as realm_access.roles")
     add.add_argument(
-        "--claim-mapping", action="append", type=_pair, metavar="NAME=PATH",
+        "--claim-mapping", action="append", type=_mapping, metavar="NAME=PATH",
         help=f"may be repeated: where {', '.join(MAPPED)} come as another claim",
     )  # fmt: skip
     add.add_argument("--typ", choices=TokenIssuer.Type.values, help="strict: at+jwt alone (RFC 9068)")
@@ -130,10 +132,18 @@ def _build(slug: str, **options: Any) -> TokenIssuer:
     return issuer
 
 
-def _pair(text: str) -> tuple[str, str]:
+def _claim(text: str) -> tuple[str, str]:
+    return _pair(text, "PATH=VALUE, such as repository_owner=octo-org")
+
+
+def _mapping(text: str) -> tuple[str, str]:
+    return _pair(text, "NAME=PATH, such as groups=realm_access.groups")
+
+
+def _pair(text: str, form: str) -> tuple[str, str]:
     name, separator, value = text.partition("=")
     if not (separator and name.strip() and value.strip()):
-        raise ArgumentTypeError(f"{text!r} is not NAME=VALUE, such as roles=realm_access.roles")
+        raise ArgumentTypeError(f"{text!r} is not {form}")
     return name.strip(), value.strip()
 
 
@@ -151,9 +161,6 @@ def _get(slug: str) -> TokenIssuer:
         raise CommandError(f"there is no issuer {slug!r}") from error
 
 
-def _explain(error: ValidationError) -> list[str]:
-    return [
-        f"{_OPTIONS.get(field, field.replace('_', ' '))}: {message}"
-        for field, messages in error.message_dict.items()
-        for message in messages
-    ]
+def _explain(error: ValidationError, slug: str) -> str:
+    text = explain(error, _OPTIONS, name="slug", if_taken=_IF_TAKEN.format(slug))
+    return text.replace(KEYS, "--jwks-url or --jwks-file").replace(ENDPOINT, "--introspection-endpoint")

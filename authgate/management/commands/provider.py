@@ -7,6 +7,7 @@ from django.core.exceptions import ValidationError
 from django.core.management.base import BaseCommand, CommandError
 
 from authgate.management.asking import add_yes, confirm
+from authgate.management.explaining import explain
 from authgate.management.files import add_polling, read_text, secret_of, take_polling
 from authgate.models.people import IdentityProvider, Session
 from authgate.models.provider_rules import OAUTH2_ENDPOINTS
@@ -26,6 +27,7 @@ _OPTIONS = {
     "further_audiences": "--further-audience", "logout": "--logout",
     **{name: f"--{name.replace('_', '-')}" for name in OAUTH2_ENDPOINTS},
 }  # fmt: skip
+_IF_TAKEN = "Change it in /admin/ or over REST (PUT), or remove it and forget its people: manage.py provider remove {}"
 _ELSE_PUBLIC = "; if the provider gave you no secret, say --public-client"
 
 
@@ -68,7 +70,7 @@ class Command(BaseCommand):
             take_polling(provider, **options)
             registration.save(provider, Machine("provider add"))
         except ValidationError as error:
-            raise CommandError("\n".join(_explain(error))) from error
+            raise CommandError(explain(error, _OPTIONS, name="slug", if_taken=_IF_TAKEN.format(slug))) from error
         self.stdout.write(f"added {slug}; redirect URI to register there: {redirect_uri(slug)}")
         self.stdout.write(f"People can sign in with it as soon as it answers. Test it: manage.py provider test {slug}")
 
@@ -142,11 +144,3 @@ def _get(slug: str) -> IdentityProvider:
         return IdentityProvider.objects.get(slug=slug)
     except IdentityProvider.DoesNotExist as error:
         raise CommandError(f"there is no provider {slug!r}") from error
-
-
-def _explain(error: ValidationError) -> list[str]:
-    return [
-        f"{_OPTIONS.get(field, field.replace('_', ' '))}: {message}"
-        for field, messages in error.message_dict.items()
-        for message in messages
-    ]
