@@ -10,6 +10,7 @@ from django.core.exceptions import ValidationError
 from django.core.management.base import BaseCommand, CommandError
 from django.utils import timezone
 
+from authgate.management.explaining import explain
 from authgate.models.service_tokens import LONGEST_DAYS, ServiceToken
 from authgate.policy.errors import PolicyInvalid
 from authgate.policy.powers import Machine
@@ -20,6 +21,7 @@ _OPTIONS = {
     "name": "NAME", "roles": "--role", "networks": "--network", "routes": "--route", "owner": "--owner",
     "expires_at": "--expires",
 }  # fmt: skip
+_IF_TAKEN = "To end it: manage.py service_token revoke {}"
 _HOURS = {"h": 1, "d": 24, "w": 7 * 24}
 
 
@@ -43,7 +45,8 @@ class Command(BaseCommand):
         )
         create.add_argument("--owner", default="", metavar="O", help="an e-mail address, or a team")
         create.add_argument("--quiet", action="store_true", help="print the token and nothing else")
-        actions.add_parser("list", help="all service tokens, without the tokens themselves")
+        every = actions.add_parser("list", help="the service tokens that have not ended, without the tokens themselves")
+        every.add_argument("--all", action="store_true", dest="with_ended", help="those that have ended, too")
         revoke = actions.add_parser("revoke", help="end a token, at once")
         revoke.add_argument("name", metavar="NAME")
 
@@ -57,15 +60,17 @@ class Command(BaseCommand):
             row, url = made.row, settings.AUTHGATE_PUBLIC_URL
             # Scripts read the token and the curl line of standard output.
             self.stderr.write(
-                f"service|{row.name}, jti {row.token_id}, expires {_time(row.expires_at)}; not shown again"
+                "  ".join((row.subject, f"jti {row.token_id}", *_terms(row), f"expires {_time(row.expires_at)}"))
             )
+            self.stderr.write("The token is not shown again.")
             header = f"Authorization: Bearer {made.token}"
             self.stdout.write(f"\ncurl -H '{header}' {url}{settings.AUTHGATE_AUTH_PREFIX}/me")
 
-    def _list(self, **_: Any) -> None:
-        now = timezone.now()
-        for token in ServiceToken.objects.filter(person=None, ended_at=None):
-            self.stdout.write("  ".join((token.name, token.token_id, *_describe(token), _state(token, now))))
+    def _list(self, with_ended: bool, **_: Any) -> None:
+        now, tokens = timezone.now(), ServiceToken.objects.filter(person=None)
+        for token in tokens if with_ended else tokens.filter(ended_at=None):
+            used = f"last used {_time(token.last_used_at)}"
+            self.stdout.write("  ".join((token.name, token.token_id, *_terms(token), used, _state(token, now))))
 
     def _revoke(self, name: str, **_: Any) -> None:
         tokens = ServiceToken.objects.filter(person=None, name=name)
@@ -81,10 +86,7 @@ def _make(name: str, **options: Any) -> Made:
         )
         return service_tokens.create(wanted, Machine("service_token create"))
     except ValidationError as error:
-        lines = (
-            f"{_OPTIONS.get(field, field)}: {line}" for field, found in error.message_dict.items() for line in found
-        )
-        raise CommandError("\n".join(lines)) from error
+        raise CommandError(explain(error, _OPTIONS, name="name", if_taken=_IF_TAKEN.format(name))) from error
     except PolicyInvalid as error:
         raise CommandError(str(error)) from error
 
@@ -96,17 +98,18 @@ def _lasts(text: str) -> timedelta:
     return timedelta(hours=int(match[1]) * _HOURS[match[2]])
 
 
-def _describe(token: ServiceToken) -> list[str]:
+def _terms(token: ServiceToken) -> list[str]:
     return [
         f"roles {', '.join(token.roles) or 'none'}",
-        *([f"networks {', '.join(token.networks)}"] if token.networks else []),
-        *([f"routes {', '.join(token.routes)}"] if token.routes else []),
+        f"networks {', '.join(token.networks) or 'all'}",
+        f"routes {', '.join(token.routes) or 'all'}",
         *([f"owner {token.owner}"] if token.owner else []),
-        f"last used {_time(token.last_used_at)}",
     ]
 
 
 def _state(token: ServiceToken, now: Any) -> str:
+    if token.ended_at is not None:
+        return f"ENDED {_time(token.ended_at)} ({token.end_reason})"
     if token.expires_at <= now:
         return f"EXPIRED {_time(token.expires_at)}"
     left = (token.expires_at - now).days

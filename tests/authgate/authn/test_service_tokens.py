@@ -340,7 +340,7 @@ def test_create_prints_the_token_and_how_to_use_it_once(gateway):
     token, _, curl = result.stdout.split("\n")[:3]
     assert has_checksum(token.encode())
     assert curl == f"curl -H 'Authorization: Bearer {token}' {gateway.url}/auth/me"
-    assert "service|printed, jti svc:" in result.stderr
+    assert "service|printed  jti svc:" in result.stderr
     listed = gateway.manage("service_token", "list")
     assert token not in listed
     assert "owner ops@example.com" in line_of(gateway, "printed")

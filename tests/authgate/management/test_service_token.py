@@ -43,3 +43,29 @@ def test_all_that_is_wrong_is_said_at_once():
         "NAME",
     ]
     assert not ServiceToken.objects.exists()
+
+
+def test_what_was_made_is_told_beside_the_token(capsys):
+    run("create", "ci", "--role", "admin", "--route", "public", "--expires", "1d", "--owner", "ops")
+    told = capsys.readouterr().err.splitlines()[0].split("  ")
+    assert (told[0], told[2:6]) == ("service|ci", ["roles admin", "networks all", "routes public", "owner ops"])
+    assert told[6].startswith("expires 20")
+    assert run("create", "quiet", "--quiet").startswith("agt_")
+    assert capsys.readouterr().err == ""
+
+
+def test_ended_ones_are_listed_where_asked_for():
+    run("create", "first", "--quiet")
+    run("create", "second", "--quiet")
+    run("revoke", "first")
+    assert [line.split()[0] for line in run("list").splitlines()] == ["second"]
+    first, second = run("list", "--all").splitlines()
+    assert " ENDED 20" in first
+    assert first.endswith("(revoked)")
+    assert " expires 20" in second
+
+
+def test_a_name_in_use_says_how_to_end_the_other():
+    run("create", "ci", "--quiet")
+    [line] = refused("create", "ci")
+    assert line.endswith("To end it: manage.py service_token revoke ci")
