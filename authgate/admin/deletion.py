@@ -14,9 +14,8 @@ from django.utils import timezone
 
 from authgate.admin.publishing import shorten
 from authgate.models.people import Person, Session
-from authgate.models.service_tokens import ServiceToken
+from authgate.models.service_tokens import ServiceToken, in_force
 from authgate.sessions.live import cut_off
-from authgate.state.service_tokens import in_force
 
 if TYPE_CHECKING:
     from django.contrib.admin import ModelAdmin

@@ -9,6 +9,7 @@ from django.contrib import messages
 from django.db import models, transaction
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.utils.text import capfirst
 
 from authgate.admin.typed import ModelAdmin
 from authgate.admin.wording import sentence
@@ -17,6 +18,7 @@ from authgate.policy import revisions
 from authgate.policy.document import PolicyDocument, parse_stored
 from authgate.policy.errors import PolicyInvalid
 from authgate.policy.powers import PowersRefused
+from authgate.policy.revisions import Published
 from authgate.sessions.operators import operator_of
 
 M = TypeVar("M", bound=models.Model)
@@ -62,8 +64,8 @@ class PolicyAdmin(ModelAdmin[M]):
 
     def publish(self, request: HttpRequest, comment: str, detail: str = "") -> None:
         before = live_number()
-        revision = revisions.publish(operator_of(request), f"{comment}: {detail}" if detail else comment)
-        self.message_user(request, publication_message(revision, before), messages.SUCCESS)
+        published = revisions.publish(operator_of(request), f"{comment}: {detail}" if detail else comment)
+        say_publication(request, published, before)
 
     def _named(self, verb: str, objects: Iterable[M]) -> str:
         names = [str(obj) for obj in objects]
@@ -106,10 +108,14 @@ def live_number() -> int:
     return PolicyRevision.objects.order_by("-number").values_list("number", flat=True).first() or 0
 
 
-def publication_message(revision: PolicyRevision, before: int) -> str:
-    if revision.number == before:
-        return f"The policy is what it was: revision {before} stays live."
-    return f"Published revision {revision.number}: it is live."
+def say_publication(request: HttpRequest, published: Published, before: int) -> None:
+    number = published.revision.number
+    if number == before:
+        messages.success(request, f"The policy is what it was: revision {before} stays live.")
+    else:
+        messages.success(request, f"Published revision {number}: it is live.")
+    for line in published.warnings:
+        messages.warning(request, f"{capfirst(line)}.")
 
 
 def show_refusal(request: HttpRequest, invalid: PolicyInvalid, why: str) -> None:

@@ -2,14 +2,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.contrib import admin, messages
+from django.contrib import admin
 from django.core.exceptions import PermissionDenied
 from django.db.models import Q, Subquery
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 
-from authgate.admin.publishing import document_of, live_number, publication_message, shorten, show_refusal
+from authgate.admin.publishing import document_of, live_number, say_publication, shorten, show_refusal
 from authgate.admin.typed import ModelAdmin
 from authgate.models.policy import PolicyRevision
 from authgate.policy import revisions
@@ -97,11 +97,11 @@ class PolicyRevisionAdmin(ModelAdmin[PolicyRevision]):
 def _roll_back(request: HttpRequest, number: int) -> HttpResponse:
     before = live_number()
     try:
-        revision = revisions.rollback(number, operator_of(request))
+        published = revisions.rollback(number, operator_of(request))
     except PolicyInvalid as invalid:
         show_refusal(request, invalid, f"revision {number} would not be valid today")
         return HttpResponseRedirect(reverse("admin:authgate_policyrevision_change", args=[number]))
-    messages.success(request, publication_message(revision, before))
+    say_publication(request, published, before)
     return HttpResponseRedirect(reverse("admin:authgate_policyrevision_changelist"))
 
 

@@ -14,7 +14,7 @@ from django.utils import timezone
 from authgate.admin.confirmation import warn
 from authgate.admin.fields import WordsField
 from authgate.admin.typed import ModelAdmin, ModelForm
-from authgate.models.service_tokens import LONGEST_DAYS, ServiceToken
+from authgate.models.service_tokens import LONGEST_DAYS, ServiceToken, in_force
 from authgate.policy import revisions
 from authgate.policy.errors import PolicyInvalid
 from authgate.policy.powers import includes
@@ -169,7 +169,7 @@ class ServiceTokenAdmin(ModelAdmin[ServiceToken]):
 
     @admin.action(description="End selected tokens", permissions=["change"])
     def end_selected(self, request: HttpRequest, queryset: QuerySet[ServiceToken]) -> None:
-        live = list(service_tokens.in_force(timezone.now()).filter(pk__in=queryset.values("pk")))
+        live = list(in_force(timezone.now()).filter(pk__in=queryset.values("pk")))
         if live:
             names = ", ".join(str(token) for token in live[:20])
             used = sum(token.last_used_at is not None for token in live)

@@ -15,7 +15,7 @@ from authgate.api.bodies import read_body, show
 from authgate.api.callers import Caller
 from authgate.api.conditions import answer, check_conditions
 from authgate.api.lists import PAGE, answer_page, matching, text
-from authgate.api.publishing import DRY_RUN, publishing
+from authgate.api.publishing import DRY_RUN, Changed, publishing, removal
 from authgate.api.schema import Operation
 from authgate.api.views import ApiView
 from authgate.policy import revisions
@@ -61,19 +61,19 @@ class GrantList(ApiView):
         grant = read_body(self.sent, Grant)
         return publishing(request, lambda caller, live: self._add(request, caller, live, grant))
 
-    def _add(self, request: Request, caller: Caller, live: PolicyDocument, grant: Grant) -> Response:
+    def _add(self, request: Request, caller: Caller, live: PolicyDocument, grant: Grant) -> Changed:
         caller.require(f"add_{_PERMISSION}")
         where = reverse("api:grant", args=[grant_id(grant)])
         if grant_id(grant) in map(grant_id, live.grants):
-            return answer(request, _shown(grant), 200, Location=where)
+            return Changed(None, answer(request, _shown(grant), 200, Location=where))
         document = msgspec.structs.replace(live, grants=(*live.grants, grant))
         try:
-            revisions.replace(document, caller.actor, f"added grant of {grant.role}", allow_empty=True)
+            published = revisions.replace(document, caller.actor, f"added grant of {grant.role}", allow_empty=True)
         except PowersRefused:
             raise
         except PolicyInvalid as refused:
             raise problems.invalid(problems.policy_errors(refused, ("grants", len(live.grants)))) from refused
-        return answer(request, _shown(grant), 201, Location=where)
+        return Changed(published, answer(request, _shown(grant), 201, Location=where))
 
 
 class GrantEntry(ApiView):
@@ -92,13 +92,12 @@ class GrantEntry(ApiView):
     def delete(self, request: Request, id: str) -> Response:
         return publishing(request, lambda caller, live: self._remove(request, caller, live, id))
 
-    def _remove(self, request: Request, caller: Caller, live: PolicyDocument, id: str) -> Response:
+    def _remove(self, request: Request, caller: Caller, live: PolicyDocument, id: str) -> Changed:
         caller.require(f"delete_{_PERMISSION}")
         gone = _found(live, id)
         check_conditions(request, _shown(gone))
         document = msgspec.structs.replace(live, grants=tuple(grant for grant in live.grants if grant is not gone))
-        revisions.replace(document, caller.actor, f"deleted grant of {gone.role}", allow_empty=True)
-        return Response(status=204)
+        return removal(revisions.replace(document, caller.actor, f"deleted grant of {gone.role}", allow_empty=True))
 
 
 def _found(document: PolicyDocument, id: str) -> Grant:

@@ -12,12 +12,12 @@ from authgate.api.callers import Caller
 from authgate.api.conditions import answer, check_conditions
 from authgate.api.lists import FLAGS as _FLAGS
 from authgate.api.lists import choice, flag, flag_of, text
-from authgate.api.publishing import DRY_RUN, publish_whole
+from authgate.api.publishing import DRY_RUN, Changed, publishing
 from authgate.api.schema import Operation
 from authgate.api.sections import Section
 from authgate.api.views import ApiView
 from authgate.policy import revisions
-from authgate.policy.document import parse_plain, to_plain
+from authgate.policy.document import PolicyDocument, parse_plain, to_plain
 from authgate.policy.schema import Access, RoleAdmin
 
 _ALLOW_EMPTY = flag("allow_empty", "Take a policy without routes although some are live.")
@@ -42,13 +42,13 @@ class PolicyView(ApiView):
     def put(self, request: Request) -> Response:
         sent, may_be_empty = read_map(self.sent), bool(flag_of(request, "allow_empty"))
 
-        def replace(caller: Caller) -> None:
+        def replace(caller: Caller, live: PolicyDocument) -> Changed:
             caller.require(*_EVERYTHING)
             document = parse_plain(sent)
-            check_conditions(request, to_plain(revisions.live_document()))
-            revisions.replace(document, caller.actor, "PUT /policy", allow_empty=may_be_empty)
+            check_conditions(request, to_plain(live))
+            return Changed(revisions.replace(document, caller.actor, "PUT /policy", allow_empty=may_be_empty))
 
-        return publish_whole(request, replace)
+        return publishing(request, replace)
 
 
 def _has(*fields: str) -> Any:

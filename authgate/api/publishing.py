@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 from django.db import transaction
 from rest_framework.request import Request
@@ -13,6 +14,7 @@ from authgate.api.callers import Caller, turn
 from authgate.api.lists import flag, flag_of
 from authgate.policy import revisions
 from authgate.policy.document import PolicyDocument
+from authgate.policy.revisions import Published
 from authgate.policy.schema import Strict
 
 DRY_RUN = flag("dry_run", "Say what would change, and change nothing.")
@@ -26,39 +28,43 @@ class Publication(Strict, frozen=True):
     changed: bool
     dry_run: bool
     changes: tuple[str, ...]  # in words
+    warnings: tuple[str, ...]  # such as tokens that name a role which it has removed
 
 
-def publishing(request: Request, change: Callable[[Caller, PolicyDocument], Response]) -> Response:
-    """The response of `change`, which is given the live policy and publishes another. A dry run is taken back, and
-    answered with what it would have done.
+class Changed(NamedTuple):
+    """What a change has published (None: nothing), and the answer to it if that is not to be the publication."""
+
+    published: Published | None
+    response: Response | None = None
+
+
+def publishing(request: Request, change: Callable[[Caller, PolicyDocument], Changed]) -> Response:
+    """`change` is given the live policy and publishes another. A dry run is taken back, and answered with what it
+    would have done.
     """
     is_dry = bool(flag_of(request, "dry_run"))
     with turn(request) as caller:
         before, number = revisions.live_document(), _live_number()
-        response = change(caller, before)
+        published, response = change(caller, before)
+        if is_dry or response is None:
+            warnings = published.warnings if published is not None else ()
+            response = Response(show(_publication(before, number, warnings, is_dry=is_dry)))
         if is_dry:
-            response = Response(show(_publication(before, number, is_dry=True)))
             transaction.set_rollback(True)
         else:
             response[REVISION] = str(_live_number())
     return response
 
 
-def publish_whole(request: Request, change: Callable[[Caller], object]) -> Response:
-    """As `publishing`, answered with the publication."""
-
-    def changing(caller: Caller, before: PolicyDocument) -> Response:
-        number = _live_number()
-        change(caller)
-        return Response(show(_publication(before, number, is_dry=False)))
-
-    return publishing(request, changing)
+def removal(published: Published) -> Changed:
+    """Answered with 204, unless there is something to say."""
+    return Changed(published, None if published.warnings else Response(status=204))
 
 
-def _publication(before: PolicyDocument, number: int, *, is_dry: bool) -> Publication:
+def _publication(before: PolicyDocument, number: int, warnings: tuple[str, ...], *, is_dry: bool) -> Publication:
     lines = revisions.describe_changes(before, revisions.live_document())
     now = _live_number()
-    return Publication(revision=now, changed=now != number, dry_run=is_dry, changes=tuple(lines))
+    return Publication(revision=now, changed=now != number, dry_run=is_dry, changes=tuple(lines), warnings=warnings)
 
 
 def _live_number() -> int:

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from authgate.api import problems
 from authgate.api.bodies import show
+from authgate.api.callers import Caller
 from authgate.api.conditions import answer
 from authgate.api.lists import PAGE, answer_page, number_of, text
-from authgate.api.publishing import DRY_RUN, publish_whole
+from authgate.api.publishing import DRY_RUN, Changed, publishing
 from authgate.api.schema import Operation, Parameter
 from authgate.api.views import ApiView
 from authgate.models.policy import PolicyRevision
@@ -92,12 +91,12 @@ class RevisionRollback(ApiView):
     operations = {"post": Operation("Publish an earlier revision again.", "Publication", parameters=(DRY_RUN,))}
 
     def post(self, request: Request, number: int) -> Response:
-        def roll_back(caller: Any) -> None:
+        def roll_back(caller: Caller, _: PolicyDocument) -> Changed:
             caller.require(f"change_{_PERMISSION}")
             _row(number)
-            revisions.rollback(number, caller.actor)
+            return Changed(revisions.rollback(number, caller.actor))
 
-        return publish_whole(request, roll_back)
+        return publishing(request, roll_back)
 
 
 def _row(number: int) -> PolicyRevision:

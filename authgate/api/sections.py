@@ -13,7 +13,7 @@ from authgate.api.bodies import read_map, show
 from authgate.api.callers import Caller
 from authgate.api.conditions import answer, check_conditions
 from authgate.api.lists import PAGE, Filter, answer_page, matching
-from authgate.api.publishing import DRY_RUN, publishing
+from authgate.api.publishing import DRY_RUN, Changed, publishing, removal
 from authgate.api.schema import FieldError, Operation, Parameter
 from authgate.api.views import ApiView
 from authgate.policy import revisions
@@ -96,32 +96,30 @@ class SectionEntry(SectionView):
     def delete(self, request: Request, name: str) -> Response:
         return publishing(request, lambda caller, live: self._delete(request, caller, live, name))
 
-    def _put(
-        self, request: Request, caller: Caller, live: PolicyDocument, name: str, entry: dict[str, Any]
-    ) -> Response:
+    def _put(self, request: Request, caller: Caller, live: PolicyDocument, name: str, entry: dict[str, Any]) -> Changed:
         section, before = self.section, self.section.find(live, name)
         caller.require(f"{'change' if before else 'add'}_{section.permission}")
         try:
             document = section.put(live, name, entry)
             check_conditions(request, before)
             comment = f"{'changed' if before else 'added'} {section.noun} {name}"
-            revisions.replace(document, caller.actor, comment, allow_empty=True)
+            published = revisions.replace(document, caller.actor, comment, allow_empty=True)
         except PolicyInvalid as refused:
             raise _refusal(refused, (section.key, name)) from refused
-        return answer(request, self.found(document, name), 200 if before else 201)
+        return Changed(published, answer(request, self.found(document, name), 200 if before else 201))
 
-    def _delete(self, request: Request, caller: Caller, live: PolicyDocument, name: str) -> Response:
+    def _delete(self, request: Request, caller: Caller, live: PolicyDocument, name: str) -> Changed:
         section = self.section
         caller.require(f"delete_{section.permission}")
         check_conditions(request, self.found(live, name))
         try:
             document = section.remove(live, name)
-            revisions.replace(document, caller.actor, f"deleted {section.noun} {name}", allow_empty=True)
+            comment = f"deleted {section.noun} {name}"
+            return removal(revisions.replace(document, caller.actor, comment, allow_empty=True))
         except PowersRefused:
             raise
         except PolicyInvalid as refused:
             raise problems.conflict(problems.policy_errors(refused)) from refused
-        return Response(status=204)
 
 
 def views_of(section: Section) -> tuple[type[SectionList], type[SectionEntry]]:

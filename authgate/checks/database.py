@@ -5,6 +5,7 @@ mending what they find.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from itertools import islice
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -23,6 +24,7 @@ from authgate.outbound.errors import ProviderError
 from authgate.own_hosts import exposed_host
 from authgate.policy import compiler, revisions
 from authgate.policy.errors import PolicyInvalid
+from authgate.policy.lost_names import find_lost
 from authgate.policy.powers import OPENS_ADMIN
 from authgate.sessions.live import count
 from authgate.sessions.reseal import count_old
@@ -195,6 +197,23 @@ def check_service_tokens(app_configs: Apps, databases: Databases = None, **kwarg
             id="authgate.W076",
         )
         for token in expiring[:_MOST]
+    ]
+
+
+@register(ROWS)
+def check_names_of_tokens(app_configs: Apps, databases: Databases = None, **kwargs: Any) -> list[CheckMessage]:
+    try:
+        revision = revisions.latest() if databases else None
+        lost = list(islice(find_lost(revision.document), _MOST)) if revision is not None else []
+    except DatabaseError:
+        return []  # before the first migration
+    return [
+        Warning(
+            f"The {one}, which the live policy does not have.",
+            hint=f"Revoke the token and make another one. A {one.noun} that gets this name later counts for it.",
+            id="authgate.W078",
+        )
+        for one in lost
     ]
 
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Iterator
+from datetime import datetime
 
 from django.core.exceptions import ValidationError
 from django.db import models
-from django.db.models import Q
+from django.db.models import Q, QuerySet
 
 from authgate.models.people import Person
 from authgate.wire.address import canonical_network
@@ -94,3 +95,8 @@ class ServiceToken(models.Model):
 
     def __str__(self) -> str:
         return self.name if self.person is None else f"{self.name} of {self.person}"
+
+
+def in_force(now: datetime) -> QuerySet[ServiceToken]:
+    """As far as their own rows say."""
+    return ServiceToken.objects.filter(ended_at=None, expires_at__gt=now)

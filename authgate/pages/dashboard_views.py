@@ -12,7 +12,7 @@ from django.utils import timezone
 from django.views.decorators.http import require_safe
 
 from authgate.models.people import Person, Session
-from authgate.models.service_tokens import ServiceToken
+from authgate.models.service_tokens import ServiceToken, in_force
 from authgate.pages import responses
 from authgate.pages.sign_in_pages import AUTH, explains_outages, facts_of, identity_of, session_id, snapshot_of
 from authgate.policy.rules import evaluate_access
@@ -121,8 +121,7 @@ def _sessions_of(own: Session) -> list[SignedIn]:
 
 def _tokens_of(person: Person) -> Tokens:
     now = timezone.now()
-    in_force = service_tokens.in_force(now)
     soon = now + service_tokens.WARNED_BEFORE
-    own = [Known(token, token.expires_at <= soon) for token in in_force.filter(person=person)]
+    own = [Known(token, token.expires_at <= soon) for token in in_force(now).filter(person=person)]
     owners = [person.subject, *([person.email] if person.email_verified else [])]
     return Tokens(own, list(service_tokens.expiring(now).filter(owner__in=owners)))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from django.db import transaction
 
 from authgate.models import versions
@@ -9,12 +11,19 @@ from authgate.models.policy import PolicyRevision
 from authgate.policy.changes import describe_changes
 from authgate.policy.compiler import check, compile_rows
 from authgate.policy.document import PolicyDocument, PolicyError, PolicyInvalid, parse_json, to_json
+from authgate.policy.lost_names import warn_of_lost
 from authgate.policy.powers import Actor, PowersRefused, find_refusals, read_powers
 from authgate.policy.rows import apply_document
 
 __all__ = [
-    "compile_for", "describe_changes", "latest", "live_document", "live_powers", "publish", "replace", "rollback",
+    "Published", "compile_for", "describe_changes", "latest", "live_document", "live_powers", "publish", "replace",
+    "rollback",
 ]  # fmt: skip
+
+
+class Published(NamedTuple):
+    revision: PolicyRevision
+    warnings: tuple[str, ...] = ()  # of what an operator may not have meant
 
 
 def latest() -> PolicyRevision | None:
@@ -47,7 +56,7 @@ def compile_for(actor: Actor) -> PolicyDocument:
     return document
 
 
-def publish(actor: Actor, comment: str = "") -> PolicyRevision:
+def publish(actor: Actor, comment: str = "") -> Published:
     """Makes the rows the live policy. Raises PolicyInvalid; call it in the transaction that edited the rows.
 
     No new revision is made if the rows say the same as the live policy.
@@ -59,7 +68,7 @@ def publish(actor: Actor, comment: str = "") -> PolicyRevision:
         previous = latest()
         # Compared as text: in Python a grant for true equals one for 1.
         if previous is not None and previous.document == text:
-            return previous
+            return Published(previous)
         revision = PolicyRevision.objects.create(
             number=previous.number + 1 if previous else 1,
             author=_printable(actor.name)[:150],
@@ -67,14 +76,14 @@ def publish(actor: Actor, comment: str = "") -> PolicyRevision:
             document=text,
         )
         versions.bump("policy")
-        return revision
+        return Published(revision, tuple(warn_of_lost(previous.document, text)) if previous else ())
 
 
 class WouldBeEmpty(PolicyInvalid):
     """A policy without any route would replace one that has routes."""
 
 
-def replace(document: PolicyDocument, actor: Actor, comment: str = "", *, allow_empty: bool = False) -> PolicyRevision:
+def replace(document: PolicyDocument, actor: Actor, comment: str = "", *, allow_empty: bool = False) -> Published:
     """Sets the rows to the document and publishes it. On PolicyInvalid nothing has changed."""
     if errors := check(document):
         raise PolicyInvalid(errors)
@@ -94,7 +103,7 @@ def _serves_something() -> bool:
         return False  # a policy that cannot be read serves nothing
 
 
-def rollback(number: int, actor: Actor) -> PolicyRevision:
+def rollback(number: int, actor: Actor) -> Published:
     """Publishes an earlier revision again. Raises PolicyRevision.DoesNotExist, or PolicyInvalid by today's rules."""
     document = parse_json(PolicyRevision.objects.get(number=number).document)
     return replace(document, actor, f"rollback to {number}", allow_empty=True)

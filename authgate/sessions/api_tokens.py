@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from django.utils import timezone
 
-from authgate.models.service_tokens import ServiceToken
+from authgate.models.service_tokens import ServiceToken, in_force
 from authgate.policy import revisions
 from authgate.policy.compiler import check
 from authgate.policy.errors import PolicyInvalid
@@ -17,7 +17,6 @@ from authgate.policy.rules import GrantRules
 from authgate.policy.schema import AdminAccess, PolicyDocument
 from authgate.request import OWN_ISSUER, Identity
 from authgate.state import revocation, signing_keys
-from authgate.state.service_tokens import in_force
 
 
 def token_access(identity: Identity, document: PolicyDocument) -> AdminAccess:

@@ -11,9 +11,8 @@ from django.db.models import Q, QuerySet
 from django.utils import timezone
 
 from authgate.models.people import IdentityProvider, Person, Session
-from authgate.models.service_tokens import ServiceToken
+from authgate.models.service_tokens import ServiceToken, in_force
 from authgate.sessions.renewal import may_go_on
-from authgate.state.service_tokens import in_force
 
 # What is stored for the provider's own use.
 _SEALED = ("sealed_id_token", "sealed_refresh_token")

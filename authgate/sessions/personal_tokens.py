@@ -11,7 +11,7 @@ from django.db import transaction
 from django.utils import timezone
 
 from authgate.models.people import IdentityProvider, Person, Session
-from authgate.models.service_tokens import ServiceToken
+from authgate.models.service_tokens import ServiceToken, in_force
 from authgate.policy.rules import GrantRules
 from authgate.sessions.renewal import may_go_on
 from authgate.sessions.store import claims_to_keep
@@ -69,7 +69,7 @@ def _lock_person(sid: str) -> Person:
 
 def _make_room(person: Person) -> None:
     own = ServiceToken.objects.filter(person=person)
-    live = service_tokens.in_force(timezone.now()).filter(person=person)
+    live = in_force(timezone.now()).filter(person=person)
     if live.count() >= MOST_TOKENS:
         raise ValidationError(f"you have {MOST_TOKENS} tokens: end one first")
     over = own.exclude(pk__in=live.values("pk")).order_by("-created_at", "-pk")

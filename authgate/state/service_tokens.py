@@ -13,7 +13,7 @@ from django.utils import timezone
 from authgate.authn.service_tokens import digest_of, new_token
 from authgate.models import versions
 from authgate.models.people import IdentityProvider
-from authgate.models.service_tokens import LONGEST_DAYS, ServiceToken
+from authgate.models.service_tokens import LONGEST_DAYS, ServiceToken, in_force
 from authgate.policy import compiler, revisions
 from authgate.policy.powers import Actor
 from authgate.policy.rules import GrantRules
@@ -92,11 +92,6 @@ def end_these(tokens: QuerySet[ServiceToken], reason: str) -> int:
         return 0
     versions.bump_service_tokens()  # first: two that end the same ones wait for each other here
     return live.update(ended_at=timezone.now(), end_reason=reason[:40])
-
-
-def in_force(now: datetime) -> QuerySet[ServiceToken]:
-    """As far as their own rows say."""
-    return ServiceToken.objects.filter(ended_at=None, expires_at__gt=now)
 
 
 def expiring(now: datetime) -> QuerySet[ServiceToken]:

@@ -21,6 +21,7 @@ from authgate.policy.document import PolicyDocument, PolicyInvalid, parse_yaml, 
 from authgate.policy.faults import all_faults
 from authgate.policy.policy_file import FileProblem
 from authgate.policy.powers import Machine
+from authgate.policy.revisions import Published
 from authgate.state.trouble import trouble_of
 
 
@@ -77,7 +78,7 @@ class Command(BaseCommand):
             document = parse_yaml(text)
             with self._reporting(dry_run):
                 comment = f"import of {Path(file).name}"
-                revisions.replace(document, Machine("policy import"), comment, allow_empty=allow_empty)
+                self._warn(revisions.replace(document, Machine("policy import"), comment, allow_empty=allow_empty))
         except revisions.WouldBeEmpty:
             raise
         except PolicyInvalid as error:
@@ -86,7 +87,7 @@ class Command(BaseCommand):
 
     def _rollback(self, number: int, **_: Any) -> None:
         with self._reporting():
-            revisions.rollback(number, Machine("policy rollback"))
+            self._warn(revisions.rollback(number, Machine("policy rollback")))
 
     def _show(self, **_: Any) -> None:
         revision = revisions.latest()
@@ -118,6 +119,10 @@ class Command(BaseCommand):
             self.stdout.write("nothing was changed: this was a dry run")
         elif before is not None:
             self.stdout.write(f"to undo: manage.py policy rollback {before.number}")
+
+    def _warn(self, published: Published) -> None:
+        for line in published.warnings:
+            self.stderr.write(f"warning: {line}")
 
     def _warn_of_absent_providers(self, document: PolicyDocument) -> None:
         known = set(IdentityProvider.objects.values_list("slug", flat=True))

@@ -12,6 +12,8 @@ from authgate.policy.compiler import compile_rows
 from authgate.policy.document import parse_stored
 from authgate.policy.powers import Machine
 from authgate.policy.table import match_order
+from authgate.state import service_tokens
+from authgate.state.service_tokens import Wanted
 from tests.support.admin import form_values, publish, sign_in
 
 pytestmark = pytest.mark.django_db
@@ -463,3 +465,14 @@ def test_a_fault_of_a_rule_about_tools_stands_beside_its_field(admin_client, cha
     errors = errors_of(edit(admin_client, named(Route, "protected"), **changes))
     assert message in errors[field][0]
     assert newest().number == 1
+
+
+def test_deleting_or_renaming_what_a_token_names_is_told(admin_client):
+    for name in ("builder", "tester"):
+        Role.objects.create(name=name)
+    revisions.publish(Machine("test"))
+    service_tokens.create(Wanted("ci", roles=["builder", "tester"]), Machine("test"))
+    gone = admin_client.post(delete_url(Role.objects.get(name="builder")), {"post": "yes"}, follow=True)
+    assert "The service token 'ci' names the role 'builder', which is no longer there." in said(gone)
+    renamed = edit(admin_client, Role.objects.get(name="tester"), name="checker")
+    assert "The service token 'ci' names the role 'tester', which is no longer there." in said(renamed)

@@ -60,7 +60,7 @@ User.objects.get(username="permission").user_permissions.set(Permission.objects.
 cookies["rollback"] = local("rollback", is_superuser=False)
 User.objects.get(username="rollback").user_permissions.set(Permission.objects.filter(codename="change_policyrevision"))
 sessions = {name: by_role(name) for name in BY_ROLE}
-live = revisions.publish(Machine("test")).number
+live = revisions.publish(Machine("test")).revision.number
 loaded = watcher.load()
 cookies |= {name: f"auth_token={mint_cookie(session, loaded)}" for name, session in sessions.items()}
 result = json.loads(json.dumps([cookies, posts, live], default=str))

@@ -53,22 +53,22 @@ def test_staff_grants_no_role_that_opens_admin(staff, helper):
 
 def test_staff_rolls_back_to_no_revision_that_opened_admin(staff, helper):
     Role.objects.filter(pk=helper.pk).update(admin="superuser")
-    powerful = revisions.publish(Machine("test")).number
+    powerful = revisions.publish(Machine("test")).revision.number
     Role.objects.filter(pk=helper.pk).update(admin="none")
-    live = revisions.publish(Machine("test")).number
+    live = revisions.publish(Machine("test")).revision.number
     page = staff.post(f"/admin/authgate/policyrevision/{powerful}/rollback/", follow=True)
     assert [str(message) for message in page.context["messages"]] == [
         "Nothing was changed: this is not yours to change.",
         "roles.helper.admin: only a superuser may change what a role opens in /admin/",
     ]
-    assert revisions.publish(Machine("test")).number == live
+    assert revisions.publish(Machine("test")).revision.number == live
 
 
 @pytest.mark.parametrize(("before", "after"), [(True, "1"), (1, "true"), (1, '"1"'), ("\u00e9", "e\u0301")])
 def test_staff_gives_a_grant_that_opens_admin_no_value_that_only_looks_the_same(staff, helper, before, after):
     Role.objects.filter(pk=helper.pk).update(admin="superuser")
     grant = RoleGrant.objects.create(role=helper, operator="equals", claim="is_admin", value=before)
-    live = revisions.publish(Machine("test")).number
+    live = revisions.publish(Machine("test")).revision.number
     url = f"/admin/authgate/rolegrant/{grant.pk}/change/"
     staff.post(url, form_values(staff, url) | {"value": after})
     grant.refresh_from_db()

@@ -119,7 +119,7 @@ def test_a_dry_run_says_what_would_change_and_changes_nothing(rest):
     would = rest.put("/routes/new?dry_run=1", ROUTE)
     assert would.status == 200
     assert would.body == {
-        "revision": before + 1, "changed": True, "dry_run": True, "changes": ["route new added"],
+        "revision": before + 1, "changed": True, "dry_run": True, "changes": ["route new added"], "warnings": [],
     }  # fmt: skip
     assert newest(rest)["number"] == before
     assert rest.get("/routes/new").status == 404
@@ -185,3 +185,17 @@ def test_a_superuser_changes_them(api_gateway):
     assert superuser.put("/roles/helper", {"admin": "api"}).status == 201
     assert newest(superuser)["author"] == "root"
     assert superuser.delete("/roles/helper").status == 204
+
+
+def test_a_role_that_a_service_token_names_is_missed_when_it_goes(rest):
+    rest.put("/roles/builder", {})
+    token = rest.post("/service-tokens", {"name": "ci", "roles": ["builder"]}).body
+    missed = ["the service token 'ci' names the role 'builder', which is no longer there"]
+    assert rest.delete("/roles/builder?dry_run=1").body["warnings"] == missed
+    gone = rest.delete("/roles/builder")
+    assert (gone.status, gone.body["changed"], gone.body["warnings"]) == (200, True, missed)
+    assert gone.headers["authgate-revision"] == str(gone.body["revision"])
+    back = rest.post(f"/revisions/{gone.body['revision'] - 1}/rollback").body
+    assert (back["changed"], back["warnings"]) == (True, [])
+    rest.delete(f"/service-tokens/{token['id']}")
+    assert rest.delete("/roles/builder").status == 204

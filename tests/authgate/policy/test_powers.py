@@ -75,14 +75,17 @@ def test_staff_rolls_back_to_no_policy_that_opens_admin_otherwise():
 
 
 def test_staff_changes_what_opens_no_admin():
-    assert revisions.replace(parse_yaml(OPEN.replace("  unused: {}\n", "")), Somebody("staff")).author == "somebody"
+    assert (
+        revisions.replace(parse_yaml(OPEN.replace("  unused: {}\n", "")), Somebody("staff")).revision.author
+        == "somebody"
+    )
 
 
 def test_the_order_of_grants_changes_nothing():
     lines = OPEN.splitlines(keepends=True)
     at = next(i for i, line in enumerate(lines) if "platform-admins" in line)
     lines[at], lines[at + 1] = lines[at + 1], lines[at]
-    assert revisions.replace(parse_yaml("".join(lines)), Somebody("staff")).number == 2
+    assert revisions.replace(parse_yaml("".join(lines)), Somebody("staff")).revision.number == 2
 
 
 @pytest.mark.parametrize("operation", ["publish", "replace", "rollback"])
@@ -96,7 +99,7 @@ def test_somebody_without_access_publishes_nothing(operation):
 
 
 def test_a_superuser_publishes_everything():
-    assert revisions.rollback(1, Somebody("superuser")).number == 3
+    assert revisions.rollback(1, Somebody("superuser")).revision.number == 3
 
 
 def test_beside_a_live_policy_that_cannot_be_read_staff_changes_nothing():

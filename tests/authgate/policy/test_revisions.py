@@ -44,7 +44,7 @@ def test_applying_replaces_everything():
 def test_publishing_numbers_stores_and_announces():
     apply_document(DEMO)
     before = counter()
-    revision = revisions.publish(Machine("alice"), "first")
+    revision = revisions.publish(Machine("alice"), "first").revision
     assert (revision.number, revision.author, revision.comment) == (1, "alice", "first")
     assert parse_json(revision.document) == DEMO
     assert counter() == before + 1
@@ -52,9 +52,9 @@ def test_publishing_numbers_stores_and_announces():
 
 @pytest.mark.django_db
 def test_publishing_what_is_live_makes_no_revision():
-    first = revisions.replace(DEMO, Machine("alice"))
+    first = revisions.replace(DEMO, Machine("alice")).revision
     announced = counter()
-    assert revisions.publish(Machine("bob")).number == first.number
+    assert revisions.publish(Machine("bob")).revision.number == first.number
     assert (PolicyRevision.objects.count(), counter()) == (1, announced)
 
 
@@ -62,7 +62,7 @@ def test_publishing_what_is_live_makes_no_revision():
 def test_an_edit_makes_the_next_revision():
     revisions.replace(DEMO, Machine("alice"))
     Route.objects.filter(name="admin").update(enabled=False)
-    assert revisions.publish(Machine("bob")).number == 2
+    assert revisions.publish(Machine("bob")).revision.number == 2
 
 
 @pytest.mark.django_db
@@ -106,7 +106,7 @@ def test_replacing_by_an_invalid_document_changes_nothing():
 def test_rolling_back_restores_rows_and_makes_a_new_revision():
     revisions.replace(DEMO, Machine("alice"))
     revisions.replace(PolicyDocument(), Machine("alice"), allow_empty=True)
-    revision = revisions.rollback(1, Machine("bob"))
+    revision = revisions.rollback(1, Machine("bob")).revision
     assert (revision.number, revision.author, revision.comment) == (3, "bob", "rollback to 1")
     assert compile_rows() == DEMO == revisions.live_document()
 
@@ -129,7 +129,7 @@ def test_there_is_no_rolling_back_to_an_unknown_revision():
 
 @pytest.mark.django_db
 def test_what_ends_up_in_a_terminal_is_printable():
-    revision = revisions.replace(DEMO, Machine("a\x1b[31m"), "b\nc\udc80")
+    revision = revisions.replace(DEMO, Machine("a\x1b[31m"), "b\nc\udc80").revision
     assert (revision.author, revision.comment) == ("a?[31m", "b?c?")
 
 
@@ -216,7 +216,7 @@ def test_a_number_that_becomes_true_is_published():
     RoleGrant.objects.filter(operator="contains").update(operator="equals", value=1)
     revisions.publish(Machine("alice"))
     RoleGrant.objects.filter(operator="equals").update(value=True)
-    assert revisions.publish(Machine("alice")).number == 3
+    assert revisions.publish(Machine("alice")).revision.number == 3
 
 
 @pytest.mark.django_db
@@ -224,7 +224,7 @@ def test_ten_thousand_routes_are_applied_in_seconds():
     from tests.authgate.policy.test_route_table import document, route
 
     routes = [route(f"r{i}", f"/s{i % 100}/{i}", access="roles", roles=("admin",)) for i in range(10_000)]
-    assert revisions.replace(document(*routes), Machine("alice")).number == 1
+    assert revisions.replace(document(*routes), Machine("alice")).revision.number == 1
     assert Route.objects.count() == Route.roles.through.objects.count() == 10_000
 
 
@@ -234,10 +234,10 @@ def rows():
 
 @pytest.mark.django_db
 def test_what_is_live_already_is_not_written_again():
-    live = revisions.replace(FULL, Machine("tests"))
+    live = revisions.replace(FULL, Machine("tests")).revision
     before = rows()
-    assert revisions.replace(parse_json(live.document), Machine("tests")) == live
-    assert revisions.rollback(live.number, Machine("tests")) == live
+    assert revisions.replace(parse_json(live.document), Machine("tests")).revision == live
+    assert revisions.rollback(live.number, Machine("tests")).revision == live
     assert rows() == before
 
 
