@@ -12,12 +12,13 @@ from tests.support.processes import ROOT
 
 
 class McpServer:
-    def __init__(self, form: str) -> None:
-        """`form` of its answers: json or events."""
+    def __init__(self, form: str = "events", code: str = "") -> None:
+        """`form` of its answers: json or events. `code`: of another server, for port 3001."""
         self.port = free_port()
         self.target = f"http://127.0.0.1:{self.port}"
+        tables = ["-m", "tests.support.mcp_tables", str(self.port), form]
         self._process = subprocess.Popen(
-            [*DIE_WITH_US, sys.executable, "-m", "tests.support.mcp_tables", str(self.port), form],
+            [*DIE_WITH_US, sys.executable, *(["-c", code.replace("3001", str(self.port))] if code else tables)],
             cwd=ROOT, stdin=subprocess.DEVNULL,
         )  # fmt: skip
         self._wait()
