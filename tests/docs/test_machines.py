@@ -17,6 +17,7 @@ from authgate.policy.document import parse_yaml
 from tests.support.gateway import ROOT, Gateway
 from tests.support.hostile import sign, signing_key
 from tests.support.introspecting import CLIENT_SECRET, IntrospectingIssuer
+from tests.support.typed import write_secret
 from tests.support.upstream import RecordingUpstream
 
 PAGE = ROOT / "docs" / "machines.md"
@@ -25,6 +26,7 @@ RECIPE = re.compile(
 )
 PRINTED = PAGE.read_text().partition("## Recipes")[2]
 RECIPES = [match.groups() for match in RECIPE.finditer(PRINTED)]
+ASKING = re.findall(r"^\(umask .+\)$", PAGE.read_text(), re.MULTILINE)
 KEY = signing_key(kid="recipe")
 
 
@@ -71,16 +73,28 @@ def test_recipe(gate: Gateway, upstream: RecordingUpstream, recipe: tuple[str, .
     assert (got.status, json.loads(got.body)["reason"]) == (401, "wrong_audience")
 
 
-def test_the_recipe_of_opaque_tokens(gate: Gateway, upstream: RecordingUpstream, tmp_path: Path) -> None:
+def test_the_recipe_of_opaque_tokens(
+    gate: Gateway, upstream: RecordingUpstream, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    [ask, _] = ASKING
     [command] = re.findall(r"^manage\.py (issuer add as .+--strategy introspection.+)$", PAGE.read_text(), re.MULTILINE)
     secret = tmp_path / "secret.txt"
-    secret.write_text(CLIENT_SECRET)
+    monkeypatch.chdir(tmp_path)
+    write_secret(ask, CLIENT_SECRET)
     with IntrospectingIssuer() as asked:
         printed = command.replace("https://as.example.com", asked.url).replace("secret.txt", str(secret))
         gate.shell.command(*shlex.split(printed))
         assert gate.get("/any", token=asked.grant("opaque")).status == 200
         assert upstream.requests[-1].header("X-Auth-User-ID") == "as|robot"
         assert gate.get("/any", token="nobody-has-granted-this").status == 401
+
+
+@pytest.mark.parametrize("command", ASKING, ids=["secret", "poll token"])
+def test_a_secret_is_asked_for_and_readable_by_its_owner_alone(
+    command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_secret(command, "s3cr3t")
 
 
 def test_routes_and_grants_of_the_page_are_a_policy() -> None:

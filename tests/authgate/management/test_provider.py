@@ -3,7 +3,6 @@ from __future__ import annotations
 import re
 import shlex
 from io import StringIO
-from pathlib import Path
 
 import pytest
 from django.core.management import CommandError, call_command
@@ -12,9 +11,11 @@ from authgate.checks.database import check_providers
 from authgate.models.people import IdentityProvider
 from authgate.oidc.provider import client_secret_of
 from tests.support.gateway import ROOT
+from tests.support.typed import write_secret
 
 pytestmark = pytest.mark.django_db
 DOCUMENT = (ROOT / "docs" / "sign-in.md").read_text()
+[SECRET_FILE] = re.findall(r"```bash\n(.+?)```", DOCUMENT, re.DOTALL)
 RECIPES = re.findall(r"Redirect URI: `(.+)`\n\n    manage.py (provider add .+)", DOCUMENT)
 ISSUER = ("--issuer", "https://idp.example.com")
 CLIENT = ("--client-id", "gateway", "--client-secret", "s3cr3t-of-the-test")
@@ -44,7 +45,7 @@ def test_every_preset_has_a_recipe():
 def test_each_recipe_registers_the_provider_it_says(redirect_uri, line, settings, tmp_path, monkeypatch):
     settings.AUTHGATE_PUBLIC_URL = "https://gateway.example.com"
     monkeypatch.chdir(tmp_path)
-    Path("secret.txt").write_text("s3cr3t\n")
+    write_secret(SECRET_FILE, "s3cr3t")
     assert redirect_uri in run(*shlex.split(line)[1:])
     assert client_secret_of(IdentityProvider.objects.get()) == "s3cr3t"
 
