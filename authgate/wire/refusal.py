@@ -105,8 +105,9 @@ _REFUSALS = {
     ),
     Reason.UNKNOWN_KEY: Refusal(
         401, "unauthorized",
-        "The token was signed with a key that this gateway does not have: it comes from another gateway or another "
-        "data directory (AUTHGATE_DATA_DIR), or the key was retired. Ask for a new token or sign in again.",
+        "The token was signed with a key that is not known here: it was retired, or is not among those that the "
+        "token's issuer publishes, or the token comes from another gateway or another data directory "
+        "(AUTHGATE_DATA_DIR). Ask for a new token or sign in again.",
     ),
     Reason.WRONG_ISSUER: Refusal(
         401, "unauthorized",

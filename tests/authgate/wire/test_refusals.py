@@ -92,7 +92,7 @@ SAID = {
     Reason.WRONG_AUDIENCE: "another audience",
     Reason.TOKEN_EXPIRED: "has expired",
     Reason.TOKEN_REVOKED: "was revoked",
-    Reason.UNKNOWN_KEY: "a key that this gateway does not have",
+    Reason.UNKNOWN_KEY: "a key that is not known here",
     Reason.BAD_SIGNATURE: "it was cut or changed",
     Reason.INVALID_TOKEN: "get a new one (mint_token",
 }
