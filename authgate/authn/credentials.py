@@ -8,7 +8,7 @@ from typing import NamedTuple
 from authgate.authn.cache import cache_key
 from authgate.authn.claims import VerifiedClaims
 from authgate.authn.ownership import holds_ours, may_be_ours
-from authgate.authn.service_tokens import read_basic
+from authgate.authn.service_tokens import may_be_service_token, read_basic, read_password
 from authgate.authn.tokens import MAX_TTL, Kind, verify
 from authgate.authn.trust import TrustSnapshot
 from authgate.reason import Reason
@@ -48,6 +48,15 @@ def find_credential(headers: Headers, session_cookie: bytes) -> Credential | Non
         if found is not None:
             return found
     return _find_session(cookie_line(headers), session_cookie)
+
+
+def find_mistyped(headers: Headers) -> Credential | None:
+    """Basic's password that begins like a service token, where none was found: whole ones count everywhere."""
+    for authorization in headers.values(b"authorization"):
+        password = read_password(authorization)
+        if password is not None and may_be_service_token(password):
+            return _basic(password)
+    return None
 
 
 def uses_dpop(headers: Headers) -> bool:
@@ -103,9 +112,13 @@ def _read_authorization(value: bytes) -> Credential | None:
         # No token has a space, so neither of the two ever stands for the other in the cache.
         return Credential(_ACCESS, token, cache_key(_ACCESS, b"DPoP " + token), is_dpop=True)
     if (password := read_basic(value)) is not None:
-        # Another key than a bearer token's, which holds no space: what is remembered differs.
-        return Credential(_ACCESS, password, cache_key(_ACCESS, b"basic " + password), by_basic=True)
+        return _basic(password)
     return None
+
+
+def _basic(password: bytes) -> Credential:
+    # Another key than a bearer token's, which holds no space: what is remembered differs.
+    return Credential(_ACCESS, password, cache_key(_ACCESS, b"basic " + password), by_basic=True)
 
 
 def _find_session(cookies: bytes, session_cookie: bytes) -> Credential | None:

@@ -66,7 +66,13 @@ def digest_of(token: bytes) -> bytes:
 
 
 def read_basic(authorization: bytes) -> bytes | None:
-    """The password of Basic (RFC 7617), whatever the user name, if it is a whole token of ours."""
+    """The password of Basic, whatever the user name, if it is a whole token of ours."""
+    password = read_password(authorization)
+    return password if password is not None and has_checksum(password) else None
+
+
+def read_password(authorization: bytes) -> bytes | None:
+    """Of Basic (RFC 7617); None: it is another scheme, or nothing that can be read."""
     scheme, _, value = authorization.partition(b" ")
     if scheme.lower() != b"basic" or len(value) > _MAX_BASIC:
         return None
@@ -74,8 +80,7 @@ def read_basic(authorization: bytes) -> bytes | None:
         decoded = b64decode(value.strip(b" "), validate=True)
     except ValueError:
         return None
-    password = decoded.partition(b":")[2]
-    return password if has_checksum(password) else None
+    return decoded.partition(b":")[2]
 
 
 def _checksum(secret: bytes) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Awaitable, Callable
 
-from authgate.authn.credentials import Credential, beside_the_services, check_form, find_credential
+from authgate.authn.credentials import Credential, beside_the_services, check_form, find_credential, find_mistyped
 from authgate.authn.dpop import bound_key
 from authgate.authn.foreign import KeysWanted, verify_foreign
 from authgate.authn.issuers import Issuer
@@ -73,6 +73,9 @@ def authenticate(
     if found is None or found[0] != trust.session_cookie:
         found = headers.credential = (trust.session_cookie, find_credential(headers, trust.session_cookie))
     credential = found[1]
+    if route is not None and route.basic and (credential is None or credential.by_cookie):
+        # The route asks for a service token as the password: one with a typing error is not "no credential".
+        credential = find_mistyped(headers) or credential
     if route is not None and route.pass_authorization and not _is_for_an_issuer(credential, route, trust):
         # Not kept with the headers: it depends on our keys of this moment, and on the route.
         credential = beside_the_services(credential, headers, trust)

@@ -158,7 +158,9 @@ BAD = {
 @pytest.mark.parametrize("bad", BAD.values(), ids=BAD)
 def test_a_token_that_is_not_one_of_ours_is_refused(gateway, token, bad):
     assert gateway.get("/git", token=bad(token)).json()["reason"] == "invalid_token"
-    assert gateway.get("/git", headers=basic(bad(token))).status == 401
+    refused = gateway.get("/git", headers=basic(bad(token)))
+    is_like_one = bad(token).startswith("agt_")
+    assert (refused.status, refused.json()["reason"]) == (401, "invalid_token" if is_like_one else "no_credential")
 
 
 BAD_HEADERS = {
@@ -194,6 +196,19 @@ def test_it_never_counts_in_the_query(gateway, token):
 def test_a_bad_password_of_another_kind_is_no_credential_of_ours(gateway):
     assert answers(gateway, "/git", headers=basic("secret")) == {(401, "no_credential")}
     assert answers(gateway, "/open", headers=basic("secret")) == {(200, "")}
+
+
+def test_a_mistyped_password_is_refused_where_the_route_asks_for_one(gateway, token):
+    mistyped = basic(token[:-1])
+    assert answers(gateway, "/git", headers=mistyped) == {(401, "invalid_token")}
+    assert answers(gateway, "/any", headers=mistyped) == {(401, "no_credential")}
+    assert answers(gateway, "/auth/me", headers=mistyped) == {(401, "no_credential")}
+    assert len(gateway.get("/git", headers=mistyped).all("www-authenticate")) == 2
+    # No session beside it counts in its place, as with a bearer token.
+    session = ("Cookie", f"auth_token={gateway.mint('alice', roles=('reader',))}")
+    assert answers(gateway, "/git", headers=[session]) == {(200, "")}
+    assert answers(gateway, "/git", headers=[*mistyped, session]) == {(401, "invalid_token")}
+    assert answers(gateway, "/any", headers=[*mistyped, session]) == {(200, "")}
 
 
 # --- where it counts -----------------------------------------------------------------------------------------
