@@ -124,7 +124,8 @@ def _choose_key(unverified_header: dict[str, Any], trust: TrustSnapshot, kind: K
     if key is None:
         raise InvalidCredential(Reason.UNKNOWN_KEY)
     # Our key's algorithm decides; the header may only agree (CVE-2026-48523, HS256 with the public key, `none`).
-    if unverified_header["alg"] != key.algorithm or unverified_header["typ"] not in _ACCEPTED_TYPES[kind]:
+    algorithm, typ = unverified_header["alg"], unverified_header["typ"]
+    if algorithm != key.algorithm or not isinstance(typ, str) or typ not in _ACCEPTED_TYPES[kind]:
         raise InvalidCredential(Reason.INVALID_TOKEN)
     return key
 
