@@ -16,6 +16,8 @@ from authgate.request import OWN_ISSUER, InvalidCredential
 LEEWAY = 5  # seconds that the clocks of two machines may differ: for nbf and iat; exp is exact
 MAX_TEXT = 200  # characters of sub, jti, email, name and a role
 LATEST = 253402300799  # the last second of the year 9999: dates go no further
+_JSON_NAMES = {type(None): "missing or null", bool: "true or false", dict: "an object", list: "a list"}
+_MOST_SHOWN = 200  # characters
 # A control character could end a header early, and a service may trim outer space: " alice" must not become "alice".
 _UNSAFE_TEXT = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]|^\\s|\\s$")
 
@@ -42,16 +44,18 @@ def verify_claims(
 ) -> VerifiedClaims:
     """Raises InvalidCredential. Call it only after the signature: the reasons tell what the token says."""
     if claims.get("iss") != trust.issuer:
-        raise InvalidCredential(Reason.WRONG_ISSUER)
+        raise InvalidCredential(Reason.WRONG_ISSUER, f"iss is {shown(claims.get('iss'))}, not {trust.issuer}")
     if not _is_for(claims.get("aud"), trust.audience):
-        raise InvalidCredential(Reason.WRONG_AUDIENCE)
+        raise InvalidCredential(Reason.WRONG_AUDIENCE, f"aud is {shown(claims.get('aud'))}")
     issued_at, expires_at = _verify_times(claims, now, expired_for)
     token_id = _text(claims, "jti")
     subject = _text(claims, "sub")
     # `sid` is reserved when tokens are minted, so only sessions carry it.
     session_id = token_id if claims.get("sid") == token_id else ""
-    if token_id in trust.revoked or _is_issued_before(session_id, subject, issued_at, trust.issued_before):
-        raise InvalidCredential(Reason.TOKEN_REVOKED)
+    if token_id in trust.revoked:
+        raise InvalidCredential(Reason.TOKEN_REVOKED, "its ID was revoked")
+    if _is_issued_before(session_id, subject, issued_at, trust.issued_before):
+        raise InvalidCredential(Reason.TOKEN_REVOKED, "whatever its subject or issuer was given before was revoked")
     return VerifiedClaims(
         subject=subject,
         token_id=token_id,
@@ -78,6 +82,13 @@ def is_safe_text(value: object) -> bool:
     return isinstance(value, str) and 0 < len(value) <= MAX_TEXT and _UNSAFE_TEXT.search(value) is None
 
 
+def shown(value: object) -> str:
+    """For an operator. Of what is no text, only its type: strangers send large and deep ones."""
+    values = value if isinstance(value, list) else [value]
+    texts = (repr(item) if isinstance(item, str) else _JSON_NAMES.get(type(item), "a number") for item in values[:10])
+    return (", ".join(texts) or "empty")[:_MOST_SHOWN]
+
+
 def _is_for(audience: object, ours: str) -> bool:
     if isinstance(audience, list):
         return ours in audience and all(isinstance(item, str) for item in audience)
@@ -88,9 +99,9 @@ def _verify_times(claims: dict[str, Any], now: float, expired_for: int) -> tuple
     expires_at, issued_at, not_before = claims.get("exp"), claims.get("iat"), claims.get("nbf", 0)
     # Exactly int: JSON's true is an int to Python, 1e300 is a float, and "9999" is neither.
     if type(expires_at) is not int or type(issued_at) is not int or type(not_before) is not int:
-        raise InvalidCredential(Reason.INVALID_TOKEN)
+        raise InvalidCredential(Reason.INVALID_TOKEN, "exp, iat or nbf is no whole number")
     if not 0 < expires_at <= LATEST or issued_at < 0 or not_before < 0:
-        raise InvalidCredential(Reason.INVALID_TOKEN)
+        raise InvalidCredential(Reason.INVALID_TOKEN, "exp, iat or nbf is out of range")
     if expires_at + expired_for <= now:
         raise InvalidCredential(Reason.TOKEN_EXPIRED)
     if max(issued_at, not_before) > now + LEEWAY:
@@ -108,7 +119,7 @@ def scopes_of(claims: Mapping[str, Any]) -> frozenset[str]:
 def _text(claims: dict[str, Any], name: str) -> str:
     value = claims.get(name)
     if not isinstance(value, str) or not is_safe_text(value):
-        raise InvalidCredential(Reason.INVALID_TOKEN)
+        raise InvalidCredential(Reason.INVALID_TOKEN, f"{name} is not a text of 1 to {MAX_TEXT} safe characters")
     return value
 
 
@@ -119,5 +130,5 @@ def _optional_text(claims: dict[str, Any], name: str) -> str:
 def _roles(value: object) -> frozenset[str]:
     # A string is refused, not split or taken letter by letter; an empty role name must never match one.
     if not isinstance(value, list) or not all(is_safe_text(role) for role in value):
-        raise InvalidCredential(Reason.INVALID_TOKEN)
+        raise InvalidCredential(Reason.INVALID_TOKEN, "roles is not a list of names")
     return frozenset(value)

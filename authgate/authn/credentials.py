@@ -42,7 +42,7 @@ def find_credential(headers: Headers, session_cookie: bytes) -> Credential | Non
     """
     authorization = headers.values(b"authorization")
     if len(authorization) > 1:
-        raise InvalidCredential(Reason.MALFORMED_CREDENTIAL)
+        raise InvalidCredential(Reason.MALFORMED_CREDENTIAL, "there is more than one Authorization header")
     if authorization:
         found = _read_authorization(authorization[0])
         if found is not None:
@@ -72,7 +72,7 @@ def beside_the_services(found: Credential | None, headers: Headers, trust: Trust
     """
     if found is not None and found.by_cookie:
         if any(holds_ours(value, trust) for value in headers.values(b"authorization")):
-            raise InvalidCredential(Reason.INVALID_TOKEN)
+            raise InvalidCredential(Reason.INVALID_TOKEN, "a token of the gateway beside the session needs Bearer")
         return found
     if found is None or may_be_ours(found.unverified_token, trust):
         return found
@@ -83,7 +83,7 @@ def beside_the_services(found: Credential | None, headers: Headers, trust: Trust
 def check_form(kind: Kind, unverified_token: bytes) -> None:
     """RFC 6750 2.1. A bad cookie is no malformed request: `verify` refuses it."""
     if kind is _ACCESS and _B64TOKEN.fullmatch(unverified_token) is None:
-        raise InvalidCredential(Reason.MALFORMED_CREDENTIAL)
+        raise InvalidCredential(Reason.MALFORMED_CREDENTIAL, "the token is empty or has characters that no token has")
 
 
 def verify_session(found: Credential | None, trust: TrustSnapshot, now: float) -> VerifiedClaims | None:
@@ -104,7 +104,7 @@ def _read_authorization(value: bytes) -> Credential | None:
         return Credential(_ACCESS, token, cache_key(_ACCESS, token))
     match = _SCHEME.match(value)
     if match is None:
-        raise InvalidCredential(Reason.MALFORMED_CREDENTIAL)
+        raise InvalidCredential(Reason.MALFORMED_CREDENTIAL, "the Authorization header has no scheme")
     scheme, token = match[1].lower(), value[match.end() :].lstrip(b" ")
     if scheme == b"bearer":
         return Credential(_ACCESS, token, cache_key(_ACCESS, token))
@@ -147,7 +147,7 @@ def _search_session(cookies: bytes, session_cookie: bytes) -> bytes | None:
         # A browser sends the exact name once. A look-alike is how a sibling host gets around __Host-, and a
         # second one how it tosses its own cookie in front.
         if name.strip(b" \t") != session_cookie or found is not None:
-            raise InvalidCredential(Reason.INVALID_TOKEN)
+            raise InvalidCredential(Reason.INVALID_TOKEN, "there is more than one cookie that passes for the session")
         found = value.strip(b" \t")
     return found
 

@@ -48,7 +48,7 @@ def bound_key(claims: Mapping[str, Any]) -> str:
     confirmation = claims["cnf"]
     thumbprint = confirmation.get("jkt") if isinstance(confirmation, dict) and len(confirmation) == 1 else None
     if not isinstance(thumbprint, str) or _THUMBPRINT.fullmatch(thumbprint) is None:
-        raise InvalidCredential(Reason.INVALID_TOKEN)
+        raise InvalidCredential(Reason.INVALID_TOKEN, "cnf must have jkt, the thumbprint of a key, and nothing else")
     return thumbprint
 
 

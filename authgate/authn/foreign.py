@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
-from authgate.authn.claims import LATEST, is_safe_text, scopes_of
+from authgate.authn.claims import LATEST, is_safe_text, scopes_of, shown
 from authgate.authn.compact import EXTENSIONS, UnverifiedToken
 from authgate.authn.dpop import bound_key
 from authgate.authn.issuers import Issuer
@@ -48,9 +48,6 @@ class Proven:
     claims: Mapping[str, Any]
 
 
-_JSON_NAMES = {type(None): "missing or null", bool: "true or false", dict: "an object", list: "a list"}
-
-
 class KeysWanted(Exception):
     """None of the keys that are known is meant: the issuer may have a newer one."""
 
@@ -72,7 +69,7 @@ def prove(token: bytes, claims: Mapping[str, Any], issuer: Issuer, now: float) -
     """Call it for claims that the issuer has signed or answered. Raises InvalidCredential."""
     audiences = issuer.audiences & _texts(claims.get("aud"))
     if not audiences:
-        raise InvalidCredential(Reason.WRONG_AUDIENCE, f"aud is {_shown(claims.get('aud'))}")
+        raise InvalidCredential(Reason.WRONG_AUDIENCE, f"aud is {shown(claims.get('aud'))}")
     issued_at, expires_at = _check_times(claims, issuer, now)
     scopes = scopes_of(claims)
     if not issuer.required_scopes <= scopes:
@@ -114,7 +111,7 @@ def _check_type(unverified_header: Mapping[str, Any], issuer: Issuer) -> None:
     kind = unverified_header.get("typ", "" if issuer.strict_type else "JWT")
     taken = _ACCESS_TYPES if issuer.strict_type else _ANY_TYPES
     if not isinstance(kind, str) or kind.lower() not in taken:
-        raise InvalidCredential(Reason.WRONG_TYPE, f"typ is {_shown(kind)}")
+        raise InvalidCredential(Reason.WRONG_TYPE, f"typ is {shown(kind)}")
 
 
 def choose_key(unverified_header: Mapping[str, Any], issuer: Issuer) -> tuple[PublicKey, str]:
@@ -123,7 +120,7 @@ def choose_key(unverified_header: Mapping[str, Any], issuer: Issuer) -> tuple[Pu
         raise InvalidCredential(Reason.INVALID_TOKEN, f"its header has one of {', '.join(sorted(EXTENSIONS))}")
     algorithm, kid = unverified_header.get("alg"), unverified_header.get("kid")
     if not isinstance(algorithm, str) or algorithm not in issuer.algorithms:
-        raise InvalidCredential(Reason.INVALID_TOKEN, f"alg is {_shown(algorithm)}, which the issuer may not use")
+        raise InvalidCredential(Reason.INVALID_TOKEN, f"alg is {shown(algorithm)}, which the issuer may not use")
     if not (kid is None or isinstance(kid, str)):
         raise InvalidCredential(Reason.INVALID_TOKEN, "kid is no text")
     found = [key for key in issuer.ring.keys or () if algorithm in key.algorithms and kid in (None, key.kid)]
@@ -168,15 +165,8 @@ def _time(claims: Mapping[str, Any], name: str) -> float:
     value = claims.get(name)
     # JSON's true is an int to Python, and 1e300 is a number to JSON.
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= LATEST:
-        raise InvalidCredential(Reason.INVALID_TOKEN, f"{name} is {_shown(value)}, which is no time")
+        raise InvalidCredential(Reason.INVALID_TOKEN, f"{name} is {shown(value)}, which is no time")
     return float(value)
-
-
-def _shown(value: object) -> str:
-    """For an operator. Of what is no text, only its type: strangers send large and deep ones."""
-    values = value if isinstance(value, list) else [value]
-    texts = (repr(item) if isinstance(item, str) else _JSON_NAMES.get(type(item), "a number") for item in values[:10])
-    return (", ".join(texts) or "empty")[:200]
 
 
 def _subject(claims: Mapping[str, Any], issuer: Issuer) -> str:

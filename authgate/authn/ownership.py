@@ -10,6 +10,7 @@ import base64
 import re
 from typing import Any, NamedTuple
 
+from authgate.authn.claims import shown
 from authgate.authn.compact import MAX_TOKEN_BYTES, NotCompact, UnverifiedToken, read_compact, read_object
 from authgate.authn.issuers import Issuer
 from authgate.authn.service_tokens import has_checksum, may_be_service_token
@@ -50,7 +51,7 @@ def read_foreign(token: bytes, trust: TrustSnapshot) -> ForeignToken | None:
         return None
     issuer = trust.issuers.get(name)
     if issuer is None:
-        raise InvalidCredential(Reason.WRONG_ISSUER)
+        raise InvalidCredential(Reason.WRONG_ISSUER, f"no issuer {shown(name)} is trusted here")
     return ForeignToken(token, issuer, unverified, unverified_claims)
 
 

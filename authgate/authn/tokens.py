@@ -12,7 +12,7 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import Any
 
-from authgate.authn.claims import LATEST, MAX_TEXT, VerifiedClaims, is_safe_text, verify_claims
+from authgate.authn.claims import LATEST, MAX_TEXT, VerifiedClaims, is_safe_text, shown, verify_claims
 from authgate.authn.compact import MAX_TOKEN_BYTES, NotCompact, read_compact, read_object, write_compact, write_object
 from authgate.authn.dpop import bound_key
 from authgate.authn.keys import KeyPair
@@ -108,7 +108,7 @@ def verify(
             raise InvalidCredential(Reason.BAD_SIGNATURE)
         claims = read_object(token.unverified_payload)
     except NotCompact as error:
-        raise InvalidCredential(Reason.INVALID_TOKEN) from error
+        raise InvalidCredential(Reason.INVALID_TOKEN, f"it is no signed JWT: {error}") from error
     return verify_claims(claims, trust, now, expired_for, key_id=key.kid)
 
 
@@ -116,17 +116,19 @@ def _choose_key(unverified_header: dict[str, Any], trust: TrustSnapshot, kind: K
     # Exactly the members we write: `crit`, `b64`, `zip`, `enc`, and keys a token brings along (`jwk`, `jku`, `x5c`,
     # `x5u`) need no rule each. A reader that knew only some of them was the bypass of lua-resty-jwt.
     if unverified_header.keys() != _HEADER_MEMBERS:
-        raise InvalidCredential(Reason.INVALID_TOKEN)
+        raise InvalidCredential(Reason.INVALID_TOKEN, "its header must have alg, kid and typ, and nothing else")
     kid = unverified_header["kid"]
     if not isinstance(kid, str):
-        raise InvalidCredential(Reason.INVALID_TOKEN)
+        raise InvalidCredential(Reason.INVALID_TOKEN, "kid is no text")
     key = trust.token_keys.get(kid)
     if key is None:
-        raise InvalidCredential(Reason.UNKNOWN_KEY)
+        raise InvalidCredential(Reason.UNKNOWN_KEY, f"the gateway has no key {shown(kid)}")
     # Our key's algorithm decides; the header may only agree (CVE-2026-48523, HS256 with the public key, `none`).
     algorithm, typ = unverified_header["alg"], unverified_header["typ"]
-    if algorithm != key.algorithm or not isinstance(typ, str) or typ not in _ACCEPTED_TYPES[kind]:
-        raise InvalidCredential(Reason.INVALID_TOKEN)
+    if algorithm != key.algorithm:
+        raise InvalidCredential(Reason.INVALID_TOKEN, f"alg is {shown(algorithm)}, and its key's is {key.algorithm}")
+    if not isinstance(typ, str) or typ not in _ACCEPTED_TYPES[kind]:
+        raise InvalidCredential(Reason.INVALID_TOKEN, f"typ is {shown(typ)}, which is not taken here")
     return key
 
 

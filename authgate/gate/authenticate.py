@@ -162,7 +162,7 @@ async def _ask_for_keys(credential: Credential, before: ForeignToken) -> Identit
     snapshot = await state_of_now()
     foreign = read_foreign(credential.unverified_token, snapshot.trust)
     if foreign is None or foreign.issuer.strategy == "introspection":
-        raise InvalidCredential(Reason.INVALID_TOKEN)
+        raise InvalidCredential(Reason.INVALID_TOKEN, "its issuer was removed or changed meanwhile")
     try:
         return _remember(credential, snapshot, _foreign_identity(foreign, snapshot, time.time()))
     except KeysWanted:

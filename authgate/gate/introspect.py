@@ -36,7 +36,8 @@ def find_asked(credential: Credential, route: Route | None, trust: TrustSnapshot
     if not found or not names_nobody(credential.unverified_token, trust):
         return None
     if len(found) > 1:
-        raise InvalidCredential(Reason.ISSUER_UNCLEAR)
+        several = ", ".join(sorted(issuer.slug for issuer in found))
+        raise InvalidCredential(Reason.ISSUER_UNCLEAR, f"it may be a token of {several}: name one on the route")
     return found[0]
 
 
@@ -64,7 +65,7 @@ async def introspect(credential: Credential, issuer: Issuer, before: Snapshot) -
     snapshot = await state_of_now()
     of_now = snapshot.trust.issuers.get(issuer.issuer)
     if of_now is None or of_now.slug != issuer.slug:
-        raise InvalidCredential(Reason.INVALID_TOKEN)
+        raise InvalidCredential(Reason.INVALID_TOKEN, "its issuer was removed meanwhile")
     if (of_now.introspection, of_now.source) != (issuer.introspection, issuer.source):
         raise InvalidCredential(Reason.ISSUER_UNAVAILABLE)  # the answer is not that of whom we would ask now
     if told.claims is None:

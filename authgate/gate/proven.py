@@ -12,10 +12,10 @@ from authgate.state.snapshot import Snapshot
 def identity_of(proven: Proven, slug: str, issuer: str, snapshot: Snapshot) -> Identity:
     """Raises InvalidCredential."""
     trust = snapshot.trust
-    if proven.token_id in trust.revoked or (
-        trust.issued_before is not None and trust.issued_before.refuses(slug, proven.subject, proven.issued_at)
-    ):
-        raise InvalidCredential(Reason.TOKEN_REVOKED)
+    if proven.token_id in trust.revoked:
+        raise InvalidCredential(Reason.TOKEN_REVOKED, "its ID was revoked")
+    if trust.issued_before is not None and trust.issued_before.refuses(slug, proven.subject, proven.issued_at):
+        raise InvalidCredential(Reason.TOKEN_REVOKED, "whatever its subject or issuer was given before was revoked")
     return Identity(
         subject=proven.subject,
         issuer=issuer,

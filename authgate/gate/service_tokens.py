@@ -19,10 +19,14 @@ def service_identity(credential: Credential, snapshot: Snapshot, now: float) -> 
     if known is not None:
         return known
     token = _find(credential.unverified_token, snapshot)
-    if token.is_over or _is_revoked(token, snapshot.trust):
-        raise InvalidCredential(Reason.TOKEN_REVOKED)
+    if token.is_over:
+        raise InvalidCredential(
+            Reason.TOKEN_REVOKED, f"{token_id_of(token.terms)} was ended, or its person is kept out"
+        )
+    if _is_revoked(token, snapshot.trust):
+        raise InvalidCredential(Reason.TOKEN_REVOKED, f"{token_id_of(token.terms)} or its subject was revoked")
     if token.expires_at <= now:
-        raise InvalidCredential(Reason.TOKEN_EXPIRED)
+        raise InvalidCredential(Reason.TOKEN_EXPIRED, token_id_of(token.terms))
     identity = _identity_of(token, snapshot, by_basic=credential.by_basic)
     snapshot.service_identities.put(credential.key, identity)
     return identity
@@ -51,10 +55,10 @@ def _is_revoked(token: ServiceToken, trust: TrustSnapshot) -> bool:
 
 def _find(unverified_token: bytes, snapshot: Snapshot) -> ServiceToken:
     if not has_checksum(unverified_token):
-        raise InvalidCredential(Reason.INVALID_TOKEN)
+        raise InvalidCredential(Reason.INVALID_TOKEN, "a service token that is mistyped or cut: its checksum is wrong")
     token = snapshot.trust.service_tokens.get(digest_of(unverified_token))
     if token is None:
-        raise InvalidCredential(Reason.INVALID_TOKEN)
+        raise InvalidCredential(Reason.INVALID_TOKEN, "a service token that is not known here, or no longer")
     return token
 
 
