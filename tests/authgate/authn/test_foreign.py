@@ -19,6 +19,7 @@ NOW = 1_800_000_000
 URL, API = "https://ci.example.com", "https://api.example.com"
 KEY, OTHER = signing_key(), signing_key(kid="second")
 EC = signing_key("ES256", "curve")
+JKT = "A" * 43
 
 
 def issuer(*keys: SigningKey, **changes: Any) -> Issuer:
@@ -76,6 +77,8 @@ def test_what_it_proves() -> None:
         ({"nbf": NOW + 6}, "token_not_yet_valid"),
         ({"iat": "1"}, "invalid_token"),
         ({"nbf": True}, "invalid_token"),
+        ({"nbf": 253402300799}, "token_not_yet_valid"),
+        ({"nbf": 253402300800}, "invalid_token"),
         ({"iat": None}, "invalid_token"),
         ({"sub": "a" * MAX_SUBJECT}, ""),
         ({"sub": "a" * (MAX_SUBJECT + 1)}, "invalid_token"),
@@ -96,6 +99,8 @@ def test_what_it_proves() -> None:
         ({"typ": "Bearer"}, ""),
         ({"token_use": "access"}, ""),
         ({"toe": 1}, "wrong_type"),
+        ({"token_use": "id_token"}, "wrong_type"),
+        ({"token_use": "refresh_token"}, "wrong_type"),
         ({"typ": "Offline"}, "wrong_type"),
         ({"typ": "Logout"}, "wrong_type"),
         ({"token_use": "ID"}, "wrong_type"),
@@ -191,6 +196,23 @@ def test_required_scopes() -> None:
     by = issuer(required_scopes=frozenset("xy"))
     assert [reason(token(scope=scope), by) for scope in ("x y", "z y x")] == ["", ""]
     assert {reason(token(scope=scope), by) for scope in ("x", "", None, "xy")} == {"insufficient_scope"}
+
+
+@pytest.mark.parametrize(
+    ("dpop", "unbound", "bound"),
+    [
+        ("off", "", "proof_required"),
+        ("optional", "", ""),
+        ("required", "proof_required", ""),
+        ("nonce", "proof_required", ""),
+    ],
+)
+def test_bound_tokens(dpop: str, unbound: str, bound: str) -> None:
+    assert (reason(token(), issuer(dpop=dpop)), reason(token(cnf={"jkt": JKT}), issuer(dpop=dpop))) == (unbound, bound)
+
+
+def test_key_that_a_token_is_bound_to() -> None:
+    assert verify(token(cnf={"jkt": JKT}), issuer(dpop="optional")).key_thumbprint == JKT
 
 
 def test_mapping() -> None:
