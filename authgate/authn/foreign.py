@@ -108,10 +108,10 @@ def token_id_of(token: bytes, claims: Mapping[str, Any]) -> str:
 
 
 def _check_type(unverified_header: Mapping[str, Any], issuer: Issuer) -> None:
-    kind = unverified_header.get("typ", "" if issuer.strict_type else "JWT")
+    kind = unverified_header.get("typ", "JWT")
     taken = _ACCESS_TYPES if issuer.strict_type else _ANY_TYPES
     if not isinstance(kind, str) or kind.lower() not in taken:
-        raise InvalidCredential(Reason.WRONG_TYPE, f"typ is {shown(kind)}")
+        raise InvalidCredential(Reason.WRONG_TYPE, f"typ is {shown(unverified_header.get('typ'))}")
 
 
 def choose_key(unverified_header: Mapping[str, Any], issuer: Issuer) -> tuple[PublicKey, str]:

@@ -262,5 +262,42 @@ def test_token_without_an_id_has_one_made_of_itself() -> None:
     assert verify(token(jti="a\nb")).token_id.startswith("sha256:")
 
 
+RULES = [
+    ({"aud": [None, True, {}, [], 7]}, "aud is missing or null, true or false, an object, a list, a number"),
+    ({"aud": [7] * 20}, f"aud is {', '.join(['a number'] * 10)}"),
+    ({"aud": []}, "aud is empty"),
+    ({"aud": "x" * 500}, f"aud is '{'x' * 199}"),
+    ({"exp": ...}, "exp is missing or null, which is no time"),
+    ({"exp": NOW + MAX_TTL + 1}, "exp is more than 366 days away"),
+    ({"iat": NOW - 100}, "it was issued more than 60 seconds ago"),
+    ({"iat": ...}, "iat is missing"),
+    ({"scope": "x"}, "the issuer's required scopes: y z is missing"),
+    ({"env": "test"}, "env must be 'prod'"),
+    ({"cnf": ...}, "it is bound to no key"),
+    ({"header": {"typ": ...}}, "typ is missing or null"),
+    ({"header": {"typ": "x"}}, "typ is 'x'"),
+    ({"header": {"alg": None}}, "alg is missing or null, which the issuer may not use"),
+    ({"header": {"crit": ["x"]}}, "its header has one of b64, crit, enc, zip"),
+]
+
+
+@pytest.mark.parametrize(("changes", "rule"), RULES, ids=[rule[:40] for _, rule in RULES])
+def test_rule_that_an_operator_is_told(changes: dict[str, Any], rule: str) -> None:
+    by = issuer(
+        strict_type=True, max_age=60, required_scopes=frozenset("xyz"), required_claims={"env": "prod"}, dpop="required"
+    )
+    good = {"scope": "x y z", "env": "prod", "cnf": {"jkt": JKT}}
+    assert reason(token(**good), by) == ""
+    with pytest.raises(InvalidCredential) as refused:
+        verify(token(**{**good, **changes}), by)
+    assert refused.value.rule == rule
+
+
+def test_rule_of_a_bound_token_where_dpop_is_off() -> None:
+    with pytest.raises(InvalidCredential) as refused:
+        verify(token(cnf={"jkt": JKT}))
+    assert refused.value.rule == "it is bound to a key, and DPoP is off"
+
+
 def test_now_is_the_time_it_is_verified() -> None:
     assert reason(token(), now=time.time() + 10 * MAX_TTL) == "token_expired"
