@@ -110,8 +110,8 @@ def _is_costly(jwk: Mapping[str, Any]) -> bool:
 
 
 def _time(value: object) -> float:
-    """0.0 for what is none: JSON's true is an int to Python, and an int of JSON may be too large for a float."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= LATEST:
+    """0.0, which is never near, for what is none. An int of JSON may be too large for a float."""
+    if not isinstance(value, int | float) or not 0 < value <= LATEST:
         return 0.0
     return float(value)
 

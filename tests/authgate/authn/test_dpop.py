@@ -67,6 +67,11 @@ def test_what_a_proof_is_used_by_is_its_id_and_its_key() -> None:
     assert len({use(HOLDER, "a"), use(HOLDER, "b"), use(THIEF, "a")}) == 3
 
 
+def test_the_nonce_of_a_proof() -> None:
+    for nonce, changes in (("", {}), ("n-1", {"nonce": "n-1"})):
+        assert verify_proof(made(**changes).encode(), TOKEN.encode(), HOLDER.thumbprint, facts(), NOW).nonce == nonce
+
+
 CLAIMS = [
     ("another method", {"htm": "POST"}),
     ("method in lower case", {"htm": "get"}),
@@ -108,6 +113,7 @@ CLAIMS = [
     ("time is negative", {"iat": -NOW}),
     ("time 1e300", {"iat": 1e300}),
     ("time 10^400", {"iat": 10**400}),
+    ("time -10^400", {"iat": -(10**400)}),
     ("time is not a number", {"iat": float("nan")}),
     ("no ID", {"jti": ...}),
     ("an empty ID", {"jti": ""}),
@@ -133,7 +139,9 @@ SAME = [
     ("an IPv6 address", "http://[::1]:8000/a", "http://[0:0::1]:8000/a"),
     ("no path", "https://api.example.com/", "https://api.example.com"),
     ("no path, and a query", "https://api.example.com/", "https://api.example.com?a=b"),
+    ("no path, and a fragment", "https://api.example.com/", "https://api.example.com#part"),
     ("a query", URL, f"{URL}?a=b"),
+    ("an empty query", URL, f"{URL}?"),
     ("a fragment", URL, f"{URL}#part"),
     ("escapes that are not needed", URL, "https://api.example.com/%6Frders/7"),
     ("escapes in lower case", "https://api.example.com/caf%C3%A9", "https://api.example.com/caf%c3%a9"),
@@ -208,6 +216,13 @@ def test_headers(changes: dict[str, Any]) -> None:
     assert not accepted(made(header=changes))
 
 
+@pytest.mark.parametrize("changes", [{"typ": "JWT"}, {"alg": "HS256"}, {"alg": "none"}, {"jwk": None}, {"zip": "DEF"}])
+def test_the_rule_for_a_header_that_is_not_a_proofs(changes: dict[str, Any]) -> None:
+    with pytest.raises(InvalidCredential) as refused:
+        verify_proof(made(header=changes).encode(), TOKEN.encode(), HOLDER.thumbprint, facts(), NOW)
+    assert refused.value.rule == "its header must have typ dpop+jwt, alg and jwk, and no extension"
+
+
 def test_names_of_a_key_that_do_not_matter_may_stand_in_it() -> None:
     assert accepted(made(header={"jwk": mangled(kid="1", use="sig", alg="ES256", key_ops=["verify"]), "kid": "1"}))
 
@@ -230,15 +245,18 @@ def test_a_short_rsa_key() -> None:
 def test_an_rsa_key_that_costs_too_much() -> None:
     long = Holder("RS256", bits=4104)
     assert not accepted(made(long), thumbprint=long.thumbprint)
+
+
+@pytest.mark.parametrize(("exponent", "taken"), [(2**32 - 5, True), (2**32 + 15, False)])
+def test_an_exponent_has_32_bits(exponent: int, taken: bool) -> None:
     p, q = (holder_prime(name) for name in ("p", "q"))
-    exponent = 2**32 + 15
     secret = pow(exponent, -1, (p - 1) * (q - 1))
     numbers = rsa.RSAPrivateNumbers(
         p, q, secret, secret % (p - 1), secret % (q - 1), pow(q, -1, p), rsa.RSAPublicNumbers(exponent, p * q)
     )
     slow = Holder("RS256")
     slow.key = SigningKey("RS256", "slow", numbers.private_key())
-    assert not accepted(made(slow), thumbprint=slow.thumbprint)
+    assert accepted(made(slow), thumbprint=slow.thumbprint) is taken
 
 
 def holder_prime(name: str) -> int:
