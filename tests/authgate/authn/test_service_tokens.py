@@ -10,7 +10,7 @@ from zlib import crc32
 
 import pytest
 
-from authgate.authn.service_tokens import has_checksum, new_token
+from authgate.authn.service_tokens import has_checksum, may_be_service_token, new_token, read_basic
 from tests.support.gateway import Gateway
 
 POLICY = """\
@@ -72,6 +72,39 @@ def test_a_token_has_the_form_that_secret_scanners_find():
 
 def test_no_two_tokens_are_alike():
     assert len({new_token() for _ in range(100)}) == 100
+
+
+TOKEN = new_token().encode()
+PASSWORD = base64.b64encode(b"u:" + TOKEN)
+BASICS = {
+    "plain": (b"Basic " + PASSWORD, True),
+    "scheme in other case": (b"bAsIc " + PASSWORD, True),
+    "spaces around": (b"Basic   " + PASSWORD + b"  ", True),
+    "no user": (b"Basic " + base64.b64encode(b":" + TOKEN), True),
+    "as long as may be": (b"Basic " + base64.b64encode(b"u" * (4096 // 4 * 3 - 51) + b":" + TOKEN), True),
+    "too long": (b"Basic " + base64.b64encode(b"u" * (4096 // 4 * 3 - 48) + b":" + TOKEN), False),
+    "another scheme": (b"Bearer " + PASSWORD, False),
+    "no space": (b"Basic" + PASSWORD, False),
+    "a tab": (b"Basic \t" + PASSWORD, False),
+    "a stray character": (b"Basic !" + PASSWORD, False),
+    "no colon": (b"Basic " + base64.b64encode(TOKEN), False),
+    "two colons": (b"Basic " + base64.b64encode(b"u:x:" + TOKEN), False),
+    "a letter less": (b"Basic " + base64.b64encode(b"u:" + TOKEN[:-1]), False),
+    "nothing": (b"Basic", False),
+}
+
+
+@pytest.mark.parametrize(("value", "is_one"), BASICS.values(), ids=BASICS)
+def test_the_password_of_basic(value, is_one):
+    assert read_basic(value) == (TOKEN if is_one else None)
+
+
+@pytest.mark.parametrize(
+    ("unverified", "is_one"),
+    [(b"agt_", True), (b"agt_\xff", True), (TOKEN, True), (b"AGT_x", False), (b" agt_x", False), (b"x.agt_", False)],
+)
+def test_what_is_judged_as_one(unverified, is_one):
+    assert may_be_service_token(unverified) == is_one
 
 
 def test_only_the_digest_is_kept(gateway, token):

@@ -38,57 +38,72 @@ def proof(by: Holder = HOLDER, host: str = "gateway.test", **changes: Any) -> st
 
 def refusal(
     request: RequestFacts | None, dpop: Dpop = "required", identity: Identity = IDENTITY, **credential: Any
-) -> str:
+) -> tuple[str, str]:
+    """Reason and rule; both empty for a proof that counts."""
     snapshot = make_snapshot(make_trust(issuers={URL: issuer(dpop=dpop)}))
     try:
-        used = prove_possession(identity, CREDENTIAL._replace(**credential), request, snapshot, time.time())
+        is_first = prove_possession(identity, CREDENTIAL._replace(**credential), request, snapshot, time.time())
     except InvalidCredential as refused:
-        return refused.reason.value
-    return "" if used else "used before"
+        return refused.reason.value, refused.rule
+    return ("", "") if is_first else ("", "it was used before")
+
+
+GOOD = ("", "")
+
+
+def test_a_good_proof() -> None:
+    assert refusal(facts(proof())) == GOOD
 
 
 def test_the_scheme() -> None:
-    assert refusal(facts(proof())) == ""
-    assert refusal(facts(proof()), is_dpop=False) == "proof_required"
-    assert refusal(None) == "proof_required"
+    wanted = ("proof_required", "the scheme must be DPoP")
+    assert refusal(facts(proof()), is_dpop=False) == refusal(None) == wanted
 
 
 def test_a_token_that_is_bound_to_no_key() -> None:
-    assert refusal(facts(proof()), identity=replace(IDENTITY, key_thumbprint="")) == "bad_proof"
+    unbound, no_key = replace(IDENTITY, key_thumbprint=""), proof(header={"jwk": {}})
+    for each in (proof(), no_key):
+        assert refusal(facts(each), identity=unbound) == (
+            "bad_proof", "the token is bound to no key: its scheme is Bearer"
+        )  # fmt: skip
 
 
-def test_the_number_of_proofs() -> None:
-    assert [refusal(facts(*(proof() for _ in range(number)))) for number in (0, 1, 2)] == ["bad_proof", "", "bad_proof"]
+@pytest.mark.parametrize("number", [0, 2, 3])
+def test_the_number_of_proofs(number: int) -> None:
+    proofs = (proof() for _ in range(number))
+    assert refusal(facts(*proofs)) == ("bad_proof", f"there must be one DPoP header, not {number}")
 
 
 def test_the_key() -> None:
-    assert refusal(facts(proof(THIEF))) == "bad_proof"
+    assert refusal(facts(proof(THIEF)))[0] == "bad_proof"
 
 
 def test_a_host_that_nobody_has_named() -> None:
-    assert refusal(facts(proof(host="evil.test"), host="evil.test")) == "bad_proof"
+    rule = "no proof counts on a host that nobody has named in a route or setting"
+    assert refusal(facts(proof(host="evil.test"), host="evil.test")) == ("bad_proof", rule)
 
 
 @pytest.mark.parametrize(
     ("dpop", "nonce", "expected"),
     [
-        ("nonce", None, "nonce_required"),
-        ("nonce", "A" * 22, "nonce_required"),
-        ("nonce", "", "nonce_required"),
-        ("required", None, ""),
-        ("required", "A" * 22, ""),
-        ("optional", None, ""),
+        ("nonce", {}, "nonce_required"),
+        ("nonce", {"nonce": ""}, "nonce_required"),
+        ("nonce", {"nonce": "A" * 22}, "nonce_required"),
+        ("required", {}, ""),
+        ("required", {"nonce": "A" * 22}, ""),
+        ("optional", {}, ""),
     ],
 )
-def test_the_nonce(dpop: Dpop, nonce: str | None, expected: str) -> None:
-    assert refusal(facts(proof(**({} if nonce is None else {"nonce": nonce}))), dpop) == expected
-    assert refusal(facts(proof(nonce=current_nonce())), dpop) == ""
+def test_the_nonce(dpop: Dpop, nonce: dict[str, str], expected: str) -> None:
+    assert refusal(facts(proof(**nonce)), dpop)[0] == expected
+    assert refusal(facts(proof(nonce=current_nonce())), dpop) == GOOD
 
 
 def test_the_gateways_own_tokens_need_no_nonce() -> None:
-    assert refusal(facts(proof()), "nonce", replace(IDENTITY, issuer="http://gateway.test")) == ""
+    assert refusal(facts(proof()), "nonce", replace(IDENTITY, issuer="http://gateway.test")) == GOOD
 
 
 def test_a_proof_is_used_once_and_not_by_a_refusal() -> None:
     bad, good = proof(jti="p-1", htm="PUT"), proof(jti="p-1")
-    assert [refusal(facts(each)) for each in (bad, good, good)] == ["bad_proof", "", "used before"]
+    refused, *rest = [refusal(facts(each)) for each in (bad, good, good)]
+    assert (refused[0], rest) == ("bad_proof", [GOOD, ("", "it was used before")])
