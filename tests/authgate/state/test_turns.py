@@ -73,3 +73,74 @@ def test_who_is_cancelled_keeps_no_turn(has_turn):
         await asyncio.wait_for(turns.take(), 1)
 
     asyncio.run(main())
+
+
+@pytest.mark.parametrize(
+    ("took", "apart"), [(None, 0.001), (0.0, 0.0), (0.064, 0.001), (0.192, 0.003), (0.256, 0.004), (60.0, 0.004)]
+)
+def test_how_far_apart_calls_begin_by_how_long_they_took(took, apart):
+    turns = Turns(48, 5.0)
+    for _ in range(200):
+        turns.give_back(took)
+    turns._next_at = at = time.monotonic() + 60
+    turns._begin()
+    assert turns._next_at - at == pytest.approx(apart, abs=1e-6)
+
+
+def test_one_call_changes_little_of_what_is_known():
+    turns = Turns(48, 5.0)
+    turns.give_back(0.064 + 0.8)
+    assert turns._took == pytest.approx(0.064 + 0.1)
+
+
+def test_a_loop_that_was_late_makes_up_for_a_few_turns_at_once():
+    async def main():
+        turns = Turns(20, 5.0)
+        turns._next_at = time.monotonic() + 60
+        waiting = [asyncio.create_task(turns.take()) for _ in range(10)]
+        await asyncio.sleep(0)
+        turns._next_at = 0.0
+        turns._let_begin()
+        assert len(turns._waiting) == 5
+        await asyncio.wait_for(asyncio.gather(*waiting), 5)
+        assert turns._free == 10
+
+    asyncio.run(main())
+
+
+def test_nobody_begins_before_the_next_turn_or_who_waits():
+    async def main():
+        turns, order = Turns(3, 5.0), []
+
+        async def call(name):
+            await turns.take()
+            order.append(name)
+
+        turns._next_at = time.monotonic() + 0.05
+        first = asyncio.create_task(call("first"))
+        await asyncio.sleep(0)
+        assert order == []
+        turns._next_at = 0.0
+        await asyncio.gather(call("second"), first)
+        assert order == ["first", "second"]
+
+    asyncio.run(main())
+
+
+def test_who_gave_up_is_passed_over():
+    async def main():
+        turns = Turns(1, 60.0)
+        await turns.take()
+        impatient, patient = asyncio.create_task(turns.take()), asyncio.create_task(turns.take())
+        await asyncio.sleep(0)
+        first = turns._waiting[0]
+        for _ in range(2):  # as when its time is over at the moment that its turn comes
+            turns._give_up(first)
+        with pytest.raises(TimeoutError):
+            await impatient
+        assert len(turns._waiting) == 1
+        turns.give_back()
+        await asyncio.wait_for(patient, 5)
+        assert turns._free == 0
+
+    asyncio.run(main())
