@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any
+from typing import Any, TypeGuard
 
 from authgate.authn.revocations import Revocations
 from authgate.authn.trust import TrustSnapshot
@@ -77,7 +77,7 @@ def _is_issued_before(session_id: str, subject: str, issued_at: int, revocations
     return revocations.refuses(OWN_ISSUER, subject, issued_at)
 
 
-def is_safe_text(value: object) -> bool:
+def is_safe_text(value: object) -> TypeGuard[str]:
     """Non-empty, bounded, and the same text for everybody who reads it from a header."""
     return isinstance(value, str) and 0 < len(value) <= MAX_TEXT and _UNSAFE_TEXT.search(value) is None
 
@@ -118,7 +118,7 @@ def scopes_of(claims: Mapping[str, Any]) -> frozenset[str]:
 
 def _text(claims: dict[str, Any], name: str) -> str:
     value = claims.get(name)
-    if not isinstance(value, str) or not is_safe_text(value):
+    if not is_safe_text(value):
         raise InvalidCredential(Reason.INVALID_TOKEN, f"{name} is not a text of 1 to {MAX_TEXT} safe characters")
     return value
 

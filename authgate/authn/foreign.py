@@ -104,7 +104,7 @@ def prove(token: bytes, claims: Mapping[str, Any], issuer: Issuer, now: float) -
 def token_id_of(token: bytes, claims: Mapping[str, Any]) -> str:
     """By which it can be revoked: its `jti`, or one that is made of the token."""
     jti = claims.get("jti")
-    return str(jti) if is_safe_text(jti) else f"sha256:{hashlib.sha256(token).hexdigest()[:32]}"
+    return jti if is_safe_text(jti) else f"sha256:{hashlib.sha256(token).hexdigest()[:32]}"
 
 
 def _check_type(unverified_header: Mapping[str, Any], issuer: Issuer) -> None:
@@ -180,7 +180,7 @@ def _subject(claims: Mapping[str, Any], issuer: Issuer) -> str:
 
 def is_caller(subject: object) -> bool:
     """Whether a token that is taken here could be about them."""
-    return isinstance(subject, str) and len(subject) <= MAX_SUBJECT and is_safe_text(subject)
+    return is_safe_text(subject) and len(subject) <= MAX_SUBJECT
 
 
 def _mapped(claims: Mapping[str, Any], issuer: Issuer, name: str) -> Any:
@@ -202,8 +202,8 @@ def _has(claims: Mapping[str, Any], where: str, wanted: Any) -> bool:
 def _texts(value: object) -> frozenset[str]:
     """Of a list, or of one text alone."""
     values = value if isinstance(value, list) else [value]
-    return frozenset(item for item in values if isinstance(item, str) and is_safe_text(item))
+    return frozenset(item for item in values if is_safe_text(item))
 
 
 def _text(value: object) -> str:
-    return value if isinstance(value, str) and is_safe_text(value) else ""
+    return value if is_safe_text(value) else ""

@@ -45,7 +45,7 @@ def person_claims(
     groups = mapped(provider, "groups", claims)
     claims.pop("groups", None)  # where a mapping points elsewhere, what stands here is not meant
     claims |= {"email": email, "email_verified": is_verified}
-    claims |= {"name": name if isinstance(name, str) and is_safe_text(name) else ""}
+    claims |= {"name": name if is_safe_text(name) else ""}
     if groups is not None:
         claims["groups"] = groups
     return ProvenPerson(subject, email, claims["name"], claims)

@@ -124,9 +124,7 @@ def _read(claims: Mapping[str, Any], expires_at: float) -> SecurityEvent:
         # Drafts of CAEP and RISC had the subject inside the event.
         subject = _read_subject(claims["sub_id"] if "sub_id" in claims else event.get("subject"))
     state = event.get("state")
-    return SecurityEvent(
-        claims["jti"], expires_at, uri, kind, subject, state if isinstance(state, str) and is_safe_text(state) else ""
-    )
+    return SecurityEvent(claims["jti"], expires_at, uri, kind, subject, state if is_safe_text(state) else "")
 
 
 def _read_subject(value: object) -> SubjectId:

@@ -98,7 +98,7 @@ def take_claims(session: Session, proven: ProvenPerson) -> None:
             "claims of %s are not kept, as they are too large or no text: %s", session.person.subject, listed(dropped)
         )
     provider_sid = proven.claims.get("sid")
-    session.provider_sid = provider_sid if isinstance(provider_sid, str) and is_safe_text(provider_sid) else ""
+    session.provider_sid = provider_sid if is_safe_text(provider_sid) else ""
 
 
 def seal_id_token(session: Session, tokens: TokenSet) -> None:

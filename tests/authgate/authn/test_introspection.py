@@ -172,6 +172,11 @@ def test_end_of_an_answer(now: float, seconds: int, exp: Any, expected: int) -> 
     assert prove_answer(b"opaque", answer, by, now).expires_at == expected
 
 
+def test_end_of_an_answer_of_an_issuer_that_is_asked_no_more() -> None:
+    answer = {name: value for name, value in ANSWER.items() if name != "exp"}
+    assert prove_answer(b"opaque", answer, issuer(), NOW).expires_at == NOW + 1
+
+
 def test_the_issuers_own_clock_ends_a_token_that_is_too_old() -> None:
     by = issuer(introspection=ASKED, max_age=60)
     assert prove_answer(b"opaque", {**ANSWER, "iat": NOW - 10}, by, NOW).expires_at == NOW + 55
