@@ -12,8 +12,7 @@ import re
 import secrets
 from base64 import b64decode
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from types import MappingProxyType
+from dataclasses import dataclass
 from typing import Any
 from zlib import crc32
 
@@ -35,11 +34,11 @@ class ServiceToken:
     issued_at: int
     expires_at: int
     roles: frozenset[str]  # of a personal token the chosen ones, of which its person must still have each
-    is_over: bool = False
-    email: str = ""
-    name: str = ""
-    provider: str = ""  # of the person; empty for a service
-    claims: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))  # what the grants are asked about
+    is_over: bool
+    email: str
+    name: str
+    provider: str  # of the person; empty for a service
+    claims: Mapping[str, Any]  # what the grants are asked about
 
 
 def new_token() -> str:

@@ -110,6 +110,11 @@ def test_signed_answers_that_are_none(changes: dict[str, Any]) -> None:
     assert told(signed(**changes), SIGNED) == "refused"
 
 
+def test_audience_of_a_signed_answer_of_an_issuer_that_is_asked_no_more() -> None:
+    body = signed(aud=API).encode()
+    assert read_answer(SIGNED, body, issuer(), NOW) == ANSWER
+
+
 def test_signature_of_an_answer() -> None:
     assert told(signed(OTHER), SIGNED) == "keys wanted"
     assert told(signed(OTHER, {"kid": KEY.kid}), SIGNED) == "refused"

@@ -188,6 +188,19 @@ BAD = {
 }
 
 
+@pytest.mark.parametrize("name", BAD)
+def test_what_is_whole_though_it_may_not_be_ours(name):
+    is_whole = name in ("a letter changed, and the checksum", "unknown")
+    assert has_checksum(BAD[name](TOKEN.decode()).encode()) == is_whole
+
+
+def test_a_checksum_that_fits_makes_no_longer_text_a_token():
+    whole = recount("agt_" + "0" * 46).encode()
+    assert has_checksum(whole)
+    assert not has_checksum(whole[:4] + whole)
+    assert not has_checksum(b"-" + whole)
+
+
 @pytest.mark.parametrize("bad", BAD.values(), ids=BAD)
 def test_a_token_that_is_not_one_of_ours_is_refused(gateway, token, bad):
     assert gateway.get("/git", token=bad(token)).json()["reason"] == "invalid_token"

@@ -26,7 +26,8 @@ NOW = 1_800_000_000
 TOKEN = new_token().encode()
 SERVICE = ServiceToken(
     terms=TokenTerms(7, digest_of(TOKEN), "service_token"), subject="service|ci", issued_at=NOW - 60,
-    expires_at=NOW + 60, roles=frozenset("ab"), email="ci@example.com", name="CI",
+    expires_at=NOW + 60, roles=frozenset("ab"), is_over=False, email="ci@example.com", name="CI", provider="",
+    claims={},
 )  # fmt: skip
 PERSONAL = replace(
     SERVICE, terms=replace(SERVICE.terms, kind="personal_token"), subject="idp|alice", provider="idp",
