@@ -93,9 +93,11 @@ def test_one_call_changes_little_of_what_is_known():
     assert turns._took == pytest.approx(0.064 + 0.1)
 
 
-def test_a_loop_that_was_late_makes_up_for_a_few_turns_at_once():
+@pytest.mark.parametrize("took", [0.0, 60.0])
+def test_a_loop_that_was_late_makes_up_for_a_few_turns_at_once(took):
     async def main():
         turns = Turns(20, 5.0)
+        turns._took = took
         turns._next_at = time.monotonic() + 60
         waiting = [asyncio.create_task(turns.take()) for _ in range(10)]
         await asyncio.sleep(0)
@@ -123,6 +125,20 @@ def test_nobody_begins_before_the_next_turn_or_who_waits():
         turns._next_at = 0.0
         await asyncio.gather(call("second"), first)
         assert order == ["first", "second"]
+
+    asyncio.run(main())
+
+
+def test_without_a_free_place_no_timer_runs():
+    async def main():
+        turns = Turns(1, 60.0)
+        await turns.take()
+        waiting = asyncio.create_task(turns.take())
+        await asyncio.sleep(0)
+        assert turns._timer is None
+        turns.give_back()
+        assert turns._timer is not None
+        await asyncio.wait_for(waiting, 5)
 
     asyncio.run(main())
 
