@@ -109,6 +109,7 @@ def test_what_is_refused_is_told_so_and_keeps_nothing_else_up(idp, provider, cha
     turn()
     assert alive() == {"idp|bob s-2"}
     assert (idp.acked, {name: told["err"] for name, told in idp.refused.items()}) == ([good], {bad: err})
+    assert idp.refused[bad]["description"]
 
 
 def test_an_event_that_comes_again_is_acknowledged_to_no_effect(idp, provider):
@@ -189,6 +190,7 @@ def test_an_event_whose_key_is_away_waits_and_those_behind_it_do_not(idp, provid
     assert turn().problem
     assert alive() == set()
     assert (idp.acked, list(idp.waiting)) == ([good], [waits])
+    assert len(idp.polls) == 2  # it is not asked for again in the same turn
 
 
 def test_an_event_that_cannot_be_acted_on_comes_again(idp, provider, monkeypatch):
@@ -214,9 +216,28 @@ def test_one_asks_at_a_time_and_another_one_when_the_first_has_died(idp, provide
     assert len(idp.polls) == 1
 
 
+def test_a_turn_is_one_workers_for_a_minute(provider):
+    assert [polling._claim("idp"), polling._claim("idp"), find_due()] == [True, False, []]
+    left = EventPoll.objects.get().next_at - timezone.now()
+    assert left.total_seconds() == pytest.approx(polling.LEASE_SECONDS, abs=2)
+
+
+def test_a_turn_without_trouble_is_not_spoken_of(idp, provider, caplog):
+    with caplog.at_level(logging.INFO):
+        turn(), turn()
+    assert [record for record in caplog.records if record.name == polling.__name__] == []
+
+
 def test_a_clock_that_was_set_back_stops_nothing(idp, provider):
     EventPoll.objects.create(slug="idp", next_at=timezone.now() + timedelta(days=1))
     assert find_due() == ["idp"]
+
+
+def test_a_turn_whose_time_is_over_begins_no_further_event(idp, provider, monkeypatch):
+    monkeypatch.setattr(polling, "TURN_SECONDS", 0.0)
+    names = idp.offer(idp.event(REVOKED))
+    turn()
+    assert (list(idp.waiting), len(idp.polls)) == (names, 2)
 
 
 def test_a_worker_that_stops_begins_no_further_event(idp, provider):
