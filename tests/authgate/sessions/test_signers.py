@@ -33,6 +33,7 @@ def signers(idp):
 @pytest.mark.parametrize(("slug", "audience"), [("idp", CLIENT_ID), ("ci", API)])
 def test_what_is_known_is_what_was_fetched(idp, signers, slug, audience):
     signer = signers[slug]
+    assert signer.algorithms()  # a provider's are fetched, and its keys are not
     assert (signer.known(), signer.may_ask()) == (None, True)
     receive_event(slug, idp.event("ssf verification", aud=audience))
     known = signer.known()
