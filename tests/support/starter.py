@@ -23,39 +23,73 @@ import signal
 import socket
 import sys
 import threading
-from collections.abc import Iterator
 from contextlib import suppress
+from importlib.machinery import ModuleSpec, SourceFileLoader
+from importlib.util import find_spec, spec_from_file_location
 from pathlib import Path
+from types import CodeType
 
 from django.conf import settings
 from django.core.exceptions import AppRegistryNotReady, ImproperlyConfigured
 
 from tests.support import clock
 
-# Not gateway_site: it reads the environment.
 PACKAGES = (
-    "authgate", "proxy", "django.contrib.admin", "django.contrib.auth", "django.contrib.contenttypes",
-    "django.contrib.sessions",
+    "authgate", "proxy", "django.contrib.admin", "django.contrib.admindocs", "django.contrib.auth",
+    "django.contrib.contenttypes", "django.contrib.messages", "django.contrib.sessions", "django.contrib.sites",
+    "django.contrib.staticfiles", "django.core", "django.db.backends.postgresql", "django.db.backends.sqlite3",
+    "django.db.migrations", "django.middleware", "django.templatetags",
 )  # fmt: skip
+# The first reads the environment; of the others not even the packages can be imported without settings, or at all.
+NOT_IMPORTED = ("gateway_site", "drf_spectacular", "drf_spectacular_sidecar", "rest_framework")
 ORDER_BYTES = 1 << 17
 PR_SET_PDEATHSIG = 1
 
 
+class Known(SourceFileLoader):
+    """Finds the modules that each child imports by itself, and has their code."""
+
+    specs: dict[str, ModuleSpec] = {}
+
+    def __init__(self, name: str, path: str) -> None:
+        super().__init__(name, path)
+        self._code = super().get_code(name)
+
+    def get_code(self, fullname: str) -> CodeType | None:
+        return self._code
+
+    @classmethod
+    def find_spec(cls, name: str, path: object = None, target: object = None) -> ModuleSpec | None:
+        return cls.specs.get(name)
+
+
 def load() -> None:
-    for name in modules():
+    for name in modules(PACKAGES):
         with suppress(ImproperlyConfigured, AppRegistryNotReady):
             importlib.import_module(name)
     if settings.configured or threading.active_count() != 1:
         raise RuntimeError("an import read the settings, or started a thread: no child would have its own")
+    for name, path in modules(PACKAGES + NOT_IMPORTED).items():
+        if name not in sys.modules:
+            known = spec_from_file_location(name, path, loader=Known(name, str(path)))
+            assert known is not None
+            Known.specs[name] = known
+    sys.meta_path.insert(0, Known)
     gc.collect()
     gc.freeze()
 
 
-def modules() -> Iterator[str]:
-    for package in PACKAGES:
-        place = Path(importlib.import_module(package).__path__[0])
+def modules(packages: tuple[str, ...]) -> dict[str, Path]:
+    """Their names and files."""
+    found = {}
+    for package in packages:
+        spec = find_spec(package)
+        assert spec is not None
+        place = Path(str(spec.origin)).parent
         for path in sorted(place.rglob("*.py")):
-            yield ".".join((package, *path.relative_to(place).with_suffix("").parts)).removesuffix(".__init__")
+            name = ".".join((package, *path.relative_to(place).with_suffix("").parts)).removesuffix(".__init__")
+            found[name] = path
+    return found
 
 
 def next_child(orders: socket.socket) -> list[str]:
