@@ -8,6 +8,7 @@ from typing import Any
 
 from django.apps import apps
 from django.contrib.auth.models import Group, User
+from django.db import connection
 
 from authgate.models.issuers import TokenIssuer
 from authgate.models.people import IdentityProvider, Person, Session, UsedOnce
@@ -23,10 +24,17 @@ Facts = set[Any]
 
 
 def digest() -> dict[str, list[Any]]:
-    """All rows, but for logs and the browser sessions of Django."""
+    """All rows as the database has them, but for logs and the browser sessions of Django."""
     skipped = ("admin.LogEntry", "sessions.Session", "contenttypes.ContentType", "auth.Permission")
-    every = (model for model in apps.get_models(include_auto_created=True) if model._meta.label not in skipped)
-    return {model._meta.label: [*map(repr, model._default_manager.order_by("pk").values_list())] for model in every}
+    every = (model._meta for model in apps.get_models(include_auto_created=True) if model._meta.label not in skipped)
+    return {meta.label: _rows(meta.db_table, meta.pk.column) for meta in every}
+
+
+def _rows(table: str, key: str) -> list[Any]:
+    name = connection.ops.quote_name
+    with connection.cursor() as cursor:  # Django's own query takes ten times as long
+        cursor.execute(f"SELECT * FROM {name(table)} ORDER BY {name(key)}")
+        return [*map(repr, cursor.fetchall())]
 
 
 def _opening(*_: Any) -> Facts:
