@@ -7,7 +7,6 @@ import sys
 from pathlib import Path
 
 import pytest
-from openapi_spec_validator import OpenAPIV31SpecValidator, validate
 from playwright.sync_api import expect
 
 from tests.support.browser import CHROMIUM, chromium
@@ -37,6 +36,8 @@ def document(api_gateway) -> dict:
 
 
 def test_the_document_is_openapi_3_1(document):
+    from openapi_spec_validator import OpenAPIV31SpecValidator, validate  # slow, and not for every worker of the suite
+
     assert document["openapi"] == "3.1.0"
     validate(document, cls=OpenAPIV31SpecValidator)
 

@@ -5,9 +5,6 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from mcp import Client, MCPError
-from mcp.client.streamable_http import streamable_http_client
-from mcp.shared._httpx_utils import create_mcp_http_client
 
 from tests.support.gateway import Gateway
 from tests.support.mcp_server import McpServer
@@ -46,6 +43,10 @@ def gate(request, server, gateway_template, tmp_path_factory):
 
 def use(gate, role, work, mode):
     """What `work` comes to with a client of this role."""
+    # Not imported by every worker of the suite: it would be a tenth of what each does before its first test.
+    from mcp import Client
+    from mcp.client.streamable_http import streamable_http_client
+    from mcp.shared._httpx_utils import create_mcp_http_client
 
     async def run():
         token = gate.mint("alice", roles=(role,))
@@ -58,6 +59,8 @@ def use(gate, role, work, mode):
 
 
 async def visit(client):
+    from mcp import MCPError
+
     listed = [tool.name for tool in (await client.list_tools()).tools]
     read = (await client.call_tool("read_row", {"table": "people", "number": 7})).content[0].text
     try:

@@ -6,11 +6,6 @@ import asyncio
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
-from mcp import Client, MCPError
-from mcp.client.auth import OAuthClientProvider
-from mcp.client.streamable_http import streamable_http_client
-from mcp.shared._httpx_utils import create_mcp_http_client
-from mcp.shared.auth import AuthorizationCodeResult, OAuthClientMetadata
 
 from tests.support.agent import Agent
 from tests.support.gateway import Gateway
@@ -100,11 +95,20 @@ class Browser:
         return page.location
 
     async def code(self):
+        from mcp.shared.auth import AuthorizationCodeResult
+
         query = {name: values[0] for name, values in parse_qs(urlsplit(self.arrived).query).items()}
         return AuthorizationCodeResult(**{name: query.get(name) for name in ("code", "state", "iss")})
 
 
 def test_from_discovery_to_a_refused_tool(world):
+    # Not imported by every worker of the suite: it would be a tenth of what each does before its first test.
+    from mcp import Client, MCPError
+    from mcp.client.auth import OAuthClientProvider
+    from mcp.client.streamable_http import streamable_http_client
+    from mcp.shared._httpx_utils import create_mcp_http_client
+    from mcp.shared.auth import OAuthClientMetadata
+
     gateway, resource = world
 
     async def run():
