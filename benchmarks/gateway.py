@@ -42,9 +42,9 @@ class Gateway:
         self._env = {**_environment(directory / "data", self.url), **(env or {})}
         self.manage("migrate", "--verbosity=0")
         self.manage("createcachetable")
-        policy = directory / "policy.yaml"
-        policy.write_text(_policy(upstream, routes))
-        self.manage("policy", "import", str(policy))
+        self._policy = directory / "policy.yaml"
+        self._policy.write_text(_policy(upstream, routes))
+        self.manage("policy", "import", str(self._policy))
         self.token = self.manage(
             "mint_token", "alice", "--email", "alice@example.com", "--name", "Alice Example",
             "--role", "bench", "--ttl", "7200", "--quiet",
@@ -88,6 +88,13 @@ class Gateway:
     def add_provider(self, slug: str, issuer: str) -> None:
         self.manage("provider", "add", slug, "--issuer", issuer, "--client-id", "bench", "--client-secret", "bench")
 
+    def change_policy(self) -> None:
+        """By a role that nobody asks for."""
+        policy = json.loads(self._policy.read_text())
+        policy["roles"][f"unused{len(policy['roles'])}"] = {}
+        self._policy.write_text(json.dumps(policy))
+        self.manage("policy", "import", str(self._policy))
+
     def pids(self) -> list[int]:
         return self._server.pids()
 
@@ -127,6 +134,7 @@ def _policy(upstream: Upstream, routes: int) -> str:
     measured = [
         ("small", "/small", "bench", "small"), ("download", "/download", "bench", "small"),
         ("upload", "/upload", "bench", "sink"), ("varied", "/varied", "bench", "small"),
+        ("ws", "/ws", "bench", "talker"), ("events", "/events", "bench", "talker"),
         ("ended", "/ended", "user", "small"), ("asked", "/asked", "user", "small"),
     ]  # fmt: skip
     others = [
@@ -135,7 +143,8 @@ def _policy(upstream: Upstream, routes: int) -> str:
     return json.dumps(
         {
             "version": 1,
-            "upstreams": {"small": {"targets": [upstream.url]}, "sink": {"targets": [upstream.sink_url]}},
+            "upstreams": {"small": {"targets": [upstream.url]}, "sink": {"targets": [upstream.sink_url]},
+                          "talker": {"targets": [upstream.talker_url], "timeouts": {"idle": 3600}}},
             "roles": {"bench": {}, "user": {}},
             "grants": [{"role": "user", "when": {"authenticated": True}}],
             "rate_limits": {"bench": {"rate": "1000000/s", "burst": 1000000, "per": "client"}},

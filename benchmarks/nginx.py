@@ -55,6 +55,7 @@ _UPSTREAM = """
 _PROXY = """
   upstream small {{ server 127.0.0.1:{upstream}; keepalive 128; keepalive_requests 100000000; }}
   upstream sink {{ server 127.0.0.1:{sink}; keepalive 16; }}
+  upstream talker {{ server 127.0.0.1:{talker}; }}
   server {{
     listen 127.0.0.1:{port} backlog=4096{tls};
     client_max_body_size 0;
@@ -66,6 +67,12 @@ _PROXY = """
     proxy_request_buffering off;
     location / {{ proxy_pass http://small; }}
     location /upload {{ proxy_pass http://sink; }}
+    location /events {{ proxy_pass http://talker; proxy_buffering off; }}
+    location /ws {{
+      proxy_pass http://talker;
+      proxy_set_header Upgrade $http_upgrade;
+      proxy_set_header Connection upgrade;
+    }}
   }}
 """
 
@@ -80,26 +87,29 @@ class Upstream:
     verifies = False
 
     def __init__(self, directory: Path) -> None:
-        self.port, self.sink_port = free_port(), free_port()
+        self.port, self.sink_port, self.talker_port = free_port(), free_port(), free_port()
+        self.talker_url = f"http://127.0.0.1:{self.talker_port}"
         self.url, self.sink_url = f"http://127.0.0.1:{self.port}", f"http://127.0.0.1:{self.sink_port}"
         with (directory / "download.bin").open("wb") as file:
             file.truncate(DOWNLOAD_BYTES)
         http = _UPSTREAM.format(port=self.port, small=SMALL, dir=directory)
         self.version = version()
         self._nginx = start(directory, http, self.port)
-        command = [sys.executable, "-m", "benchmarks.sink", str(self.sink_port)]
+        self._others: list[Server] = []
         try:
-            self._sink = Server(command, self.sink_port, directory / "sink.log")
+            for name, port in (("sink", self.sink_port), ("talker", self.talker_port)):
+                command = [sys.executable, "-m", f"benchmarks.{name}", str(port)]
+                self._others.append(Server(command, port, directory / f"{name}.log"))
         except BaseException:
-            self._nginx.stop()
+            self.stop()
             raise
 
     def pids(self) -> list[int]:
         return self._nginx.pids()
 
     def stop(self) -> None:
-        self._nginx.stop()
-        self._sink.stop()
+        for server in (self._nginx, *self._others):
+            server.stop()
 
 
 class PlainProxy:
@@ -111,7 +121,9 @@ class PlainProxy:
         self.url = origin(self.port, tls)
         self.version = version()
         files = f"{_TLS}; ssl_certificate {tls.cert}; ssl_certificate_key {tls.key}" if tls else ""
-        http = _PROXY.format(port=self.port, tls=files, upstream=upstream.port, sink=upstream.sink_port)
+        http = _PROXY.format(
+            port=self.port, tls=files, upstream=upstream.port, sink=upstream.sink_port, talker=upstream.talker_port
+        )
         self._server = start(directory, http, self.port)
 
     def pids(self) -> list[int]:

@@ -27,6 +27,9 @@ _UNITS = {
     "asked_rate": "asked/s",
     "asked_us": "µs, each asked",
     "longest_ms": "ms longest wait",
+    "kib_each": "KiB each",
+    "busy": "of a processor",
+    "lost": "lost",
 }
 
 

@@ -17,6 +17,7 @@ from benchmarks.hanging import HangingLogins
 from benchmarks.haproxy import HAProxy
 from benchmarks.nginx import DOWNLOAD_BYTES, PlainProxy
 from benchmarks.processes import CpuWatch, MemoryWatch
+from benchmarks.staying import events, idle, websocket
 from benchmarks.tls import write_tls_files
 
 MIB = 1 << 20
@@ -337,4 +338,7 @@ SCENARIOS: dict[str, Callable[[Bench], Results]] = {
     "sign_ins": sign_ins,
     "ended": ended,
     "introspection": introspection,
+    "websocket": websocket,
+    "events": events,
+    "idle": idle,
 }

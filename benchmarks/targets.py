@@ -64,5 +64,11 @@ TARGETS = [
     Target("10,000 routes / 10", "routes", "rate", 0.95, "gateway_10", subject="gateway_10000"),
     Target("while 50 sign-ins hang / none", "sign_ins", "rate", 0.9, "gateway", subject="hanging"),
     Target("let in after a sign-out's answer", "ended", "let_in", 0, at_most=True),
+    Target("WebSocket echo / nginx", "websocket", "rate", 0.5, "nginx"),
+    Target("events to 1,000 streams / nginx", "events", "rate", 0.5, "nginx"),
+    Target("idle WebSocket, KiB", "idle", "kib_each", 25, subject="sockets", at_most=True),
+    Target("idle WebSockets lost by a new policy", "idle", "lost", 0, subject="sockets", at_most=True),
+    Target("idle event stream, KiB", "idle", "kib_each", 25, subject="streams", at_most=True),
+    Target("idle event streams lost by a new policy", "idle", "lost", 0, subject="streams", at_most=True),
     Target("p99 at half of own peak / Envoy", "paced", "p99_ms", 1.2, "envoy", at_most=True),
 ]
