@@ -14,7 +14,7 @@ BIN := .venv/bin
 TEST_PACKAGES := chromium-headless-shell:chromium-headless-shell nginx-light:nginx haproxy:haproxy caddy:caddy
 BENCH_PACKAGES := nginx-light:nginx haproxy:haproxy wrk:wrk apache2:apache2 libapache2-mod-auth-openidc:
 
-.PHONY: help setup run test check bench flame attack lock packages-%
+.PHONY: help setup run test check bench faults flame attack lock packages-%
 
 help:
 	@echo 'make setup            virtualenv with all dependencies in .venv'
@@ -24,6 +24,7 @@ help:
 	@echo 'make bench            the gateway measured beside its peers'
 	@echo 'make flame            where a worker of the gateway spends its time, as a flame graph and a table (var/flame.*)'
 	@echo 'make lock             requirements*.txt, with hashes, from requirements*.in'
+	@echo 'make faults           what users notice of edits, restarts and outages (ARGS="--soak 30": for half an hour)'
 	@echo 'make attack           what other people see while strangers try to stop the gateway'
 
 # Two stamps: running the gateway does not wait for what only tests need.
@@ -72,6 +73,9 @@ bench: .venv/.dev packages-bench
 
 flame: .venv/.dev packages-bench
 	@$(BIN)/python -m benchmarks.flame $(ARGS)
+
+faults: .venv/.dev
+	@$(BIN)/python -m benchmarks.faults $(ARGS)
 
 attack: .venv/.dev packages-bench
 	@$(BIN)/python -m benchmarks.attacks $(ARGS)

@@ -130,7 +130,7 @@ async def events(port: int, path: str, count: int, seconds: float, token: str) -
 
 async def idle(port: int, path: str, count: int, seconds: float, token: str) -> dict[str, float]:
     """So many that say nothing, until a line comes on standard input."""
-    upgrade = path.startswith("/ws")
+    upgrade = path.endswith("/ws")
     head = head_of(path, port, token, _UPGRADE if upgrade else "")
     found = await open_many(Listener, count, port, head, b"101" if upgrade else b"200")
     print(json.dumps({"open": len(found)}), flush=True)

@@ -1,6 +1,7 @@
 """A service that echoes WebSocket messages, and sends events to all who listen: `python -m benchmarks.talker PORT`.
 
-`GET /events` is an event stream; `POST /events/N` sends N events to every one, a moment apart.
+`GET /events` is an event stream; `POST /events/N` sends N events to every one, a moment apart. All else is answered
+with a few bytes, when its body is here.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import uvloop
 EVENT = b"data: " + b"x" * 91 + b"\n\n"
 _CHUNK = b"%x\r\n%b\r\n" % (len(EVENT), EVENT)
 _GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
+_LENGTH = re.compile(rb"(?im)^content-length: *(\d+)")
 _KEY = re.compile(rb"(?im)^sec-websocket-key: *(\S+)")
 
 streams: set[asyncio.Transport] = set()
@@ -31,9 +33,19 @@ class Talker(asyncio.Protocol):
         self.buffer += data
         if self.speaks_frames:
             self._echo()
-        elif b"\r\n\r\n" in self.buffer:
-            head, _, self.buffer = self.buffer.partition(b"\r\n\r\n")
-            self._answer(head)
+        else:
+            while (head := self._whole_request()) and not self.speaks_frames:
+                self._answer(head)
+
+    def _whole_request(self) -> bytes:
+        """Its head."""
+        head, complete, rest = self.buffer.partition(b"\r\n\r\n")
+        length = _LENGTH.search(head)
+        size = int(length[1]) if length is not None else 0
+        if not complete or len(rest) < size:
+            return b""
+        self.buffer = rest[size:]
+        return head
 
     def connection_lost(self, exc: Exception | None) -> None:
         streams.discard(self.transport)
@@ -45,6 +57,8 @@ class Talker(asyncio.Protocol):
             upgrade = b"Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: %b\r\n\r\n"
             self.transport.write(b"HTTP/1.1 101 Switching Protocols\r\n" + upgrade % accept)
             self.speaks_frames = True
+        elif b"/events" not in head.partition(b"\r\n")[0]:
+            self.transport.write(b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 3\r\n\r\nok\n")
         elif head.startswith(b"GET "):
             self.transport.write(
                 b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"

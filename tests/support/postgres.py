@@ -45,6 +45,10 @@ class Postgres:
             connection.execute(f"CREATE DATABASE {name} TEMPLATE {like}")
         return self._url(name)
 
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
     def stop(self) -> None:
         self._process.terminate()  # "smart" shutdown waits for clients: bounded, then at once
         try:
