@@ -42,7 +42,7 @@ version: 1
 upstreams:
   api:
     targets: [{targets}]
-    timeouts: {{connect: 1, response: 2, idle: 10}}
+    timeouts: {{connect: 1, response: 2, idle: 60}}
 roles: {{user: {{}}}}
 grants: [{{role: user, when: {{authenticated: true}}}}]
 rate_limits: {{many: {{rate: 1000000/s, burst: 1000000, per: subject}}}}
