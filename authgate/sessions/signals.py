@@ -13,6 +13,7 @@ from django.utils import timezone
 
 from authgate.authn.foreign import is_caller
 from authgate.models.people import Person, Session, UsedOnce
+from authgate.models.trust import Revocation
 from authgate.oidc.log_words import listed
 from authgate.oidc.security_event import EventType, SecurityEvent
 from authgate.oidc.subject_identifier import SubjectId
@@ -27,6 +28,7 @@ _SIGNS_OUT = (EventType.SESSION_REVOKED, EventType.SESSIONS_REVOKED, EventType.C
 _ENDS_TOKENS = (
     EventType.SESSIONS_REVOKED, EventType.CREDENTIAL_CHANGE, EventType.ACCOUNT_DISABLED, EventType.ACCOUNT_PURGED,
 )  # fmt: skip
+MOST_SUBJECTS = 10_000  # of one issuer whose tokens are refused one by one
 _KEEPS_OUT = (EventType.ACCOUNT_DISABLED, EventType.ACCOUNT_PURGED)
 
 
@@ -81,8 +83,13 @@ def _refuse_tokens(event: SecurityEvent, meant: SubjectId, sender: Sender, actor
     # Nothing is known of an issuer's callers: neither their addresses nor their sessions.
     if not is_caller(name):
         return "names nobody who could be known here"
-    subject = f"{sender.slug}|{name}"
-    revoking.revoke_subject(subject, f"{name_of(event)} event", actor)
+    subject, reason = f"{sender.slug}|{name}", f"{name_of(event)} event"
+    refused = Revocation.objects.filter(subject__startswith=f"{sender.slug}|")
+    if refused.count() >= MOST_SUBJECTS and not refused.filter(subject=subject).exists():
+        # Each is in the memory of all workers for a year, and an issuer may name as many as it likes.
+        revoking.revoke_issuer(sender.slug, reason, actor)
+        return f"{subject}, after {MOST_SUBJECTS} others: all tokens of {sender.slug} issued before are refused"
+    revoking.revoke_subject(subject, reason, actor)
     return f"{subject}: tokens issued before are refused"
 
 

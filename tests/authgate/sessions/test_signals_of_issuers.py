@@ -11,6 +11,7 @@ from authgate.models.people import IdentityProvider, Session
 from authgate.models.trust import Revocation
 from authgate.oidc.security_event import EventRefused
 from authgate.outbound.errors import ProviderError
+from authgate.sessions import signals
 from authgate.sessions.receiving import receive_event
 from authgate.state.issuer_keys import issuer_keys
 from tests.authgate.sessions.test_signals import signed_in
@@ -52,6 +53,14 @@ def refusal(token):
 def test_the_tokens_of_the_subject_are_refused(ci, issuer, name):
     receive_event("ci", ci.event(name, "robot", aud=API))
     assert refused_subjects() == {"ci|robot"}
+
+
+def test_an_issuer_that_names_ever_more_subjects_loses_all_its_tokens_at_once(ci, issuer, monkeypatch):
+    monkeypatch.setattr(signals, "MOST_SUBJECTS", 2)
+    for name in ("one", "two", "one", "three", "four"):
+        receive_event("ci", ci.event(REVOKED, name, aud=API))
+    assert refused_subjects() == {"ci|one", "ci|two", ""}
+    assert Revocation.objects.get(subject="").issuer == "ci"
 
 
 @pytest.mark.parametrize("name", ["ssf verification", "risc account-enabled", "caep device-compliance-change", "urn:x"])
