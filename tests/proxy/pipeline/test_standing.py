@@ -263,3 +263,33 @@ def test_a_group_that_the_session_has_lost_closes_its_websocket(site, opened, cl
     run(site, "Session.objects.filter(sid=options['sid']).update(claims={'groups': []})", sid=made.sid)
     later(clock, 310)
     assert mine.ending() == (4403, "missing_role")
+
+
+# -- by the other server ------------------------------------------------------------------------------------------
+
+
+def test_streams_end_over_http2_as_well(gateway_template, upstream, policy, tmp_path_factory):
+    upstream.reply(events := Events())
+    data_dir = tmp_path_factory.mktemp("http2") / "data"
+    clock = Clock(tmp_path_factory.mktemp("clock2"))
+    with (
+        Gateway(data_dir, template=gateway_template, policy=policy, env=clock.env, args=("--http2",)) as site,
+        ExitStack() as stack,
+    ):
+        site.start()
+        member = site.mint("member", claims={"groups": '["team"]'}, fresh=True)
+        short = site.mint("short", ttl=60, fresh=True)
+        streams = []
+        for path, token in (("/team/events/x", member), ("/events/x", short)):
+            client = stack.enter_context(site.connect())
+            client.send(raw.request("GET", path, bearer(token), host=f"localhost:{site.port}"))
+            assert client.read_head().status == 200
+            streams.append(Stream(client))
+        site.import_policy(policy.replace("contains: team", "contains: another-team"))
+        assert streams[0].ends()
+        events.send(b"on")
+        assert streams[1].client.read_chunk() == b"on"
+        later(clock, 61)
+        assert streams[1].ends()
+        lines = site.log_lines(wait_for=2, status=200)
+    assert [line["cut"] for line in lines] == ["missing_role", "token_expired"]
