@@ -16,6 +16,7 @@ from authgate.wire.authority import Authority, HostRefused, is_loopback, parse_a
 from authgate.wire.headers import Headers, Sender
 from authgate.wire.path_as_sent import may_be_below, path_as_sent
 from authgate.wire.target import TargetRefused, canonical_path, check_query
+from authgate.wire.websocket import names_another_protocol
 
 _METHOD = re.compile(r"[A-Z][A-Z-]{0,31}")
 _PORT = re.compile(r"[1-9][0-9]{0,4}")
@@ -25,9 +26,6 @@ _SCHEMES = {"http": "http", "ws": "http", "https": "https", "wss": "https"}
 
 # Method, scheme, raw path, raw query with "?", address of the socket's peer, headers: nothing of it is believed yet.
 Received = tuple[str, str, bytes, bytes, str, Headers]
-# Of the protocols that Upgrade may name, those that only carry the same request in another way. Clients offer them to
-# every server, and go on as before when nobody takes the offer (RFC 9110 7.8).
-_STILL_HTTP = frozenset((b"", b"h2c", b"h2", b"http", b"tls"))
 
 
 class RoutedHosts(Protocol):
@@ -134,13 +132,7 @@ def _read_sender(headers: Headers, peer: str, scheme: str, routed: RoutedHosts |
 
 
 def _wants_upgrade(headers: Headers) -> bool:
-    offers = headers.values(b"upgrade")
-    return bool(offers) and any(_protocol(offer) not in _STILL_HTTP for offer in b",".join(offers).split(b","))
-
-
-def _protocol(offer: bytes) -> bytes:
-    """The name alone, without its version; in any case."""
-    return offer.partition(b"/")[0].strip(b" \t").lower()
+    return names_another_protocol(headers.values(b"upgrade"))
 
 
 def _behind_proxy(

@@ -11,14 +11,30 @@ from authgate.wire.headers import Headers, RawHeaders
 _GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 _KEY = re.compile(rb"[A-Za-z0-9+/]{21}[AQgw]==")  # sixteen bytes in base64
 VERSION = b"13"
+# Of the protocols that Upgrade may name, those that only carry the same request in another way. Clients offer them to
+# every server, and go on as before when nobody takes the offer (RFC 9110 7.8).
+_STILL_HTTP = frozenset((b"", b"h2c", b"h2", b"http", b"tls"))
+
+
+def names_another_protocol(offers: tuple[bytes, ...]) -> bool:
+    """Whether Upgrade headers ask for something that is no longer HTTP."""
+    return bool(offers) and any(_protocol(offer) not in _STILL_HTTP for offer in b",".join(offers).split(b","))
+
+
+def _protocol(offer: bytes) -> bytes:
+    """The name alone, without its version; in any case."""
+    return offer.partition(b"/")[0].strip(b" \t").lower()
 
 
 def handshake_problem(method: str, headers: Headers) -> str:
     """What is wrong with a request whose Upgrade names websocket; empty: nothing (RFC 6455 4.2.1)."""
     if method != "GET":
         return "a WebSocket begins with GET"
-    if b"upgrade" not in tokens(headers.values(b"connection")):
+    options = tokens(headers.values(b"connection"))
+    if b"upgrade" not in options:
         return "Connection does not name upgrade"
+    if any(option.startswith(b"sec-websocket-") for option in options):
+        return "Connection names a part of the handshake, which the service would not get"
     if headers.values(b"transfer-encoding") or headers.values(b"content-length") not in ((), (b"0",)):
         return "it has a body"
     if headers.values(b"sec-websocket-version") != (VERSION,):

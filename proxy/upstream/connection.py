@@ -312,7 +312,8 @@ class UpstreamConnection(Upstream):
         self.exchange = None
         # What of the request is still unsent would stand between the next one and its answer.
         sent = exchange.request_sent and not self.transport.get_write_buffer_size()
-        if self._keep_alive and not self._extra and sent:
+        # Nor is a connection kept for others that somebody on the way may take for a WebSocket's by now.
+        if self._keep_alive and not self._extra and sent and not exchange.accept:
             if exchange.response_paused:
                 self.transport.resume_reading()
             self.pool.release(self)

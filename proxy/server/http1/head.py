@@ -12,13 +12,14 @@ from authgate.reason import Reason
 from authgate.wire.authority import HostRefused, parse_authority
 from authgate.wire.framing import CHUNKED, is_chunked
 from authgate.wire.headers import Headers
+from authgate.wire.websocket import names_another_protocol
 from proxy.server import health
 from proxy.server.http1.limits import Limits
 from proxy.server.http1.refusal import RequestRefused
 
 # llhttp reads Proxy-Connection as Connection, so we do: its state and ours are the same after each head.
 _CONNECTION = frozenset((b"connection", b"proxy-connection"))
-_MEANINGFUL = _CONNECTION | {b"host", b"content-length", b"transfer-encoding", b"expect"}
+_MEANINGFUL = _CONNECTION | {b"host", b"content-length", b"transfer-encoding", b"expect", b"upgrade"}
 _LENGTH = re.compile(rb"0|[1-9][0-9]{0,17}")
 _ABSOLUTE = re.compile(rb"https?://([^/?]*)(/[^?]*)?(\?.*)?", re.IGNORECASE)
 # What llhttp would take of a request line for the most common methods and a path, and no more. Never a fragment.
@@ -190,6 +191,10 @@ def _read_meaning(headers: Headers, version: str) -> _Meaning:
             coding = value
         elif name == b"expect":
             expect = value if expect is None else b"repeated"
+        elif name == b"upgrade":
+            # Whoever carries bytes unread from here on, such as a cache that pipes, would carry another request, past
+            # its own rules: so nothing behind this one is a request.
+            keep_alive = keep_alive and not names_another_protocol((value,))
         elif b"close" in [token.strip(b" \t") for token in value.lower().split(b",")]:
             keep_alive = False
     _check_host(host, version)
