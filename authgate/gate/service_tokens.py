@@ -40,6 +40,11 @@ def use(terms: TokenTerms, client: str, route: str) -> Reason | None:
     return refusal
 
 
+def identity_of_now(terms: TokenTerms, snapshot: Snapshot, *, by_basic: bool) -> Identity:
+    """Of a token that is known: it may stand for less than when it let in what goes on."""
+    return _identity_of(snapshot.trust.service_tokens[terms.digest], snapshot, by_basic=by_basic)
+
+
 def token_id_of(terms: TokenTerms) -> str:
     """By which one can be revoked like any other token, and is found in the log. No token that is minted has it."""
     return f"svc:{terms.number}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from authgate.gate.authenticate import MustAsk, authenticate, is_still_known
+from authgate.gate.service_tokens import identity_of_now
 from authgate.policy.rules import evaluate_access, roles_by
 from authgate.policy.table import RouteEntry, takes_as_sent
 from authgate.reason import LETTING_IN, Reason
@@ -24,12 +25,12 @@ def objection(facts: RequestFacts, entry: RouteEntry, identity: Identity | None,
         return Reason.NO_ROUTE
     if found.route.upstream != entry.route.upstream or (facts.wants_upgrade and found.mcp is not None):
         return Reason.NO_ROUTE  # to where it is connected, or not in this way
-    if identity is not None:
+    if identity is not None and identity.terms is not None:
+        identity = identity_of_now(identity.terms, snapshot, by_basic=identity.by_basic)
         if identity.terms is not None and (refusal := identity.terms.refusal(facts.client, found.route.name)):
             return refusal
-        roles = roles_by(
-            snapshot.grants, identity.claims, identity.granted_as, identity.own_roles, identity.terms
-        )  # fmt: skip
+    elif identity is not None:
+        roles = roles_by(snapshot.grants, identity.claims, identity.granted_as, identity.own_roles)
         identity = replace(identity, roles=roles)
     reason = evaluate_access(found, identity)
     return None if reason in LETTING_IN else reason
