@@ -26,6 +26,8 @@ JSON, SIGNED = "application/json", "application/token-introspection+jwt"
 _SIGNED_TYPES = frozenset(("token-introspection+jwt", SIGNED))
 _ASSERTION_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 _ASSERTION_SECONDS = 60
+# Where answers are not kept: after so long the issuer is asked again about what goes on.
+GOES_ON_SECONDS = 30
 _SIGNED_SECONDS = 60  # that a signed answer may be old: a stored one tells nothing of now
 _ACCESS = frozenset(("bearer", "access_token", "dpop"))
 
@@ -90,7 +92,7 @@ def prove_answer(token: bytes, answer: Mapping[str, Any], issuer: Issuer, now: f
         raise InvalidCredential(Reason.WRONG_TYPE)  # it is bound to a key, and nobody says to which
     # RFC 7662 2.2 leaves exp to the issuer, which is asked again as soon as its answer is old.
     seconds = issuer.introspection.seconds if issuer.introspection is not None else 0
-    claims = answer if "exp" in answer else {**answer, "exp": ceil(now) + max(seconds, 1)}
+    claims = answer if "exp" in answer else {**answer, "exp": ceil(now) + (seconds or GOES_ON_SECONDS)}
     proven = prove(token, claims, issuer, now)
     expires_at = min(proven.expires_at, int(claims["exp"]))
     if expires_at <= now:

@@ -6,7 +6,7 @@ import time
 from dataclasses import replace
 
 from authgate.authn.credentials import Credential
-from authgate.authn.introspection import prove_answer
+from authgate.authn.introspection import GOES_ON_SECONDS, prove_answer
 from authgate.authn.issuers import Issuer
 from authgate.authn.ownership import names_nobody
 from authgate.authn.tokens import Kind
@@ -73,8 +73,8 @@ async def introspect(credential: Credential, issuer: Issuer, before: Snapshot) -
     proven = prove_answer(token, told.claims, of_now, time.time())
     identity = identity_of(proven, of_now.slug, of_now.issuer, snapshot)
     seconds = of_now.introspection.seconds if of_now.introspection is not None else 0
-    if not seconds:
-        return identity
-    identity = replace(identity, expires_at=min(identity.expires_at, int(told.asked_at) + seconds))
-    snapshot.identities.put(introspected_key(credential, of_now), identity)
+    until = int(told.asked_at) + (seconds or GOES_ON_SECONDS)
+    identity = replace(identity, expires_at=min(identity.expires_at, until))
+    if seconds:
+        snapshot.identities.put(introspected_key(credential, of_now), identity)
     return identity

@@ -52,10 +52,6 @@ class Standing:
             self._renewal = current_worker().loop.create_task(self._renew())
         return self.over
 
-    def close(self) -> None:
-        if self._renewal is not None:
-            self._renewal.cancel()
-
     async def _renew(self) -> None:
         strangers.client.set(self._allowed.facts.client)
         try:

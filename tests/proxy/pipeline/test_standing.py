@@ -13,9 +13,10 @@ from websockets.exceptions import ConnectionClosed
 from tests.support import raw
 from tests.support.clock import Clock
 from tests.support.gateway import Gateway
+from tests.support.introspecting import IntrospectingIssuer, add_issuer, remove_issuer
 from tests.support.policies import demo_policy
 from tests.support.sessions import make_session, row, run
-from tests.support.streams import Events
+from tests.support.streams import Events, wait_until
 from tests.support.websocket import WebSocketService, websocket
 
 SOON = 2.0  # seconds
@@ -23,6 +24,7 @@ MAIN = {"slug": "main", "provider": {"issuer": "https://id.example.com", "sessio
 ROUTES = """\
   - {name: events, path: /events, access: authenticated, upstream: events}
   - {name: team, path: /team, access: roles, roles: [member], upstream: api}
+  - {name: opaque, path: /opaque, access: authenticated, issuers: [asked], upstream: api}
   - {name: team-events, path: /team/events, access: roles, roles: [member], upstream: events}
 """
 
@@ -54,8 +56,10 @@ def policy(service, session_upstream):
 @pytest.fixture(scope="module")
 def running(gateway_template, policy, tmp_path_factory, clock):
     data_dir = tmp_path_factory.mktemp("standing") / "data"
-    with Gateway(data_dir, template=gateway_template, policy=policy, env=clock.env) as started:
+    env = {**clock.env, "AUTHGATE_PERSONAL_TOKEN_DAYS": "30"}
+    with Gateway(data_dir, template=gateway_template, policy=policy, env=env) as started:
         yield started.start()
+        assert "never retrieved" not in started.output
 
 
 @pytest.fixture
@@ -152,6 +156,60 @@ def test_a_role_that_is_no_longer_granted_closes_both(site, opened, upstream, po
     assert mine.ending() == (4403, "missing_role")
     [line] = site.log_lines(wait_for=1, path="/team/events/x")
     assert (line["cut"], line["decision"]) == ("missing_role", "allow")
+
+
+PERSON = """
+from django.db import transaction
+from authgate.models.service_tokens import ServiceToken
+from authgate.oidc.claims import ProvenPerson
+from authgate.policy.powers import Machine
+from authgate.sessions import activation
+from authgate.state import service_tokens
+person = Person.objects.select_related("provider").get(provider_subject=options["subject"])
+"""
+PERSONAL = """
+person.claims = {"groups": ["team"]}
+person.save()
+row = ServiceToken(person=person, name="laptop", owner="x", roles=["member"], created_by="x")
+with transaction.atomic():
+    print(service_tokens.make(row, timedelta(days=1), timedelta(days=1)).token)
+"""
+ENDS = {
+    "member": (
+        "proven = ProvenPerson(subject=person.provider_subject, email='', name='', claims={'groups': []})\n"
+        "with transaction.atomic(): store.describe(person, proven)",
+        (4403, "missing_role"),
+    ),
+    "everything": ("activation.deactivate(person, Machine('test'))", (4401, "revoked")),
+}
+
+
+@pytest.mark.parametrize("lost", ENDS)
+def test_what_a_person_has_lost_closes_the_websockets_of_their_tokens(site, opened, lost):
+    make_session(site, f"without {lost}", **MAIN)
+    token = run(site, PERSON + PERSONAL, subject=f"without {lost}").strip()
+    mine = opened("/team/echo", token=token)
+    assert mine.lives()
+    change, ending = ENDS[lost]
+    run(site, PERSON + change, subject=f"without {lost}")
+    assert mine.ending() == ending
+
+
+@pytest.mark.parametrize("seconds", [0, 20])
+def test_an_issuer_is_asked_again_about_what_its_token_has_opened(site, opened, clock, seconds):
+    with IntrospectingIssuer() as issuer:
+        add_issuer(site, "asked", issuer.url, introspection_seconds=seconds)
+        try:
+            token = issuer.grant("opaque", exp=int(time.time()) + clock.ahead + 3000)
+            mine = opened("/opaque/echo", token=token)
+            later(clock, 31)
+            assert wait_until(lambda: issuer.times_asked(token) == 2)
+            assert mine.lives()
+            del issuer.active[token]
+            later(clock, 31)
+            assert mine.ending() == (4401, "token_inactive")
+        finally:
+            remove_issuer(site, "asked")
 
 
 LETS_IN = "access: authenticated, upstream: api}"
