@@ -98,7 +98,7 @@ def _go_on(
     if type(entered) is Allowed and entered.entry.mcp is not None:
         entered = check_head(entered, request.length) or entered
     if not isinstance(entered, OwnPage) and record.facts is not None and record.facts.wants_upgrade:
-        upgraded = _go_on_upgrade(connection, request, record, entered)
+        upgraded = _go_on_upgrade(connection, request, body, record, entered)
         if upgraded is not None:
             return upgraded
     if type(entered) is Allowed:
@@ -114,13 +114,17 @@ def _go_on(
 
 
 def _go_on_upgrade(
-    connection: Http1Protocol, request: RequestHead, record: Record, entered: Allowed | Denied
+    connection: Http1Protocol, request: RequestHead, body: bytes | None, record: Record, entered: Allowed | Denied
 ) -> Cycle | None:
     """None: it is answered as any other request is."""
-    if isinstance(entered, Denied):
-        # The answer that would bring the browser a new cookie is one that no page sees.
+    if entered.identity is None and record.facts is not None and record.facts.headers is request.headers:
+        # Only once: with the cookie that it has by now it is not asked again. The answer that would bring the browser a
+        # new cookie is one that no page sees.
         wanted = find_wanted(record, entered)
-        return wanted and _wait(connection, request, b"", record, enter_renewed(record, wanted, entered))
+        if wanted is not None:
+            return _wait(connection, request, body, record, enter_renewed(record, wanted, entered))
+    if isinstance(entered, Denied):
+        return None
     if request.version != "1.1":  # RFC 9110 7.8
         return _refuse(connection, request, record, entered.refused(Reason.UPGRADE_NOT_SUPPORTED), whole=True)
     cycle = TunnelCycle(connection, request, Passage(entered, record))
