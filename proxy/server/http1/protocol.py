@@ -66,6 +66,7 @@ class Http1Protocol(ClientReads):
         self._cycle: Cycle | None = None
         self._body: Body | None = None
         self._pipelined = b""
+        self._has_switched = False  # to a protocol that is not HTTP
         self._head_begun = True  # the very first byte is waited for no longer than a whole head
         self._discarded = 0
         self._lingers_until = _NEVER
@@ -76,8 +77,9 @@ class Http1Protocol(ClientReads):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         self.transport = transport
-        transport.set_write_buffer_limits(high=WRITE_HIGH_WATER, low=0)
         self.flow = FlowControl(transport)
+        # By TLS this pauses at once, while the end of the handshake is still on its way.
+        transport.set_write_buffer_limits(high=WRITE_HIGH_WATER, low=0)
         self._server = get_local_addr(transport)
         self._client = get_remote_addr(transport)
         peer = self._client[0] if self._client else ""
@@ -152,8 +154,8 @@ class Http1Protocol(ClientReads):
 
     @property
     def waits_for_client(self) -> bool:
-        """Only its client can go on: with a head, with a body, or by taking what is there."""
-        reading = self.consume == self._read_head or self._body is not None
+        """Only its client can go on: with a head, with a body, or by taking what is there. Or it has no end."""
+        reading = self.consume == self._read_head or self._body is not None or self._has_switched
         return (reading and not self.flow.read_paused) or self.consume == self._discard or self.flow.write_paused
 
     def give_way(self) -> None:
@@ -214,6 +216,7 @@ class Http1Protocol(ClientReads):
     def switch_protocols(self, consume: Callable[[bytes], None]) -> None:
         """What the client sends from here on is no HTTP, nor what it has sent behind its request."""
         self.consume = consume
+        self._has_switched = True
         if self.flow.read_paused:
             self.flow.resume_reading()
         data, self._pipelined = self._pipelined, b""
