@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import base64
 import json
+import threading
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 
 import pytest
 from websockets.exceptions import ConnectionClosed
 
+from proxy.websocket import close_frame
 from tests.support import raw
 from tests.support.clock import Clock
 from tests.support.gateway import Gateway
@@ -17,12 +19,17 @@ from tests.support.introspecting import IntrospectingIssuer, add_issuer, remove_
 from tests.support.policies import demo_policy
 from tests.support.sessions import make_session, row, run
 from tests.support.streams import Events, wait_until
-from tests.support.websocket import WebSocketService, websocket
+from tests.support.websocket import ACCEPT, WebSocketService, handshake, websocket
 
 SOON = 2.0  # seconds
+SWITCH = (
+    "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+    f"Sec-WebSocket-Accept: {ACCEPT}\r\n\r\n"
+).encode()
 MAIN = {"slug": "main", "provider": {"issuer": "https://id.example.com", "session_idle": 86400}}
 ROUTES = """\
   - {name: events, path: /events, access: authenticated, upstream: events}
+  - {name: late, path: /late, access: authenticated, upstream: events}
   - {name: team, path: /team, access: roles, roles: [member], upstream: api}
   - {name: opaque, path: /opaque, access: authenticated, issuers: [asked], upstream: api}
   - {name: team-events, path: /team/events, access: roles, roles: [member], upstream: events}
@@ -252,6 +259,43 @@ def test_a_change_that_does_not_concern_them_closes_none(site, opened, upstream,
     assert nobody.lives()
     events.send(b"on")
     assert stream.client.read_chunk() == b"on"
+
+
+LATE = "path: /late, access: authenticated, upstream: events"
+BEFORE_101 = {
+    "all": (None, (4401, "revoked")),
+    "a role": ("path: /late, access: roles, roles: [admin], upstream: events", (4403, "missing_role")),
+    "the route": (f"{LATE}, enabled: false", (4403, "route_disabled")),
+    "the service": ("path: /late, access: authenticated, upstream: api", (4403, "no_route")),
+}
+
+
+@pytest.mark.parametrize("lost", BEFORE_101)
+def test_what_is_taken_away_before_the_service_has_answered_counts(site, upstream, policy, lost):
+    now, ending = BEFORE_101[lost]
+    changed = threading.Event()
+
+    def late(connection, request):
+        changed.wait(10)
+        with suppress(OSError):  # it is gone
+            connection.send(SWITCH)
+            connection.wait_closed()
+
+    upstream.reply(late)
+    request = raw.request(
+        "GET", "/late", handshake(), host=f"localhost:{site.port}", token=site.mint(f"early {lost}", fresh=True)
+    )
+    with site.connect() as client:
+        client.send(request)
+        upstream.wait(1)
+        if now is None:
+            site.shell.command("revoke", "--subject", f"early {lost}")
+        else:
+            site.import_policy(policy.replace(LATE, now))
+        changed.set()
+        head = client.read_head()  # a revocation may have come before it or behind it
+        assert head.status == 101 or (head.status, lost) == (401, "all")
+        assert head.status == 401 or client.read_all() == close_frame(*ending)
 
 
 # -- what comes to its end ----------------------------------------------------------------------------------------

@@ -147,6 +147,19 @@ def test_what_comes_behind_the_101_is_the_tunnels_however_it_comes(site, upstrea
         assert client.read(len(first)) == first
 
 
+def test_megabytes_before_the_answer_reach_the_service_whole(site, upstream):
+    def slowly(connection, request):
+        time.sleep(0.3)
+        echo(connection, request)
+
+    upstream.reply(slowly)
+    early = b"y" * 3_000_000 + b"bye"
+    with site.connect() as client:
+        threading.Thread(target=client.send, args=(opening(site, "/api/public/ws") + early,)).start()
+        assert client.read_head().status == 101
+        assert client.read(len(early)) == early
+
+
 def test_a_second_head_in_the_tunnel_sets_no_cookie_of_ours_and_ends_nothing(site, upstream):
     upstream.reply(saying(SWITCH + b"\x81\x02hi"))
     with opened(site, "/api/public/ws") as client:
