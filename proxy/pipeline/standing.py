@@ -21,8 +21,9 @@ from proxy.upstream.worker import current_worker
 logger = logging.getLogger(__name__)
 uniform = SystemRandom().uniform
 
-# Sessions are renewed ahead of the end of what stands for them, and not all in the same second.
-_AHEAD_SECONDS = 30.0
+# Sessions are renewed ahead of the end of what stands for them, and not all in the same second: those that came back
+# after a restart go on together.
+_AHEAD_SECONDS = renewal.RENEW_BEFORE - 5.0
 _RETRY_SECONDS = 5.0
 # For a session that cannot be renewed, because the database does not answer: then it ends.
 _PATIENCE_SECONDS = 60.0
@@ -87,7 +88,7 @@ class Standing:
             logger.warning("a session was not renewed, so what it had opened ends: %s", why)
             self.over = Reason.TOKEN_EXPIRED
         else:
-            self._until = time.time() + _RETRY_SECONDS
+            self._until = time.time() + uniform(_RETRY_SECONDS, 2 * _RETRY_SECONDS)
 
 
 def _renewal_time(identity: Identity | None) -> float:
