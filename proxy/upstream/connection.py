@@ -202,6 +202,7 @@ class UpstreamConnection(Upstream):
             self.pool.discard(self)
         else:
             exchange.upstream_lost(ending_words(exc, when=self._progress()))
+        del self._parser  # it refers back to this
 
     def eof_received(self) -> None:
         # connection_lost would wait until what is unsent has gone out, which it never may. Over TLS this is the close
@@ -310,9 +311,8 @@ class UpstreamConnection(Upstream):
 
     def _finish(self, exchange: Exchange) -> None:
         self.exchange = None
-        # What of the request is still unsent would stand between the next one and its answer.
+        # What is unsent would stand before the next request; and after a handshake somebody may read no more requests.
         sent = exchange.request_sent and not self.transport.get_write_buffer_size()
-        # Nor is a connection kept for others that somebody on the way may take for a WebSocket's by now.
         if self._keep_alive and not self._extra and sent and not exchange.accept:
             if exchange.response_paused:
                 self.transport.resume_reading()

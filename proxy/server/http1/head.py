@@ -72,6 +72,10 @@ class HeadParser:
 
     # -------------------------------------------------------------------------------------------------------
 
+    def forget(self) -> None:
+        """The parser of the connection, which refers back to this."""
+        self._parser = None
+
     def repeated(self, head: bytes) -> RequestHead | None:
         """Of exactly one head, whose headers are the last one's. None says nothing about these bytes."""
         block = self._block

@@ -38,6 +38,10 @@ Shortcut = Callable[["Http1Protocol", RequestHead, bytes | None], Cycle]
 _NEVER = math.inf
 
 
+def _drop(data: bytes) -> None:
+    """Nothing is read from a connection that is lost."""
+
+
 class Http1Protocol(ClientReads):
     """Constructed by uvicorn's server, which also calls `shutdown`."""
 
@@ -99,6 +103,10 @@ class Http1Protocol(ClientReads):
         self._deadline = _NEVER
         if self._cycle is not None:
             self._cycle.leave()
+        # These refer back to this connection. What has lived for long is found by the collector after millions of
+        # requests.
+        self._cycle, self.consume = None, _drop
+        self._parser.forget()
 
     def eof_received(self) -> None:
         # Treat a half-closed client as gone, like nginx. The transport reports the end only after all output is sent,

@@ -11,7 +11,7 @@ import pytest
 from tests.support import raw
 from tests.support.gateway import Gateway
 from tests.support.policies import demo_policy
-from tests.support.streams import sockets, wait_until
+from tests.support.streams import Memory, sockets, wait_until
 from tests.support.websocket import ACCEPT, handshake
 
 SWITCH = (
@@ -60,6 +60,20 @@ def test_hundreds_are_told_of_a_restart_within_its_time(start_gateway, upstream,
     lines = site.log_lines(wait_for=300, path="/api/public/ws")
     assert {(line["status"], line["cut"]) for line in lines} == {(101, "shutdown")}
     assert "Traceback" not in site.output
+
+
+def test_those_that_have_ended_leave_nothing_behind(gateway, upstream):
+    """The collector finds what has lived for long only after millions of requests."""
+    upstream.reply(waiting)
+    grown = []
+    memory = Memory(gateway)
+    for _ in range(5):
+        with ExitStack() as stack:
+            clients = [open_one(stack, gateway) for _ in range(300)]
+            assert {client.read_head().status for client in clients} == {101}
+            time.sleep(0.6)
+        grown.append(memory.grown())
+    assert grown[-1] - grown[0] < 4
 
 
 LIES = {
