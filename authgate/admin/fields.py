@@ -41,6 +41,39 @@ class MappingField(forms.CharField):
         return bool((initial or {}) != self.to_python(data))
 
 
+class WeightsField(MappingField):
+    """`target = number` on each line."""
+
+    def to_python(self, value: Any) -> Any:
+        weights = super().to_python(value)
+        for target, number in weights.items():
+            if not (number.isascii() and number.isdecimal()):
+                raise forms.ValidationError(f"{target}: write the target, “=” and a number.")
+        return {target: int(number) for target, number in weights.items()}
+
+    def has_changed(self, initial: Any, data: Any) -> bool:
+        try:
+            return super().has_changed(initial, data)
+        except forms.ValidationError:
+            return True
+
+
+class NumbersField(WordsField):
+    """A list of whole numbers, separated by spaces or lines."""
+
+    def to_python(self, value: Any) -> Any:
+        words = super().to_python(value)
+        if not all(word.isascii() and word.isdecimal() for word in words):
+            raise forms.ValidationError("Only whole numbers, separated by spaces.")
+        return [int(word) for word in words]
+
+    def has_changed(self, initial: Any, data: Any) -> bool:
+        try:
+            return super().has_changed(initial, data)
+        except forms.ValidationError:
+            return True
+
+
 class RulesField(forms.CharField):
     """A list of maps, as a policy file has it."""
 

@@ -13,7 +13,7 @@ from authgate.admin.publishing import shorten
 from authgate.admin.typed import ModelForm
 from authgate.admin.wording import in_words, sentence
 from authgate.models.people import IdentityProvider
-from authgate.models.policy import RateLimit, Role, RoleGrant, Route, Upstream
+from authgate.models.policy import RateLimit, Role, RoleGrant, Route
 from authgate.policy import revisions
 from authgate.policy.errors import Place, PolicyError, PolicyInvalid
 from authgate.policy.powers import Actor
@@ -21,7 +21,7 @@ from authgate.policy.powers import Actor
 M = TypeVar("M", bound=models.Model)
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 TIMEOUTS = ("connect_timeout", "response_timeout", "idle_timeout")
-_TIMEOUT_FIELDS = {f"timeouts.{name.removesuffix('_timeout')}": name for name in TIMEOUTS}
+TIMEOUT_FIELDS = {f"timeouts.{name.removesuffix('_timeout')}": name for name in TIMEOUTS}
 
 
 class LinesField(forms.CharField):
@@ -126,12 +126,6 @@ class PolicyForm(ModelForm[M]):
         return field if field in self.fields else None
 
 
-class UpstreamForm(PolicyForm[Upstream]):
-    section = "upstreams"
-    fields_of_places = _TIMEOUT_FIELDS
-    targets = LinesField(help_text=Upstream._meta.get_field("targets").help_text)
-
-
 class RoleForm(PolicyForm[Role]):
     section = "roles"
 
@@ -171,7 +165,7 @@ class RoleGrantForm(PolicyForm[RoleGrant]):
 
 class RouteForm(PolicyForm[Route]):
     section = "routes"
-    fields_of_places = _TIMEOUT_FIELDS
+    fields_of_places = TIMEOUT_FIELDS
     methods = forms.MultipleChoiceField(
         choices=[(name, name) for name in METHODS],
         widget=forms.CheckboxSelectMultiple,

@@ -6,30 +6,11 @@ from django.contrib import admin
 from django.db.models import Count, QuerySet
 from django.http import HttpRequest
 
-from authgate.admin.forms import TIMEOUTS, RateLimitForm, RoleForm, RoleGrantForm, UpstreamForm
+from authgate.admin.forms import TIMEOUTS, RateLimitForm, RoleForm, RoleGrantForm
 from authgate.admin.publishing import PolicyAdmin
-from authgate.models.policy import RateLimit, Role, RoleGrant, Upstream
+from authgate.models.policy import RateLimit, Role, RoleGrant
 
 TIMEOUT_FIELDSET: tuple[str, Any] = ("Time-outs", {"classes": ["collapse"], "fields": TIMEOUTS})
-
-
-@admin.register(Upstream)
-class UpstreamAdmin(PolicyAdmin[Upstream]):
-    form = UpstreamForm
-    fieldsets = [(None, {"fields": ["name", "targets"]}), TIMEOUT_FIELDSET]
-    list_display = ["name", "shown_targets", "used_by"]
-    search_fields = ["name", "targets"]
-
-    def get_queryset(self, request: HttpRequest) -> QuerySet[Upstream]:
-        return super().get_queryset(request).annotate(route_count=Count("routes"))
-
-    @admin.display(description="targets")
-    def shown_targets(self, upstream: Upstream) -> str:
-        return ", ".join(map(str, upstream.targets))
-
-    @admin.display(description="routes", ordering="route_count")
-    def used_by(self, upstream: Any) -> int:
-        return int(upstream.route_count)
 
 
 @admin.register(Role)

@@ -15,7 +15,70 @@ def name_field() -> models.CharField[str, str]:
 
 class Upstream(models.Model):
     name = name_field()
+
+    class Balance(models.TextChoices):
+        ROUND_ROBIN = "round_robin", "round robin: in turn"
+        LEAST_CONNECTIONS = "least_connections", "least connections: the least busy one"
+        CLIENT = "client", "client: the same one for the same client address"
+        COOKIE = "cookie", "cookie: the same one for the same browser"
+
+    class TlsVersion(models.TextChoices):
+        TLS_1_2 = "1.2", "TLS 1.2"
+        TLS_1_3 = "1.3", "TLS 1.3"
+
     targets = models.JSONField(help_text="One per line: http://host:port, https://host:port or unix:/path.")
+    balance = models.CharField(
+        max_length=20, choices=Balance, default=Balance.ROUND_ROBIN, help_text="Which target a request goes to."
+    )
+    weights = models.JSONField(
+        default=dict,
+        blank=True,
+        help_text="For targets that take more than their share, one per line: http://host:port = 3. Others count as 1.",
+    )
+    retries = models.PositiveSmallIntegerField(
+        default=1,
+        help_text="How often a request is sent again after it was lost without an answer. Never one with a body or "
+        "with a method that changes something each time, such as POST.",
+    )
+    connections = models.PositiveIntegerField(
+        null=True, blank=True, help_text="To each target, of each worker. Empty for no limit."
+    )
+    queue = models.PositiveIntegerField(
+        default=100, help_text="Requests of a worker that wait when all connections are taken. Further ones get 503."
+    )
+    queue_timeout = models.FloatField(default=10.0, help_text="Seconds that one waits at most; then 503.")
+    health_path = models.CharField(
+        "path", max_length=1000, blank=True, help_text="Asked of every target by every worker. Empty for no checks."
+    )
+    health_status = models.JSONField(
+        "status", default=list, blank=True, help_text="Statuses that are good, such as 200 204. Empty for 200 to 399."
+    )
+    health_interval = models.FloatField("interval", default=10.0, help_text="Seconds between two checks.")
+    health_timeout = models.FloatField("time-out", default=5.0, help_text="Seconds that a check may take.")
+    healthy_after = models.PositiveSmallIntegerField(
+        default=2, help_text="So many good answers in a row bring a target back."
+    )
+    unhealthy_after = models.PositiveSmallIntegerField(
+        default=3, help_text="So many bad answers in a row take a target out."
+    )
+    tls_ca_file = models.CharField(
+        "CA file",
+        max_length=1000,
+        blank=True,
+        help_text="Path of the PEM file with the only authorities that are trusted. Empty for those of the system.",
+    )
+    tls_server_name = models.CharField(
+        "server name", max_length=255, blank=True, help_text="In the certificate. Empty for the host of the target."
+    )
+    tls_client_cert_file = models.CharField(
+        "client certificate file", max_length=1000, blank=True, help_text="By which the gateway proves itself: PEM."
+    )
+    tls_client_key_file = models.CharField(
+        "client key file", max_length=1000, blank=True, help_text="Its private key: PEM, unencrypted."
+    )
+    tls_min_version = models.CharField(
+        "minimum version", max_length=3, blank=True, choices=TlsVersion, help_text="Empty for TLS 1.2."
+    )
     connect_timeout = models.FloatField(null=True, blank=True, help_text="Seconds to connect; default 5.")
     response_timeout = models.FloatField(
         null=True, blank=True, help_text="Seconds until the response begins; default 60."

@@ -19,6 +19,15 @@ from authgate.policy.document import (
 from authgate.policy.pace import Pace, at_once
 
 TIMEOUT_COLUMNS = {"connect": "connect_timeout", "response": "response_timeout", "idle": "idle_timeout"}
+HEALTH_COLUMNS = {
+    "path": "health_path", "status": "health_status", "interval": "health_interval", "timeout": "health_timeout",
+    "healthy_after": "healthy_after", "unhealthy_after": "unhealthy_after",
+}  # fmt: skip
+TLS_COLUMNS = {
+    "ca_file": "tls_ca_file", "server_name": "tls_server_name", "client_cert_file": "tls_client_cert_file",
+    "client_key_file": "tls_client_key_file", "min_version": "tls_min_version",
+}  # fmt: skip
+UPSTREAM_COLUMNS = ("targets", "balance", "weights", "retries", "connections", "queue", "queue_timeout")
 ROUTE_COLUMNS = (
     "name", "path", "access", "host", "match", "paths", "methods", "strip_prefix", "preserve_host",
     "pass_authorization", "pass_headers", "issuers", "scopes", "audience", "basic", "mcp", "allow", "deny", "enabled",
@@ -35,10 +44,7 @@ def compile_rows() -> PolicyDocument:
     return from_plain(
         {
             "version": 1,
-            "upstreams": {
-                row["name"]: {"targets": row["targets"], "timeouts": _timeouts(row)}
-                for row in Upstream.objects.order_by("pk").values()
-            },
+            "upstreams": {row["name"]: _upstream(row) for row in Upstream.objects.order_by("pk").values()},
             "roles": {
                 row["name"]: {"description": row["description"], "admin": row["admin"]}
                 for row in Role.objects.order_by("pk").values()
@@ -51,6 +57,15 @@ def compile_rows() -> PolicyDocument:
             "routes": _routes(),
         }
     )
+
+
+def _upstream(row: Mapping[str, Any]) -> dict[str, Any]:
+    parts = (("health", HEALTH_COLUMNS), ("tls", TLS_COLUMNS))
+    return {
+        **{column: row[column] for column in UPSTREAM_COLUMNS},
+        **{part: {name: row[column] for name, column in columns.items()} for part, columns in parts},
+        "timeouts": _timeouts(row),
+    }
 
 
 def _routes() -> list[dict[str, Any]]:

@@ -85,8 +85,9 @@ def to_plain(document: PolicyDocument) -> dict[str, Any]:
     """Maps and lists, without the values that are defaults."""
     plain: dict[str, Any] = msgspec.to_builtins(document)
     for item in (*plain["upstreams"].values(), *plain["routes"]):
-        if not item.get("timeouts", True):
-            del item["timeouts"]
+        for part in ("timeouts", "health", "tls"):
+            if not item.get(part, True):
+                del item[part]
     return plain
 
 

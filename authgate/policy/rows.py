@@ -9,8 +9,16 @@ import msgspec
 from django.db import models
 
 from authgate.models.policy import RateLimit, Role, RoleGrant, Route, Upstream
-from authgate.policy.compiler import ROUTE_COLUMNS, TIMEOUT_COLUMNS, grant_of_row
+from authgate.policy.compiler import (
+    HEALTH_COLUMNS,
+    ROUTE_COLUMNS,
+    TIMEOUT_COLUMNS,
+    TLS_COLUMNS,
+    UPSTREAM_COLUMNS,
+    grant_of_row,
+)
 from authgate.policy.document import Grant, McpRule, PolicyDocument, Timeouts, When
+from authgate.policy.document import Upstream as UpstreamEntry
 
 M = TypeVar("M", bound=models.Model)
 Columns = Mapping[str, Any]
@@ -25,10 +33,7 @@ def apply_document(document: PolicyDocument) -> None:
     """
     upstreams = _sync(
         Upstream,
-        {
-            name: {"targets": list(item.targets), **_timeout_columns(item.timeouts)}
-            for name, item in document.upstreams.items()
-        },
+        {name: _upstream_columns(item) for name, item in document.upstreams.items()},
     )
     limits = _sync(
         RateLimit,
@@ -142,6 +147,17 @@ def _delete_all_but(model: type[M], kept: Mapping[str, int]) -> None:
 def _delete(model: type[M], pks: list[int]) -> None:
     for start in range(0, len(pks), _AT_ONCE):
         model._default_manager.filter(pk__in=pks[start : start + _AT_ONCE]).delete()
+
+
+def _upstream_columns(upstream: UpstreamEntry) -> dict[str, Any]:
+    return {
+        **{column: getattr(upstream, column) for column in UPSTREAM_COLUMNS},
+        "targets": list(upstream.targets),
+        **{column: getattr(upstream.health, name) for name, column in HEALTH_COLUMNS.items()},
+        "health_status": list(upstream.health.status),
+        **{column: getattr(upstream.tls, name) for name, column in TLS_COLUMNS.items()},
+        **_timeout_columns(upstream.timeouts),
+    }
 
 
 def _timeout_columns(timeouts: Timeouts) -> dict[str, float | None]:

@@ -12,6 +12,8 @@ Paths = Literal["canonical", "as_sent"]
 LimitKey = Literal["client", "subject", "route"]
 AdminAccess = Literal["none", "staff", "superuser"]
 RoleAdmin = Literal["none", "api", "staff", "superuser"]
+Balance = Literal["round_robin", "least_connections", "client", "cookie"]
+TlsVersion = Literal["", "1.2", "1.3"]
 
 
 # These objects cannot form a cycle; without gc=False every collection would walk tens of thousands of routes.
@@ -27,8 +29,37 @@ class Timeouts(Strict, frozen=True):
     idle: float | None = None
 
 
+class HealthCheck(Strict, frozen=True):
+    """A request that each worker sends to every target from time to time. Without a path there is none."""
+
+    path: str = ""
+    status: tuple[int, ...] = ()  # those that are good; empty: 200 to 399
+    interval: float = 10.0  # seconds
+    timeout: float = 5.0
+    healthy_after: int = 2  # good answers in a row
+    unhealthy_after: int = 3
+
+
+class UpstreamTls(Strict, frozen=True):
+    """How targets with https are verified, and by what the gateway proves itself. Files are PEM."""
+
+    ca_file: str = ""  # instead of the authorities that are trusted otherwise
+    server_name: str = ""  # in the certificate; empty: the host of the target
+    client_cert_file: str = ""
+    client_key_file: str = ""
+    min_version: TlsVersion = ""
+
+
 class Upstream(Strict, frozen=True):
     targets: tuple[str, ...]
+    balance: Balance = "round_robin"
+    weights: dict[str, int] = {}  # of targets; 1 where none is said
+    retries: int = 1  # how often a request that may be sent twice is sent again
+    connections: int | None = None  # to each target, of each worker
+    queue: int = 100  # requests that wait for one of these connections, in each worker
+    queue_timeout: float = 10.0
+    health: HealthCheck = HealthCheck()
+    tls: UpstreamTls = UpstreamTls()
     timeouts: Timeouts = Timeouts()
 
 

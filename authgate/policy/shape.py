@@ -78,7 +78,8 @@ def _expected(wanted: Any) -> str:
     if get_origin(wanted) is Literal:
         return "one of " + ", ".join(map(str, options)) if len(options) > 1 else str(options[0])
     if get_origin(wanted) is tuple:
-        return "a list of texts" if _entry_type(wanted) is None else "a list of maps"
+        of = "maps" if _entry_type(wanted) is not None else "whole numbers" if options[0] is int else "texts"
+        return f"a list of {of}"
     if get_origin(wanted) is dict:
         return "a map"
     if options:

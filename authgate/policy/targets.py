@@ -39,6 +39,11 @@ def target_problem(target: str) -> str | None:
     return _authority_problem(authority)
 
 
+def name_problem(name: str) -> str | None:
+    """The reason why no certificate can be for this name or address, or None."""
+    return _host_problem(name)
+
+
 def address_problem(address: Address) -> str | None:
     """The reason why the gateway must not connect there: cloud metadata services answer on link-local addresses."""
     inner = _embedded(address)

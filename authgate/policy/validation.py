@@ -11,7 +11,7 @@ from authgate.policy.mcp_problems import mcp_problems
 from authgate.policy.pace import Pace, at_once
 from authgate.policy.places import host_problem, method_problem, path_problem, reserved_problem
 from authgate.policy.schema import Grant, PolicyDocument, RateLimit, Route, Timeouts, When
-from authgate.policy.targets import target_problem
+from authgate.policy.upstreams import upstream_problems
 from authgate.wire.identity_headers import IDENTITY_HEADERS, route_may_pass
 
 MAX_SECONDS = 86400
@@ -52,11 +52,8 @@ def _check_upstreams(document: PolicyDocument) -> Iterator[PolicyError]:
     for name, upstream in document.upstreams.items():
         place: Place = ("upstreams", name)
         yield from _check_name(name, place)
-        if not upstream.targets:
-            yield PolicyError((*place, "targets"), "at least one target is needed")
-        for target in upstream.targets:
-            if problem := target_problem(target):
-                yield PolicyError((*place, "targets"), f"{target!r}: {problem}")
+        for field, problem in upstream_problems(upstream):
+            yield PolicyError((*place, *_parts(field)), problem)
         for field, problem in _check_timeouts(upstream.timeouts):
             yield PolicyError((*place, "timeouts", field), problem)
 
