@@ -11,7 +11,8 @@ from authgate.reason import Reason
 from authgate.request import Identity, RequestFacts
 from authgate.state.snapshot import Snapshot
 
-_ISSUER_SECONDS = 5  # until an issuer that gave no answer is asked again
+# Until an issuer that gave no answer is asked again; until a connection to a service may be free.
+_RETRY_SECONDS = {Reason.ISSUER_UNAVAILABLE: 5, Reason.UPSTREAM_BUSY: 1}
 _PUBLIC = Reason.PUBLIC  # the look-up in the class costs more than a comparison
 
 
@@ -37,7 +38,7 @@ class Denied(msgspec.Struct, frozen=True, gc=False):
     revision: int = 0
     entry: RouteEntry | None = None
     identity: Identity | None = None
-    retry_after: int = 0  # whole seconds, on RATE_LIMITED and ISSUER_UNAVAILABLE
+    retry_after: int = 0  # whole seconds, on RATE_LIMITED, ISSUER_UNAVAILABLE and UPSTREAM_BUSY
     missing_roles: tuple[str, ...] = ()  # any one of them would do, on MISSING_ROLE
     allowed: bool = False  # the gate let it in, and then the service or the gateway failed
     rule: str = ""  # for the log, what exactly refused a credential or a body
@@ -71,12 +72,12 @@ class Allowed(msgspec.Struct, frozen=True, gc=False):
 
     def failed(self, reason: Reason) -> Denied:
         """What was let in came to nothing."""
-        return Denied(reason, self.revision, self.entry, self.identity, allowed=True)
+        return Denied(reason, self.revision, self.entry, self.identity, retry_seconds(reason), allowed=True)
 
 
 Decision = Allowed | Denied
 
 
 def retry_seconds(reason: Reason) -> int:
-    """Of a refused credential: after how long it may be good."""
-    return _ISSUER_SECONDS if reason is Reason.ISSUER_UNAVAILABLE else 0
+    """After how long it is worth another try; 0: nobody knows."""
+    return _RETRY_SECONDS.get(reason, 0)

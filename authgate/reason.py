@@ -77,10 +77,11 @@ class Reason(StrEnum):
     # 501: let in, but the gateway does not carry it
     UPGRADE_NOT_SUPPORTED = "upgrade_not_supported"
     BAD_UPGRADE = "bad_upgrade"
-    # 502, 504: let in, but the service behind failed
+    # 502, 503, 504: let in, but the service behind failed
     UPSTREAM_UNREACHABLE = "upstream_unreachable"
     UPSTREAM_BROKEN = "upstream_broken"
     UPSTREAM_TIMEOUT = "upstream_timeout"
+    UPSTREAM_BUSY = "upstream_busy"
 
 
 LETTING_IN = frozenset((Reason.PUBLIC, Reason.AUTHENTICATED, Reason.ROLE))

@@ -54,6 +54,10 @@ class Upstream(BoundedReads, ABC):
         """Not a byte of a response has come."""
 
     @abstractmethod
+    def blame(self, what: str) -> None:
+        """It failed an exchange by its own fault."""
+
+    @abstractmethod
     def begin(self, exchange: Exchange, head: bytes, *, head_only: bool) -> None:
         """Send a request head; its response goes to the exchange. `head_only`: the response has no body (HEAD)."""
 
@@ -186,9 +190,13 @@ class Exchange:
     def upstream_lost(self, how: str) -> None:
         connection = self._connection
         if connection is not None:
-            stale = connection.reused and connection.unanswered
+            unanswered = connection.unanswered
+            stale = connection.reused and unanswered
             self._forget()
-            failure = Failure(Reason.UPSTREAM_BROKEN, how, str(connection.target), stale=stale)
+            if not stale:
+                connection.blame(how)
+            target = str(connection.target)
+            failure = Failure(Reason.UPSTREAM_BROKEN, how, target, unanswered=unanswered, stale=stale)
             self._downstream.response_failed(failure)
 
     def upstream_broken(self, what: str, error: BaseException | None = None) -> None:
@@ -232,8 +240,13 @@ class Exchange:
     def _fail(self, reason: Reason, what: str, error: BaseException | None = None) -> None:
         connection = self._connection
         if connection is not None:
+            # Of a response that nobody could read, it is not known what the service did.
+            unanswered = reason is Reason.UPSTREAM_TIMEOUT and connection.unanswered
             self._drop_connection()
-            self._downstream.response_failed(Failure(reason, what, str(connection.target), error))
+            connection.blame(what)
+            self._downstream.response_failed(
+                Failure(reason, what, str(connection.target), error, unanswered=unanswered)
+            )
 
     def _drop_connection(self) -> None:
         connection = self._connection

@@ -26,4 +26,5 @@ class Failure(NamedTuple):
     what: str  # in plain words
     target: str
     error: BaseException | None = None  # of ours, while reading a response
+    unanswered: bool = False  # not a byte of a response came
     stale: bool = False  # a kept connection was lost before a byte of the response: another one may serve

@@ -7,6 +7,8 @@ from typing import Any
 from django.contrib import admin
 from django.db.models import Count, QuerySet
 from django.http import HttpRequest
+from django.utils.html import format_html_join
+from django.utils.safestring import mark_safe
 
 from authgate.admin.fields import NumbersField, WeightsField
 from authgate.admin.forms import TIMEOUT_FIELDS, LinesField, PolicyForm
@@ -14,6 +16,8 @@ from authgate.admin.policy import TIMEOUT_FIELDSET
 from authgate.admin.publishing import PolicyAdmin
 from authgate.models.policy import Upstream
 from authgate.policy.compiler import HEALTH_COLUMNS, TLS_COLUMNS
+from authgate.policy.schema import Upstream as UpstreamEntry
+from authgate.state.live_upstreams import TargetHealth, health_of
 
 _PLACES = {
     **TIMEOUT_FIELDS,
@@ -51,6 +55,20 @@ class UpstreamForm(PolicyForm[Upstream]):
         return cleaned
 
 
+def _health(upstream: Upstream) -> tuple[TargetHealth, ...]:
+    entry = UpstreamEntry(targets=tuple(map(str, upstream.targets)))
+    return health_of({upstream.name: entry})[0].targets
+
+
+def _words(target: TargetHealth) -> str:
+    words = [target.health, f"{target.in_flight} in flight"]
+    if target.left_out_until:
+        words.append(f"left out until {target.left_out_until}")
+    if target.last_error:
+        words.append(f"last error {target.last_error_at}: {target.last_error}")
+    return ", ".join(words)
+
+
 @admin.register(Upstream)
 class UpstreamAdmin(PolicyAdmin[Upstream]):
     form = UpstreamForm
@@ -62,11 +80,24 @@ class UpstreamAdmin(PolicyAdmin[Upstream]):
         ("TLS", {"classes": ["collapse"], "fields": list(TLS_COLUMNS.values())}),
         TIMEOUT_FIELDSET,
     ]
-    list_display = ["name", "shown_targets", "used_by"]
+    readonly_fields = ["live"]
+    list_display = ["name", "shown_targets", "shown_health", "used_by"]
     search_fields = ["name", "targets"]
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Upstream]:
         return super().get_queryset(request).annotate(route_count=Count("routes"))
+
+    def get_fieldsets(self, request: HttpRequest, obj: Upstream | None = None) -> Any:
+        shown = super().get_fieldsets(request, obj)
+        return shown if obj is None else [*shown, ("Now", {"fields": ["live"]})]
+
+    @admin.display(description="health")
+    def shown_health(self, upstream: Upstream) -> str:
+        return ", ".join(dict.fromkeys(target.health for target in _health(upstream)))
+
+    @admin.display(description="targets, over all workers of this machine")
+    def live(self, upstream: Upstream) -> str:
+        return format_html_join(mark_safe("<br>"), "{}: {}", ((t.target, _words(t)) for t in _health(upstream)))
 
     @admin.display(description="targets")
     def shown_targets(self, upstream: Upstream) -> str:

@@ -21,6 +21,7 @@ from authgate.api import (
 )
 from authgate.api.schema import FieldError, ProblemDetails, Refusal
 from authgate.policy.schema import PolicyDocument
+from authgate.state.live_upstreams import UpstreamHealth
 
 _TEMPLATE = "#/components/schemas/{name}"
 _STRUCTS = (
@@ -29,7 +30,7 @@ _STRUCTS = (
     issuers.IssuerInput, issuers.IssuerTestInput, people.PersonShown, people.PersonChange, people.SessionShown,
     people.Ended, keys.Key, keys.NewKey, service_tokens.ServiceTokenShown,
     service_tokens.NewServiceToken, service_tokens.MadeServiceToken, revocations.RevokedTokenShown,
-    revocations.TokenToRevoke, revocations.RevocationShown, revocations.NewRevocation, revocations.SessionsEnded,
+    revocations.TokenToRevoke, revocations.RevocationShown, revocations.NewRevocation, revocations.SessionsEnded, UpstreamHealth,
 )  # fmt: skip
 _NAMES = {
     "PersonShown": "Person", "SessionShown": "Session", "ServiceTokenShown": "ServiceToken",

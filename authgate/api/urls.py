@@ -17,6 +17,7 @@ from authgate.api import (
     revocations,
     sections,
     service_tokens,
+    upstreams,
     views,
 )
 
@@ -34,6 +35,7 @@ def _resource(address: str, view: type[views.ApiView], name: str | None = None) 
 
 urlpatterns: list[Any] = [
     _resource("policy", policy.PolicyView),
+    _resource("upstreams/health", upstreams.UpstreamHealthList),  # before an upstream of this name
     *(pattern for name in policy.SECTIONS for pattern in _section(name)),
     _resource("grants", grants.GrantList),
     _resource("grants/<str:id>", grants.GrantEntry, "grant"),

@@ -35,6 +35,7 @@ _BY_REASON = {
     ),
     Reason.ROUTE_DISABLED: Words("This page is switched off.", _CLOSED),
     Reason.BUSY: Words("Too many people are requesting this page right now.", "Try again in a moment."),
+    Reason.UPSTREAM_BUSY: Words("Too many people are requesting this page right now.", "Try again in a moment."),
     Reason.NO_POLICY: Words("This site is not ready yet.", _LATER),
     Reason.UPSTREAM_TIMEOUT: Words("The service behind this page took too long to answer.", _LATER),
 }

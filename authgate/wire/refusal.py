@@ -212,6 +212,11 @@ _REFUSALS = {
         504, "gateway_timeout",
         "The service behind the gateway took too long. Try again, or raise the timeouts of the route.",
     ),
+    Reason.UPSTREAM_BUSY: Refusal(
+        503, "unavailable",
+        "The service behind the gateway has as many requests as it may have. Try again after the seconds in "
+        "Retry-After.",
+    ),
     # Of the server, before anybody decides.
     Reason.BAD_REQUEST: Refusal(
         400, "bad_request", "The request is not HTTP/1.1. Check scheme, port and what sends it."

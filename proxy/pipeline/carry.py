@@ -20,7 +20,8 @@ from proxy.pipeline.downstream import AsgiDownstream, Receive, Send
 from proxy.pipeline.mcp_bodies import Body, BodyDenied, read_whole
 from proxy.pipeline.mcp_filter import find_filter
 from proxy.pipeline.passage import Passage
-from proxy.upstream.connection import UpstreamConnection, UpstreamUnreachable
+from proxy.upstream.connection import UpstreamConnection
+from proxy.upstream.targets import UpstreamUnreachable
 from proxy.upstream.worker import current_worker
 
 
@@ -85,7 +86,7 @@ def _body_length(scope: dict[str, Any]) -> int | None:
 
 
 class _Carrier:
-    """A passage, a connection, an exchange, and at most one second try."""
+    """A passage, a connection, an exchange, and another try where one is allowed."""
 
     __slots__ = ("_checked", "_entry", "_first", "_length", "_missed", "_more", "_passage", "_record", "_worker")
 
@@ -100,7 +101,7 @@ class _Carrier:
         self._length = length
         self._first = first
         self._more = more
-        self._missed: dict[str, str] = {}  # targets without a connection, and why
+        self._missed: dict[str, str] = {}  # targets that failed it, and why
         self._worker = current_worker()
 
     async def run(self, receive: Receive, send: Send, client: ClientReads | None) -> None:
@@ -110,8 +111,7 @@ class _Carrier:
         downstream.exchange = Exchange(found or downstream, self._entry.timeouts, client)
         try:
             started = await self._begin(downstream, kept=True)
-            lost = downstream.failure
-            if not started and lost is not None and self._length == 0 and passage.may_repeat(lost):
+            while not started and self._may_repeat(downstream.failure):
                 started = await self._begin(downstream, kept=False)
             if started:
                 await downstream.send_response(send)
@@ -130,6 +130,9 @@ class _Carrier:
         finally:
             downstream.close()
             self._report(downstream.failure)
+
+    def _may_repeat(self, failure: Failure | None) -> bool:
+        return failure is not None and self._length == 0 and self._passage.may_repeat(failure, self._missed)
 
     def _report(self, failure: Failure | None) -> None:
         if failure is not None:
@@ -158,9 +161,9 @@ class _Carrier:
         return await downstream.started()
 
     async def _connection(self, *, kept: bool) -> UpstreamConnection:
-        upstream = self._entry.upstream
-        connection = self._worker.take_idle(upstream) if kept else None
-        return connection or await self._worker.connect(upstream, self._entry.timeouts.connect or 0, self._missed)
+        allowed = self._passage.allowed
+        connection = self._worker.take_idle(allowed) if kept else None
+        return connection or await self._worker.connect(allowed, self._missed, fresh=not kept)
 
     async def _refuse(self, reason: Reason, send: Send) -> None:
         await send_refusal(self._record, self._passage.allowed.failed(reason), send)

@@ -49,7 +49,7 @@ def start(connection: Http1Protocol, request: RequestHead, body: bytes | None) -
     if type(entered) is Allowed and body is not None and entered.entry.mcp is None and not entered.facts.wants_upgrade:
         identity = entered.identity
         is_due = (identity is None or identity.by_cookie) and may_be_due(entered, request.headers)
-        kept = None if is_due else current_worker().take_idle(entered.entry.upstream)
+        kept = None if is_due else current_worker().take_idle(entered)
         if kept is not None:
             cycle = DirectCycle(connection, request, Passage(entered, record))
             cycle.forward(kept, len(body), body)

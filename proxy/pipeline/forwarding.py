@@ -11,7 +11,8 @@ from proxy.pipeline.passage import Passage
 from proxy.server.http1.cycle import CONTINUE
 from proxy.server.http1.head import RequestHead
 from proxy.server.http1.protocol import Http1Protocol
-from proxy.upstream.connection import UpstreamConnection, UpstreamUnreachable
+from proxy.upstream.connection import UpstreamConnection
+from proxy.upstream.targets import UpstreamUnreachable
 from proxy.upstream.worker import Worker, current_worker
 
 
@@ -38,11 +39,12 @@ class DirectCycle(ForwardingCycle):
     """A request that is here as a whole, and for which a connection was kept."""
 
     def response_failed(self, failure: Failure) -> None:
-        if not self._request.length and self._passage.may_repeat(failure):
+        missed: dict[str, str] = {}
+        if not self._request.length and self._passage.may_repeat(failure, missed):
             self._logged = True  # by the cycle that brings the request to its end
             again = WaitingCycle(self._connection, self._request, self._passage)
             self._connection.go_on_with(again)
-            again.try_again()
+            again.try_again(missed)
         else:
             super().response_failed(failure)
 
@@ -54,11 +56,11 @@ class WaitingCycle(ForwardingCycle):
     _begun = False
     _length: int | None = 0  # of the body; None where it goes on in chunks
     _streamed = False  # the body was not here as a whole when it began
-    _may_repeat = True
+    _is_repeated = False
 
     def __init__(self, connection: Http1Protocol, request: RequestHead, passage: Passage) -> None:
         super().__init__(connection, request, passage)
-        self._missed: dict[str, str] = {}  # targets without a connection, and why
+        self._missed: dict[str, str] = {}  # targets that failed it, and why
         if request.expects_continue:
             connection.transport.write(CONTINUE)
 
@@ -83,19 +85,19 @@ class WaitingCycle(ForwardingCycle):
         self._pass_on()
 
     def response_failed(self, failure: Failure) -> None:
-        if self._may_repeat and self._length == 0 and self._passage.may_repeat(failure):
+        if self._length == 0 and not self.started and self._passage.may_repeat(failure, self._missed):
             self._exchange = None
-            self.try_again()
+            self.try_again(self._missed)
         else:
             self._missed = {}  # the failure is what is told
             super().response_failed(failure)
 
     # -------------------------------------------------------------------------------------------------------
 
-    def try_again(self) -> None:
-        """On a new connection: a request without a body was lost with a kept one."""
-        self._begun = True
-        self._may_repeat = False
+    def try_again(self, missed: dict[str, str]) -> None:
+        """On a new connection: a request without a body was lost."""
+        self._begun = self._is_repeated = True
+        self._missed = missed
         self._connect()
 
     def _begin(self) -> None:
@@ -106,7 +108,7 @@ class WaitingCycle(ForwardingCycle):
         else:
             self._streamed = True
             self._length = None if self._request.length == CHUNKED else self._request.length
-        kept = current_worker().take_idle(self._passage.allowed.entry.upstream)
+        kept = current_worker().take_idle(self._passage.allowed)
         if kept is not None:
             self._forward(kept)
         else:
@@ -121,10 +123,9 @@ class WaitingCycle(ForwardingCycle):
 
     async def _forward_anew(self, worker: Worker) -> None:
         passage = self._passage
-        entry = passage.allowed.entry
         strangers.client.set(passage.allowed.facts.client)
         try:
-            upstream = await worker.connect(entry.upstream, entry.timeouts.connect or 0, self._missed)
+            upstream = await worker.connect(passage.allowed, self._missed, fresh=self._is_repeated)
             self.task = None
             self._forward(upstream)
         except UpstreamUnreachable as error:

@@ -22,7 +22,8 @@ from proxy.headers import request_head
 from proxy.pipeline.standing import Standing
 from proxy.places import rewrite_places
 from proxy.response_headers import Layout, ResponsePolicy, Values
-from proxy.upstream.connection import Target, UpstreamUnreachable
+from proxy.upstream.targets import Target, UpstreamBusy, UpstreamUnreachable
+from proxy.upstream.worker import current_worker
 
 logger = logging.getLogger("proxy.failures")  # operators filter lines by it
 
@@ -35,7 +36,7 @@ _responses = ResponsePolicy(SECURITY_HEADERS, _own_cookies)
 
 
 class Passage:
-    __slots__ = ("_began", "_is_private", "_standing", "allowed", "record")
+    __slots__ = ("_began", "_is_private", "_repeats", "_set_cookie", "_standing", "allowed", "record")
 
     def __init__(self, allowed: Allowed, record: Record) -> None:
         self.allowed = allowed
@@ -43,6 +44,8 @@ class Passage:
         self._is_private = allowed.is_private
         self._began = time.monotonic()
         self._standing: Standing | None = None
+        self._repeats = 0
+        self._set_cookie: bytes | None = None  # of the target that the browser is to come back to
 
     def begin(self) -> None:
         """Now, for a request that waited for its client until here: that is no time of the service."""
@@ -67,21 +70,34 @@ class Passage:
     def request_head(self, target: Target, body_length: int | None) -> bytes:
         """The head for this target, with the caller's identity. `body_length`: None where it is chunked."""
         allowed = self.allowed
+        if allowed.entry.upstream.balance == "cookie":
+            affinity = current_worker().group_of(allowed).affinity
+            self._set_cookie = affinity.set_cookie(allowed, str(target)) if affinity is not None else None
         identity = _blocks.block(allowed.identity, allowed.entry, allowed.snapshot)
         return request_head(
             allowed.facts, allowed.entry, target.host_header, body_length, identity, self.record.request_id,
             _own_cookies,
         )  # fmt: skip
 
-    def may_repeat(self, failure: Failure) -> bool:
-        """Whether a request that had no body may arrive a second time (RFC 9110 9.2.2).
+    def may_repeat(self, failure: Failure, missed: dict[str, str]) -> bool:
+        """Whether a request that had no body may be sent once more (RFC 9110 9.2.2).
 
-        A kept connection may have been closed by the upstream just as the request was written.
+        `missed` takes the target at fault. It is no fault that a kept connection was closed just as the request was
+        written.
         """
-        return failure.stale and self.allowed.facts.method in _IDEMPOTENT
+        if not failure.unanswered or self.allowed.facts.method not in _IDEMPOTENT:
+            return False
+        self._repeats += 1
+        if not current_worker().may_repeat(self.allowed, failure, self._repeats):
+            return False
+        if not failure.stale:
+            missed[failure.target] = failure.what
+        return True
 
     def unreachable(self, error: UpstreamUnreachable, missed: dict[str, str]) -> Failure:
         """`missed`: targets without a connection, and why."""
+        if isinstance(error, UpstreamBusy):
+            return Failure(Reason.UPSTREAM_BUSY, str(error), ", ".join(self.allowed.entry.upstream.targets))
         slow = isinstance(error.__cause__, TimeoutError)
         reason = Reason.UPSTREAM_TIMEOUT if slow else Reason.UPSTREAM_UNREACHABLE
         return Failure(reason, _each_once(missed.values()), ", ".join(missed))
@@ -94,6 +110,8 @@ class Passage:
 
     def ordinary_lines(self, layout: Layout, values: Values) -> bytes | None:
         """As ResponsePolicy.ordinary_lines."""
+        if self._set_cookie is not None:
+            return None
         return _responses.ordinary_lines(layout, values, private=self._is_private)
 
     def response_headers(self, layout: Layout, values: Values) -> RawHeaders:
@@ -101,6 +119,8 @@ class Passage:
         headers = _responses.finish(layout, values, private=self._is_private)
         if layout.has_places:
             headers = rewrite_places(headers, self.allowed.entry, self.allowed.facts)
+        if self._set_cookie is not None:
+            headers = [*headers, (b"set-cookie", self._set_cookie)]
         return headers
 
     # -- when something is wrong with the upstream: one line on standard error for each request at most --------

@@ -1,18 +1,14 @@
-"""Connections to upstreams and the pool that keeps them. Carries bytes; decides nothing."""
+"""Connections to upstreams. They carry bytes and decide nothing."""
 
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import select
-import ssl
 import time
-from typing import NamedTuple
-from urllib.parse import urlsplit
+from typing import Protocol
 
 import httptools
 
-from authgate.policy.targets import address_problem
 from authgate.wire.framing import BODILESS
 from authgate.wire.headers import RawHeaders
 from authgate.wire.websocket import is_accepted
@@ -21,54 +17,43 @@ from proxy.exchange import Exchange, Upstream
 from proxy.response_headers import Layout, Values, layout_of
 from proxy.upstream.bad_answers import ending_words, parser_words
 from proxy.upstream.known_heads import KnownHead, recall, remember
+from proxy.upstream.targets import Target
 
 MAX_RESPONSE_HEAD = 64 * 1024  # with the interim heads before it; also of the trailers
 MAX_RESPONSE_HEADERS = 256
 MAX_LENGTH_DIGITS = 18
-MAX_IDLE_PER_TARGET = 256
-# Shorter than the keep-alive of common servers (60-75 s), so that we rarely write into a closing connection.
-MAX_IDLE_SECONDS = 30.0
 _FINISH_SECONDS = 5.0
 _SWITCHED = 101
 
 
-class UpstreamUnreachable(OSError):
-    """No connection to any target of the upstream."""
+class Owner(Protocol):
+    """Who keeps a connection between its exchanges."""
 
+    is_doubted: bool  # whether it wants to hear of answers
 
-class Target(NamedTuple):
-    scheme: str  # http, https or unix
-    host: str
-    port: int
-    path: str  # of a unix socket
-    host_header: str
-
-    def __str__(self) -> str:
-        """As the policy has it."""
-        return f"unix:{self.path}" if self.scheme == "unix" else f"{self.scheme}://{self.host_header}"
-
-
-def parse_target(text: str) -> Target:
-    """A target as the policy's validator has let it through."""
-    if text.startswith("unix:"):
-        return Target("unix", "", 0, text.removeprefix("unix:"), "localhost")
-    parts = urlsplit(text)
-    port = parts.port or (443 if parts.scheme == "https" else 80)
-    return Target(parts.scheme, parts.hostname or "", port, "", parts.netloc)
+    def opened(self, connection: UpstreamConnection) -> None: ...
+    def closed(self, connection: UpstreamConnection) -> None: ...
+    def release(self, connection: UpstreamConnection) -> None: ...
+    def discard(self, connection: UpstreamConnection) -> None: ...
+    def answered(self, connection: UpstreamConnection) -> None: ...
+    def blame(self, what: str) -> None: ...
 
 
 class UpstreamConnection(Upstream):
     __slots__ = (
         "_arrivals", "_complete", "_extra", "_fields", "_head", "_head_only", "_interim", "_keep_alive", "_parser",
-        "_pending", "_until_close", "exchange", "idle_since", "pool", "status",
+        "_pending", "_until_close", "address", "exchange", "idle_since", "made_at", "owner", "status",
     )  # fmt: skip
 
     target: Target
 
-    def __init__(self, pool: Pool, target: Target) -> None:
+    def __init__(self, owner: Owner, target: Target, address: str = "") -> None:
+        """`address`: of the target's host, by which it is reached."""
         super().__init__()
-        self.pool = pool
+        self.owner = owner
         self.target = target
+        self.address = address
+        self.made_at = 0.0
         self.exchange: Exchange | None = None
         self.reused = False
         self.idle_since = 0.0
@@ -96,6 +81,9 @@ class UpstreamConnection(Upstream):
     def unanswered(self) -> bool:
         return not self.status and not self._pending
 
+    def blame(self, what: str) -> None:
+        self.owner.blame(what)
+
     def finish(self) -> None:
         self.exchange = None
         self.transport.close()
@@ -117,6 +105,8 @@ class UpstreamConnection(Upstream):
             transport.set_read_buffer_limits(high=READ_BYTES)
         self._arrivals = select.poll()
         self._arrivals.register(transport.get_extra_info("socket").fileno(), select.POLLIN)
+        self.made_at = time.monotonic()
+        self.owner.opened(self)
 
     def is_quiet(self) -> bool:
         """Neither closed nor speaking unasked, not even in what the event loop has yet to read.
@@ -129,7 +119,7 @@ class UpstreamConnection(Upstream):
         exchange = self.exchange
         if exchange is None:
             # An answer nobody asked for would become the answer to the next request.
-            self.pool.discard(self)
+            self.owner.discard(self)
             return
         if self.status:
             # Bytes of a head are no sign of life: dribbled, they would hold the request for ever.
@@ -179,6 +169,8 @@ class UpstreamConnection(Upstream):
 
     def _take_known(self, exchange: Exchange, known: KnownHead, data: bytes) -> None:
         """A whole response at once: the parser stays before the beginning of the next one."""
+        if self.owner.is_doubted:
+            self.owner.answered(self)
         self.status = known.status
         exchange.upstream_head(known.status, known.layout, known.values)
         body_bytes = int(known.values[known.layout.length_at])
@@ -198,8 +190,9 @@ class UpstreamConnection(Upstream):
 
     def connection_lost(self, exc: Exception | None) -> None:
         exchange, self.exchange = self.exchange, None
+        self.owner.closed(self)
         if exchange is None:
-            self.pool.discard(self)
+            self.owner.discard(self)
         else:
             exchange.upstream_lost(ending_words(exc, when=self._progress()))
         del self._parser  # it refers back to this
@@ -264,6 +257,8 @@ class UpstreamConnection(Upstream):
             self._fields = []
             return
         self.status = status
+        if self.owner.is_doubted:
+            self.owner.answered(self)
         self._head = (layout, values)
         # A WebSocket ends as a body does that has no length.
         self._until_close = not layout.is_framed and status not in BODILESS
@@ -316,85 +311,9 @@ class UpstreamConnection(Upstream):
         if self._keep_alive and not self._extra and sent and not exchange.accept:
             if exchange.response_paused:
                 self.transport.resume_reading()
-            self.pool.release(self)
+            self.owner.release(self)
         else:
             self.transport.abort()
             if self._extra:
                 exchange.upstream_strayed("sent more than the response may have; the response was passed on without it")
         exchange.upstream_end()
-
-
-class Pool:
-    """Idle connections of one event loop, newest first: the rest may age and be closed."""
-
-    def __init__(self) -> None:
-        self._idle: dict[Target, list[UpstreamConnection]] = {}
-        self._tls = ssl.create_default_context()
-        self._tls.set_alpn_protocols(["http/1.1"])
-
-    def take(self, target: Target) -> UpstreamConnection | None:
-        idle = self._idle.get(target)
-        while idle:
-            connection = idle.pop()
-            if connection.is_quiet():
-                connection.reused = True
-                return connection
-            connection.abort()
-        return None
-
-    def release(self, connection: UpstreamConnection) -> None:
-        idle = self._idle.get(connection.target)
-        if idle is None:
-            idle = self._idle[connection.target] = []
-        if len(idle) >= MAX_IDLE_PER_TARGET:
-            connection.transport.abort()
-            return
-        connection.idle_since = time.monotonic()
-        idle.append(connection)
-
-    def discard(self, connection: UpstreamConnection) -> None:
-        idle = self._idle.get(connection.target, [])
-        if connection in idle:
-            idle.remove(connection)
-        if connection.transport is not None:
-            connection.transport.abort()
-
-    def close_idle(self, now: float) -> None:
-        """Close what has been idle for long; called by the clock."""
-        for target, idle in list(self._idle.items()):
-            fresh = [c for c in idle if now - c.idle_since < MAX_IDLE_SECONDS]
-            if fresh:
-                self._idle[target] = fresh
-            else:
-                del self._idle[target]
-            for connection in idle:
-                if now - connection.idle_since >= MAX_IDLE_SECONDS:
-                    connection.transport.abort()
-
-    async def connect(self, target: Target, timeout: float) -> UpstreamConnection:
-        """A new connection. Raises OSError (TimeoutError included, and ssl.SSLError)."""
-        loop = asyncio.get_running_loop()
-
-        def make() -> UpstreamConnection:
-            return UpstreamConnection(self, target)
-
-        async with asyncio.timeout(timeout):
-            if target.scheme == "unix":
-                _, connection = await loop.create_unix_connection(make, target.path)
-            else:
-                tls = self._tls if target.scheme == "https" else None
-                _, connection = await loop.create_connection(make, target.host, target.port, ssl=tls)
-        _check_peer(connection)
-        return connection
-
-
-def _check_peer(connection: UpstreamConnection) -> None:
-    if connection.transport.is_closing():
-        # Nobody would tell the exchange about the end of a connection that ended before it.
-        raise UpstreamUnreachable("the connection was closed at once")
-    peer = connection.transport.get_extra_info("peername")
-    # A name that the validator could not judge may resolve to the cloud's metadata service.
-    problem = address_problem(ipaddress.ip_address(peer[0].partition("%")[0])) if isinstance(peer, tuple) else None
-    if problem is not None:
-        connection.abort()
-        raise UpstreamUnreachable(problem)

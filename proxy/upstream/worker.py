@@ -1,57 +1,88 @@
-"""What one event loop shares among its exchanges: the pool of connections and the clock."""
+"""What one event loop shares among its exchanges: the connections to upstreams, and the clock."""
 
 from __future__ import annotations
 
 import asyncio
 import time
-from functools import lru_cache
+from collections.abc import Iterable, Iterator
+
+from django.conf import settings
+from django.utils.crypto import salted_hmac
 
 from authgate.authn.trust import TrustSnapshot
-from authgate.policy.document import Upstream
+from authgate.decision import Allowed
+from authgate.policy.schema import HealthCheck, PolicyDocument, Upstream, UpstreamTls
+from authgate.state.live_upstreams import TargetState, board
 from authgate.state.snapshot import current
 from proxy.exchange import active
-from proxy.upstream.bad_answers import connect_words
-from proxy.upstream.connection import Pool, Target, UpstreamConnection, UpstreamUnreachable, parse_target
+from proxy.failures import Failure
+from proxy.upstream.balancer import Affinity
+from proxy.upstream.checks import Checks
+from proxy.upstream.connection import UpstreamConnection
+from proxy.upstream.endpoint import Endpoint
+from proxy.upstream.group import Group
+from proxy.upstream.resolve import Resolver
+from proxy.upstream.targets import parse_target
+from proxy.upstream.tls import context_of
 
 _TICK_SECONDS = 0.25
+_TELL_SECONDS = 1.0
 
 
 class Worker:
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.loop = loop
-        self._pool = Pool()
+        self._groups: dict[int, Group] = {}  # by the identity of their Upstream
+        self._held: list[Upstream] = []  # so that no other gets that identity
+        self._named: dict[str, Group] = {}
+        self._endpoints: dict[tuple[str, str, UpstreamTls], Endpoint] = {}
+        self._checks = Checks()
+        self._resolver = Resolver()
+        self._affinity_key = salted_hmac("authgate.target", "", algorithm="sha256").digest()
         self._trust: TrustSnapshot | None = None  # by which all active exchanges were looked at
-        self._turns: dict[tuple[str, ...], int] = {}  # of upstreams with several targets
+        self._document: PolicyDocument | None = None
+        self._tell_at = 0.0
+        context_of(UpstreamTls())  # now: reading the certificate authorities takes tens of milliseconds
         self._tick()
 
-    def take_idle(self, upstream: Upstream) -> UpstreamConnection | None:
-        """A kept connection to the target whose turn it is; never waits."""
-        targets = _parse_targets(upstream.targets)
-        if len(targets) == 1:
-            return self._pool.take(targets[0])
-        turn = self._next_turn(upstream)
-        connection = self._pool.take(targets[turn])
-        if connection is not None:
-            self._turns[upstream.targets] = turn
-        return connection
+    def take_idle(self, allowed: Allowed) -> UpstreamConnection | None:
+        """A kept connection to the target that the request is to go to; never waits."""
+        group = self._groups.get(id(allowed.entry.upstream))
+        return (group or self._join(allowed.entry.route.upstream, allowed.entry.upstream)).take_idle(allowed)
 
-    async def connect(self, upstream: Upstream, timeout: float, missed: dict[str, str]) -> UpstreamConnection:
-        """A new connection to the target whose turn it is, else any to the next that answers.
+    async def connect(self, allowed: Allowed, missed: dict[str, str], *, fresh: bool = False) -> UpstreamConnection:
+        """As Group.connect."""
+        timeout = allowed.entry.timeouts.connect or 0
+        return await self.group_of(allowed).connect(allowed, timeout, missed, fresh=fresh)
 
-        `missed` takes each target without a connection, and why. Raises UpstreamUnreachable.
-        """
-        targets = _parse_targets(upstream.targets)
-        self._turns[upstream.targets] = turn = self._next_turn(upstream)
-        for number, target in enumerate(targets[turn:] + targets[:turn]):
-            try:
-                return (self._pool.take(target) if number else None) or await self._pool.connect(target, timeout)
-            except OSError as error:
-                cause = error
-                missed[str(target)] = connect_words(error, timeout)
-        raise UpstreamUnreachable from cause
+    def may_repeat(self, allowed: Allowed, failure: Failure, times: int) -> bool:
+        """As Group.may_repeat."""
+        return self.group_of(allowed).may_repeat(failure, times)
 
-    def _next_turn(self, upstream: Upstream) -> int:
-        return (self._turns.get(upstream.targets, -1) + 1) % len(upstream.targets)
+    def group_of(self, allowed: Allowed) -> Group:
+        entry = allowed.entry
+        return self._groups.get(id(entry.upstream)) or self._join(entry.route.upstream, entry.upstream)
+
+    def _join(self, name: str, upstream: Upstream) -> Group:
+        group = self._named.get(name)
+        if group is None or group.upstream != upstream:
+            if group is not None:
+                group.dissolve()
+            endpoints = [self._endpoint(name, target, upstream.tls) for target in upstream.targets]
+            affinity = Affinity(name, endpoints, self._affinity_key, secure=settings.SECURE)
+            group = self._named[name] = Group(upstream, endpoints, affinity)
+        self._groups[id(upstream)] = group
+        self._held.append(upstream)
+        return group
+
+    def _endpoint(self, name: str, target: str, tls: UpstreamTls) -> Endpoint:
+        key = (name, target, tls)
+        endpoint = self._endpoints.get(key)
+        if endpoint is None:
+            endpoint = self._endpoints[key] = Endpoint(name, parse_target(target), tls, self._resolver)
+        return endpoint
+
+    # -- the clock ------------------------------------------------------------------------------------------
 
     def _tick(self) -> None:
         self.loop.call_later(_TICK_SECONDS, self._tick)  # first: no failure below may stop the clock
@@ -59,7 +90,12 @@ class Worker:
         for exchange in list(active):
             exchange.check(now)
         self._judge_again()
-        self._pool.close_idle(now)
+        self._follow_policy()
+        for endpoint in list(self._endpoints.values()):
+            endpoint.sweep(now)
+        if now >= self._tell_at:
+            self._tell_at = now + _TELL_SECONDS
+            board.write(list(states_of(self._endpoints.values(), now)))
 
     def _judge_again(self) -> None:
         """What has begun by an older trust. What begins by one later looks itself (Passage.is_revoked)."""
@@ -70,10 +106,44 @@ class Worker:
             for exchange in list(active):
                 exchange.trust_changed()
 
+    def _follow_policy(self) -> None:
+        """Checks begin and end with it; what it has no more is closed. Requests have made their groups meanwhile."""
+        snapshot = current()
+        if snapshot is None or snapshot.document is self._document:
+            return
+        self._document = snapshot.document
+        upstreams = snapshot.document.upstreams
+        wanted: dict[Endpoint, HealthCheck] = {}
+        for name, upstream in upstreams.items():
+            if upstream.health.path:
+                wanted |= dict.fromkeys(self._join(name, upstream).endpoints, upstream.health)
+        self._checks.follow(wanted)
+        live = {id(upstream) for upstream in upstreams.values()}
+        self._groups = {key: group for key, group in self._groups.items() if key in live}
+        self._held = [upstream for upstream in self._held if id(upstream) in live]
+        self._named = {name: group for name, group in self._named.items() if name in upstreams}
+        for key, endpoint in list(self._endpoints.items()):
+            name, target, tls = key
+            if name not in upstreams or target not in upstreams[name].targets or tls != upstreams[name].tls:
+                endpoint.close()
+                del self._endpoints[key]
 
-@lru_cache(maxsize=4096)
-def _parse_targets(texts: tuple[str, ...]) -> tuple[Target, ...]:
-    return tuple(map(parse_target, texts))
+
+def states_of(endpoints: Iterable[Endpoint], now: float) -> Iterator[TargetState]:
+    """For other processes: times by the clock that everybody reads."""
+    wall = time.time()
+    for endpoint in endpoints:
+        left = endpoint.health.left_out_until - now
+        yield TargetState(
+            upstream=endpoint.upstream,
+            target=str(endpoint.target),
+            is_down=endpoint.health.is_down,
+            left_out_until=wall + left if endpoint.health.left_out_until and left > 0 else 0.0,
+            is_failing=endpoint.health.is_failing,
+            in_flight=endpoint.in_use,
+            last_error=endpoint.last_error,
+            last_error_at=endpoint.last_error_at,
+        )
 
 
 _worker: Worker | None = None

@@ -18,7 +18,7 @@ from authgate.checks.database import KEYS_SEALED as STOPS_BY_ITSELF
 from authgate.checks.database import ROWS
 from authgate.observe import standard_error
 from authgate.own_hosts import exposed_host, public_host, public_port
-from authgate.state import watcher
+from authgate.state import live_upstreams, watcher
 from authgate.state.trouble import missing_file
 from authgate.state.trust import load_trust
 from authgate.wire.authority import is_loopback
@@ -144,6 +144,7 @@ def _prepare() -> None:
     load_trust()
     ratelimit.prepare()
     watcher.prepare()
+    live_upstreams.board.prepare()
 
 
 def _run(http2: bool, **options: Any) -> None:

@@ -16,7 +16,10 @@ import uvloop
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from proxy.upstream.connection import Pool, parse_target
+from authgate.policy.schema import UpstreamTls
+from proxy.upstream.endpoint import Endpoint
+from proxy.upstream.resolve import Resolver
+from proxy.upstream.targets import parse_target
 from tests.support import raw
 from tests.support.scripted import Kept, Script, ThenClose, answer, assert_refusal
 
@@ -83,14 +86,14 @@ def test_a_kept_connection_with_something_unread_is_not_taken(run, act):
     """Bytes the event loop has yet to read would become the answer to the request that takes the connection."""
 
     async def take_before_the_loop_reads() -> None:
-        pool = Pool()
-        first, second = [await pool.connect(target, 5) for _ in range(2)]
+        pool = Endpoint("api", target, UpstreamTls(), Resolver())
+        first, second = [await pool.connect(5) for _ in range(2)]
         peers = [listener.accept()[0] for _ in range(2)]
         pool.release(second)
         pool.release(first)
         act(peers[0])
         time.sleep(0.05)
-        assert pool.take(target) is second
+        assert pool.take() is second
         assert first.transport.is_closing()
         second.abort()
         await asyncio.sleep(0)
