@@ -30,7 +30,8 @@ _STRUCTS = (
     issuers.IssuerInput, issuers.IssuerTestInput, people.PersonShown, people.PersonChange, people.SessionShown,
     people.Ended, keys.Key, keys.NewKey, service_tokens.ServiceTokenShown,
     service_tokens.NewServiceToken, service_tokens.MadeServiceToken, revocations.RevokedTokenShown,
-    revocations.TokenToRevoke, revocations.RevocationShown, revocations.NewRevocation, revocations.SessionsEnded, UpstreamHealth,
+    revocations.TokenToRevoke, revocations.RevocationShown, revocations.NewRevocation, revocations.SessionsEnded,
+    UpstreamHealth,
 )  # fmt: skip
 _NAMES = {
     "PersonShown": "Person", "SessionShown": "Session", "ServiceTokenShown": "ServiceToken",

@@ -7,6 +7,7 @@ import logging
 import time
 from collections.abc import Callable
 
+from authgate.observe.strangers import NOBODY
 from authgate.policy.schema import UpstreamTls
 from proxy.upstream import dial
 from proxy.upstream.bad_answers import connect_words
@@ -161,7 +162,7 @@ class Endpoint:
 
     def _say(self, what: str) -> None:
         if not self.is_alone:
-            logger.warning("upstream %s, target %s: %s", self.upstream, self.target, what)
+            logger.warning("upstream %s, target %s: %s", self.upstream, self.target, what, extra=NOBODY)
 
     def _tell_free(self) -> None:
         if self.when_free is not None:

@@ -159,10 +159,18 @@ class RecordingUpstream:
     A callable gets (connection, request) right after the head and reads the body itself if it wants to.
     """
 
-    def __init__(self, *, unix_path: Path | None = None, tls: ssl.SSLContext | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        unix_path: Path | None = None,
+        tls: ssl.SSLContext | None = None,
+        port: int = 0,
+        host: str = "127.0.0.1",
+    ) -> None:
         family = socket.AF_INET if unix_path is None else socket.AF_UNIX
         self._listener = socket.socket(family, socket.SOCK_STREAM)
-        self._listener.bind(("127.0.0.1", 0) if unix_path is None else str(unix_path))
+        self._listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        self._listener.bind((host, port) if unix_path is None else str(unix_path))
         self._listener.listen(1024)
         self._tls = tls
         self._lock = threading.Condition()
@@ -173,7 +181,7 @@ class RecordingUpstream:
         self.errors: list[BaseException] = []
         if unix_path is None:
             self.port = self._listener.getsockname()[1]
-            self.target = f"http{'s' if tls else ''}://127.0.0.1:{self.port}"
+            self.target = f"http{'s' if tls else ''}://{host}:{self.port}"
         else:
             self.port, self.target = 0, f"unix:{unix_path}"
         self._thread = threading.Thread(target=self._accept, name="upstream", daemon=True)

@@ -12,6 +12,7 @@ from contextlib import suppress
 import pytest
 
 from tests.support import raw
+from tests.support.dead_targets import Blackhole, refused_target
 from tests.support.gateway import Gateway
 from tests.support.scripted import Script, ThenClose, answer, assert_refusal, keep_connection, send_at_once
 from tests.support.upstream import RecordingUpstream
@@ -19,36 +20,11 @@ from tests.support.upstream import RecordingUpstream
 CHUNKED = "Transfer-Encoding: chunked"
 
 
-class Blackhole:
-    """Listens but never accepts, with a full backlog: connecting gets no reply at all."""
-
-    def __init__(self) -> None:
-        self._listener = socket.socket()
-        self._listener.bind(("127.0.0.1", 0))
-        self._listener.listen(0)
-        self.target = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
-        self._fillers = []
-        for _ in range(4):
-            filler = socket.socket()
-            filler.setblocking(False)
-            filler.connect_ex(self._listener.getsockname())
-            self._fillers.append(filler)
-
-    def close(self) -> None:
-        for sock in (self._listener, *self._fillers):
-            sock.close()
-
-
 @pytest.fixture(params=["new", "kept"])
 def way(request, impatient, upstream):
     """Each test with a new connection and with a kept one."""
     if request.param == "kept":
         keep_connection(impatient, upstream, "/live/warm")
-
-
-def refused_target() -> str:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        return f"http://127.0.0.1:{taken.getsockname()[1]}"
 
 
 @pytest.fixture(scope="module")
