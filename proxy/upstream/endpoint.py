@@ -100,7 +100,8 @@ class Endpoint:
             return
         connection.idle_since = time.monotonic()
         self.idle.append(connection)
-        self._tell_free()
+        if self.when_free is not None:
+            self.when_free()
 
     def discard(self, connection: UpstreamConnection) -> None:
         if connection in self.idle:
