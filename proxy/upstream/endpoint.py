@@ -20,6 +20,8 @@ from proxy.upstream.targets import Target
 MAX_IDLE_PER_TARGET = 256
 # Shorter than the keep-alive of common servers (60-75 s), so that we rarely write into a closing connection.
 MAX_IDLE_SECONDS = 30.0
+IMPATIENT_SECONDS = 1.0
+TRIAL_SECONDS = 1.0  # that a request waits for a connection to a target that failed before, where there are others
 
 logger = logging.getLogger("proxy.failures")  # operators filter lines by it
 
@@ -66,13 +68,21 @@ class Endpoint:
 
     async def connect(self, timeout: float) -> UpstreamConnection:
         """A new connection. Raises OSError (TimeoutError included, and ssl.SSLError)."""
-        self.health.begin_trial(time.monotonic())
+        began = time.monotonic()
+        if self.health.is_failing and not self.is_alone:
+            timeout = min(timeout, TRIAL_SECONDS)
+        self.health.begin_trial(began)
         self.connecting += 1
         try:
             async with asyncio.timeout(timeout):
                 return await dial.connect(self.target, self._tls, self._resolver, self._make)
         except OSError as error:
             self._failed(connect_words(error, timeout), at_once=True)
+            raise
+        except asyncio.CancelledError:
+            # Else a target that swallows connections would never be found out by clients who wait less than we do.
+            if (seconds := time.monotonic() - began) >= IMPATIENT_SECONDS:
+                self._failed(f"no connection within {seconds:.1f} s, when the client left", at_once=True)
             raise
         finally:
             self.connecting -= 1

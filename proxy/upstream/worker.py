@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 from django.conf import settings
 from django.utils.crypto import salted_hmac
@@ -113,15 +113,21 @@ class Worker:
             return
         self._document = snapshot.document
         upstreams = snapshot.document.upstreams
+        self._forget_all_but(upstreams)
         wanted: dict[Endpoint, HealthCheck] = {}
         for name, upstream in upstreams.items():
             if upstream.health.path:
                 wanted |= dict.fromkeys(self._join(name, upstream).endpoints, upstream.health)
         self._checks.follow(wanted)
+
+    def _forget_all_but(self, upstreams: Mapping[str, Upstream]) -> None:
         live = {id(upstream) for upstream in upstreams.values()}
         self._groups = {key: group for key, group in self._groups.items() if key in live}
         self._held = [upstream for upstream in self._held if id(upstream) in live]
-        self._named = {name: group for name, group in self._named.items() if name in upstreams}
+        for name, group in list(self._named.items()):
+            if group.upstream != upstreams.get(name):
+                group.dissolve()
+                del self._named[name]
         for key, endpoint in list(self._endpoints.items()):
             name, target, tls = key
             if name not in upstreams or target not in upstreams[name].targets or tls != upstreams[name].tls:

@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from tests.support import raw
 from tests.support.dead_targets import Blackhole, refused_target
 from tests.support.gateway import Gateway, free_port
 from tests.support.scripted import Kept, Script, ThenClose, answer, assert_refusal
@@ -48,6 +49,7 @@ def policy(one: str, two: str, hole: str) -> str:
         "deadcookie": f'targets: ["{one}", "{late}"], balance: cookie',
         "half": f'targets: ["{dead}", "{two}"]',
         "slowhalf": f'targets: ["{hole}", "{two}"], timeouts: {{connect: 0.6}}',
+        "impatient": f'targets: ["{hole}", "{two}"], timeouts: {{connect: 4}}',
         "late": f'targets: ["{late}", "{two}"]',
         "none": f'targets: ["{dead}", "{refused_target()}"]',
         "breaking": f'targets: ["{one}", "{two}"], timeouts: {{response: 0.5}}',
@@ -183,6 +185,15 @@ def test_a_target_that_swallows_connections_costs_one_time_out(several):
     assert 0.5 < time.monotonic() - began < 1.1
 
 
+def test_clients_who_wait_less_than_the_gateway_find_it_out_too(several):
+    for _ in range(2):
+        with several.connect() as client:
+            client.send(raw.request("GET", "/impatient", host=f"localhost:{several.port}"))
+            time.sleep(1.3)
+    assert who(several, "/impatient", 4) == "1111"
+    assert "upstream impatient, target " in several.output
+
+
 def test_a_target_comes_back_when_one_request_has_found_it_well(several):
     assert who(several, "/late", 4) == "1111"
     with RecordingUpstreamAt(several.late) as late:
@@ -310,3 +321,13 @@ def test_an_edit_of_the_policy_keeps_connections_and_what_is_known(several, targ
     who(several, "/half", 2)
     assert connections(targets[0], b"/turns") == 1
     assert several.output.count("upstream half") == before or "2 s" in several.output
+
+
+def test_a_policy_that_is_taken_back_is_as_it_was(several, targets):
+    gone = several.policy.replace(f'turns: {{targets: ["{targets[0].target}", ', "turns: {targets: [")
+    assert gone != several.policy
+    for text in (gone, several.policy):
+        several.import_policy(text)
+        several.settle()
+    assert who(several, "/turns/again", 6) in ("010101", "101010")
+    assert [connections(target, b"/turns/again") for target in targets] == [1, 1]
