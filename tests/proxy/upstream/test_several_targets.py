@@ -53,6 +53,7 @@ def policy(one: str, two: str, hole: str) -> str:
         "late": f'targets: ["{late}", "{two}"]',
         "none": f'targets: ["{dead}", "{refused_target()}"]',
         "breaking": f'targets: ["{one}", "{two}"], timeouts: {{response: 0.5}}',
+        "told": f'targets: ["{one}", "{two}"]',
         "once": f'targets: ["{one}", "{two}"], retries: 0',
         "failing": f'targets: ["{one}", "{two}"], timeouts: {{response: 0.3}}, retries: 0',
         "narrow": f'targets: ["{one}"], connections: 1, queue: 1, queue_timeout: 5',
@@ -240,9 +241,9 @@ def test_without_retries_nothing_is_sent_twice(several, targets):
 
 
 def test_that_another_target_was_asked_is_told(several, targets):
-    targets[0].reply(ThenClose(reset=True), path="/breaking/told")
-    assert who(several, "/breaking/told", 2, headers=[("X-Forwarded-For", "10.0.1.1")]) == "11"
-    told = f"target {targets[0].target}: GET /breaking/told: reset the connection without an answer; another"
+    targets[0].reply(ThenClose(reset=True), path="/told")
+    assert who(several, "/told", 2, headers=[("X-Forwarded-For", "10.0.1.1")]) == "11"
+    told = f"target {targets[0].target}: GET /told: reset the connection without an answer; another"
     wait_until(lambda: told in several.output)
 
 
