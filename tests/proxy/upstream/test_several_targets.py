@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from tests.support import raw
+from tests.support.crowd import Crowd
 from tests.support.dead_targets import Blackhole, refused_target
 from tests.support.gateway import Gateway, free_port
 from tests.support.scripted import Kept, Script, ThenClose, answer, assert_refusal
@@ -39,7 +40,8 @@ def targets(both):
 
 
 def policy(one: str, two: str, hole: str) -> str:
-    dead, late = refused_target(), f"http://127.0.0.1:{free_port()}"
+    dead = refused_target()
+    late, crowd = (f"http://127.0.0.1:{free_port()}" for _ in range(2))
     upstreams = {
         "turns": f'targets: ["{one}", "{two}"]',
         "weighted": f'targets: ["{one}", "{two}"], weights: {{"{one}": 3}}',
@@ -54,6 +56,7 @@ def policy(one: str, two: str, hole: str) -> str:
         "none": f'targets: ["{dead}", "{refused_target()}"]',
         "breaking": f'targets: ["{one}", "{two}"], timeouts: {{response: 0.5}}',
         "told": f'targets: ["{one}", "{two}"]',
+        "crowd": f'targets: ["{crowd}", "{two}"]',
         "once": f'targets: ["{one}", "{two}"], retries: 0',
         "failing": f'targets: ["{one}", "{two}"], timeouts: {{response: 0.3}}, retries: 0',
         "narrow": f'targets: ["{one}"], connections: 1, queue: 1, queue_timeout: 5',
@@ -75,7 +78,9 @@ def several(request, gateway_template, both, blackhole, tmp_path_factory):
     with Gateway(data_dir, template=gateway_template, policy=text, args=request.param, env=env) as gateway:
         gateway.start()
         gateway.policy = text
-        gateway.late = int(re.search(r"late: .targets: .\"http://127.0.0.1:(\d+)", text)[1])
+        gateway.late, gateway.crowd = (
+            int(re.search(rf" {name}: .targets: .\"http://127.0.0.1:(\d+)", text)[1]) for name in ("late", "crowd")
+        )
         yield gateway
         assert not re.search("Traceback|never retrieved|was destroyed|never awaited", gateway.output), gateway.output
 
@@ -332,3 +337,13 @@ def test_a_policy_that_is_taken_back_is_as_it_was(several, targets):
         several.settle()
     assert who(several, "/turns/again", 6) in ("010101", "101010")
     assert [connections(target, b"/turns/again") for target in targets] == [1, 1]
+
+
+def test_no_request_that_may_be_sent_again_fails_while_a_target_dies_and_comes_back(several, targets):
+    """The other one is asked meanwhile."""
+    with Crowd(several, raw.request("GET", "/crowd/x", host=f"localhost:{several.port}"), connections=8) as crowd:
+        for _ in range(3):
+            with RecordingUpstreamAt(several.crowd) as dying:
+                dying.reply(Kept(answer(body=b"dying")))
+                wait_until(lambda seen=dying: len(seen.requests) > 20, 15)
+    assert {asked.status for asked in crowd.asked} == {200}
