@@ -24,6 +24,7 @@ FRESH_SECONDS = 5.0
 PLACES = 256  # of workers
 PLACE_BYTES = 1 << 20
 _TRIES = 3
+_REMEMBERED_SECONDS = 0.1  # for a page that asks for each upstream
 _HEADER = struct.Struct("=dQQ")  # when it was written, by the clock of the machine; its length; how often
 
 
@@ -50,6 +51,8 @@ class Board:
         self._pid = 0
         self._times = 0
         self._own: Sequence[TargetState] = ()
+        self._found: list[Sequence[TargetState]] = []
+        self._read_at = 0.0
 
     def prepare(self) -> None:
         """Before workers are forked. Without it, or without memory, each knows of itself alone."""
@@ -66,8 +69,12 @@ class Board:
 
     def read(self) -> list[Sequence[TargetState]]:
         """Of all workers that live. An empty one has had no request."""
-        found = [self._read_again(place * PLACE_BYTES) for place in range(self._places())]
-        return [states for states in found if states is not None] or [self._own]
+        now = time.time()
+        if abs(now - self._read_at) > _REMEMBERED_SECONDS:
+            found = [self._read_again(place * PLACE_BYTES) for place in range(self._places())]
+            self._found = [states for states in found if states is not None] or [self._own]
+            self._read_at = now
+        return self._found
 
     def _read_again(self, at: int) -> list[TargetState] | None:
         """It may be written at this very moment."""
