@@ -33,6 +33,9 @@ class Group:
         self._budget = RetryBudget()
         self._queue = Queue(upstream.queue, upstream.queue_timeout) if upstream.connections else None
         self._only = self.endpoints[0] if len(self.endpoints) == 1 and self._queue is None else None
+
+    def govern(self) -> None:
+        """From now on it is this one that the endpoints work for."""
         for endpoint in self.endpoints:
             endpoint.is_alone = len(self.endpoints) == 1
             endpoint.when_free = self._queue.wake if self._queue is not None else None

@@ -66,14 +66,22 @@ class Worker:
     def _join(self, name: str, upstream: Upstream) -> Group:
         group = self._named.get(name)
         if group is None or group.upstream != upstream:
-            if group is not None:
-                group.dissolve()
-            endpoints = [self._endpoint(name, target, upstream.tls) for target in upstream.targets]
-            affinity = Affinity(name, endpoints, self._affinity_key, secure=settings.SECURE)
-            group = self._named[name] = Group(upstream, endpoints, affinity)
+            before, group = group, self._make(name, upstream)
+            if _is_of_now(name, upstream):
+                if before is not None:
+                    before.dissolve()
+                group.govern()
+                self._named[name] = group
+            else:
+                group.dissolve()  # for requests that an earlier policy has let in
         self._groups[id(upstream)] = group
         self._held.append(upstream)
         return group
+
+    def _make(self, name: str, upstream: Upstream) -> Group:
+        endpoints = [self._endpoint(name, target, upstream.tls) for target in upstream.targets]
+        affinity = Affinity(name, endpoints, self._affinity_key, secure=settings.SECURE)
+        return Group(upstream, endpoints, affinity)
 
     def _endpoint(self, name: str, target: str, tls: UpstreamTls) -> Endpoint:
         key = (name, target, tls)
@@ -133,6 +141,11 @@ class Worker:
             if name not in upstreams or target not in upstreams[name].targets or tls != upstreams[name].tls:
                 endpoint.close()
                 del self._endpoints[key]
+
+
+def _is_of_now(name: str, upstream: Upstream) -> bool:
+    snapshot = current()
+    return snapshot is None or snapshot.document.upstreams.get(name) == upstream
 
 
 def states_of(endpoints: Iterable[Endpoint], now: float) -> Iterator[TargetState]:

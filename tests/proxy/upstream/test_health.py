@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 from types import SimpleNamespace
 
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
+from authgate.policy.schema import PolicyDocument, Upstream
+from proxy.upstream import worker
 from proxy.upstream.balancer import Balancer, cycle_of
 from proxy.upstream.budget import ALWAYS, RetryBudget
 from proxy.upstream.health import BAD_ANSWERS, FIRST_SECONDS, LONGEST_SECONDS, Health
@@ -182,3 +185,21 @@ class Misbehaving(RuleBasedStateMachine):
 
 Misbehaving.TestCase.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
 TestMisbehaving = Misbehaving.TestCase
+
+
+def test_requests_of_an_earlier_policy_change_nothing_about_the_limits_of_now(monkeypatch):
+    """They may still be on their way when the policy is another one."""
+
+    async def test():
+        old, new = Upstream(targets=("http://127.0.0.1:1",)), Upstream(targets=("http://127.0.0.1:1",), connections=1)
+        snapshot = SimpleNamespace(document=PolicyDocument(upstreams={"api": new}), trust=None)
+        monkeypatch.setattr(worker, "current", lambda: snapshot)
+        of = worker.Worker(asyncio.get_running_loop())
+        now = of._join("api", new)
+        (endpoint,) = now.endpoints
+        assert of._join("api", old) is not now
+        assert endpoint.when_free is not None
+        assert now._queue is not None
+        assert of._join("api", Upstream(targets=("http://127.0.0.1:1",), connections=1)) is now
+
+    asyncio.run(test())
