@@ -64,6 +64,11 @@ def uses_dpop(headers: Headers) -> bool:
     return any(value[:5].lower() == b"dpop " for value in headers.values(b"authorization"))
 
 
+def sends_token(headers: Headers) -> bool:
+    """Whether a token came as one, bound to a key or not, whatever it is; not as a password or a cookie."""
+    return any(value[:7].lower() == b"bearer " for value in headers.values(b"authorization")) or uses_dpop(headers)
+
+
 def beside_the_services(found: Credential | None, headers: Headers, trust: TrustSnapshot) -> Credential | None:
     """What counts of the headers in which `found` was found, where the Authorization header is for the service.
 

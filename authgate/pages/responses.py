@@ -9,7 +9,7 @@ from urllib.parse import quote
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 
-from authgate.authn.credentials import uses_dpop
+from authgate.authn.credentials import sends_token, uses_dpop
 from authgate.decision import Denied, retry_seconds
 from authgate.observe.access_log import Record
 from authgate.oidc.next_url import MAX_LENGTH
@@ -182,9 +182,12 @@ def _explain(decision: Denied, facts: RequestFacts | None) -> RawHeaders:
     if not challenge:
         return []
     headers = [(b"www-authenticate", challenge.encode() + _parameters(decision, facts)), *nonce_for(reason)]
-    # git, pip and clients of container registries send a password only where one is asked for.
-    takes_basic = decision.entry is not None and decision.entry.route.basic and reason in _HEALED_BY_SIGNING_IN
-    return [*headers, (b"www-authenticate", _BASIC)] if takes_basic else headers
+    if decision.entry is None or not decision.entry.route.basic or reason not in _HEALED_BY_SIGNING_IN:
+        return headers
+    # git, pip and clients of container registries send a password only where one is asked for. The latter take any
+    # Bearer for the address of a token server (its realm), and ask there instead: only who sends a token is told of it.
+    tells_bearer = decision.entry.mcp is not None or (facts is not None and sends_token(facts.headers))
+    return [*(headers if tells_bearer else []), (b"www-authenticate", _BASIC)]
 
 
 def _parameters(decision: Denied, facts: RequestFacts | None) -> bytes:

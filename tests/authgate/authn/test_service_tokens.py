@@ -22,6 +22,7 @@ routes:
   - {{name: open, path: /open, access: public, upstream: api}}
   - {{name: any, path: /any, access: authenticated, upstream: api}}
   - {{name: git, path: /git, access: roles, roles: [reader], basic: true, upstream: api}}
+  - {{name: tools, path: /tools, access: authenticated, mcp: true, basic: true, upstream: api}}
   - {{name: own, path: /own, access: roles, roles: [everybody], issuers: [gateway], upstream: api}}
   - {{name: scoped, path: /scoped, access: authenticated, scopes: [read], upstream: api}}
   - {{name: passing, path: /passing, access: authenticated, pass_authorization: true, upstream: api}}
@@ -287,11 +288,26 @@ def test_basic_is_sent_by_browsers_themselves_and_so_judged_like_a_cookie(gatewa
     assert answers(gateway, "/git", method="POST", headers=[*basic(token), *cross]) == {(403, "cross_site")}
 
 
+BEARER, BASIC = 'Bearer realm="authgate"', 'Basic realm="authgate", charset="UTF-8"'
+
+
 def test_basic_is_offered_where_the_route_says_so(gateway):
-    offered = gateway.get("/git").all("www-authenticate")
-    assert offered == ['Bearer realm="authgate"', 'Basic realm="authgate", charset="UTF-8"']
-    assert gateway.get("/any").all("www-authenticate") == ['Bearer realm="authgate"']
+    assert BASIC in gateway.get("/git").all("www-authenticate")
+    assert gateway.get("/any").all("www-authenticate") == [BEARER]
     assert len(gateway.get("/git", token="agt_x").all("www-authenticate")) == 2
+
+
+@pytest.mark.parametrize("password", [None, "secret", "agt_x"])
+def test_a_client_of_a_container_registry_is_offered_basic_alone(gateway, password):
+    """Of two it takes Bearer, and fetches a token from its realm."""
+    headers = [] if password is None else basic(password)
+    assert gateway.get("/git", headers=headers).all("www-authenticate") == [BASIC]
+
+
+def test_an_agent_is_led_to_its_authorization_server_where_basic_is_offered_too(gateway):
+    bearer, offered = gateway.request("/tools", method="POST").all("www-authenticate")
+    assert bearer.startswith(f'{BEARER}, resource_metadata="')
+    assert offered == BASIC
 
 
 def test_where_the_service_has_its_own_tokens_one_of_ours_is_judged(gateway, token, upstream):
