@@ -12,14 +12,16 @@ BIN := .venv/bin
 
 # The programs tests and benchmarks use beside Python's packages: Debian package and the command it brings.
 TEST_PACKAGES := chromium-headless-shell:chromium-headless-shell nginx-light:nginx haproxy:haproxy caddy:caddy
+APPLICATION_PACKAGES := lighttpd:lighttpd docker-registry:docker-registry skopeo:skopeo
 BENCH_PACKAGES := nginx-light:nginx haproxy:haproxy wrk:wrk apache2:apache2 libapache2-mod-auth-openidc:
 
-.PHONY: help setup run test check bench faults flame attack lock packages-%
+.PHONY: help setup run test test-applications check bench faults flame attack lock packages-%
 
 help:
 	@echo 'make setup            virtualenv with all dependencies in .venv'
 	@echo 'make run [PORT=8000]  the gateway with a demo service behind it, on loopback'
 	@echo 'make test [ARGS=…]    everything the suite needs, then the suite (ARGS go to pytest; JOBS=0: one test at a time)'
+	@echo 'make test-applications  JupyterLab, Streamlit, git, … behind the gateway; installs them, takes minutes: for the night'
 	@echo 'make check            formatting, lint, types, import arrows, Django checks, missing migrations'
 	@echo 'make bench            the gateway measured beside its peers'
 	@echo 'make flame            where a worker of the gateway spends its time, as a flame graph and a table (var/flame.*)'
@@ -51,6 +53,10 @@ run: .venv/.runtime $(PROVIDER)/node_modules/.package-lock.json
 test: .venv/.dev packages-test $(PROVIDER)/node_modules/.package-lock.json
 	@$(BIN)/python -m pytest -n $(JOBS) --dist loadfile $(ARGS)
 
+# One at a time: some of them are large.
+test-applications: .venv/.dev packages-test packages-applications $(PROVIDER)/node_modules/.package-lock.json
+	@$(BIN)/python -m pytest tests/applications $(ARGS)
+
 check: .venv/.dev
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
@@ -81,4 +87,5 @@ attack: .venv/.dev packages-bench
 	@$(BIN)/python -m benchmarks.attacks $(ARGS)
 
 packages-test: ; @.ci/packages $(TEST_PACKAGES)
+packages-applications: ; @.ci/packages $(APPLICATION_PACKAGES)
 packages-bench: ; @.ci/packages $(BENCH_PACKAGES)

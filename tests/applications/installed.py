@@ -13,17 +13,12 @@ CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "auth
 _LAST = ("nice", "-n", "15")
 
 
-def path(name: str) -> str:
-    """PATH with its commands first. Without a name: of Debian's packages alone, some of which are for root."""
-    machine = f"{os.environ['PATH']}:/usr/sbin"
-    return f"{programs(name)}:{machine}" if name else machine
-
-
-def programs(name: str) -> Path:
-    """The directory of its commands. `requirements/NAME.txt` is pip's, `requirements/NAME.npm` one package a line."""
+def environment(name: str) -> dict[str, str]:
+    """Variables by which its programs are found. `NAME.txt` is pip's, `NAME.npm` has one package a line."""
     if (REQUIREMENTS / f"{name}.npm").exists():
-        return _npm(name) / "node_modules" / ".bin"
-    return _pip(name) / "bin"
+        modules = _npm(name) / "node_modules"
+        return {"PATH": f"{modules / '.bin'}:{os.environ['PATH']}", "NODE_PATH": str(modules)}
+    return {"PATH": f"{_pip(name) / 'bin'}:{os.environ['PATH']}"}
 
 
 def _pip(name: str) -> Path:

@@ -16,7 +16,6 @@ from playwright.sync_api import Page
 
 from tests.applications import installed
 from tests.applications.recipe import Recipe
-from tests.support import raw
 from tests.support.agent import NAVIGATION
 from tests.support.gateway import DIE_WITH_US, Gateway, free_port
 from tests.support.oidc import OpenIdProvider, add_provider
@@ -28,7 +27,7 @@ PEOPLE = {
 }
 START_SECONDS = 90
 # What somebody writes who would like to be alice.
-_NAMES = ("X-Auth-User-Email", "X-Auth-User-ID", "X-Auth-User-Name", "X_Auth_User_Email", "X-Remote-User", "Remote-User")
+_NAMES = ("X-Auth-User-Email", "X-Auth-User-ID", "X-Auth-User-Name", "X_Auth_User_Email", "Remote-User")
 FORGED = dict.fromkeys(_NAMES, "alice@example.com")
 
 
@@ -40,7 +39,7 @@ class Stage:
         self.directory = directory / "application"
         self.directory.mkdir()
         self.screenshots = directory / "screenshots"
-        self._path = installed.path(environment)
+        self._own_environment = installed.environment(environment) if environment else {}
         self.gateway = Gateway(directory / "gateway", template=template, policy=self.recipe.policy())
         self._name_the_gateway(host)
         self.openid = OpenIdProvider(accounts=PEOPLE)
@@ -96,16 +95,18 @@ class Stage:
     def run(self, command: str, *, check: bool = True, **env: str) -> subprocess.CompletedProcess[str]:
         """A client's command, in a shell; with both outputs where it fails."""
         done = subprocess.run(
-            ["bash", "-euc", command], cwd=self.directory, env=self.env | env, capture_output=True, text=True, timeout=90
-        )
+            ["bash", "-euc", command], cwd=self.directory, env=self.env | env, capture_output=True, text=True,
+            timeout=90,
+        )  # fmt: skip
         assert not check or done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
         return done
 
     @property
     def env(self) -> dict[str, str]:
-        """Its own home; and nothing of this machine's proxies."""
+        """Its own home and programs; also those of Debian's that are for root; nothing of this machine's proxies."""
         inherited = {name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")}
-        return inherited | {"PATH": self._path, "HOME": str(self.directory)}
+        inherited["PATH"] += ":/usr/sbin"
+        return inherited | self._own_environment | {"HOME": str(self.directory)}
 
     @property
     def output(self) -> str:
@@ -155,11 +156,7 @@ class Stage:
         visitor = self.gateway.get(path, headers=[*FORGED.items(), *NAVIGATION.items()])
         assert (visitor.status, visitor.header("location").startswith("/auth/login?next=")) == (302, True)
         mallory = self.gateway.get(path, token=self.gateway.mint("mallory"), headers=[*FORGED.items()])
-        assert (mallory.status, raw_reason(mallory)) == (403, "missing_role")
+        assert (mallory.status, mallory.json()["reason"]) == (403, "missing_role")
         socket_to_it = [("Connection", "Upgrade"), ("Upgrade", "websocket"), ("Sec-WebSocket-Version", "13")]
         key = [("Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ==")]
         assert self.gateway.get(path, headers=[*FORGED.items(), *socket_to_it, *key]).status == 401
-
-
-def raw_reason(answer: raw.Response) -> str:
-    return str(answer.json()["reason"])

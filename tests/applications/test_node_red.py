@@ -15,10 +15,11 @@ HOME = "/red/"
 FLOWS = [
     {"id": "t", "type": "tab", "label": "Test"},
     {
-        "id": "i", "type": "inject", "z": "t", "name": "say", "props": [{"p": "payload"}], "payload": "hello from the flow",
-        "payloadType": "str", "x": 150, "y": 100, "wires": [["d"]],
+        "id": "i", "type": "inject", "z": "t", "name": "say", "props": [{"p": "payload"}], "payloadType": "str",
+        "repeat": "", "crontab": "", "once": False,
+        "payload": "hello from the flow", "x": 150, "y": 100, "wires": [["d"]],
     },
-    {"id": "d", "type": "debug", "z": "t", "name": "shown", "active": True, "tosidebar": True, "x": 350, "y": 100, "wires": []},
+    {"id": "d", "type": "debug", "z": "t", "name": "shown", "active": True, "tosidebar": True, "x": 350, "y": 100},
 ]  # fmt: skip
 
 
