@@ -21,12 +21,15 @@ def pytest_ignore_collect(config: pytest.Config) -> bool | None:
 
 @pytest.fixture(scope="module")
 def stage(request: Any, gateway_template: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
-    """Of the chapter and the environment that the module names : CHAPTER, ENVIRONMENT, HOST; its application runs."""
+    """As the module says: CHAPTER, ENVIRONMENT, HOST, ARGS, prepare(stage). Its application runs."""
     module = request.module
     directory = tmp_path_factory.mktemp(module.__name__.rpartition("test_")[2])
     # Not localhost, which applications may treat as a case of its own; but only browsers resolve names below it.
     host = getattr(module, "HOST", "gateway.localhost")
-    with Stage(module.CHAPTER, getattr(module, "ENVIRONMENT", ""), gateway_template, directory, host=host) as stage:
+    args = getattr(module, "ARGS", ())
+    with Stage(
+        module.CHAPTER, getattr(module, "ENVIRONMENT", ""), gateway_template, directory, host=host, args=args
+    ) as stage:
         if prepare := getattr(module, "prepare", None):
             prepare(stage)
         yield stage.start()
@@ -41,7 +44,7 @@ def browser() -> Iterator[Browser]:
 @pytest.fixture
 def page(browser: Browser, stage: Stage, request: Any) -> Iterator[Page]:
     """What it showed at the end is kept among the screenshots, also of a test that failed."""
-    context = browser.new_context(viewport={"width": 1200, "height": 800})
+    context = browser.new_context(ignore_https_errors=True, viewport={"width": 1200, "height": 800})
     page = context.new_page()
     yield page
     stage.show(page, f"end of {request.node.name}")

@@ -36,13 +36,7 @@ class Recipe:
         return {name: self._addressed(text, gateway) for name, text in named}
 
     def _addressed(self, text: str, gateway: Gateway) -> str:
-        plain = PRINTED_URL.replace("https", "http")
-        return (
-            self._ported(text)
-            .replace(PRINTED_URL, gateway.url)
-            .replace(plain, gateway.url)
-            .replace(PRINTED_HOST, gateway.host)
-        )
+        return self._ported(text).replace(PRINTED_URL, gateway.url).replace(PRINTED_HOST, gateway.host)
 
     def _ported(self, text: str) -> str:
         if self._printed_port is None:

@@ -16,7 +16,9 @@ from playwright.sync_api import Page
 
 from tests.applications import installed
 from tests.applications.recipe import Recipe
+from tests.support import raw
 from tests.support.agent import NAVIGATION
+from tests.support.certificates import Certificates, make_certificates
 from tests.support.gateway import DIE_WITH_US, Gateway, free_port
 from tests.support.oidc import OpenIdProvider, add_provider
 
@@ -26,22 +28,45 @@ PEOPLE = {
     for name, groups in {"alice": ["staff"], "bob": ["staff"], "mallory": []}.items()
 }
 START_SECONDS = 90
+# Where OpenSSL and Go, git, requests, pip and Node are told whom to trust.
+AUTHORITY = ("SSL_CERT_FILE", "GIT_SSL_CAINFO", "REQUESTS_CA_BUNDLE", "PIP_CERT", "NODE_EXTRA_CA_CERTS")
 # What somebody writes who would like to be alice.
 _NAMES = ("X-Auth-User-Email", "X-Auth-User-ID", "X-Auth-User-Name", "X_Auth_User_Email", "Remote-User")
 FORGED = dict.fromkeys(_NAMES, "alice@example.com")
 
 
+class _Gateway(Gateway):
+    """With https, as in life: its cookies are Secure, and applications hear of the scheme."""
+
+    def __init__(self, data_dir: Path, host: str, certificates: Certificates, *, args: tuple[str, ...], **options: Any):
+        files = ("--tls-cert", str(certificates.cert_file), "--tls-key", str(certificates.key_file))
+        super().__init__(data_dir, args=(*files, *args), tls=True, **options)
+        self.host, self.url = host, f"https://{host}:{self.port}"
+        self.env["AUTHGATE_PUBLIC_URL"] = self.url
+        self.trust = certificates.client_context()
+
+    def connect(self, **options: Any) -> raw.RawClient:
+        return super().connect(tls=self.trust, **options)
+
+    def send(self, data: bytes, **options: Any) -> raw.Response:
+        return super().send(data, tls=self.trust, **options)
+
+
 class Stage:
     """`directory`: the application's own, and its home. `screenshots` shows what people saw."""
 
-    def __init__(self, title: str, environment: str, template: Path, directory: Path, *, host: str) -> None:
+    def __init__(
+        self, title: str, environment: str, template: Path, directory: Path, *, host: str, args: tuple[str, ...] = ()
+    ) -> None:
         self.recipe = Recipe(title, free_port())
         self.directory = directory / "application"
         self.directory.mkdir()
         self.screenshots = directory / "screenshots"
         self._own_environment = installed.environment(environment) if environment else {}
-        self.gateway = Gateway(directory / "gateway", template=template, policy=self.recipe.policy())
-        self._name_the_gateway(host)
+        self._certificates = make_certificates(directory, host)
+        self.gateway = _Gateway(
+            directory / "gateway", host, self._certificates, template=template, policy=self.recipe.policy(), args=args
+        )
         self.openid = OpenIdProvider(accounts=PEOPLE)
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -69,10 +94,6 @@ class Stage:
         self.stop()
         self.gateway.stop()
         self.openid.remove()
-
-    def _name_the_gateway(self, host: str) -> None:
-        self.gateway.host, self.gateway.url = host, f"http://{host}:{self.gateway.port}"
-        self.gateway.env["AUTHGATE_PUBLIC_URL"] = self.gateway.url
 
     # --- the application ----------------------------------------------------------------------------------
     def start(self) -> Stage:
@@ -106,7 +127,8 @@ class Stage:
         """Its own home and programs; also those of Debian's that are for root; nothing of this machine's proxies."""
         inherited = {name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")}
         inherited["PATH"] += ":/usr/sbin"
-        return inherited | self._own_environment | {"HOME": str(self.directory)}
+        trusted = dict.fromkeys(AUTHORITY, str(self._certificates.ca_file))
+        return inherited | self._own_environment | trusted | {"HOME": str(self.directory)}
 
     @property
     def output(self) -> str:

@@ -1,4 +1,4 @@
-"""git over HTTP: a clone and a push by `git` itself, with a service token as its password."""
+"""git over HTTP/2: a clone and a push by `git` itself, with a service token as its password."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from tests.applications.stage import Stage
 
 CHAPTER = "git"
 HOST = "localhost"
+ARGS = ("--http2",)
 REFS = "/git/tool.git/info/refs?service=git-receive-pack"
 COMMIT = """\
 git config --global user.email ci@example.com
@@ -36,6 +37,7 @@ def test_a_repository_is_cloned_pushed_to_and_fetched(stage: Stage, token: str) 
     stage.run("cd again; git commit --quiet --allow-empty -m second; git push --quiet origin HEAD:main", TOKEN=token)
     pulled = stage.run("cd tool; git fetch --quiet origin; git log --format=%s origin/main", TOKEN=token)
     assert pulled.stdout == "second\nfirst\n"
+    assert "HTTP/2 200" in stage.run("cd tool; git ls-remote", TOKEN=token, GIT_CURL_VERBOSE="1").stderr
     reflog = stage.run("git -C repositories/tool.git reflog show --format=%gn main").stdout
     assert reflog == "service|ci\nservice|ci\n"
 

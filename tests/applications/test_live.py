@@ -75,7 +75,7 @@ def token(stage: Stage) -> str:
 
 
 def address(stage: Stage) -> str:
-    return stage.gateway.url.replace("http", "ws") + "/live/socket"
+    return stage.gateway.url.replace("https", "wss") + "/live/socket"
 
 
 # --- programs ---------------------------------------------------------------------------------------------------
@@ -98,7 +98,11 @@ def test_ws_of_node_is_refused_without_the_role(stage: Stage) -> None:
 def test_websockets_of_python_does_the_same(stage: Stage, token: str) -> None:
     big = os.urandom(BIG)
     with connect(
-        address(stage), additional_headers={**FORGED, "Authorization": f"Bearer {token}"}, max_size=None, proxy=None
+        address(stage),
+        additional_headers={**FORGED, "Authorization": f"Bearer {token}"},
+        max_size=None,
+        ssl=stage.gateway.trust,
+        proxy=None,
     ) as client:
         assert client.recv() == "hello service|ci"
         client.send(big)
@@ -112,12 +116,13 @@ def test_websockets_of_python_does_the_same(stage: Stage, token: str) -> None:
 
 def test_websockets_of_python_is_refused_without_a_token(stage: Stage) -> None:
     with pytest.raises(InvalidStatus, match="401"):
-        connect(address(stage), additional_headers=FORGED, proxy=None)
+        connect(address(stage), additional_headers=FORGED, ssl=stage.gateway.trust, proxy=None)
 
 
 def test_a_revoked_token_ends_it_within_two_seconds(stage: Stage) -> None:
     token = stage.token("short", "member")
-    with connect(address(stage), additional_headers={"Authorization": f"Bearer {token}"}, proxy=None) as client:
+    headers = {"Authorization": f"Bearer {token}"}
+    with connect(address(stage), additional_headers=headers, ssl=stage.gateway.trust, proxy=None) as client:
         assert client.recv() == "hello service|short"
         threading.Timer(0.1, stage.gateway.manage, ["service_token", "revoke", "short"]).start()
         with pytest.raises(Exception, match="4401"):

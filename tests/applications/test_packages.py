@@ -35,8 +35,7 @@ def built(stage: Stage) -> None:
 
 def clients(stage: Stage) -> tuple[str, str]:
     upload, install = stage.recipe.command(stage.gateway, 1).splitlines()
-    plain = stage.gateway.url.removeprefix("http://")
-    return upload, install.replace("https://ci:$TOKEN@localhost/", f"http://ci:$TOKEN@{plain}/") + " --no-deps"
+    return upload, install.replace("@localhost/", f"@localhost:{stage.gateway.port}/") + " --no-deps"
 
 
 @pytest.mark.usefixtures("built")

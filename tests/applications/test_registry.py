@@ -55,13 +55,10 @@ def make_image(directory: Path) -> None:
 
 
 def clients(stage: Stage) -> tuple[str, str]:
-    """To push and to look; over plain http."""
+    """To push and to look."""
     printed = stage.recipe.command(stage.gateway, 1)
     push, look = printed.replace("//localhost/", f"//localhost:{stage.gateway.port}/").splitlines()
-    return (
-        push.replace("copy", "copy --insecure-policy --dest-tls-verify=false"),
-        look.replace("inspect", "inspect --tls-verify=false"),
-    )
+    return push.replace("copy", "copy --insecure-policy"), look
 
 
 def sizes(directory: Path) -> dict[str, int]:
