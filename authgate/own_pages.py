@@ -34,6 +34,7 @@ API = "/api"  # the management API, on the public host alone
 _BELOW_AUTH_PREFIX = (
     Page("/login", is_personal=True, has_secret_address=True, limited_method="GET"),  # the address of a page
     Page("/callback", is_personal=True, has_secret_address=True, limited_method="GET"),  # a code and a state
+    Page("/arrive", is_personal=True, has_secret_address=True, limited_method="GET"),  # a code
     Page("/signed-out", is_personal=True, has_secret_address=True),  # a state
     Page("/logout", reads_form=True, is_personal=True, limited_method="POST"),
     Page("/sessions/end", reads_form=True, is_personal=True, limited_method="POST"),

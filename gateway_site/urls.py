@@ -32,6 +32,7 @@ urlpatterns = [
     path(f"{AUTH}/login", login_views.login, name="login"),
     path(f"{AUTH}/callback", login_views.callback),
     path(f"{AUTH}/callback/<slug:slug>", login_views.callback, name="callback"),
+    path(f"{AUTH}/arrive", login_views.arrive, name="arrive"),
     path(f"{AUTH}/logout", session_views.logout, name="logout"),
     path(f"{AUTH}/signed-out", session_views.signed_out, name="signed-out"),
     path(f"{AUTH}/backchannel-logout/<slug:slug>", session_views.backchannel_logout),

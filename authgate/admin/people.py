@@ -11,6 +11,8 @@ from django.db.models import QuerySet
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
+from django.utils.html import format_html_join
+from django.utils.safestring import SafeString
 
 from authgate.admin import sessions
 from authgate.admin.confirmation import ENDED, warn
@@ -23,7 +25,7 @@ from authgate.models.provider_rules import ENDPOINTS
 from authgate.models.service_tokens import ServiceToken
 from authgate.oidc.diagnose import diagnose
 from authgate.oidc.presets import PRESETS
-from authgate.oidc.redirect_uri import redirect_uri
+from authgate.oidc.to_register import redirect_uris
 from authgate.policy.powers import includes
 from authgate.sessions import activation, deletion, registration
 from authgate.sessions.live import CutOff, count, cut_off, cut_off_by, ended_tokens, signed_out
@@ -108,13 +110,22 @@ class IdentityProviderAdmin(CarefulDeletion, ModelAdmin[IdentityProvider]):
     list_display = ["name", "slug", "kind", "issuer", "enabled"]
     list_filter = ["enabled", "kind"]
     search_fields = ["name", "slug", "issuer"]
-    readonly_fields = ["shown_redirect_uri"]
+    readonly_fields = ["shown_redirect_uris"]
     formfield_overrides = {models.URLField: {"assume_scheme": "https"}}
     fieldsets = [
         (None, {"fields": ["slug", "name", "kind", "issuer", "enabled"]}),
         (
             "Client",
-            {"fields": ["client_id", "client_secret", "public_client", "further_audiences", "shown_redirect_uri"]},
+            {
+                "fields": [
+                    "client_id",
+                    "client_secret",
+                    "public_client",
+                    "further_audiences",
+                    "callbacks",
+                    "shown_redirect_uris",
+                ]
+            },
         ),
         ("Who may sign in", {"fields": ["require_verified_email", "allowed_domains", "scopes", "claim_mapping"]}),
         ("Sessions", {"fields": ["session_idle", "session_lifetime", "logout"]}),
@@ -148,9 +159,9 @@ class IdentityProviderAdmin(CarefulDeletion, ModelAdmin[IdentityProvider]):
         # "?sealed_client_secret__startswith=" would tell a hidden field letter by letter.
         return lookup.partition("__")[0] in self.list_filter and super().lookup_allowed(lookup, value, request)
 
-    @admin.display(description="redirect URI to register")
-    def shown_redirect_uri(self, provider: IdentityProvider) -> str:
-        return redirect_uri(provider.slug or "<slug>")
+    @admin.display(description="redirect URIs to register")
+    def shown_redirect_uris(self, provider: IdentityProvider) -> str:
+        return format_html_join(SafeString("<br>"), "{}", [(uri,) for uri in redirect_uris(provider)])
 
     def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
         name = request.GET.get("preset", "")

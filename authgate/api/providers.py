@@ -19,8 +19,9 @@ from authgate.api.views import ApiView
 from authgate.models.people import DAY, IdentityProvider, default_scopes
 from authgate.oidc import event_endpoint
 from authgate.oidc.diagnose import diagnose
-from authgate.oidc.redirect_uri import redirect_uri
+from authgate.oidc.to_register import redirect_uris
 from authgate.policy.schema import Strict
+from authgate.redirect_uri import redirect_uri
 from authgate.sessions import registration
 
 _PERMISSION = "identityprovider"
@@ -43,6 +44,7 @@ class ProviderSettings(Strict, frozen=True, kw_only=True):
     further_audiences: tuple[str, ...] = ()
     require_verified_email: bool = True
     logout: Literal["local", "provider"] = "provider"
+    callbacks: Literal["public", "each"] = "public"  # one redirect URI for all hosts, or one for each
     ca_certificates: str = ""
     poll_endpoint: str = ""
     session_idle: int = 8 * 3600
@@ -59,7 +61,8 @@ class ProviderInput(ProviderSettings, frozen=True, kw_only=True):
 
 class Provider(ProviderSettings, frozen=True, kw_only=True):
     slug: str
-    redirect_uri: str
+    redirect_uri: str  # of the public URL
+    redirect_uris: tuple[str, ...]  # all that the provider has to know
     has_poll_token: bool
     created_at: str
 
@@ -157,6 +160,7 @@ def _shown(row: IdentityProvider) -> Any:
         "public_client": not row.sealed_client_secret,
         "slug": row.slug,
         "redirect_uri": redirect_uri(row.slug),
+        "redirect_uris": redirect_uris(row),
         "has_poll_token": bool(row.sealed_poll_token),
         "created_at": row.created_at.isoformat(),
     }

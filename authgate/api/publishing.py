@@ -18,7 +18,7 @@ from authgate.policy.revisions import Published
 from authgate.policy.schema import Strict
 
 DRY_RUN = flag("dry_run", "Say what would change, and change nothing.")
-REVISION = "Authgate-Revision"
+REVISION, WARNING = "Authgate-Revision", "Authgate-Warning"
 
 
 class Publication(Strict, frozen=True):
@@ -46,13 +46,15 @@ def publishing(request: Request, change: Callable[[Caller, PolicyDocument], Chan
     with turn(request) as caller:
         before, number = revisions.live_document(), _live_number()
         published, response = change(caller, before)
+        warnings = published.warnings if published is not None else ()
         if is_dry or response is None:
-            warnings = published.warnings if published is not None else ()
             response = Response(show(_publication(before, number, warnings, is_dry=is_dry)))
         if is_dry:
             transaction.set_rollback(True)
         else:
             response[REVISION] = str(_live_number())
+            if warnings:
+                response[WARNING] = "; ".join(warnings)
     return response
 
 

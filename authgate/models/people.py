@@ -40,6 +40,10 @@ class IdentityProvider(Polled):
         LOCAL = "local", "here only"
         PROVIDER = "provider", "here and at the provider, where it supports that"
 
+    class Callbacks(models.TextChoices):
+        PUBLIC = "public", "one, of the public URL; sign-in on any other host goes by way of it"
+        EACH = "each", "one for each host, on which sign-in then stays"
+
     slug = models.SlugField(max_length=40, unique=True, help_text="Part of the redirect URI; cannot change later.")
     name = models.CharField("display name", max_length=80, help_text="On the sign-in button.")
     kind = models.CharField(max_length=10, choices=Kind.choices, default=Kind.OIDC)
@@ -68,6 +72,11 @@ class IdentityProvider(Polled):
         blank=True,
         help_text="Other audiences that its ID tokens may name beside the client ID, such as a project's ID. "
         "Usually none.",
+    )
+    # Providers from before the choice may have redirect URIs for other hosts alone, and those that a former version
+    # adds in a rolling upgrade need one for each: hence the database's default.
+    callbacks = models.CharField(
+        "redirect URIs", max_length=10, choices=Callbacks, default=Callbacks.PUBLIC, db_default=Callbacks.EACH
     )
     require_verified_email = models.BooleanField("only with a verified e-mail address", default=True)
     logout = models.CharField("sign-out ends the session", max_length=10, choices=Logout, default=Logout.PROVIDER)
@@ -201,3 +210,15 @@ class UsedOnce(models.Model):
 
     def __str__(self) -> str:
         return self.key
+
+
+class HandOver(models.Model):
+    """A code that takes a session from the public host to the one on which the sign-in began: once, within a minute."""
+
+    digest = models.CharField(max_length=64, primary_key=True)  # of the code, which is nowhere kept
+    sid = models.CharField(max_length=64)
+    departure = models.CharField(max_length=64)  # digest of the one departure that it answers
+    expires_at = models.DateTimeField(db_index=True)
+
+    def __str__(self) -> str:
+        return self.digest

@@ -14,10 +14,10 @@ from authgate.oidc import event_endpoint
 from authgate.oidc.jwks import fetch_keys
 from authgate.oidc.metadata import Metadata, discovery_url, fetch_metadata, load_metadata, needs_discovery
 from authgate.oidc.provider import ProviderClient, client_secret_of
-from authgate.oidc.redirect_uri import redirect_uri
 from authgate.oidc.signed import LEEWAY
 from authgate.outbound.errors import ProviderError
 from authgate.outbound.fetch import Answer, get
+from authgate.redirect_uri import redirect_uri
 
 
 class Finding(NamedTuple):

@@ -6,22 +6,24 @@ import logging
 import re
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from django.db import close_old_connections
 from django.http import QueryDict
 
 from authgate.models.people import IdentityProvider
+from authgate.oidc import departure as departures
 from authgate.oidc import login_state
 from authgate.oidc.claims import ProvenPerson, find_odd_claims, person_claims
+from authgate.oidc.departure import Departure
 from authgate.oidc.id_token import verify_id_token
 from authgate.oidc.login_state import PendingLogin
 from authgate.oidc.metadata import Metadata
 from authgate.oidc.next_url import safe_next
 from authgate.oidc.provider import ProviderClient, TokenSet
-from authgate.oidc.redirect_uri import redirect_uri
 from authgate.outbound.errors import ProviderError
+from authgate.redirect_uri import redirect_uri
 
 logger = logging.getLogger(__name__)
 
@@ -41,6 +43,7 @@ class Completed:
     tokens: TokenSet
     provider: IdentityProvider
     next: str
+    departure: Departure | None  # from another host, to which it goes on
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,12 +52,20 @@ class _Answer:
     issuer: str | None
 
 
-def begin(provider: IdentityProvider, origin: str, next_path: str, cookies: Mapping[str, str]) -> Begun:
+def begin(
+    provider: IdentityProvider,
+    origin: str,
+    next_path: str,
+    cookies: Mapping[str, str],
+    departure: Departure | None = None,
+) -> Begun:
     """`origin` has no path. Raises ProviderError."""
     now = time.time()
     pending = login_state.new_pending(
         provider.slug, safe_next(next_path), redirect_uri(provider.slug, origin), cookies, now
     )
+    if departure is not None:
+        pending = replace(pending, departure=asdict(departure))
     location = ProviderClient(provider).authorization_url(
         state=pending.seal(), nonce=pending.nonce, verifier=pending.verifier, redirect_uri=pending.redirect_uri
     )
@@ -113,7 +124,7 @@ def _prove(pending: PendingLogin, provider: IdentityProvider, answer: _Answer) -
     proven = person_claims(provider, id_claims, userinfo)
     for oddity in find_odd_claims(provider, id_claims, userinfo):
         logger.warning("sign-in of %s|%s: %s", provider.slug, proven.subject, oddity)
-    return Completed(proven, tokens, provider, safe_next(pending.next))
+    return Completed(proven, tokens, provider, safe_next(pending.next), departures.read(pending.departure))
 
 
 def _check_issuer(issuer: str | None, metadata: Metadata) -> None:

@@ -14,6 +14,7 @@ import secrets
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
+from typing import Any, Protocol
 
 from django.conf import settings
 
@@ -26,11 +27,20 @@ SECONDS = 600
 COOKIE_SECONDS = 2 * SECONDS
 MAX_COOKIES = 40
 _CLOCKS_DIFFER = 60  # of machines that serve one site
-_LONGEST_STATE = 8192
+LONGEST_STATE = 8192
 _PURPOSE = "login"
 # The name's suffix: the start time in hex, then a random part.
 _PAIR = re.compile(rb"((?:__Host-)?authgate_login_[0-9a-f]{8}_[0-9a-f]{8})=([A-Za-z0-9_-]{1,64})")
 _SUFFIX = re.compile(r"([0-9a-f]{8})_[0-9a-f]{8}")
+
+
+class Bound(Protocol):
+    """What only one browser can bring to its end: the one that shows this cookie with this content."""
+
+    @property
+    def cookie(self) -> str: ...
+    @property
+    def key(self) -> str: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +53,8 @@ class PendingLogin:
     key: str = field(repr=False)  # what the cookie holds: only this browser can show it
     nonce: str = field(repr=False)
     verifier: str = field(repr=False)
+    # The departure from another host that it goes on to: authgate.oidc.departure. Empty: it stays here.
+    departure: dict[str, Any] = field(default_factory=dict, repr=False)
 
     def seal(self) -> str:
         """The `state` to send; nobody but the gateway reads it."""
@@ -50,12 +62,17 @@ class PendingLogin:
 
 
 def new_pending(slug: str, next_path: str, redirect_uri: str, cookies: Mapping[str, str], now: float) -> PendingLogin:
-    cookie, key = _usable(cookies, now) or _new_cookie(now)
+    cookie, key = cookie_of_browser(cookies, now)
     nonce, verifier = secrets.token_urlsafe(32), secrets.token_urlsafe(32)
     return PendingLogin(slug, next_path, redirect_uri, int(now), cookie, key, nonce, verifier)
 
 
-def bind(pending: PendingLogin, cookies: Mapping[str, str], now: float) -> list[str]:
+def cookie_of_browser(cookies: Mapping[str, str], now: float) -> tuple[str, str]:
+    """Name and content: of the one that it has, or of a new one, which `bind` sets."""
+    return _usable(cookies, now) or _new_cookie(now)
+
+
+def bind(pending: Bound, cookies: Mapping[str, str], now: float) -> list[str]:
     """Values of Set-Cookie: this browser's when it has none yet, and the end of those that are too old or too many."""
     new = [] if pending.cookie in cookies else [_set_cookie(pending.cookie, pending.key, COOKIE_SECONDS)]
     return [*new, *(_set_cookie(name, "", 0) for name in _surplus(cookies, now))]
@@ -63,17 +80,21 @@ def bind(pending: PendingLogin, cookies: Mapping[str, str], now: float) -> list[
 
 def find(state: str, cookies: Mapping[str, str], now: float) -> PendingLogin | None:
     """Only in the browser that began it, within its time by our own clock."""
-    if len(state) > _LONGEST_STATE:
+    if len(state) > LONGEST_STATE:
         return None
     try:
         pending = PendingLogin(**json.loads(unseal_text(state, purpose=_PURPOSE)))
     except (SealBroken, ValueError, TypeError):
         return None
-    is_its_browser = hmac.compare_digest(
-        cookies.get(pending.cookie, "").encode("utf-8", "replace"), pending.key.encode()
-    )
-    is_in_time = pending.issued_at <= now + 1 and now < pending.issued_at + SECONDS
-    return pending if is_its_browser and is_in_time else None
+    return pending if is_its_browser(pending, cookies) and is_in_time(pending.issued_at, now) else None
+
+
+def is_its_browser(pending: Bound, cookies: Mapping[str, str]) -> bool:
+    return hmac.compare_digest(cookies.get(pending.cookie, "").encode("utf-8", "replace"), pending.key.encode())
+
+
+def is_in_time(issued_at: int, now: float) -> bool:
+    return issued_at <= now + 1 and now < issued_at + SECONDS
 
 
 def read_cookies(headers: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from typing import NamedTuple
 
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import render
@@ -11,18 +10,30 @@ from django.views.decorators.http import require_GET, require_safe
 
 from authgate.models.people import IdentityProvider
 from authgate.models.trust import RevokedToken
-from authgate.oidc import login_state
+from authgate.oidc.departure import Departure
 from authgate.oidc.login import begin, complete
 from authgate.outbound.errors import ProviderError
+from authgate.pages.other_hosts import (
+    Arrival,
+    check_host,
+    departure_of,
+    leave,
+    onward_url,
+    signs_in_elsewhere,
+    take_over,
+)
 from authgate.pages.sign_in_pages import (
     ARRIVED_COOKIE,
+    AUTH,
     add_cookies,
     arrived_cookie,
     checked_next,
+    departure_in,
     explains_outages,
     facts_of,
     failure_page,
     identity_of,
+    login_cookies,
     login_url,
     next_of,
     origin_of,
@@ -39,21 +50,32 @@ from authgate.threads import database_threads, provider_threads
 logger = logging.getLogger(__name__)
 
 
-class Arrival(NamedTuple):
-    next_path: str
-    set_cookie: str
-
-
 @require_safe
 @explains_outages
 async def login(request: HttpRequest) -> HttpResponse:
     refusal = _refuse_bystander(request)
     if refusal is not None:
         return refusal
+    if "for" in request.GET:
+        return await _login_for(request)
     next_path = next_of(request)
     if await _is_signed_in(request):
         return HttpResponseRedirect(next_path)
     return await _choose(request, next_path)
+
+
+async def _login_for(request: HttpRequest) -> HttpResponse:
+    """Somebody has come from another host, to sign in here."""
+    try:
+        departure = departure_of(request)
+    except ProviderError as error:
+        return _failed(request, "another host", error)
+    sid = session_id(request)
+    if sid is not None and await _is_signed_in(request):
+        onward = await database_threads.run(onward_url, sid, departure)
+        if onward:
+            return HttpResponseRedirect(onward)
+    return await _choose(request, "", departure)
 
 
 @require_GET
@@ -69,6 +91,29 @@ async def callback(request: HttpRequest, slug: str = "") -> HttpResponse:
         arrival = await provider_threads.run(_arrive, request, slug, snapshot)
     except ProviderError as error:
         return _not_arrived(request, slug, error)
+    if arrival.onward:
+        # A page and not a redirect: the provider's `form-action` may name this host alone, and would stop its form
+        # from being led on to another one.
+        response = render(request, "signing_in.html", {"location": arrival.onward})
+    else:
+        response = HttpResponseRedirect(checked_next(request, arrival.next_path))
+    return add_cookies(response, [arrival.set_cookie, arrived_cookie()])
+
+
+@require_GET
+@explains_outages
+async def arrive(request: HttpRequest) -> HttpResponse:
+    """On the host on which the sign-in began: with a code of the public host."""
+    refusal = _refuse_bystander(request)
+    if refusal is not None:
+        return refusal
+    snapshot = snapshot_of(request)
+    if snapshot is None:
+        return failure_page(request, "provider_unavailable")
+    try:
+        arrival = await database_threads.run(take_over, request, snapshot)
+    except ProviderError as error:
+        return _not_arrived(request, "another host", error)
     response = HttpResponseRedirect(checked_next(request, arrival.next_path))
     return add_cookies(response, [arrival.set_cookie, arrived_cookie()])
 
@@ -81,7 +126,7 @@ async def _is_signed_in(request: HttpRequest) -> bool:
     return identity is not None and not await database_threads.run(_is_revoked, identity.token_id)
 
 
-async def _choose(request: HttpRequest, next_path: str) -> HttpResponse:
+async def _choose(request: HttpRequest, next_path: str, departure: Departure | None = None) -> HttpResponse:
     providers = await database_threads.run(_enabled)
     wanted = request.GET.get("provider", "")
     if not providers:
@@ -91,29 +136,34 @@ async def _choose(request: HttpRequest, next_path: str) -> HttpResponse:
     if not wanted and (lost := _how_lost(request)):
         response = failure_page(request, lost, next_path)
         return add_cookies(response, [arrived_cookie(seconds=0)])
-    if wanted or len(providers) == 1:
-        chosen = next(provider for provider in providers if wanted in ("", provider.slug))
-        return await _begin(request, chosen, next_path)
-    choices = [(provider.name, f"{login_url(next_path)}&provider={provider.slug}") for provider in providers]
+    possible = [provider for provider in providers if wanted in ("", provider.slug)]
+    if all(signs_in_elsewhere(request, provider) for provider in possible):
+        return leave(request, next_path, wanted)
+    if len(possible) == 1:
+        return await _begin(request, possible[0], next_path, departure)
+    here = login_url(next_path) if departure is None else f"{AUTH}/login?for={departure.seal()}"
+    choices = [(provider.name, f"{here}&provider={provider.slug}") for provider in providers]
     return render(request, "sign_in.html", {"choices": choices})
 
 
-async def _begin(request: HttpRequest, provider: IdentityProvider, next_path: str) -> HttpResponse:
+async def _begin(
+    request: HttpRequest, provider: IdentityProvider, next_path: str, departure: Departure | None
+) -> HttpResponse:
+    origin, cookies = origin_of(request), login_cookies(request)
     try:
-        begun = await provider_threads.run(begin, provider, origin_of(request), next_path, _pending(request))
+        begun = await provider_threads.run(begin, provider, origin, next_path, cookies, departure)
     except ProviderError as error:
         _log(request, provider.slug, error)
         return failure_page(request, error.code, next_path)
     return add_cookies(HttpResponseRedirect(begun.location), begun.set_cookies)
 
 
-def _pending(request: HttpRequest) -> dict[str, str]:
-    return login_state.read_cookies(facts_of(request).headers)
-
-
 def _arrive(request: HttpRequest, slug: str, snapshot: Snapshot) -> Arrival:
     purge_sometimes()  # here too, for sites where no sign-in ever succeeds
-    completed = complete(slug or _only_slug(), origin_of(request), request.GET, _pending(request))
+    completed = complete(slug or _only_slug(), origin_of(request), request.GET, login_cookies(request))
+    departure = completed.departure
+    if departure is not None:
+        check_host(departure, snapshot)
     session = store.start(
         completed.proven,
         completed.tokens,
@@ -123,16 +173,24 @@ def _arrive(request: HttpRequest, slug: str, snapshot: Snapshot) -> Arrival:
         user_agent=request.headers.get("User-Agent", ""),
         replaces=session_id(request),
     )
-    return Arrival(completed.next, store.cookie_for(session, snapshot))
+    onward = "" if departure is None else onward_url(session.sid, departure)
+    return Arrival(completed.next, store.cookie_for(session, snapshot), onward)
 
 
 def _not_arrived(request: HttpRequest, slug: str, error: ProviderError) -> HttpResponse:
-    _log(request, slug, error)
-    next_path = checked_next(request, error.next)
     if error.code == "login_expired" and identity_of(request) is not None:
         # The browser's back button leads here.
-        return render(request, "signed_in_already.html", {"identity": identity_of(request), "next": next_path})
-    return failure_page(request, error.code, next_path)
+        _log(request, slug, error)
+        departure = departure_in(record_of(request))
+        following = departure.login_url if departure else checked_next(request, error.next)
+        context = {"identity": identity_of(request), "next": following}
+        return render(request, "signed_in_already.html", context)
+    return _failed(request, slug, error)
+
+
+def _failed(request: HttpRequest, slug: str, error: ProviderError) -> HttpResponse:
+    _log(request, slug, error)
+    return failure_page(request, error.code, error.next)
 
 
 def _refuse_bystander(request: HttpRequest) -> HttpResponse | None:

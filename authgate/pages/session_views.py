@@ -23,17 +23,21 @@ from authgate.pages.sign_in_pages import (
     explains_outages,
     facts_of,
     identity_of,
+    is_on_public_host,
     login_url,
     next_of,
     origin_of,
     session_id,
+    snapshot_of,
 )
 from authgate.reason import Reason
 from authgate.security_headers import framed_by
 from authgate.sessions import logout as provider_logout
 from authgate.sessions import logout_filter, store
 from authgate.sessions.posted import known_provider
+from authgate.state.hosts import is_known
 from authgate.threads import TooBusy, database_threads, logout_lanes, provider_threads
+from authgate.wire.authority import parse_origin
 
 logger = logging.getLogger(__name__)
 
@@ -62,6 +66,8 @@ async def logout(request: HttpRequest) -> HttpResponse:
 
 @require_GET
 async def signed_out(request: HttpRequest) -> HttpResponse:
+    if (left := _left_host(request)) is not None:
+        return HttpResponseRedirect(f"{left}{_NEXT_PATH}")
     # The provider sends people back without our query.
     next_path = next_of(request) if "next" in request.GET else checked_next(request, _remembered(request))
     context = {"again": login_url(next_path), "next": next_path, "identity": identity_of(request)}
@@ -151,6 +157,14 @@ async def _leave(request: HttpRequest, session: Session | None) -> HttpResponse:
     # A page and not a redirect: `form-action` would stop a form from being led to another origin.
     response = render(request, "signing_out.html", {"location": location})
     return _remember(response, _page_before(request))
+
+
+def _left_host(request: HttpRequest) -> str | None:
+    """The origin of another host of ours, on which somebody signed out and the page to come back to is remembered."""
+    left = provider_logout.left_origin(request.GET.get("state", "")) if is_on_public_host(request) else ""
+    if not left or left == origin_of(request):
+        return None
+    return left if is_known(parse_origin(left).authority.host, snapshot_of(request)) else None
 
 
 def _signed_out_url(request: HttpRequest) -> str:

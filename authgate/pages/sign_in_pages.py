@@ -18,13 +18,15 @@ from django.shortcuts import render
 from authgate.authn.credentials import find_credential, verify_session
 from authgate.observe.access_log import Record
 from authgate.oidc import login_state
+from authgate.oidc.departure import Departure, read, unseal
+from authgate.oidc.login_state import PendingLogin
 from authgate.oidc.next_url import safe_next
 from authgate.own_hosts import public_host
 from authgate.pages.outages import say_outage
 from authgate.pages.representation import may_be_page
 from authgate.pages.views import unavailable
 from authgate.request import Identity, InvalidCredential, RequestFacts
-from authgate.state.hosts import is_services
+from authgate.state.hosts import is_known, is_services
 from authgate.state.snapshot import Snapshot
 from authgate.state.trouble import is_outage
 from authgate.threads import TooBusy
@@ -81,6 +83,10 @@ _FAILURES = {
     "unknown_provider": Failure(
         404, "not_found", "There is no such identity provider here.", "Choose one on the sign-in page."
     ),
+    "unknown_host": Failure(
+        404, "not_found", "The site you came from is not served here any more.",
+        "Check its address, or ask whoever runs this site.",
+    ),
     "no_provider": Failure(
         503, "unavailable", "Nobody can sign in here yet.",
         "No identity provider is set up. Whoever runs this site can add one in the admin.",
@@ -123,6 +129,11 @@ def identity_of(request: HttpRequest) -> Identity | None:
     return cast("Identity | None", request.identity)  # type: ignore[attr-defined]
 
 
+def login_cookies(request: HttpRequest) -> dict[str, str]:
+    """What binds sign-ins to this browser."""
+    return login_state.read_cookies(facts_of(request).headers)
+
+
 def session_id(request: HttpRequest) -> str | None:
     """Of the cookie that came, even when it is past its few minutes: the session behind it is not."""
     snapshot = snapshot_of(request)
@@ -135,10 +146,14 @@ def session_id(request: HttpRequest) -> str | None:
     return None
 
 
+def is_on_public_host(request: HttpRequest) -> bool:
+    return facts_of(request).authority.host == _public_host
+
+
 def origin_of(request: HttpRequest) -> str:
     """Where this browser's cookies are: sign-in comes back there."""
     facts = facts_of(request)
-    if facts.authority.host == _public_host:
+    if is_on_public_host(request):
         return str(settings.AUTHGATE_PUBLIC_URL)
     return f"{facts.scheme}://{facts.authority}"
 
@@ -164,18 +179,33 @@ def login_url(next_path: str) -> str:
 
 def new_sign_in(record: Record) -> str:
     """In the place of a callback that did not answer: its state may be used up. Empty for any other page."""
-    is_callback = is_below(_facts(record).path, f"{AUTH}/callback")
-    return login_url(_checked_next(record, _wanted_page(record))) if is_callback else ""
+    path = _facts(record).path
+    is_callback = any(is_below(path, f"{AUTH}/{page}") for page in ("callback", "arrive"))
+    return _begin_again(record, "") if is_callback else ""
 
 
-def _wanted_page(record: Record) -> str:
-    """Where this sign-in would have led."""
+def _begin_again(record: Record, next_path: str) -> str:
+    """On the host on which this sign-in began."""
+    if (departure := departure_in(record)) is not None:
+        return departure.login_url
+    if not next_path:
+        pending, query = _pending(record), QueryDict(_facts(record).query[1:])
+        next_path = pending.next if pending is not None else query.get("next", "")
+    return login_url(_checked_next(record, next_path))
+
+
+def departure_in(record: Record) -> Departure | None:
+    """The one that this request is a step of, if its host is still ours."""
+    query, pending = QueryDict(_facts(record).query[1:]), _pending(record)
+    sealed = query.get("for") or query.get("state") or ""
+    departure = unseal(sealed) if pending is None else read(pending.departure)
+    return departure if departure is not None and is_known(departure.host, record.snapshot) else None
+
+
+def _pending(record: Record) -> PendingLogin | None:
     facts = _facts(record)
-    query = QueryDict(facts.query[1:])
-    if not (state := query.get("state", "")):
-        return query.get("next", "")
-    pending = login_state.find(state, login_state.read_cookies(facts.headers), time.time())
-    return pending.next if pending is not None else ""
+    state = QueryDict(facts.query[1:]).get("state", "")
+    return login_state.find(state, login_state.read_cookies(facts.headers), time.time()) if state else None
 
 
 def explains_outages(view: View[P]) -> View[P]:
@@ -205,8 +235,8 @@ def failure_page(request: HttpRequest, code: str, next_path: str = "") -> HttpRe
         document = refusal_json(Refusal(failure.status, failure.error, failure.message), code, request_id)
         response = HttpResponse(document, status=failure.status, content_type="application/json")
     else:
-        next_path = checked_next(request, next_path or _wanted_page(record_of(request)))
-        context["again"] = "" if code == "no_provider" else login_url(next_path)
+        leads_nowhere = code in ("no_provider", "unknown_host")
+        context["again"] = "" if leads_nowhere else _begin_again(record_of(request), next_path)
         response = render(request, "sign_in_failed.html", context, status=failure.status)
     return response
 

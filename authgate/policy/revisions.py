@@ -12,6 +12,7 @@ from authgate.policy.changes import describe_changes
 from authgate.policy.compiler import check, compile_rows
 from authgate.policy.document import PolicyDocument, PolicyError, PolicyInvalid, parse_json, to_json
 from authgate.policy.lost_names import warn_of_lost
+from authgate.policy.new_hosts import warn_of_new
 from authgate.policy.powers import Actor, PowersRefused, find_refusals, read_powers
 from authgate.policy.rows import apply_document
 
@@ -23,7 +24,7 @@ __all__ = [
 
 class Published(NamedTuple):
     revision: PolicyRevision
-    warnings: tuple[str, ...] = ()  # of what an operator may not have meant
+    warnings: tuple[str, ...] = ()  # of what an operator may not have meant, or has still to do
 
 
 def latest() -> PolicyRevision | None:
@@ -76,7 +77,8 @@ def publish(actor: Actor, comment: str = "") -> Published:
             document=text,
         )
         versions.bump("policy")
-        return Published(revision, tuple(warn_of_lost(previous.document, text)) if previous else ())
+        before = previous.document if previous else ""
+        return Published(revision, (*warn_of_lost(before, text), *warn_of_new(before, text)))
 
 
 class WouldBeEmpty(PolicyInvalid):

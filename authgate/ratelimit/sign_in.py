@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from django.conf import settings
 
+from authgate.own_hosts import public_host
 from authgate.own_pages import own_pages
 from authgate.policy.table import Limit
 from authgate.ratelimit import client_key, take_here
@@ -20,6 +21,7 @@ from authgate.wire.target import is_below
 ADMIN_SIGN_IN = "/admin/login"
 _auth = settings.AUTHGATE_AUTH_PREFIX
 _LOGIN = f"{_auth}/login"
+_public_host = public_host()
 _rate: int = settings.AUTHGATE_SIGN_IN_RATE
 
 
@@ -27,10 +29,12 @@ class _Page(NamedTuple):
     method: str
     path: str  # with everything below it
     limit: Limit  # counted under its name, apart from all others: no name in a policy has a slash
+    elsewhere: Limit  # on all hosts but the public one: a sign-in there asks for a page on each of the two
 
 
 def _page(method: str, path: str, *, interval: float, burst: int) -> _Page:
-    return _Page(method, path, Limit(path, interval, burst, "client"))
+    limits = [Limit(name, interval, burst, "client") for name in (path, f"{path} elsewhere")]
+    return _Page(method, path, *limits)
 
 
 _PAGES = (
@@ -51,7 +55,8 @@ def seconds_to_wait(facts: RequestFacts) -> float:
     """0.0 if the request may go on: it was counted, or it is for none of these pages."""
     for page in _PAGES:
         if facts.method == page.method and is_below(facts.path, page.path):
-            return 0.0 if _is_bystander(page, facts.headers) else take_here(page.limit, client_key(facts.client))
+            limit = page.limit if facts.authority.host == _public_host else page.elsewhere
+            return 0.0 if _is_bystander(page, facts.headers) else take_here(limit, client_key(facts.client))
     return 0.0
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import secrets
 import time
 from datetime import UTC, datetime
 from urllib.parse import urlencode, urlsplit
@@ -15,9 +14,10 @@ from authgate.authn.claims import is_safe_text
 from authgate.models.people import IdentityProvider, Session, UsedOnce
 from authgate.oidc.logout_token import LogoutToken, already_used, read_form, refusal, verify
 from authgate.oidc.provider import ProviderClient
-from authgate.sealing import SealBroken, unseal_text
+from authgate.sealing import SealBroken, seal_text, unseal_text
 from authgate.sessions import store
 
+_STATE = "sign-out"
 _MAX_HINT = 4096  # of a URL that servers still take
 
 
@@ -45,21 +45,36 @@ def names_a_session(provider: IdentityProvider, unverified_issuer: str, unverifi
 
 
 def provider_logout_url(session: Session, origin: str = "") -> str | None:
-    """RP-Initiated Logout 1.0, for the row as it was before it ended. None: here only. Raises ProviderError."""
+    """RP-Initiated Logout 1.0, for the row as it was before it ended. None: here only. Raises ProviderError.
+
+    `origin`: that of the host on which somebody signs out.
+    """
     provider = session.person.provider
     if provider.logout != IdentityProvider.Logout.PROVIDER or not provider.has_id_token:
         return None
     endpoint = ProviderClient(provider).metadata().end_session_endpoint
     if not endpoint:
         return None
-    back = f"{origin or settings.AUTHGATE_PUBLIC_URL}{settings.AUTHGATE_AUTH_PREFIX}/signed-out"
+    public = settings.AUTHGATE_PUBLIC_URL
+    origin = origin or public
+    registered = origin if provider.callbacks == IdentityProvider.Callbacks.EACH else public
+    back = f"{registered}{settings.AUTHGATE_AUTH_PREFIX}/signed-out"
     parameters = {
         **_hint(session),
         "client_id": provider.client_id,
         "post_logout_redirect_uri": back,
-        "state": secrets.token_urlsafe(16),  # the session is over whatever comes back; some providers ask for one
+        # The session is over whatever comes back; but the page after that is on the host that was left.
+        "state": seal_text(origin, purpose=_STATE),
     }
     return f"{endpoint}{'&' if urlsplit(endpoint).query else '?'}{urlencode(parameters)}"
+
+
+def left_origin(unverified_state: str) -> str:
+    """Where somebody signed out who comes back from a provider. Empty: nobody has who brings this."""
+    try:
+        return unseal_text(unverified_state[:_MAX_HINT], purpose=_STATE)
+    except SealBroken:
+        return ""
 
 
 def _provider(slug: str) -> IdentityProvider:

@@ -15,7 +15,7 @@ from django.db.models import Q
 from django.utils import timezone
 
 from authgate.models import versions
-from authgate.models.people import Session, UsedOnce
+from authgate.models.people import HandOver, Session, UsedOnce
 from authgate.models.polling import EventPoll
 from authgate.models.service_tokens import ServiceToken
 from authgate.models.trust import MintedToken, Revocation, RevokedToken
@@ -79,6 +79,7 @@ def purge() -> None:
         over = Q(ended_at__lt=now - token_rows.KEPT_FOR) | Q(expires_at__lt=now - token_rows.KEPT_FOR)
         ServiceToken.objects.filter(over).delete()
         UsedOnce.objects.filter(expires_at__lt=now - _KEPT_PAST_END).delete()
+        HandOver.objects.filter(expires_at__lt=now - _KEPT_PAST_END).delete()
         EventPoll.objects.filter(next_at__lt=now - _KEPT_PAST_END).delete()  # of whom nobody asks any more
         MintedToken.objects.filter(expires_at__lt=now - _KEPT_PAST_END).delete()
         retire_unneeded(now)

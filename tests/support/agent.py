@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import http.client
 import re
 import time
@@ -35,6 +36,12 @@ class Page(NamedTuple):
     @property
     def location(self) -> str:
         return urljoin(self.url, self.headers["Location"])
+
+    @property
+    def refresh(self) -> str:
+        """Where the page itself leads on to; empty if it stays."""
+        found = re.search(r'http-equiv="refresh" content="0;url=([^"]+)"', self.text)
+        return html.unescape(found[1]) if found else ""
 
 
 class RedirectLoop(AssertionError):
@@ -75,9 +82,9 @@ class Agent:
     def follow(self, page: Page) -> Page:
         """To where its redirects end."""
         for _ in range(MOST_REDIRECTS):
-            if page.status not in (301, 302, 303, 307):
+            if page.status not in (301, 302, 303, 307) and not page.refresh:
                 return page
-            page = self.send(page.location)
+            page = self.send(page.refresh or page.location)
         raise RedirectLoop(page.url)
 
     def open(self, url: str) -> Page:

@@ -29,11 +29,12 @@ def add_provider(
     secret: str = CLIENT_SECRET,
     *,
     name: str = "Main",
+    callbacks: str = "public",
 ) -> None:
     """As an operator would."""
     gateway.shell.command(
         "provider", "add", slug, "--issuer", issuer, "--client-id", client_id, "--client-secret", secret,
-        "--name", name,
+        "--name", name, "--callbacks", callbacks,
     )  # fmt: skip
 
 

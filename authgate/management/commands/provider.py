@@ -14,7 +14,7 @@ from authgate.models.provider_rules import OAUTH2_ENDPOINTS
 from authgate.oidc.diagnose import diagnose
 from authgate.oidc.presets import PRESETS
 from authgate.oidc.provider import seal_client_secret
-from authgate.oidc.redirect_uri import redirect_uri
+from authgate.oidc.to_register import redirect_uris
 from authgate.policy.powers import Machine
 from authgate.sessions import registration
 from authgate.sessions.live import count, cut_off
@@ -25,6 +25,7 @@ _OPTIONS = {
     "allowed_domains": "--allowed-domain", "claim_mapping": "--claim-mapping",
     "poll_endpoint": "--poll-endpoint", "poll_token": "--poll-token-file",
     "further_audiences": "--further-audience", "logout": "--logout",
+    "callbacks": "--callbacks",
     **{name: f"--{name.replace('_', '-')}" for name in OAUTH2_ENDPOINTS},
 }  # fmt: skip
 _IF_TAKEN = "Change it in /admin/ or over REST (PUT), or remove it and forget its people: manage.py provider remove {}"
@@ -71,14 +72,18 @@ class Command(BaseCommand):
             registration.save(provider, Machine("provider add"))
         except ValidationError as error:
             raise CommandError(explain(error, _OPTIONS, name="slug", if_taken=_IF_TAKEN.format(slug))) from error
-        self.stdout.write(f"added {slug}; redirect URI to register there: {redirect_uri(slug)}")
+        first, *others = redirect_uris(provider)
+        self.stdout.write(f"added {slug}; redirect URI to register there: {first}")
+        for uri in others:
+            self.stdout.write(f"and for another host: {uri}")
         self.stdout.write(f"People can sign in with it as soon as it answers. Test it: manage.py provider test {slug}")
 
     def _list(self, **_: Any) -> None:
         for provider in IdentityProvider.objects.order_by("slug"):
             state = "" if provider.enabled else " (disabled)"
             issuer = provider.issuer or provider.get_kind_display()
-            self.stdout.write(f"{provider.slug}{state}  {provider.name}  {issuer}  {redirect_uri(provider.slug)}")
+            uris = redirect_uris(provider)
+            self.stdout.write(f"{provider.slug}{state}  {provider.name}  {issuer}  {'  '.join(uris)}")
 
     def _test(self, slug: str, **_: Any) -> None:
         findings = diagnose(_get(slug))
@@ -115,6 +120,11 @@ def _add_rules(add: ArgumentParser) -> None:
         choices=IdentityProvider.Logout.values,
         help="sign-out ends the session here only (local), or also there",
     )
+    add.add_argument(
+        "--callbacks",
+        choices=IdentityProvider.Callbacks.values,
+        help="one redirect URI for all hosts (public, the default), or one for each host that a route names",
+    )
 
 
 def _mapping(text: str) -> tuple[str, str]:
@@ -127,7 +137,7 @@ def _mapping(text: str) -> tuple[str, str]:
 def _build(slug: str, **options: Any) -> IdentityProvider:
     preset = PRESETS[options["preset"]].fields() if options["preset"] else {}
     given = {"issuer": options["issuer"], "name": options["name"], "scopes": options["scope"]}
-    given |= {name: options[name] for name in (*OAUTH2_ENDPOINTS, "require_verified_email", "logout")}
+    given |= {name: options[name] for name in (*OAUTH2_ENDPOINTS, "require_verified_email", "logout", "callbacks")}
     given |= {"allowed_domains": options["allowed_domain"], "further_audiences": options["further_audience"]}
     values = preset | {name: value for name, value in given.items() if value is not None}
     values["claim_mapping"] = {**values.get("claim_mapping", {}), **dict(options["claim_mapping"] or ())}

@@ -223,10 +223,10 @@ def test_a_dead_provider_is_a_clear_page(start_gateway):
     assert (page.status, failure_of(page)) == (503, "provider_unavailable")
 
 
-def test_on_a_host_of_a_route_sign_in_stays_on_that_host(start_gateway, gateway, openid, upstream):
+def test_on_a_host_of_a_route_sign_in_may_stay_on_that_host(start_gateway, gateway, openid, upstream):
     route = "{name: wiki, host: wiki.example.com, path: /, access: authenticated, upstream: api}"
     other = start_gateway(policy=f"{demo_policy(upstream.target)}  - {route}\n")
-    add_provider(other, "main", openid.issuer)
+    add_provider(other, "main", openid.issuer, callbacks="each")
     other.settle()
     host = f"wiki.example.com:{other.port}"
     page = other.request("/dashboard", host=host, headers=list(NAVIGATION.items()))

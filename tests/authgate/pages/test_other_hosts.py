@@ -1,0 +1,355 @@
+"""Signing in on hosts of applications by way of the public one, and what strangers can make of its steps."""
+
+from __future__ import annotations
+
+import re
+import threading
+from http.cookiejar import CookieJar
+from urllib.parse import parse_qs, quote, urlencode, urlsplit
+
+import pytest
+
+from tests.support import sessions
+from tests.support.agent import NAVIGATION, SCRIPT, Agent
+from tests.support.gateway import Gateway
+from tests.support.oidc import add_provider
+from tests.support.policies import demo_policy
+from tests.support.sessions import run
+
+COUNT = iter(range(1, 250))
+
+
+def policy(target, *hosts):
+    routes = [
+        f"  - {{name: {host.split('.')[0]}, host: {host}, path: /, access: authenticated, upstream: api}}\n"
+        for host in hosts
+    ]
+    return demo_policy(target) + "".join(routes)
+
+
+HOSTS = ("wiki.localhost", "git.localhost")
+
+
+@pytest.fixture(scope="module")
+def gateway(gateway_template, session_upstream, tmp_path_factory, openid):
+    data_dir = tmp_path_factory.mktemp("hosts") / "data"
+    text = policy(session_upstream.target, *HOSTS)
+    with Gateway(data_dir, template=gateway_template, policy=text, workers=2) as gateway:
+        client_id, secret = openid.client(gateway.url)
+        openid.start()
+        add_provider(gateway, "main", openid.issuer, client_id, secret)
+        yield gateway.start()
+
+
+class Browser(Agent):
+    """Each is another client of the gateway, so that no test uses up the limit of the next."""
+
+    def __init__(self, gateway, **options):
+        super().__init__(source=f"127.2.0.{next(COUNT)}", **options)
+        self.public = gateway.url
+        self.wiki, self.git = (f"http://{host}:{gateway.port}" for host in HOSTS)
+
+    def tab(self):
+        tab = object.__new__(Browser)
+        tab.__dict__.update(self.__dict__)
+        return tab
+
+    def to_the_arrival(self, url, account="alice"):
+        """The address with the code, which this browser is led to and has not opened."""
+        page = self.send(url)
+        while True:
+            if "/auth/arrive" in (arrival := page.refresh or page.location):
+                self.code = query_of(arrival)["code"]
+                return arrival
+            if "Who are you?" in page.text:
+                page = self.send(page.url, "POST", form={"account": account})
+            else:
+                page = self.send(page.location)
+
+    def cookie_of(self, host, name="auth_token"):
+        return next((one.value for one in self.jar if one.name == name and one.domain == host), None)
+
+    def status(self, url):
+        return self.send(url, headers=SCRIPT).status
+
+
+@pytest.fixture
+def browser(gateway, upstream):
+    return Browser(gateway)
+
+
+def reason_of(page):
+    found = re.search(r"<dt>Reason</dt><dd><code>(\w+)", page.text)
+    return found[1] if found else None
+
+
+def query_of(url):
+    return {name: value for name, (value,) in parse_qs(urlsplit(url).query).items()}
+
+
+# --- there and back ---------------------------------------------------------------------------------------------
+def test_one_redirect_uri_serves_every_host_and_leads_back_to_the_very_page(browser, upstream):
+    target = "/find?q=a%20b%2Fc&next=https%3A%2F%2Fevil.example%2F"
+    page = browser.sign_in(browser.wiki + target)
+    assert (page.status, page.url) == (200, browser.wiki + target)
+    assert upstream.requests[-1].target.decode() == target
+    assert upstream.requests[-1].header("X-Auth-User-Email") == "alice@example.com"
+
+
+def test_the_public_hosts_session_is_used_again_without_a_question(browser, openid):
+    browser.sign_in(f"{browser.public}/dashboard")
+    asked = len(openid.output)
+    page = browser.open(f"{browser.wiki}/page")
+    assert (page.status, page.url) == (200, f"{browser.wiki}/page")
+    assert browser.open(f"{browser.git}/").url == f"{browser.git}/"
+    assert len(openid.output) == asked
+
+
+def test_each_host_has_a_cookie_of_its_own_for_one_and_the_same_session(browser):
+    browser.sign_in(f"{browser.wiki}/")
+    browser.open(f"{browser.git}/")
+    cookies = [browser.cookie_of(host) for host in ("localhost.local", *HOSTS)]
+    assert len({sessions.sid_of(cookie) for cookie in cookies}) == 1
+    assert all(not one.domain_specified for one in browser.jar)
+
+
+def test_the_steps_keep_the_code_to_themselves(browser, gateway):
+    page = browser.send(browser.to_the_arrival(f"{browser.wiki}/page"))
+    assert (page.status, page.headers["Location"]) == (302, "/page")
+    assert (page.headers["Referrer-Policy"], page.headers["Cache-Control"]) == ("no-referrer", "no-store")
+    code = query_of(page.url)["code"]
+    assert len(code) == 43  # of 256 bits
+    gateway.log_lines(path="/auth/arrive", wait_for=1)
+    assert code not in gateway.output
+    assert code not in run(
+        gateway, "from authgate.models.people import HandOver\nprint(list(HandOver.objects.values()))"
+    )
+
+
+def test_the_page_with_the_code_sends_no_referrer(browser):
+    page = browser.send(f"{browser.wiki}/")
+    while "Who are you?" not in page.text:
+        page = browser.send(page.location)
+    page = browser.send(page.url, "POST", form={"account": "alice"})
+    while not page.refresh:
+        page = browser.send(page.location)
+    assert (page.headers["Referrer-Policy"], page.headers["Cache-Control"]) == ("no-referrer", "no-store")
+
+
+def test_tabs_that_sign_in_at_once_on_several_hosts_each_end_on_their_own_page(browser):
+    urls = [f"{host}/tab/{number}" for number in range(3) for host in (browser.wiki, browser.git)]
+    tabs = [browser.tab() for _ in urls]
+    pages = [tab.open(url) for tab, url in zip(tabs, urls, strict=True)]
+    ends = [tab.choose(page, "alice") for tab, page in zip(tabs, pages, strict=True)]
+    assert [(end.status, end.url) for end in ends] == [(200, url) for url in urls]
+
+
+def test_who_cancels_begins_again_on_the_applications_host(browser):
+    page = browser.choose(browser.open(f"{browser.wiki}/deep?x=1"), "")
+    assert reason_of(page) == "oauth2_error"
+    again = re.search(r'href="([^"]+)">Sign in again', page.text)[1]
+    assert again == f"{browser.wiki}/auth/login?next=%2Fdeep%3Fx%3D1"
+    assert browser.sign_in(again).url == f"{browser.wiki}/deep?x=1"
+
+
+@pytest.mark.parametrize("given", ["//evil.example", "/\\evil.example", "https://evil.example/", "/%09/evil.example",
+                                   "http://a@evil.example", "/auth/logout", "@evil.example"])  # fmt: skip
+def test_a_page_elsewhere_is_never_come_back_to(browser, given):
+    page = browser.sign_in(f"{browser.wiki}/auth/login?next={quote(given, safe='')}")
+    assert page.url == f"{browser.wiki}/"
+
+
+# --- its end ----------------------------------------------------------------------------------------------------
+def end_here(browser, origin):
+    return browser.send(f"{origin}/auth/logout", "POST", form={}, headers={"Sec-Fetch-Site": "same-origin"})
+
+
+def test_signing_out_on_one_host_is_the_end_on_every_host(browser):
+    browser.sign_in(f"{browser.wiki}/")
+    browser.open(f"{browser.git}/")
+    assert [browser.status(f"{origin}/") for origin in (browser.wiki, browser.git)] == [200, 200]
+    end_here(browser, browser.git)
+    assert [browser.status(f"{origin}/") for origin in (browser.wiki, browser.git)] == [401, 401]
+    assert browser.status(f"{browser.public}/api/protected") == 401
+
+
+def test_signing_out_at_the_provider_comes_back_by_the_public_host_to_the_one_that_was_left(browser):
+    browser.sign_in(f"{browser.wiki}/left?x=1")
+    headers = {"Sec-Fetch-Site": "same-origin", "Referer": f"{browser.wiki}/left?x=1"}
+    page = browser.send(f"{browser.wiki}/auth/logout", "POST", form={}, headers=headers)
+    query = query_of(page.refresh)
+    assert query["post_logout_redirect_uri"] == f"{browser.public}/auth/signed-out"
+    page = browser.open(f"{browser.public}/auth/signed-out?state={query['state']}")
+    assert page.url == f"{browser.wiki}/auth/signed-out"
+    assert 'href="/auth/login?next=/left%3Fx%3D1"' in page.text
+
+
+def test_a_sign_out_of_nobody_leads_nowhere(browser):
+    page = browser.open(f"{browser.public}/auth/signed-out?state=made-up")
+    assert page.url.startswith(f"{browser.public}/auth/signed-out")
+
+
+def test_the_end_in_admin_is_the_end_on_every_host(browser, gateway):
+    browser.sign_in(f"{browser.wiki}/", "root")
+    browser.open(f"{browser.git}/")
+    run(gateway, "store.end_all(Person.objects.get(provider_subject='root'), 'a test')")
+    for origin in (browser.wiki, browser.git):
+        browser.wait_for(f"{origin}/", 401)
+
+
+# --- what strangers make of it ----------------------------------------------------------------------------------
+def assert_refused(page, reason="login_expired"):
+    assert (page.status, reason_of(page)) == (404 if reason == "unknown_host" else 400, reason)
+    assert "auth_token" not in str(page.headers)
+
+
+def test_an_attackers_code_signs_no_victim_in(browser, gateway):
+    arrival = browser.to_the_arrival(f"{browser.wiki}/", "root")
+    victim = Browser(gateway)
+    assert_refused(victim.send(arrival))
+    victim.open(f"{victim.wiki}/")  # has a cookie of its own by now
+    assert_refused(victim.send(arrival))
+
+
+def test_an_attackers_departure_brings_no_victims_session(browser, gateway):
+    """The victim is led to the public host by the attacker's link; the code is worth nothing to either of them."""
+    departure = browser.send(f"{browser.wiki}/auth/login").location
+    victim = Browser(gateway)
+    victim.sign_in(f"{victim.public}/dashboard")
+    arrival = victim.send(departure).location
+    assert arrival.startswith(f"{victim.wiki}/auth/arrive?")
+    assert_refused(victim.send(arrival))
+    assert_refused(browser.send(arrival))  # it was used up, wherever it came to
+
+
+def test_a_code_counts_once(browser, gateway):
+    arrival = browser.to_the_arrival(f"{browser.wiki}/page")
+    assert browser.send(arrival).status == 302
+    page = browser.send(arrival)
+    assert (page.status, "You are signed in already" in page.text) == (200, True)
+    browser.jar.clear("wiki.localhost", "/", "auth_token")
+    assert_refused(browser.send(arrival))
+
+
+def test_of_two_that_bring_a_code_at_once_one_gets_in(browser):
+    arrival = browser.to_the_arrival(f"{browser.wiki}/page")
+    tabs, pages = [browser.tab() for _ in range(6)], []
+    for tab in tabs:
+        tab.jar = CookieJar()
+        for cookie in browser.jar:
+            tab.jar.set_cookie(cookie)
+    threads = [threading.Thread(target=lambda tab=tab: pages.append(tab.send(arrival))) for tab in tabs]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(page.status for page in pages) == [302, 400, 400, 400, 400, 400]
+
+
+def test_a_code_for_one_host_is_worth_nothing_on_another(browser):
+    arrival = browser.to_the_arrival(f"{browser.wiki}/")
+    browser.send(f"{browser.git}/auth/login")  # has a cookie there as well
+    assert_refused(browser.send(arrival.replace("wiki.localhost", "git.localhost")))
+    assert_refused(browser.send(arrival))
+
+
+def test_the_code_of_one_departure_answers_no_other(browser):
+    first = browser.to_the_arrival(f"{browser.wiki}/first")
+    second = query_of(browser.to_the_arrival(f"{browser.wiki}/second"))
+    mixed = {"code": second["code"], "state": query_of(first)["state"]}
+    assert_refused(browser.send(f"{browser.wiki}/auth/arrive?{urlencode(mixed)}"))
+
+
+def test_a_code_lives_for_a_minute(browser, gateway):
+    arrival = browser.to_the_arrival(f"{browser.wiki}/")
+    change = "from authgate.models.people import HandOver\nHandOver.objects.update(expires_at={})"
+    assert 55 < float(run(gateway, "from authgate.models.people import HandOver\n"
+        "print((HandOver.objects.latest('expires_at').expires_at - now).total_seconds())")) <= 60  # fmt: skip
+    run(gateway, change.format("ago(1)"))
+    assert_refused(browser.send(arrival))
+
+
+def test_a_code_is_worth_nothing_once_somebody_has_signed_out(browser, gateway):
+    browser.sign_in(f"{browser.public}/dashboard")
+    arrival = browser.to_the_arrival(f"{browser.wiki}/")
+    end_here(browser, browser.public)
+    assert_refused(browser.send(arrival))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "IdentityProvider.objects.update(enabled={})",
+        "Person.objects.filter(provider_subject='alice').update(is_active={})",
+    ],
+    ids=["provider", "person"],
+)
+def test_a_code_is_worth_nothing_once_provider_or_person_is_switched_off(browser, gateway, change):
+    arrival = browser.to_the_arrival(f"{browser.wiki}/")
+    run(gateway, change.format(False))
+    try:
+        assert_refused(browser.send(arrival))
+    finally:
+        run(gateway, change.format(True))
+
+
+@pytest.mark.parametrize("sealed", ["", "x", "x" * 9000, "%00", "a.b.c"], ids=["none", "short", "long", "nul", "dots"])
+def test_a_departure_that_is_none_of_ours_begins_nothing(browser, sealed):
+    page = browser.send(f"{browser.public}/auth/login?for={sealed}")
+    assert page.status in (400, 414)
+    assert page.headers["Location"] is None
+
+
+def test_a_departure_counts_on_the_public_host_alone(browser):
+    departure = browser.send(f"{browser.wiki}/auth/login").location
+    assert_refused(browser.send(departure.replace("//localhost", "//git.localhost")))
+
+
+def test_a_host_that_no_route_names_is_not_come_back_to(browser, gateway, upstream):
+    """Neither before the sign-in, nor after it, nor with the code that is out already."""
+    before = browser.send(f"{browser.wiki}/auth/login").location
+    other, late = Browser(gateway), Browser(gateway)
+    form = other.open(f"{other.wiki}/")
+    arrival = late.to_the_arrival(f"{late.wiki}/")
+    gateway.import_policy(policy(upstream.target, "git.localhost"))
+    try:
+        assert_refused(browser.send(before), "unknown_host")
+        assert_refused(other.choose(form, "alice"), "unknown_host")
+        assert late.send(arrival).status == 400
+        assert "auth_token" not in {cookie.name for cookie in late.jar if cookie.domain == "wiki.localhost"}
+    finally:
+        gateway.import_policy(policy(upstream.target, *HOSTS))
+
+
+def test_no_sign_in_begins_for_a_host_that_nobody_named(gateway):
+    page = gateway.request("/auth/login", host="evil.example", headers=list(NAVIGATION.items()))
+    assert (page.status, page.header("location")) == (400, None)
+
+
+@pytest.mark.parametrize("authority", ["wiki.localhost:9", "wiki.localhost", "WIKI.localhost.:9"])
+def test_the_port_to_come_back_to_is_the_gateways_whatever_the_request_says(browser, gateway, authority):
+    answer = gateway.request("/auth/login?next=/", host=authority, headers=list(NAVIGATION.items()))
+    browser.sign_in(f"{browser.public}/dashboard")
+    assert browser.send(answer.header("location")).location.startswith(f"{browser.wiki}/auth/arrive?")
+
+
+BYSTANDERS = [{"Sec-Fetch-Dest": "iframe"}, {"Sec-Fetch-Dest": "empty"}, {"Sec-Purpose": "prefetch"}]
+
+
+@pytest.mark.parametrize("headers", BYSTANDERS, ids=["frame", "script", "prefetch"])
+def test_only_a_visit_arrives(browser, headers):
+    arrival = browser.to_the_arrival(f"{browser.wiki}/")
+    assert browser.send(arrival, headers=headers).status in (204, 503)
+    assert browser.send(arrival).status == 302
+
+
+def test_another_session_of_this_host_ends_when_one_arrives(browser, gateway):
+    departure = browser.send(f"{browser.wiki}/auth/login").location
+    browser.sign_in(f"{browser.wiki}/")
+    before = sessions.sid_of(browser.cookie_of("wiki.localhost"))
+    browser.jar.clear("localhost.local")
+    browser.jar.clear("127.0.0.1")
+    browser.sign_in(f"{browser.public}/dashboard", "root")
+    browser.open(departure)
+    assert sessions.sid_of(browser.cookie_of("wiki.localhost")) != before
+    assert sessions.row(gateway, before)["reason"] == "signed in again"
