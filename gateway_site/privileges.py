@@ -12,8 +12,9 @@ from typing import NamedTuple
 import django
 
 from gateway_site import env_file
-from proxy.server.listen import Address, HadAsRoot, StartRefused, open_listeners
-from proxy.server.tls import TlsFiles, build_context
+from proxy.server.had_as_root import HadAsRoot
+from proxy.server.listen import Address, StartRefused, open_listeners
+from proxy.server.tls import Certificates, TlsFiles
 
 logger = logging.getLogger(__name__)
 
@@ -40,15 +41,16 @@ def account_to_become(user: str | None, data_dir: Path) -> Account | None:
 
 
 def give_up_root(
-    account: Account, bind: Address, redirect: Address | None, tls: TlsFiles | None, data_dir: Path, code: Path
+    account: Account, bind: Address, redirect: Address | None, tls: tuple[TlsFiles, ...], data_dir: Path, code: Path
 ) -> HadAsRoot:
     """For good. Raises StartRefused, also where this user could not serve."""
-    had = HadAsRoot(open_listeners(bind, redirect), build_context(tls) if tls else None)
+    had = HadAsRoot(open_listeners(bind, redirect), Certificates(tls) if tls else None)
     _become(account)
     for problem in _out_of_reach(data_dir, code):
         raise StartRefused(f"as the user {account.name} the gateway {problem}")
-    if tls is not None and not os.access(tls.key, os.R_OK):
-        logger.warning("HUP cannot renew the certificate: %s cannot be read by the user %s", tls.key, account.name)
+    for _, key in tls:
+        if not os.access(key, os.R_OK):
+            logger.warning("the certificate cannot be renewed: %s cannot be read by the user %s", key, account.name)
     logger.info("root was given up: serving as the user %s", account.name)
     return had
 

@@ -6,7 +6,6 @@ import logging
 import re
 import resource
 import socket
-import ssl
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -29,13 +28,6 @@ class Address(NamedTuple):
 
     def __str__(self) -> str:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
-
-
-class HadAsRoot(NamedTuple):
-    """What was opened before root was given up, and cannot be opened again."""
-
-    listeners: tuple[socket.socket, ...]
-    tls_context: ssl.SSLContext | None
 
 
 def parse_address(option: str, text: str) -> Address:

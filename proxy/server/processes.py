@@ -22,17 +22,19 @@ from uvicorn.config import STARTUP_FAILURE, Config
 from uvicorn.server import Server
 from uvicorn_worker import UvicornWorker
 
+from proxy.server.had_as_root import HadAsRoot
 from proxy.server.http1.cycle import Application
 from proxy.server.http1.limits import Limits
 from proxy.server.http1.protocol import Http1Protocol, Shortcut
 from proxy.server.http1.state import GatewayState
-from proxy.server.listen import BACKLOG, Address, HadAsRoot, StartRefused, fit_to_files, open_listeners
+from proxy.server.listen import BACKLOG, Address, StartRefused, fit_to_files, open_listeners
 from proxy.server.peers import client_of
-from proxy.server.tls import TlsFiles, build_context
+from proxy.server.tls import Certificates, TlsFiles
 
 logger = logging.getLogger(__name__)
 
 _EXPIRE_TICKS = 5  # of a tenth of a second
+_CERTIFICATE_TICKS = 20
 # After the bound for draining: the worker cancels what is left, and says goodbye to the application.
 _GOODBYE_SECONDS = 5
 _SILENT_WORKER_SECONDS = 30
@@ -44,7 +46,7 @@ class ServeOptions:
     application: Application
     bind: Address
     workers: int = 1
-    tls: TlsFiles | None = None
+    tls: tuple[TlsFiles, ...] = ()
     redirect_bind: Address | None = None
     redirect: Application | None = None
     limits: Limits = field(default_factory=Limits)
@@ -64,11 +66,14 @@ def serve(options: ServeOptions) -> None:
 class GatewayServer(Server):
     """One worker's event loop."""
 
-    def __init__(self, config: Config, options: ServeOptions, parent: int) -> None:
+    def __init__(
+        self, config: Config, options: ServeOptions, parent: int, certificates: Certificates | None = None
+    ) -> None:
         super().__init__(config)
         self.server_state: GatewayState = GatewayState(client_of)
         self._options = options
         self._parent = parent
+        self._certificates = certificates
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         # uvicorn opens none: it has no setting for how long a TLS handshake may take.
@@ -86,6 +91,8 @@ class GatewayServer(Server):
             self.server_state.date_line = b"date: %b\r\n" % self.server_state.default_headers[0][1]
         if counter % _EXPIRE_TICKS == 0:
             self._expire_connections()
+        if counter % _CERTIFICATE_TICKS == 0 and self._certificates is not None:
+            self._certificates.read_if_changed()
         return exiting
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
@@ -152,7 +159,7 @@ class GatewayWorker(UvicornWorker):  # type: ignore[misc]  # untyped
         super().__init__(*args, **kwargs)
         _calm_logging()
         limits = self.app.options.limits
-        context = self.app.tls_context
+        certificates = self.app.certificates
         self.config = Config(
             app=self.app.options.application,
             interface="asgi3",
@@ -169,11 +176,11 @@ class GatewayWorker(UvicornWorker):  # type: ignore[misc]  # untyped
             timeout_notify=int(self.timeout),
             callback_notify=self.callback_notify,
             timeout_graceful_shutdown=round(limits.drain_seconds),
-            ssl_context_factory=(lambda config, default: context) if context is not None else None,
+            ssl_context_factory=(lambda config, default: certificates.context) if certificates is not None else None,
         )
 
     async def _serve(self) -> None:
-        server = GatewayServer(self.config, self.app.options, self.ppid)
+        server = GatewayServer(self.config, self.app.options, self.ppid, self.app.certificates)
 
         def quit_now() -> None:
             server.should_exit = server.force_exit = True
@@ -196,7 +203,7 @@ class GatewayWorker(UvicornWorker):  # type: ignore[misc]  # untyped
 class GatewayApplication(BaseApplication):  # type: ignore[misc]  # untyped
     def __init__(self, options: ServeOptions) -> None:
         self.options = options
-        self.tls_context: ssl.SSLContext | None = self._first_tls_context()
+        self.certificates = self._first_certificates()
         self._binds = self._open_sockets()
         super().__init__()
 
@@ -225,8 +232,8 @@ class GatewayApplication(BaseApplication):  # type: ignore[misc]  # untyped
     def reload(self) -> None:
         """On HUP. Bad TLS files must not cost the gateway that is running."""
         try:
-            if self.options.tls is not None:
-                self.tls_context = build_context(self.options.tls)
+            if self.certificates is not None:
+                self.certificates.read()
         except StartRefused as problem:
             logger.error("keeping the certificate in use: %s", problem)
         super().reload()
@@ -242,10 +249,10 @@ class GatewayApplication(BaseApplication):  # type: ignore[misc]  # untyped
         listeners = had.listeners if had else open_listeners(options.bind, options.redirect_bind)
         return [f"fd://{listener.detach()}" for listener in listeners]
 
-    def _first_tls_context(self) -> ssl.SSLContext | None:
+    def _first_certificates(self) -> Certificates | None:
         if self.options.had_as_root is not None:
-            return self.options.had_as_root.tls_context
-        return build_context(self.options.tls) if self.options.tls else None
+            return self.options.had_as_root.certificates
+        return Certificates(self.options.tls) if self.options.tls else None
 
     def _announce(self, arbiter: Arbiter) -> None:
         listener = arbiter.LISTENERS[0]

@@ -170,7 +170,7 @@ def test_a_key_that_only_root_reads_is_kept_over_hup_and_said_to_be(data_dir, tl
     try:
         is_healthy = healthy(served.port, certificates)
         served.wait(is_healthy)
-        assert f"HUP cannot renew the certificate: {tls[3]} cannot be read by the user nobody" in served.output
+        assert f"the certificate cannot be renewed: {tls[3]} cannot be read by the user nobody" in served.output
         before = served.children()
         served.process.send_signal(signal.SIGHUP)
         served.wait(lambda: set(before).isdisjoint(served.children()) and is_healthy())

@@ -25,7 +25,7 @@ from gateway_site.management.commands import serve
 from proxy.server.listen import StartRefused
 from proxy.server.tls import tls_files
 from tests.support import raw
-from tests.support.certificates import Certificates
+from tests.support.certificates import Certificates, make_certificates
 from tests.support.gateway import Gateway, environment, free_port, manage
 
 
@@ -59,7 +59,7 @@ def secure(
 
 
 def options(**changed: object) -> dict[str, Any]:
-    given = {"bind": "127.0.0.1:8000", "workers": 1, "tls_cert": None, "tls_key": None, "redirect_http": None}
+    given = {"bind": "127.0.0.1:8000", "workers": 1, "tls_cert": [], "tls_key": [], "redirect_http": None}
     return given | {"http2": False} | changed
 
 
@@ -105,7 +105,7 @@ def test_no_workers_are_refused() -> None:
 
 
 def test_a_certificate_needs_its_key() -> None:
-    assert problem(tls_cert="x") == "--tls-cert and --tls-key belong together"
+    assert problem(tls_cert=["x"]).startswith("--tls-cert and --tls-key belong together: one key for each certificate")
 
 
 @pytest.mark.parametrize("case", ["missing", "directory", "not PEM", "mismatched", "encrypted"])
@@ -123,7 +123,34 @@ def test_tls_files_that_do_not_work_are_refused(certificates: Certificates, tmp_
         key.write_bytes(new_key(b"secret" if case == "encrypted" else None))
         if case == "mismatched":
             expected = "the key does not belong to the certificate"
-    assert expected in problem(tls_cert=str(certificates.cert_file), tls_key=str(key))
+    assert expected in problem(tls_cert=[str(certificates.cert_file)], tls_key=[str(key)])
+
+
+@pytest.mark.parametrize("days", [-1, 0])
+def test_a_certificate_that_has_expired_is_refused_by_its_name(tmp_path: Path, days: int) -> None:
+    made = make_certificates(tmp_path, days=days)
+    line = problem(tls_cert=[str(made.cert_file)], tls_key=[str(made.key_file)])
+    assert line.startswith(f"--tls-cert {made.cert_file}: expired on 20")
+
+
+def test_one_of_several_certificates_has_to_name_a_host(certificates: Certificates, tmp_path: Path) -> None:
+    made = make_certificates(tmp_path, loopback=False)
+    tls_files([str(made.cert_file)], [str(made.key_file)])  # alone it is for everybody
+    pairs = [[str(one.cert_file), str(one.key_file)] for one in (certificates, made)]
+    certs, keys = zip(*pairs, strict=True)
+    assert problem(tls_cert=certs, tls_key=keys).startswith(f"--tls-cert {made.cert_file}: names no host")
+
+
+def test_the_wrong_key_of_several_is_named(certificates: Certificates, tmp_path: Path) -> None:
+    made = make_certificates(tmp_path, "wiki.example.com")
+    certs = [str(certificates.cert_file), str(made.cert_file)]
+    line = problem(tls_cert=certs, tls_key=[str(made.key_file), str(certificates.key_file)])
+    assert line.startswith(f"--tls-cert {certs[0]}, --tls-key {made.key_file}: the key does not belong")
+
+
+def test_http2_takes_one_certificate(env: dict[str, str], certificates: Certificates) -> None:
+    line = refusal(env, "--bind", f"127.0.0.1:{free_port()}", *tls(certificates), *tls(certificates), "--http2")
+    assert "--tls-cert: with --http2 there can be one alone" in line
 
 
 def new_key(password: bytes | None) -> bytes:
@@ -281,5 +308,5 @@ def test_a_tls_key_open_to_others_is_said(
 ) -> None:
     key = Path(shutil.copy(certificates.key_file, tmp_path / "key.pem"))
     key.chmod(mode)
-    tls_files(str(certificates.cert_file), str(key))
+    tls_files([str(certificates.cert_file)], [str(key)])
     assert ("is open to other users of this machine" in caplog.text) is warned

@@ -255,7 +255,7 @@ def main() -> None:
 
     settings = json.loads(sys.argv[1])
     limits = Limits(**settings["limits"])
-    tls = tls_files(*settings["tls"]) if settings["tls"] else None
+    tls = tls_files(*([path] for path in settings["tls"])) if settings["tls"] else ()
     serve(ServeOptions(application, Address("127.0.0.1", settings["port"]), settings["workers"], tls, limits=limits))
 
 

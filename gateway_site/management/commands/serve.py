@@ -25,8 +25,9 @@ from authgate.wire.authority import is_loopback
 from gateway_site import checks, served
 from gateway_site.demo import traces
 from gateway_site.privileges import account_to_become, give_up_root
+from proxy.server.had_as_root import HadAsRoot
 from proxy.server.http1.limits import Limits
-from proxy.server.listen import Address, HadAsRoot, StartRefused, parse_address
+from proxy.server.listen import Address, StartRefused, parse_address
 from proxy.server.redirect import build_redirect
 from proxy.server.tls import TlsFiles, tls_files
 
@@ -45,8 +46,21 @@ class Command(BaseCommand):
             metavar="N",
             help="default: one for each processor, %(default)s here",
         )
-        parser.add_argument("--tls-cert", metavar="FILE", help="certificate chain, PEM; default: plain http")
-        parser.add_argument("--tls-key", metavar="FILE", help="its private key, PEM, unencrypted")
+        parser.add_argument(
+            "--tls-cert",
+            action="append",
+            default=[],
+            metavar="FILE",
+            help="certificate chain, PEM; may be repeated, and each host gets the one that names it, else the first; "
+            "default: plain http",
+        )
+        parser.add_argument(
+            "--tls-key",
+            action="append",
+            default=[],
+            metavar="FILE",
+            help="its private key, PEM, unencrypted; one for each --tls-cert, in the same order",
+        )
         parser.add_argument(
             "--http2", action="store_true", help="HTTP/2 and HTTP/1.1, served by Granian; default: HTTP/1.1"
         )
@@ -72,8 +86,8 @@ def serve(
     *,
     bind: str,
     workers: int,
-    tls_cert: str | None,
-    tls_key: str | None,
+    tls_cert: list[str],
+    tls_key: list[str],
     http2: bool,
     redirect_http: str | None,
     user: str | None = None,
@@ -100,8 +114,8 @@ def serve(
     )  # fmt: skip
 
 
-def _when_listening(address: Address, tls: TlsFiles | None) -> None:
-    served.record(settings.AUTHGATE_DATA_DIR, served.Served(settings.AUTHGATE_PUBLIC_URL, tls is not None))
+def _when_listening(address: Address, tls: tuple[TlsFiles, ...]) -> None:
+    served.record(settings.AUTHGATE_DATA_DIR, served.Served(settings.AUTHGATE_PUBLIC_URL, bool(tls)))
     if address.port and _is_elsewhere(address):
         logger.warning(
             "sign-in, links and tokens are for %s, but the gateway listens on port %d: set AUTHGATE_PUBLIC_URL, "
@@ -120,7 +134,7 @@ def _redirect_address(text: str | None) -> Address | None:
 
 
 def _leave_root(
-    user: str | None, address: Address, redirect_bind: Address | None, tls: TlsFiles | None
+    user: str | None, address: Address, redirect_bind: Address | None, tls: tuple[TlsFiles, ...]
 ) -> HadAsRoot | None:
     """What was opened as root, when it is root no more."""
     account = account_to_become(user, settings.AUTHGATE_DATA_DIR)
@@ -131,11 +145,11 @@ def _leave_root(
     return None
 
 
-def _examine(tls: TlsFiles | None) -> None:
+def _examine(tls: tuple[TlsFiles, ...]) -> None:
     _check_database()
     _refuse_demo()
     _report_rows()
-    if checks.is_plain_behind_nobody(tls=tls is not None):
+    if checks.is_plain_behind_nobody(tls=bool(tls)):
         _report(checks.plain_behind_nobody())
 
 

@@ -34,7 +34,7 @@ from proxy.server.http2.body import RequestBody
 from proxy.server.http2.bounds import PIECE_BYTES, Admission, BoundedSend
 from proxy.server.listen import BACKLOG, StartRefused, fit_to_files, open_listeners
 from proxy.server.processes import GatewayServer, ServeOptions
-from proxy.server.tls import build_context
+from proxy.server.tls import Certificates
 
 logger = logging.getLogger(__name__)
 
@@ -81,8 +81,8 @@ class Http2Server(Granian):  # type: ignore[misc]  # untyped
     def _reload(self, spawn_target: Any, target_loader: Any) -> None:
         """Bad TLS files must not cost the gateway that is running."""
         try:
-            if self._tls is not None:
-                build_context(self._tls)
+            if self._tls:
+                Certificates(self._tls)
         except StartRefused as problem:
             logger.error("keeping the certificate in use: %s", problem)
             self.reload_signal = False
@@ -96,6 +96,11 @@ class Http2Server(Granian):  # type: ignore[misc]  # untyped
 
 def serve(options: ServeOptions) -> None:
     """Returns when the server was told to stop. Raises StartRefused before anything is started."""
+    if len(options.tls) > 1:
+        raise StartRefused(
+            "--tls-cert: with --http2 there can be one alone, as Granian does not choose by the host's name: one that "
+            "names all hosts, or no --http2"
+        )
     options = replace(options, limits=fit_to_files(options.limits))
     if options.had_as_root is None:
         listeners = open_listeners(options.bind, options.redirect_bind)
@@ -116,14 +121,14 @@ def serve(options: ServeOptions) -> None:
 
 def _check_key(options: ServeOptions) -> None:
     try:
-        if options.tls is not None:
-            build_context(options.tls)
+        if options.tls:
+            Certificates(options.tls)
     except StartRefused as problem:
         raise StartRefused(f"{problem}; with --http2 each worker reads it, and root was given up") from problem
 
 
 def build_server(options: ServeOptions) -> Any:
-    limits, tls = options.limits, options.tls
+    limits, tls = options.limits, options.tls[0] if options.tls else None
     return Http2Server(
         options,
         interface=Interfaces.ASGI,
