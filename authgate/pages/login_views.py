@@ -36,6 +36,7 @@ from authgate.pages.sign_in_pages import (
     login_cookies,
     login_url,
     next_of,
+    onward_page,
     origin_of,
     record_of,
     session_id,
@@ -92,9 +93,7 @@ async def callback(request: HttpRequest, slug: str = "") -> HttpResponse:
     except ProviderError as error:
         return _not_arrived(request, slug, error)
     if arrival.onward:
-        # A page and not a redirect: the provider's `form-action` may name this host alone, and would stop its form
-        # from being led on to another one.
-        response = render(request, "signing_in.html", {"location": arrival.onward})
+        response = onward_page(request, "You are signed in", arrival.onward)
     else:
         response = HttpResponseRedirect(checked_next(request, arrival.next_path))
     return add_cookies(response, [arrival.set_cookie, arrived_cookie()])

@@ -26,6 +26,7 @@ from authgate.pages.sign_in_pages import (
     is_on_public_host,
     login_url,
     next_of,
+    onward_page,
     origin_of,
     session_id,
     snapshot_of,
@@ -67,7 +68,7 @@ async def logout(request: HttpRequest) -> HttpResponse:
 @require_GET
 async def signed_out(request: HttpRequest) -> HttpResponse:
     if (left := _left_host(request)) is not None:
-        return HttpResponseRedirect(f"{left}{_NEXT_PATH}")
+        return onward_page(request, "You are signed out", f"{left}{_NEXT_PATH}")
     # The provider sends people back without our query.
     next_path = next_of(request) if "next" in request.GET else checked_next(request, _remembered(request))
     context = {"again": login_url(next_path), "next": next_path, "identity": identity_of(request)}

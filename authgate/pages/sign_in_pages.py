@@ -241,6 +241,13 @@ def failure_page(request: HttpRequest, code: str, next_path: str = "") -> HttpRe
     return response
 
 
+def onward_page(request: HttpRequest, heading: str, location: str) -> HttpResponse:
+    """To another host, from a step to which a form of the provider has led. A page and not a redirect: its page's
+    `form-action` may name the public host alone, and holds for every redirect that follows.
+    """
+    return render(request, "onward.html", {"heading": heading, "location": location})
+
+
 def add_cookies(response: HttpResponse, lines: Iterable[str]) -> HttpResponse:
     """`lines` are values of Set-Cookie."""
     for line in lines:

@@ -9,7 +9,7 @@ from gateway_site import env, served
 BANNER = """
 authgate is running. Ctrl-C stops it; what you change is kept in {data_dir}
 
-  Gateway      {url}/
+  Gateway      {url}/{application}
   Admin        {url}/admin/
   Dashboard    {url}/dashboard
   Who am I     {url}/auth/me
@@ -36,15 +36,21 @@ Behind each route: /stream (events), /echo (returns the body), /slow?seconds=2.
 # Without these another shell would use another database, or could not open its keys. They may hold secrets, so they
 # are named and never printed.
 SECRETS = ("AUTHGATE_DATABASE_URL", "AUTHGATE_SECRET_KEY")
+APPLICATION = """
+  Application  {url}/  on a host of its own, which browsers find on this machine"""
 KEPT = "printed at the first start; to set a new one: {manage} changepassword admin"
 
 
-def banner(*, url: str, auth_prefix: str, data_dir: Path, root: Path, password: str | None, sign_in: str) -> str:
+def banner(
+    *, url: str, auth_prefix: str, data_dir: Path, root: Path, password: str | None, sign_in: str, application: str = ""
+) -> str:
+    """`application`: the URL of the one with a host of its own; empty where the policy has it no more."""
     manage = f"{manage_environment(url, data_dir, root)}{manage_command(root)}"
     secrets = " and ".join(name for name in SECRETS if env.text(name, ""))
     text = BANNER.replace("/auth/me", f"{auth_prefix}/me")
     return text.format(
         url=url,
+        application=APPLICATION.format(url=application) if application else "",
         data_dir=data_dir,
         directory=root,
         secrets=f", with {secrets} set as here" if secrets else "",

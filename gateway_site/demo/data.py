@@ -12,12 +12,15 @@ from django.core.management.base import CommandError
 from django.db import DatabaseError, transaction
 
 from authgate.models.policy import PolicyRevision
+from authgate.oidc.to_register import live_hosts
 from authgate.policy import document, revisions
 from authgate.policy.powers import Machine
 from authgate.state.trust import load_trust
+from authgate.wire.authority import Authority, Origin, parse_origin
 from gateway_site.demo import traces
 
 POLICY_FILE = Path(__file__).with_name("policy.yaml")
+APPLICATION_HOST = "wiki.localhost"  # as policy.yaml names it
 LONGEST_SOCKET_PATH = 107  # sun_path of Linux, less its final zero
 
 
@@ -41,6 +44,13 @@ def prepare(data_dir: Path) -> None:
         if not PolicyRevision.objects.exists():
             text = POLICY_FILE.read_text(encoding="utf-8").replace("@TARGET@", f"unix:{socket_path(data_dir)}")
             revisions.replace(document.parse_yaml(text), Machine(traces.AUTHOR), traces.COMMENT)
+
+
+def application_url(url: str) -> str:
+    """Of the application with a host of its own; empty if the policy names that no more."""
+    public = parse_origin(url)
+    is_there = APPLICATION_HOST in live_hosts()
+    return str(Origin(public.scheme, Authority(APPLICATION_HOST, public.authority.port))) if is_there else ""
 
 
 def _refuse_others() -> None:

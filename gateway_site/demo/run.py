@@ -10,7 +10,7 @@ from authgate.own_hosts import exposed_host
 from gateway_site import env
 from gateway_site.demo import openid, sign_in
 from gateway_site.demo.banner import banner
-from gateway_site.demo.data import create_admin, prepare, socket_path
+from gateway_site.demo.data import application_url, create_admin, prepare, socket_path
 from gateway_site.demo.processes import Processes, claim_directory, claim_port
 
 
@@ -36,7 +36,7 @@ def run(*, port: int, root: Path, data_dir: Path, auth_prefix: str, out: OutputW
                 out.write(
                     banner(
                         url=url, auth_prefix=auth_prefix, data_dir=data_dir, root=root, password=password,
-                        sign_in=sign_in_line,
+                        sign_in=sign_in_line, application=application_url(url),
                     )
                 )  # fmt: skip
                 out.flush()

@@ -65,7 +65,8 @@ def behind(gateway_template: Path, session_upstream: RecordingUpstream, tmp_path
     names = make_certificates(directory, "gateway.example.com", "wiki.example.com")
     with Gateway(directory / "data", template=gateway_template, policy=policy, env=env) as gateway:
         github = ("--preset", "github", "--client-id", "id", "--client-secret", "s")
-        gateway.manage("provider", "add", "github", *github)
+        gateway.manage("provider", "add", "github", *github, "--callbacks", "each")
+        gateway.manage("provider", "add", "corp", *github)
         yield Site(gateway.start(), port, names)
 
 
@@ -99,6 +100,17 @@ def test_sign_in_comes_back_to_the_host_that_was_visited(site, host):
     assert (answer.status, urlsplit(answer.header("location")).netloc) == (302, "github.com")
     (back,) = parse_qs(urlsplit(answer.header("location")).query)["redirect_uri"]
     assert back == f"https://{host}:{site.port}/auth/callback/github"
+
+
+def test_sign_in_by_way_of_the_public_host_goes_there(site):
+    answer = site.request("/auth/login?provider=corp&next=/private", *HOSTILE)
+    assert (answer.status, answer.header("location").partition("?for=")[0]) == (
+        302, f"https://gateway.example.com:{site.port}/auth/login",
+    )  # fmt: skip
+    there = urlsplit(answer.header("location"))
+    answer = site.request(f"{there.path}?{there.query}", *HOSTILE, host="gateway.example.com")
+    (back,) = parse_qs(urlsplit(answer.header("location")).query)["redirect_uri"]
+    assert back == f"https://gateway.example.com:{site.port}/auth/callback/corp"
 
 
 def test_behind_the_usual_lines_a_forwarded_host_or_port_of_the_client_leads_nowhere(behind, upstream, tmp_path):

@@ -40,7 +40,7 @@ def add_provider(
 
 class OpenIdProvider:
     """Options as server.mjs reads them: key_type "RSA" or "EC", refresh_tokens, rotate_refresh_tokens,
-    pkce_required, claims_in_id_token, ttl={"AccessToken": seconds, …}, accounts.
+    pkce_required, claims_in_id_token, ttl={"AccessToken": seconds, …}, accounts, form_action.
 
     On 127.0.0.1, while gateways are on localhost: to a browser the two are different sites, as in life.
     """

@@ -102,7 +102,8 @@ NOT_ADDED: Watch = {
 POWERLESS = {"authgate.Upstream", "authgate.RateLimit", "authgate.Route"}
 # Nobody can post to these; links between accounts, groups and permissions are watched with the accounts.
 UNREGISTERED = {
-    "authgate.StateVersion", "authgate.Route_roles", "authgate.UsedOnce", "authgate.EventPoll", "auth.Permission",
+    "authgate.StateVersion", "authgate.Route_roles", "authgate.UsedOnce", "authgate.EventPoll",
+    "authgate.HandOver", "auth.Permission",
     "auth.Group_permissions", "auth.User_groups", "auth.User_user_permissions",
 }  # fmt: skip
 

@@ -157,6 +157,8 @@ async function chooseAccount(request, response) {
     ([name, { email }]) => `<button name="account" value="${escaped(name)}">${escaped(name)} (${escaped(email)})</button>`,
   );
   response.setHeader('Content-Type', 'text/html; charset=utf-8');
+  const { form_action: formAction } = configuration; // for tests: where its form may lead
+  if (formAction) response.setHeader('Content-Security-Policy', `form-action ${formAction}`);
   response.end(page('Who are you?', `<form method="post">${buttons.join('')}
 <button name="account" value="">Nobody: cancel</button></form>`));
 }

@@ -78,7 +78,9 @@ def test_a_rollback_is_a_new_revision_of_the_old_policy(admin_client):
     assert (newest.number, newest.author, newest.comment) == (4, "admin", "rollback to 1")
     assert newest.document == PolicyRevision.objects.get(number=1).document
     assert Route.objects.filter(name="wiki").exists()
-    assert said(response) == ["Published revision 4: it is live."]
+    published, left_to_do = said(response)
+    assert published == "Published revision 4: it is live."
+    assert left_to_do == "The host wiki.example.com is new: point its DNS name here."
 
 
 def test_a_rollback_to_what_is_live_changes_nothing(admin_client):
