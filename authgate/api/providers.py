@@ -44,7 +44,6 @@ class ProviderSettings(Strict, frozen=True, kw_only=True):
     further_audiences: tuple[str, ...] = ()
     require_verified_email: bool = True
     logout: Literal["local", "provider"] = "provider"
-    callbacks: Literal["public", "each"] = "public"  # one redirect URI for all hosts, or one for each
     ca_certificates: str = ""
     poll_endpoint: str = ""
     session_idle: int = 8 * 3600
@@ -55,12 +54,15 @@ class ProviderSettings(Strict, frozen=True, kw_only=True):
 
 class ProviderInput(ProviderSettings, frozen=True, kw_only=True):
     slug: str = ""  # that of its address
+    # One redirect URI for all hosts, or one for each. Empty: stays as it is; "public" for a new provider.
+    callbacks: Literal["", "public", "each"] = ""
     client_secret: str = ""  # empty: stays as it is
     poll_token: str = ""  # the same; without a poll_endpoint it is removed
 
 
 class Provider(ProviderSettings, frozen=True, kw_only=True):
     slug: str
+    callbacks: Literal["public", "each"]
     redirect_uri: str  # of the public URL
     redirect_uris: tuple[str, ...]  # all that the provider has to know
     has_poll_token: bool
@@ -116,6 +118,7 @@ class ProviderEntry(ApiView):
             row = before or IdentityProvider(slug=slug)
             for name in _COLUMNS:
                 setattr(row, name, plain(getattr(sent, name)))
+            row.callbacks = sent.callbacks or row.callbacks
             row.name = sent.name or slug
             registration.take_secret(row, sent.client_secret, is_public=sent.public_client)
             event_endpoint.set_token(row, sent.poll_token)
@@ -159,6 +162,7 @@ def _shown(row: IdentityProvider) -> Any:
         **columns,
         "public_client": not row.sealed_client_secret,
         "slug": row.slug,
+        "callbacks": row.callbacks,
         "redirect_uri": redirect_uri(row.slug),
         "redirect_uris": redirect_uris(row),
         "has_poll_token": bool(row.sealed_poll_token),

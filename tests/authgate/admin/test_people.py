@@ -98,6 +98,13 @@ def test_the_redirect_uri_is_shown(admin_client, provider):
     assert "http://gateway.test/auth/callback/idp" in page
 
 
+def test_every_redirect_uri_is_shown_where_each_host_has_one(admin_client, provider, settings):
+    settings.AUTHGATE_ALLOWED_HOSTS = ("other.test",)
+    IdentityProvider.objects.update(callbacks="each")
+    page = admin_client.get(f"{PROVIDERS}{provider.pk}/change/").content.decode()
+    assert "http://gateway.test/auth/callback/idp<br>http://other.test/auth/callback/idp" in page
+
+
 def test_what_is_wrong_stands_beside_its_field(admin_client, provider):
     page = change(admin_client, f"{PROVIDERS}{provider.pk}/change/", issuer="http://a.example", scopes="email")
     assert set(page.context["adminform"].form.errors) == {"issuer", "scopes"}

@@ -125,6 +125,16 @@ def test_a_dry_run_says_what_would_change_and_changes_nothing(rest):
     assert rest.get("/routes/new").status == 404
 
 
+def test_a_new_host_is_answered_with_what_it_needs_elsewhere(rest):
+    route, needs = {**ROUTE, "host": "new.example.com"}, "The host new.example.com is new: point its DNS name here."
+    assert rest.put("/routes/hosted?dry_run=1", route).body["warnings"] == [needs]
+    made = rest.put("/routes/hosted", route)
+    assert (made.status, made.headers["authgate-warning"]) == (201, needs)
+    again = rest.put("/routes/hosted", {**route, "path": "/elsewhere"})
+    assert (again.status, again.headers.get("authgate-warning")) == (200, None)
+    assert rest.delete("/routes/hosted").status == 204
+
+
 def test_the_whole_policy_is_replaced_planned_and_rolled_back(rest):
     before, policy = newest(rest)["number"], rest.get("/policy").body
     policy["routes"].append({"name": "late", **ROUTE, "path": "/late"})

@@ -41,9 +41,20 @@ def test_a_provider_is_registered_changed_and_removed_and_its_secret_never_shown
     assert root.get("/providers/corp").status == 404
 
 
+def test_how_many_redirect_uris_a_provider_has_stays_as_it_is_unless_it_is_sent(root):
+    made = root.put("/providers/many", {**PROVIDER, "callbacks": "each"})
+    assert made.body["callbacks"] == "each"
+    assert f"{root.gateway.url}/auth/callback/many" in made.body["redirect_uris"]
+    assert root.put("/providers/many", PROVIDER).body["callbacks"] == "each"
+    changed = root.put("/providers/many", {**PROVIDER, "callbacks": "public"})
+    assert changed.body["redirect_uris"] == [f"{root.gateway.url}/auth/callback/many"]
+    assert root.delete("/providers/many").status == 204
+
+
 @pytest.mark.parametrize(
     ("changes", "fields"),
     [
+        ({"callbacks": "some"}, {"callbacks"}),
         ({"issuer": "ftp://x"}, {"issuer"}),
         ({"client_secret": ""}, {"client_secret"}),
         ({"public_client": True}, {"client_secret"}),
