@@ -21,8 +21,8 @@ COUNT = iter(range(1, 250))
 
 def policy(target, *hosts):
     routes = [
-        f"  - {{name: {host.split('.')[0]}, host: {host}, path: /, access: authenticated, upstream: api}}\n"
-        for host in hosts
+        f"  - {{name: app{number}, host: '{host}', path: /, access: authenticated, upstream: api}}\n"
+        for number, host in enumerate(hosts)
     ]
     return demo_policy(target) + "".join(routes)
 
@@ -197,6 +197,16 @@ def test_the_end_in_admin_is_the_end_on_every_host(browser, gateway):
         browser.wait_for(f"{origin}/", 401)
 
 
+def test_a_sign_out_at_the_provider_is_the_end_on_every_host(browser, openid):
+    browser.sign_in(f"{browser.wiki}/")
+    browser.open(f"{browser.git}/")
+    page = browser.open(f"{openid.issuer}/session/end")
+    secret = re.search(r'name="xsrf" value="([^"]+)"', page.text)[1]
+    browser.send(f"{openid.issuer}/session/end/confirm", "POST", form={"xsrf": secret, "logout": "yes"})
+    for origin in (browser.wiki, browser.git):
+        browser.wait_for(f"{origin}/", 401, seconds=5)
+
+
 # --- what strangers make of it ----------------------------------------------------------------------------------
 def assert_refused(page, reason="login_expired"):
     assert (page.status, reason_of(page)) == (404 if reason == "unknown_host" else 400, reason)
@@ -353,3 +363,57 @@ def test_another_session_of_this_host_ends_when_one_arrives(browser, gateway):
     browser.open(departure)
     assert sessions.sid_of(browser.cookie_of("wiki.localhost")) != before
     assert sessions.row(gateway, before)["reason"] == "signed in again"
+
+
+# --- gateways of their own ----------------------------------------------------------------------------------
+def test_neither_the_code_nor_its_cookie_goes_over_plain_http(start_gateway, upstream):
+    """Whatever scheme and port the request came by."""
+    env = {"AUTHGATE_PUBLIC_URL": "https://gateway.example.com:8443", "AUTHGATE_TRUSTED_PROXIES": "127.0.0.1"}
+    gateway = start_gateway(policy=policy(upstream.target, "wiki.example.com"), env=env)
+    add_provider(gateway, "main", "http://127.0.0.1:9")
+    claims = {"email": "alice@example.com", "email_verified": True}
+    made = sessions.make_session(gateway, slug="main", claims=claims)
+    gateway.settle()
+    for forwarded in ([], [("X-Forwarded-Proto", "http")], [("X-Forwarded-Proto", "https")]):
+        asked = [*NAVIGATION.items(), *forwarded]
+        left = gateway.request("/auth/login?next=/page", host="wiki.example.com", headers=asked)
+        assert left.header("location").startswith("https://gateway.example.com:8443/auth/login?for=")
+        assert left.header("set-cookie").startswith("__Host-authgate_login_")
+        assert "; Secure" in left.header("set-cookie")
+        there = left.header("location").removeprefix("https://gateway.example.com:8443")
+        cookie = ("Cookie", f"__Host-auth_token={made.cookie}")
+        back = gateway.request(there, host="gateway.example.com:8443", headers=[*asked, cookie])
+        assert back.header("location").startswith("https://wiki.example.com:8443/auth/arrive?code=")
+
+
+def test_of_two_providers_one_signs_in_here_and_one_by_way_of_the_public_host(start_gateway, upstream):
+    gateway = start_gateway(policy=policy(upstream.target, "*.localhost"))
+    add_provider(gateway, "here", "http://127.0.0.1:9", name="Here", callbacks="each")
+    add_provider(gateway, "there", "http://127.0.0.1:9", name="There")
+    gateway.settle()
+    agent, url = Agent(), f"http://any.localhost:{gateway.port}"
+    page = agent.send(f"{url}/auth/login?next=/page")
+    here, there = re.findall(r'class="button" href="([^"]+)"', page.text)
+    assert reason_of(agent.send(url + here.replace("&amp;", "&"))) == "provider_unavailable"
+    away = agent.send(url + there.replace("&amp;", "&"))
+    assert away.location.startswith(f"{gateway.url}/auth/login?for=")
+    assert query_of(away.location)["provider"] == "there"
+    page = agent.send(away.location)
+    again = re.search(r'href="([^"]+)">Sign in again', page.text)[1]
+    assert (reason_of(page), again) == ("provider_unavailable", f"{url}/auth/login?next=%2Fpage")
+
+
+def test_several_providers_are_offered_on_the_public_host_which_remembers_where_to_go(start_gateway, upstream):
+    gateway = start_gateway(policy=policy(upstream.target, "*.localhost"))
+    for slug in ("one", "two"):
+        add_provider(gateway, slug, "http://127.0.0.1:9", name=slug)
+    gateway.settle()
+    agent, url = Agent(), f"http://any.localhost:{gateway.port}"
+    page = agent.open(f"{url}/page")
+    links = re.findall(r'class="button" href="([^"]+)"', page.text)
+    assert page.url.startswith(f"{gateway.url}/auth/login?for=")
+    assert [re.sub("for=[^&]+", "for=…", link) for link in links] == [
+        "/auth/login?for=…&amp;provider=one", "/auth/login?for=…&amp;provider=two",
+    ]  # fmt: skip
+    page = agent.send(gateway.url + links[1].replace("&amp;", "&"))
+    assert f'href="{url}/auth/login?next=%2Fpage">Sign in again' in page.text
