@@ -126,7 +126,7 @@ def test_a_dry_run_says_what_would_change_and_changes_nothing(rest):
 
 
 def test_a_new_host_is_answered_with_what_it_needs_elsewhere(rest):
-    route, needs = {**ROUTE, "host": "new.example.com"}, "The host new.example.com is new: point its DNS name here."
+    route, needs = {**ROUTE, "host": "new.example.com"}, "the host new.example.com is new: point its DNS name here"
     assert rest.put("/routes/hosted?dry_run=1", route).body["warnings"] == [needs]
     made = rest.put("/routes/hosted", route)
     assert (made.status, made.headers["authgate-warning"]) == (201, needs)
