@@ -8,18 +8,12 @@ from functools import lru_cache
 from authgate.policy.table import RouteEntry, stripped_prefix
 from authgate.request import RequestFacts
 from authgate.wire.authority import Authority
-from authgate.wire.framing import CHUNKED_LINE, is_chunked, is_length
+from authgate.wire.framing import CHUNKED_LINE, HOP_BY_HOP, is_chunked, is_length
 from authgate.wire.headers import Headers, RawHeaders
 from authgate.wire.identity_headers import client_may_send
 from authgate.wire.own_cookies import OwnCookies
 
-# RFC 9110 7.6.1 and what HTTP/1.1 software treats alike. Content-Length and Host are ours to write.
-HOP_BY_HOP = frozenset(
-    (
-        b"connection", b"keep-alive", b"proxy-connection", b"proxy-authenticate", b"proxy-authorization",
-        b"te", b"trailer", b"transfer-encoding", b"upgrade", b"http2-settings",
-    )
-)  # fmt: skip
+# Content-Length and Host are ours to write.
 _NOT_FORWARDED = HOP_BY_HOP | {b"host", b"content-length", b"expect", b"authorization", b"dpop"}
 _METHODS_WITH_BODY = frozenset(("POST", "PUT", "PATCH"))
 
@@ -95,7 +89,8 @@ def _upstream_lines(
     if entry.mcp is not None:
         parts.append(b"accept-encoding: identity\r\n")  # what lists tools is read here
     listed = connection_options(headers.values(b"connection"))
-    for name, value in headers:
+    unsendable = entry.unsendable
+    for name, value in [pair for pair in headers if pair[0] not in unsendable] if unsendable else headers:
         if not _is_forwarded(name):
             if not _is_passed(name, value, entry):
                 continue

@@ -9,10 +9,10 @@ from operator import itemgetter
 from typing import Any, NamedTuple
 
 from authgate.bounded import Bounded
-from authgate.wire.framing import is_chunked
+from authgate.wire.framing import HOP_BY_HOP, is_chunked
 from authgate.wire.headers import RawHeaders, header_block
 from authgate.wire.own_cookies import OwnCookies
-from proxy.headers import HOP_BY_HOP, BadFraming, connection_options
+from proxy.headers import BadFraming, connection_options
 
 # Browsers apply these to the whole host, on which the gateway has pages of its own: Alt-Svc would lead past the
 # gateway, Clear-Site-Data sign people out of it, a service worker of a wider scope answer in its place, NEL report the

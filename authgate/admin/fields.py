@@ -78,24 +78,34 @@ class RulesField(forms.CharField):
     """A list of maps, as a policy file has it."""
 
     widget = forms.Textarea(attrs={"rows": 3, "cols": 80, "spellcheck": "false"})
+    kind: type[Any] = list
+    otherwise = "Must be a list: begin each rule with a hyphen."
 
     def prepare_value(self, value: Any) -> Any:
-        return yaml_text.write(value) if isinstance(value, list) and value else "" if value == [] else value
+        return (yaml_text.write(value) if value else "") if isinstance(value, self.kind) else value
 
     def to_python(self, value: Any) -> Any:
+        text = super().to_python(value)
         try:
-            rules = yaml_text.parse(super().to_python(value) or "[]")
+            parsed = yaml_text.parse(text) if text else self.kind()
         except PolicyInvalid as invalid:
             raise forms.ValidationError([str(error) for error in invalid.errors]) from invalid
-        if not isinstance(rules, list):
-            raise forms.ValidationError("Must be a list: begin each rule with a hyphen.")
-        return rules
+        if not isinstance(parsed, self.kind):
+            raise forms.ValidationError(self.otherwise)
+        return parsed
 
     def has_changed(self, initial: Any, data: Any) -> bool:
         try:
-            return bool((initial or []) != self.to_python(data))
+            return bool((initial or self.kind()) != self.to_python(data))
         except forms.ValidationError:
             return True
+
+
+class MapField(RulesField):
+    """A map, as a policy file has it."""
+
+    kind = dict
+    otherwise = "Must be a map: name: value on each line, or {name: value, …}."
 
 
 def token_field() -> forms.CharField:

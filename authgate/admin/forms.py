@@ -8,7 +8,7 @@ from typing import Any, ClassVar, TypeVar
 from django import forms
 from django.db import models, transaction
 
-from authgate.admin.fields import RulesField, WordsField
+from authgate.admin.fields import MapField, RulesField, WordsField
 from authgate.admin.publishing import shorten
 from authgate.admin.typed import ModelForm
 from authgate.admin.wording import in_words, sentence
@@ -173,6 +173,7 @@ class RouteForm(PolicyForm[Route]):
         help_text="None for all. GET includes HEAD.",
     )
     pass_headers = LinesField(required=False, help_text=Route._meta.get_field("pass_headers").help_text)
+    identity_headers = MapField(required=False, help_text=Route._meta.get_field("identity_headers").help_text)
     issuers = WordsField(required=False, help_text=Route._meta.get_field("issuers").help_text)
     scopes = WordsField(required=False, help_text=Route._meta.get_field("scopes").help_text)
     allow = RulesField(required=False, help_text=Route._meta.get_field("allow").help_text)

@@ -74,6 +74,7 @@ class RouteAdmin(PolicyAdmin[Route]):
         ("Which tokens", {"classes": ["collapse"], "fields": ["issuers", "scopes", "audience", "basic"]}),
         ("Which tools", {"classes": ["collapse"], "fields": ["mcp", "allow", "deny"]}),
         ("Where to", {"fields": ["upstream", "strip_prefix", "preserve_host", "pass_authorization", "pass_headers"]}),
+        ("Who calls", {"classes": ["collapse"], "fields": ["identity_headers"]}),
         TIMEOUT_FIELDSET,
     ]
 

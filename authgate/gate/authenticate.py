@@ -47,6 +47,17 @@ def is_still_known(identity: Identity, trust: TrustSnapshot) -> bool:
     return not identity.key_id or identity.key_id in trust.token_keys
 
 
+def sent_token(headers: Headers, identity: Identity) -> bytes:
+    """The bearer token that this identity was verified by. Empty for every other credential: a session is for the
+    gateway alone, a password was meant as one, and a token that is bound to a key is of no use without it."""
+    found: tuple[bytes, Credential | None] | None = headers.credential
+    credential = found[1] if found is not None else None
+    if credential is None or credential.by_cookie or credential.by_basic or credential.is_dpop:
+        return b""
+    is_by_it = not (identity.is_ambient or identity.session_id or identity.key_thumbprint)
+    return credential.unverified_token if is_by_it else b""
+
+
 class MustAsk(InvalidCredential):
     """The credential may be good, which only its issuer can tell. Whoever cannot wait refuses it.
 

@@ -7,6 +7,7 @@ import time
 from authgate.bounded import Bounded
 from authgate.identity.assertion import ASSERTION_SECONDS, mint_assertion
 from authgate.identity.headers import build_identity_headers
+from authgate.identity.told import build_told_headers
 from authgate.policy.table import RouteEntry
 from authgate.request import Identity
 from authgate.state.snapshot import Snapshot
@@ -28,7 +29,7 @@ class IdentityBlocks:
 
     def block(self, identity: Identity | None, entry: RouteEntry, snapshot: Snapshot) -> bytes:
         if identity is None:
-            return self._nobody
+            return self._nobody if entry.told is None else self._nobody + entry.told.empty
         if snapshot is not self._snapshot:
             # Keys, roles and routes may have changed; and the old ones must not be kept alive from here.
             self._snapshot = snapshot
@@ -43,5 +44,7 @@ class IdentityBlocks:
         now = int(time.time())
         assertion = mint_assertion(identity, entry, snapshot.trust, now)
         block = header_block(build_identity_headers(identity, assertion))
+        if entry.told is not None:
+            block += header_block(build_told_headers(entry.told, identity))
         self._blocks.put((identity, entry), (block, now))
         return block

@@ -22,13 +22,13 @@ def build_identity_headers(identity: Identity | None, assertion: str) -> RawHead
         (USER_ID, header_value(identity.subject)),
         (USER_EMAIL, header_value(identity.email)),
         (USER_NAME, header_value(identity.name)),
-        (USER_ROLES, _roles_value(identity.roles)),
+        (USER_ROLES, roles_value(identity.roles)),
         (ASSERTION, assertion.encode("ascii")),
     ]
 
 
 @lru_cache(maxsize=1024)
-def _roles_value(roles: frozenset[str]) -> bytes:
+def roles_value(roles: frozenset[str]) -> bytes:
     return json.dumps(sorted(roles)).encode("ascii")
 
 

@@ -238,6 +238,13 @@ class Route(models.Model):
         help_text="Identity headers of other gateways to send upstream just as the client wrote them, one per line, "
         "such as X-Remote-User. Any client can then claim to be anybody.",
     )
+    identity_headers = models.JSONField(
+        default=dict,
+        blank=True,
+        help_text="Further headers that tell the service who calls, such as "
+        "{X-WebAuth-User: email, X-Remote-Groups: {claim: groups, join: ','}}. "
+        "Values: subject, email, name, roles, access_token or a claim. No client can send these headers on any route.",
+    )
     connect_timeout = models.FloatField(null=True, blank=True, help_text="Seconds; default: the upstream's.")
     response_timeout = models.FloatField(null=True, blank=True, help_text="Seconds; default: the upstream's.")
     idle_timeout = models.FloatField(null=True, blank=True, help_text="Seconds; default: the upstream's.")

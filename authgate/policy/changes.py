@@ -7,8 +7,9 @@ from typing import Any
 
 import msgspec
 
-from authgate.policy.document import Grant, PolicyDocument, Strict
+from authgate.policy.document import Grant, PolicyDocument, Strict, Timeouts
 
+_TIMEOUTS = frozenset(Timeouts.__struct_fields__)
 _EMPTY = {"host": "any", "methods": "all"}
 
 
@@ -39,7 +40,7 @@ def _fields(before: Strict, after: Strict) -> Iterator[str]:
         old, new = getattr(before, field), getattr(after, field)
         if old == new:
             continue
-        if isinstance(old, Strict):
+        if isinstance(old, Strict) and isinstance(new, Strict):
             yield from (f"{field}.{line}" for line in _fields(old, new))
         else:
             yield f"{field} {_shown(field, old)} → {_shown(field, new)}"
@@ -67,7 +68,9 @@ def _shown(field: str, value: Any) -> str:
     if isinstance(value, tuple) and value:
         return f"[{', '.join(map(_item, value))}]"
     if value is None:
-        return "default"
+        return "default" if field in _TIMEOUTS else "none"
+    if isinstance(value, (dict, Strict)) and value:
+        return msgspec.json.encode(value).decode()
     return str(value) if value or value == 0 else _EMPTY.get(field, "none")
 
 

@@ -14,6 +14,7 @@ from authgate.policy.schema import (
     Access,
     AdminAccess,
     Grant,
+    IdentityValue,
     LimitKey,
     Match,
     McpRule,
@@ -32,8 +33,8 @@ from authgate.policy.shape import find_faults
 from authgate.policy.validation import validate
 
 __all__ = [
-    "Access", "AdminAccess", "Grant", "LimitKey", "Match", "McpRule", "Paths", "PolicyDocument", "PolicyError",
-    "PolicyInvalid", "RateLimit", "Role", "RoleAdmin", "Route", "Strict", "Timeouts", "Upstream", "When",
+    "Access", "AdminAccess", "Grant", "IdentityValue", "LimitKey", "Match", "McpRule", "Paths", "PolicyDocument",
+    "PolicyError", "PolicyInvalid", "RateLimit", "Role", "RoleAdmin", "Route", "Strict", "Timeouts", "Upstream", "When",
     "from_plain", "parse_json", "parse_plain", "parse_stored", "parse_yaml", "to_json", "to_plain", "to_yaml",
     "validate",
 ]  # fmt: skip

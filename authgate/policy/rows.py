@@ -17,7 +17,7 @@ from authgate.policy.compiler import (
     UPSTREAM_COLUMNS,
     grant_of_row,
 )
-from authgate.policy.document import Grant, McpRule, PolicyDocument, Timeouts, When
+from authgate.policy.document import Grant, PolicyDocument, Timeouts, When
 from authgate.policy.document import Upstream as UpstreamEntry
 
 M = TypeVar("M", bound=models.Model)
@@ -57,13 +57,7 @@ def _sync_routes(
 ) -> None:
     routes = _sync(Route, {
         route.name: {
-            **{column: getattr(route, column) for column in ROUTE_COLUMNS if column != "name"},
-            "methods": list(route.methods),
-            "pass_headers": list(route.pass_headers),
-            "issuers": list(route.issuers),
-            "scopes": list(route.scopes),
-            "allow": _as_stored(route.allow),
-            "deny": _as_stored(route.deny),
+            **_as_stored({column: getattr(route, column) for column in ROUTE_COLUMNS if column != "name"}),
             "upstream_id": upstreams[route.upstream],
             "rate_limit_id": limits.get(route.rate_limit),
             **_timeout_columns(route.timeouts),
@@ -80,8 +74,9 @@ def _sync_routes(
     )
 
 
-def _as_stored(rules: Iterable[McpRule]) -> list[dict[str, Any]]:
-    stored: list[dict[str, Any]] = msgspec.json.decode(msgspec.json.encode(rules))
+def _as_stored(columns: Columns) -> Columns:
+    """With maps and lists, as columns of JSON hold structs and tuples."""
+    stored: Columns = msgspec.json.decode(msgspec.json.encode(columns))
     return stored
 
 

@@ -103,6 +103,19 @@ class McpRule(Strict, frozen=True):
     mcp_methods: tuple[str, ...] = ()
 
 
+class IdentityValue(Strict, frozen=True):
+    """What a header tells of the caller: a claim, their roles, or a user name as in Basic. Exactly one of the three."""
+
+    claim: str = ""
+    roles: bool = False
+    basic_from: str = ""  # as IDENTITY_WORDS, or the name of a claim
+    join: str = ""  # between the values of a list; without it a list is a JSON array
+
+
+# What a header may tell without naming a claim.
+IDENTITY_WORDS = ("subject", "email", "name", "roles", "access_token")
+
+
 class Route(Strict, frozen=True):
     name: str
     path: str
@@ -125,6 +138,7 @@ class Route(Strict, frozen=True):
     preserve_host: bool = False
     pass_authorization: bool = False
     pass_headers: tuple[str, ...] = ()  # identity headers of other gateways, as the client sent them
+    identity_headers: dict[str, str | IdentityValue] = {}  # what else tells the service who calls; a word or a claim
     timeouts: Timeouts = Timeouts()
     enabled: bool = True
 

@@ -51,19 +51,36 @@ def entry_faults(value: Any, shape: type[Strict], place: Place) -> Iterator[Poli
         if name not in value:
             if field.required:
                 yield PolicyError((*place, name), "missing")
-        elif isinstance(field.type, type) and issubclass(field.type, Strict):
-            yield from entry_faults(value[name], field.type, (*place, name))
-        elif (entry := _entry_type(field.type)) is not None and isinstance(value[name], (list, tuple)):
-            for index, item in enumerate(value[name]):
-                yield from entry_faults(item, entry, (*place, name, index))
         else:
-            yield from _value_faults(value[name], field.type, (*place, name))
+            yield from _field_faults(value[name], field.type, (*place, name))
+
+
+def _field_faults(value: Any, wanted: Any, place: Place) -> Iterator[PolicyError]:
+    options = get_args(wanted)
+    if _is_struct(wanted):
+        yield from entry_faults(value, wanted, place)
+    elif (entry := _entry_type(wanted)) is not None and isinstance(value, (list, tuple)):
+        for index, item in enumerate(value):
+            yield from entry_faults(item, entry, (*place, index))
+    elif get_origin(wanted) is dict and isinstance(value, dict):
+        for key, item in value.items():
+            yield from _field_faults(item, options[1], (*place, str(key)))
+    elif get_origin(wanted) is tuple:
+        yield from _value_faults(value, wanted, place)
+    elif isinstance(value, dict) and (struct := next(filter(_is_struct, options), None)) is not None:
+        yield from entry_faults(value, struct, place)
+    else:
+        yield from _value_faults(value, wanted, place)
+
+
+def _is_struct(wanted: Any) -> bool:
+    return isinstance(wanted, type) and issubclass(wanted, Strict)
 
 
 def _entry_type(wanted: Any) -> type[Strict] | None:
     """Of a list of maps."""
     entry = get_args(wanted)[0] if get_origin(wanted) is tuple else None
-    return entry if isinstance(entry, type) and issubclass(entry, Strict) else None
+    return entry if _is_struct(entry) else None
 
 
 def _value_faults(value: Any, wanted: Any, place: Place) -> Iterator[PolicyError]:
@@ -84,7 +101,7 @@ def _expected(wanted: Any) -> str:
         return "a map"
     if options:
         return " or ".join(_expected(option) for option in options if option is not type(None))
-    return _EXPECTED[wanted]
+    return "a map" if _is_struct(wanted) else _EXPECTED[wanted]
 
 
 def _shown(value: Any) -> str:

@@ -13,6 +13,7 @@ from authgate.policy.mcp import ToolRules, rules_of
 from authgate.policy.pace import Pace, at_once
 from authgate.policy.places import host_problem, method_problem, path_problem
 from authgate.policy.schema import PolicyDocument, RateLimit, Route, Timeouts, Upstream
+from authgate.policy.told import Told, Unsendable, told_claims, told_of
 from authgate.policy.validation import served_methods
 from authgate.reason import Reason
 from authgate.wire.path_as_sent import may_name_host
@@ -57,6 +58,8 @@ class RouteEntry(msgspec.Struct, frozen=True, eq=False, gc=False):
     reason: Reason  # what lets its callers in, or why nobody may
     asks_of_token: bool = False  # for issuers, scopes or an audience
     mcp: ToolRules | None = None  # of a route to an MCP server
+    told: Told | None = None  # further headers that tell the service who calls
+    unsendable: frozenset[bytes] = frozenset()  # headers that no client may send here, as services believe the gateway
     problem: str = ""  # why it no longer validates; then it denies
 
 
@@ -126,7 +129,7 @@ class RouteTable:
 
     __slots__ = (
         "_any", "_entries", "_folded", "_has_exact", "_has_upper_case", "_hosts", "_wildcards", "has_as_sent",
-        "has_mcp", "is_plain",
+        "has_mcp", "is_plain", "told_claims",
     )  # fmt: skip
 
     def __init__(self, entries: list[RouteEntry] | None = None) -> None:
@@ -139,6 +142,7 @@ class RouteTable:
         self._has_exact = self._has_upper_case = False
         self.is_plain = True
         self.has_as_sent = self.has_mcp = False
+        self.told_claims: frozenset[str] = frozenset()  # names of claims that some service is told
         self._hosts: dict[str, _Paths] = {}
         self._wildcards: dict[str, _Paths] = {}  # by the part after "*"
         self._any = _Paths(self._entries)
@@ -254,6 +258,7 @@ def build_table(document: PolicyDocument, errors: Iterable[PolicyError] = (), *,
     problems = _problems_by_route(errors)
     parts = _Parts(document)
     table = RouteTable()
+    table.told_claims = told_claims(document)
     for index, route in enumerate(pace(document.routes)):
         _check_placeable(route, index)
         table._add(route, parts.entry(route, problems.get(route.name or index, "")))
@@ -319,6 +324,7 @@ class _Parts:
         self._upstreams = document.upstreams
         self._role_sets: dict[tuple[str, ...], frozenset[str]] = {}
         self._header_sets: dict[tuple[str, ...], frozenset[bytes]] = {}
+        self._unsendable = Unsendable(document)
         self._limits = {name: _limit(name, limit) for name, limit in document.rate_limits.items()}
 
     def entry(self, route: Route, problem: str) -> RouteEntry:
@@ -336,6 +342,8 @@ class _Parts:
             reason=_reason(route, problem),
             asks_of_token=bool(route.issuers or route.scopes or route.audience),
             mcp=rules_of(route),
+            told=told_of(route),
+            unsendable=self._unsendable.of(upstream.targets),
             problem=problem,
         )
 

@@ -66,17 +66,30 @@ def _seconds(session: Session, now: int) -> int:
 
 
 def _carried(session: Session, snapshot: Snapshot, budget: int) -> dict[str, Any]:
-    """What the grants ask about, as much as there is room for: what is left out grants nothing."""
+    """What the grants ask about, then what services are told, as much as there is room for: what is left out grants
+    nothing, and nobody is told of it.
+    """
     provider_claims = {name: value for name, value in session.claims.items() if name not in RESERVED_CLAIMS}
     asked = snapshot.grants.asked_of(provider_claims, session.person.provider.slug)
+    told = {name: value for name, value in provider_claims.items() if name in snapshot.table.told_claims}
+    lists = {name for name, value in {**asked, **told}.items() if isinstance(value, list)}
     carried: dict[str, Any] = {}
-    for name, part in _parts(asked):
+    for name, part in _in_order(asked, told):
         budget -= len(_json(part)) + 1 + (0 if name in carried else len(_json(name)) + 4)
         if budget < 0:
             logger.warning("the claims of %s do not fit into a cookie: %s is cut", session.person.subject, name)
             break
-        carried[name] = [*carried.get(name, []), part] if isinstance(asked[name], list) else part
+        carried[name] = [*carried.get(name, []), part] if name in lists else part
     return carried
+
+
+def _in_order(asked: Mapping[str, Any], told: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """What both have comes as services are told it, which gives the same roles."""
+    alone = {name for name, value in told.items() if not isinstance(value, list)}
+    yield from _parts({name: told[name] if name in alone else value for name, value in asked.items()})
+    for name, part in _parts(told):
+        if name not in asked or (name not in alone and part not in asked[name]):
+            yield name, part
 
 
 def _parts(claims: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:

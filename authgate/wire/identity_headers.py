@@ -6,6 +6,7 @@ import re
 from functools import lru_cache
 
 from authgate.wire.foreign_identity import is_foreign_identity
+from authgate.wire.framing import is_standard_request
 
 USER_ID, USER_EMAIL = b"x-auth-user-id", b"x-auth-user-email"
 USER_NAME, USER_ROLES = b"x-auth-user-name", b"x-auth-user-roles"
@@ -28,6 +29,7 @@ _SPOOFABLE = frozenset(
 )  # fmt: skip
 # CGI and WSGI read X_Auth_User_ID as X-Auth-User-ID (CVE-2025-64484), some servers X.Auth.User.ID as well.
 _PLAIN_NAME = re.compile(rb"[a-z0-9-]+")
+_OWN_NAME = re.compile(rb"[a-z][a-z0-9]*(?:-[a-z0-9]+)*")
 _OUR_FAMILY = b"x-auth-user-"
 _SPOOFABLE_FAMILIES = (_OUR_FAMILY, b"x-forwarded-", b"x-original-", b"x-accel-", b"x-envoy-", b"wl-proxy-")
 
@@ -38,6 +40,24 @@ def client_may_send(name: bytes) -> bool:
     if _PLAIN_NAME.fullmatch(name) is None or name in _OURS or name in _SPOOFABLE:
         return False
     return not name.startswith(_SPOOFABLE_FAMILIES) and not is_foreign_identity(name)
+
+
+# Other gateways' names for the caller among the forwarding headers, which clients can never send.
+_TELLABLE_FORWARDED = frozenset(
+    (
+        b"x-forwarded-user", b"x-forwarded-email", b"x-forwarded-groups", b"x-forwarded-preferred-username",
+        b"x-forwarded-access-token",
+    )
+)  # fmt: skip
+
+
+def route_may_tell(name: bytes) -> bool:
+    """Whether a route may set this one to say who calls. Then no client may send it on any route: so none that
+    requests need, and none that would tell a service another address, host or method than the policy has decided on."""
+    if name in _TELLABLE_FORWARDED or name == b"authorization":
+        return True
+    is_taken = name in _OURS or name in _SPOOFABLE or name.startswith(_SPOOFABLE_FAMILIES)
+    return not is_taken and _OWN_NAME.fullmatch(name) is not None and not is_standard_request(name)
 
 
 def route_may_pass(name: bytes) -> bool:

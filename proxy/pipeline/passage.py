@@ -9,8 +9,9 @@ from collections.abc import Iterable
 from django.conf import settings
 
 from authgate.decision import Allowed, Denied
-from authgate.gate.authenticate import is_still_known
+from authgate.gate.authenticate import is_still_known, sent_token
 from authgate.identity.blocks import IdentityBlocks
+from authgate.identity.told import token_lines
 from authgate.observe.access_log import Record
 from authgate.reason import Reason
 from authgate.security_headers import SECURITY_HEADERS
@@ -74,6 +75,8 @@ class Passage:
             affinity = current_worker().group_of(allowed).affinity
             self._set_cookie = affinity.set_cookie(allowed, str(target)) if affinity is not None else None
         identity = _blocks.block(allowed.identity, allowed.entry, allowed.snapshot)
+        if (told := allowed.entry.told) is not None and told.tokens and allowed.identity is not None:
+            identity += token_lines(told, sent_token(allowed.facts.headers, allowed.identity))
         return request_head(
             allowed.facts, allowed.entry, target.host_header, body_length, identity, self.record.request_id,
             _own_cookies,

@@ -124,6 +124,27 @@ def test_headers_to_let_through_are_one_per_line(admin_client):
     assert values["pass_headers"] == "X-Remote-User\nRemote-Groups"
 
 
+def test_identity_headers_are_a_map_as_in_a_policy_file(admin_client):
+    edit(admin_client, named(Route, "public"), identity_headers="X-Login: email\r\nX-Groups: {claim: groups}")
+    assert named(Route, "public").identity_headers == {"X-Login": "email", "X-Groups": {"claim": "groups"}}
+    values = form_values(admin_client, change_url(named(Route, "public")))
+    assert values["identity_headers"] == "X-Login: email\nX-Groups: {claim: groups}\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("- email", "Must be a map"),
+        ("X-Login: emial", "did you mean"),
+        ("Host: email", "cannot be set"),
+        ("a: {", "expected node content"),
+    ],
+)
+def test_a_map_that_is_wrong_is_refused_beside_its_field(admin_client, text, problem):
+    response = edit(admin_client, named(Route, "public"), identity_headers=text)
+    assert problem in response.context["adminform"].form.errors["identity_headers"][0]
+
+
 def test_paths_as_sent_are_chosen_and_what_lies_below_is_named(admin_client):
     edit(admin_client, named(Route, "public"), paths="as_sent")
     assert named(Route, "public").paths == "as_sent"

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from authgate.policy.document import (
     Grant,
+    IdentityValue,
     McpRule,
     PolicyDocument,
     PolicyInvalid,
@@ -46,6 +47,7 @@ FULL = PolicyDocument(
             name="2", path="/x", access="roles", upstream="bare", host="a.b", match="exact", methods=("GET",),
             roles=("x", "no"), rate_limit="l", strip_prefix=True, preserve_host=True, pass_authorization=True,
             pass_headers=("X-Remote-User",), mcp=True,
+            identity_headers={"X-A": "email", "X-B": IdentityValue(claim="g", join=",")},
             allow=(McpRule(roles=("x",), mcp_tools=("read_*",)),),
             deny=(McpRule(mcp_tools=("drop",), mcp_methods=("resources/*",)),),
             timeouts=Timeouts(idle=0.5, response=3), enabled=False,

@@ -1,0 +1,113 @@
+"""What the validator refuses of how routes change requests and responses."""
+
+from __future__ import annotations
+
+import pytest
+
+from authgate.policy.document import IdentityValue, PolicyInvalid, Upstream, from_plain
+from tests.authgate.policy.test_validation import ROUTE, document, errors, only, route_errors
+
+
+def told(name, value="email"):
+    return route_errors(identity_headers={name: value})
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["X-WEBAUTH-USER", "Remote-User", "X-Auth-Request-Email", "X-Forwarded-Access-Token", "X-Forwarded-User", "X-Login",
+     "X-Auth-Username", "Tailscale-User-Login"],
+)  # fmt: skip
+def test_a_name_that_services_read(name):
+    assert told(name) == []
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["Host", "Content-Length", "Content-Type", "Connection", "Transfer-Encoding", "TE", "Upgrade", "Cookie", "Expect",
+     "X-Auth-User-ID", "X-Auth-User-Anything", "x-auth-assertion", "X-Request-ID", "X-Real-IP", "X-Forwarded-For",
+     "X-Forwarded-Host", "X-Forwarded-Prefix", "X-Forwarded-Anything", "Forwarded", "X-Original-URL", "Origin",
+     "X-HTTP-Method-Override", "Accept", "Sec-Fetch-Site", "Range", "If-Match", "User-Agent", "Proxy", "X_Login",
+     "X.Login", "X Login", "X-Login:", "X-Login\r\nX-Evil", "", "-x", "x-", "X-L\u00f6gin", "\ud800", "a" * 101],
+    ids=ascii,
+)  # fmt: skip
+def test_a_name_that_no_route_may_set(name):
+    assert "identity_headers" in only(told(name))
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        ("emial", "did you mean 'email'?"),
+        ("groups", "a claim is {claim: NAME}"),
+        (IdentityValue(), "exactly one of"),
+        (IdentityValue(claim="g", roles=True), "exactly one of"),
+        (IdentityValue(claim="g\n"), "control character"),
+        (IdentityValue(claim="g", join="\r\n"), "join: one to five"),
+        (IdentityValue(claim="g", join="ab"), "join: one to five"),
+        (IdentityValue(basic_from="email"), "only Authorization takes basic_from"),
+    ],
+)
+def test_a_value_that_tells_nothing(value, message):
+    assert message in only(told("X-Login", value))
+
+
+@pytest.mark.parametrize("value", ["email", "access_token", IdentityValue(claim="g"), IdentityValue(roles=True)])
+def test_authorization_is_basic_alone(value):
+    assert "only {basic_from" in only(told("Authorization", value))
+
+
+def test_basic_is_not_made_from_a_token():
+    assert "cannot be made from access_token" in only(told("Authorization", IdentityValue(basic_from="access_token")))
+
+
+def test_a_name_in_two_spellings_is_named_twice():
+    assert "named twice" in only(route_errors(identity_headers={"X-A": "email", "x-a": "name"}))
+
+
+def test_no_other_route_passes_what_one_sets():
+    sets = replaced("sets", identity_headers={"X-Remote-User": "email"})
+    passes = replaced("passes", pass_headers=("x-remote-user",))
+    assert "routes.passes.pass_headers: x-remote-user is set by the route 'sets'" in faults(sets, passes)
+
+
+BASIC = {"Authorization": IdentityValue(basic_from="email")}
+
+
+def test_a_route_that_sets_authorization_does_not_pass_it():
+    assert "sets Authorization itself" in only(route_errors(identity_headers=BASIC, pass_authorization=True))
+
+
+@pytest.mark.parametrize(("upstream", "is_wrong"), [("api", True), ("twin", True), ("other", False)])
+def test_no_route_to_the_same_service_passes_authorization(upstream, is_wrong):
+    sets = replaced("sets", identity_headers=BASIC)
+    passes = replaced("passes", pass_authorization=True, upstream=upstream)
+    api = Upstream(targets=("http://a.test", "http://b.test"))
+    others = {"twin": Upstream(targets=("http://b.test",)), "other": Upstream(targets=("http://c.test",))}
+    found = errors(document(sets, passes, upstreams={"api": api, **others}))
+    assert [fault.place for fault in found] == ([("routes", "passes", "pass_authorization")] if is_wrong else [])
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        ({"X-A": {"claims": "g"}}, "routes.r.identity_headers.X-A.claims: unknown key; did you mean 'claim'?"),
+        ({"X-A": {"claim": 7}}, "routes.r.identity_headers.X-A.claim: must be text, not 7"),
+        ({"X-A": None}, "routes.r.identity_headers.X-A: must be text or a map, not nothing"),
+        (["X-A"], "routes.r.identity_headers: must be a map, not ['X-A']"),
+    ],
+)
+def test_a_fault_of_form_has_its_place(value, message):
+    route = {"name": "r", "path": "/", "access": "public", "upstream": "api", "identity_headers": value}
+    with pytest.raises(PolicyInvalid) as caught:
+        from_plain({"version": 1, "upstreams": {"api": {"targets": ["http://a.test"]}}, "routes": [route]})
+    assert str(caught.value) == message
+
+
+def replaced(name, **fields):
+    from msgspec.structs import replace
+
+    return replace(ROUTE, name=name, path=f"/{name}", **fields)
+
+
+def faults(*routes):
+    return only([str(fault) for fault in errors(document(*routes))])
