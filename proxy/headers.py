@@ -102,6 +102,7 @@ def _upstream_lines(
                 continue
         if name not in listed:
             parts += (name, b": ", value, b"\r\n")
+    parts.append(entry.request_lines)
     parts.append(
         _forwarded_block(scheme, str(authority), authority.effective_port(scheme), stripped_prefix(entry.route))
     )

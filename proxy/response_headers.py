@@ -3,23 +3,18 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from operator import itemgetter
 from typing import Any, NamedTuple
 
 from authgate.bounded import Bounded
-from authgate.wire.framing import HOP_BY_HOP, is_chunked
+from authgate.wire.framing import is_chunked
+from authgate.wire.header_rules import NOT_RETURNED
 from authgate.wire.headers import RawHeaders, header_block
 from authgate.wire.own_cookies import OwnCookies
 from proxy.headers import BadFraming, connection_options
 
-# Browsers apply these to the whole host, on which the gateway has pages of its own: Alt-Svc would lead past the
-# gateway, Clear-Site-Data sign people out of it, a service worker of a wider scope answer in its place, NEL report the
-# URLs of its sign-in elsewhere, and pinned keys shut its visitors out. The request id is the gateway's.
-_NOT_RETURNED = HOP_BY_HOP | {
-    b"alt-svc", b"clear-site-data", b"service-worker-allowed", b"nel", b"public-key-pins", b"x-request-id",
-}  # fmt: skip
 _HSTS = b"strict-transport-security"
 # So is HSTS: with less than this a service would soon switch it off for the gateway's own pages.
 _SHORTEST_HSTS_SECONDS = 30 * 86400
@@ -92,8 +87,17 @@ class _Plan(NamedTuple):
 class ResponsePolicy:
     """How responses are finished: security headers an upstream lacks are added, its own are never replaced."""
 
-    def __init__(self, defaults: RawHeaders, own_cookies: OwnCookies) -> None:
+    def __init__(
+        self,
+        defaults: RawHeaders,
+        own_cookies: OwnCookies,
+        removed: frozenset[bytes] = frozenset(),
+        added: Sequence[tuple[bytes, bytes]] = (),
+    ) -> None:
+        """`removed` of the upstream's, `added` in any case."""
         self._defaults = defaults
+        self._dropped = NOT_RETURNED | removed
+        self._always = list(added)
         self._own_cookies = own_cookies
         self._unlistable = _UNLISTABLE.union(name for name, _ in defaults)
         self._sets_hsts = any(name == _HSTS for name, _ in defaults)
@@ -129,22 +133,24 @@ class ResponsePolicy:
         return [
             (name, value)
             for name, value in headers
-            if name not in _NOT_RETURNED
+            if name not in self._dropped
             and (name not in listed or name in self._unlistable)
             and not (name == b"set-cookie" and value in self._own_cookies)
             and not (name == _HSTS and self._sets_hsts and _ends_hsts(value))
         ]
 
     def _added(self, names: tuple[bytes, ...], private: bool) -> RawHeaders:
-        pairs = [pair for pair in self._defaults if pair[0] not in names]
+        if self._always:
+            names = (*names, *[name for name, _ in self._always])
+        pairs = self._always + [pair for pair in self._defaults if pair[0] not in names]
         # A shared cache must not hand one caller's answer to another.
         if private and b"cache-control" not in names:
             pairs.append((b"cache-control", b"private"))
         return pairs
 
     def _make_plan(self, layout: Layout, private: bool) -> _Plan:
-        kept = [place for place, name in enumerate(layout.names) if name not in _NOT_RETURNED]
-        added = header_block(self._added(layout.names, private))
+        kept = [place for place, name in enumerate(layout.names) if name not in self._dropped]
+        added = header_block(self._added(tuple([layout.names[place] for place in kept]), private))
         lines = header_block([(layout.names[place].replace(b"%", b"%%"), b"%b") for place in kept])
         plan = _Plan(itemgetter(*kept) if kept else _pick_none, lines + added.replace(b"%", b"%%"))
         self._plans.put((layout, private), plan)

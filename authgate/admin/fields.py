@@ -79,7 +79,10 @@ class RulesField(forms.CharField):
 
     widget = forms.Textarea(attrs={"rows": 3, "cols": 80, "spellcheck": "false"})
     kind: type[Any] = list
-    otherwise = "Must be a list: begin each rule with a hyphen."
+    fault = "Must be a list: begin each rule with a hyphen."
+
+    def _empty(self) -> Any:
+        return self.kind()
 
     def prepare_value(self, value: Any) -> Any:
         return (yaml_text.write(value) if value else "") if isinstance(value, self.kind) else value
@@ -91,12 +94,12 @@ class RulesField(forms.CharField):
         except PolicyInvalid as invalid:
             raise forms.ValidationError([str(error) for error in invalid.errors]) from invalid
         if not isinstance(parsed, self.kind):
-            raise forms.ValidationError(self.otherwise)
-        return parsed
+            raise forms.ValidationError(self.fault)
+        return parsed or self._empty()
 
     def has_changed(self, initial: Any, data: Any) -> bool:
         try:
-            return bool((initial or self.kind()) != self.to_python(data))
+            return bool((initial or self._empty()) != self.to_python(data))
         except forms.ValidationError:
             return True
 
@@ -105,7 +108,16 @@ class MapField(RulesField):
     """A map, as a policy file has it."""
 
     kind = dict
-    otherwise = "Must be a map: name: value on each line, or {name: value, …}."
+
+    def __init__(self, *, is_nullable: bool = False, **options: Any) -> None:
+        """`is_nullable`: an empty one is None."""
+        super().__init__(**options)
+        self._is_nullable = is_nullable
+
+    def _empty(self) -> Any:
+        return None if self._is_nullable else {}
+
+    fault = "Must be a map: name: value on each line, or {name: value, …}."
 
 
 def token_field() -> forms.CharField:

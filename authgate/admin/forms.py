@@ -174,6 +174,13 @@ class RouteForm(PolicyForm[Route]):
     )
     pass_headers = LinesField(required=False, help_text=Route._meta.get_field("pass_headers").help_text)
     identity_headers = MapField(required=False, help_text=Route._meta.get_field("identity_headers").help_text)
+    security_headers = MapField(required=False, help_text=Route._meta.get_field("security_headers").help_text)
+    request_headers = MapField(
+        required=False, help_text=Route._meta.get_field("request_headers").help_text, is_nullable=True
+    )
+    response_headers = MapField(
+        required=False, help_text=Route._meta.get_field("response_headers").help_text, is_nullable=True
+    )
     issuers = WordsField(required=False, help_text=Route._meta.get_field("issuers").help_text)
     scopes = WordsField(required=False, help_text=Route._meta.get_field("scopes").help_text)
     allow = RulesField(required=False, help_text=Route._meta.get_field("allow").help_text)

@@ -75,6 +75,10 @@ class RouteAdmin(PolicyAdmin[Route]):
         ("Which tools", {"classes": ["collapse"], "fields": ["mcp", "allow", "deny"]}),
         ("Where to", {"fields": ["upstream", "strip_prefix", "preserve_host", "pass_authorization", "pass_headers"]}),
         ("Who calls", {"classes": ["collapse"], "fields": ["identity_headers"]}),
+        (
+            "Changed headers",
+            {"classes": ["collapse"], "fields": ["security_headers", "request_headers", "response_headers"]},
+        ),
         TIMEOUT_FIELDSET,
     ]
 

@@ -245,6 +245,21 @@ class Route(models.Model):
         "{X-WebAuth-User: email, X-Remote-Groups: {claim: groups, join: ','}}. "
         "Values: subject, email, name, roles, access_token or a claim. No client can send these headers on any route.",
     )
+    security_headers = models.JSONField(
+        default=dict,
+        blank=True,
+        help_text="Instead of the security headers that are added where the service sends none, such as "
+        "{X-Frame-Options: SAMEORIGIN, Permissions-Policy: null}. null leaves one out.",
+    )
+    request_headers = models.JSONField(
+        null=True,
+        blank=True,
+        help_text="Changes of what the service receives, such as "
+        "{set: {Accept-Language: de}, add: {X-Source: gateway}, remove: [Accept-Encoding]}.",
+    )
+    response_headers = models.JSONField(
+        null=True, blank=True, help_text="Changes of what the service answers, in the same form."
+    )
     connect_timeout = models.FloatField(null=True, blank=True, help_text="Seconds; default: the upstream's.")
     response_timeout = models.FloatField(null=True, blank=True, help_text="Seconds; default: the upstream's.")
     idle_timeout = models.FloatField(null=True, blank=True, help_text="Seconds; default: the upstream's.")

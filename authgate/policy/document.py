@@ -14,6 +14,7 @@ from authgate.policy.schema import (
     Access,
     AdminAccess,
     Grant,
+    HeaderRules,
     IdentityValue,
     LimitKey,
     Match,
@@ -33,10 +34,10 @@ from authgate.policy.shape import find_faults
 from authgate.policy.validation import validate
 
 __all__ = [
-    "Access", "AdminAccess", "Grant", "IdentityValue", "LimitKey", "Match", "McpRule", "Paths", "PolicyDocument",
-    "PolicyError", "PolicyInvalid", "RateLimit", "Role", "RoleAdmin", "Route", "Strict", "Timeouts", "Upstream", "When",
-    "from_plain", "parse_json", "parse_plain", "parse_stored", "parse_yaml", "to_json", "to_plain", "to_yaml",
-    "validate",
+    "Access", "AdminAccess", "Grant", "HeaderRules", "IdentityValue", "LimitKey", "Match", "McpRule", "Paths",
+    "PolicyDocument", "PolicyError", "PolicyInvalid", "RateLimit", "Role", "RoleAdmin", "Route", "Strict",
+    "Timeouts", "Upstream", "When", "from_plain", "parse_json", "parse_plain", "parse_stored", "parse_yaml",
+    "to_json", "to_plain", "to_yaml", "validate",
 ]  # fmt: skip
 
 

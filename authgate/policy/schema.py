@@ -112,6 +112,14 @@ class IdentityValue(Strict, frozen=True):
     join: str = ""  # between the values of a list; without it a list is a JSON array
 
 
+class HeaderRules(Strict, frozen=True):
+    """Changes of headers: `set` replaces what was there, `add` comes beside it, `remove` takes it out."""
+
+    set: dict[str, str] = {}
+    add: dict[str, str] = {}
+    remove: tuple[str, ...] = ()
+
+
 # What a header may tell without naming a claim.
 IDENTITY_WORDS = ("subject", "email", "name", "roles", "access_token")
 
@@ -139,6 +147,9 @@ class Route(Strict, frozen=True):
     pass_authorization: bool = False
     pass_headers: tuple[str, ...] = ()  # identity headers of other gateways, as the client sent them
     identity_headers: dict[str, str | IdentityValue] = {}  # what else tells the service who calls; a word or a claim
+    security_headers: dict[str, str | None] = {}  # instead of the gateway's defaults; null: none
+    request_headers: HeaderRules | None = None
+    response_headers: HeaderRules | None = None
     timeouts: Timeouts = Timeouts()
     enabled: bool = True
 

@@ -13,6 +13,7 @@ from authgate.policy.mcp import ToolRules, rules_of
 from authgate.policy.pace import Pace, at_once
 from authgate.policy.places import host_problem, method_problem, path_problem
 from authgate.policy.schema import PolicyDocument, RateLimit, Route, Timeouts, Upstream
+from authgate.policy.shaping import ResponseRules, request_rules, response_rules
 from authgate.policy.told import Told, Unsendable, told_claims, told_of
 from authgate.policy.validation import served_methods
 from authgate.reason import Reason
@@ -60,6 +61,8 @@ class RouteEntry(msgspec.Struct, frozen=True, eq=False, gc=False):
     mcp: ToolRules | None = None  # of a route to an MCP server
     told: Told | None = None  # further headers that tell the service who calls
     unsendable: frozenset[bytes] = frozenset()  # headers that no client may send here, as services believe the gateway
+    request_lines: bytes = b""  # that the route adds to each request
+    response_rules: ResponseRules | None = None
     problem: str = ""  # why it no longer validates; then it denies
 
 
@@ -332,6 +335,7 @@ class _Parts:
         limit = self._limits.get(route.rate_limit)
         if route.upstream not in self._upstreams or (route.rate_limit and limit is None):
             problem = problem or "its upstream or rate limit is unknown"
+        changes, unsendable = request_rules(route), self._unsendable.of(upstream.targets)
         return RouteEntry(
             route=route,
             roles=self._role_sets.setdefault(route.roles, frozenset(route.roles)),
@@ -343,7 +347,9 @@ class _Parts:
             asks_of_token=bool(route.issuers or route.scopes or route.audience),
             mcp=rules_of(route),
             told=told_of(route),
-            unsendable=self._unsendable.of(upstream.targets),
+            unsendable=unsendable if changes is None else unsendable | changes.removed,
+            request_lines=changes.lines if changes is not None else b"",
+            response_rules=response_rules(route),
             problem=problem,
         )
 

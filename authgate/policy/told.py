@@ -8,6 +8,8 @@ from collections.abc import Iterator
 import msgspec
 
 from authgate.policy.schema import IdentityValue, PolicyDocument, Route
+from authgate.policy.shaping import key_of
+from authgate.wire.framing import is_standard_request
 
 _AUTHORIZATION = b"authorization"
 _TOKEN = "access_token"  # noqa: S105  (a word of the policy)
@@ -68,12 +70,11 @@ def told_names(route: Route) -> Iterator[bytes]:
 
 
 def set_for_target(route: Route) -> frozenset[bytes]:
-    """The names that only the services of this route believe."""
-    return frozenset((_AUTHORIZATION,)) if sets_authorization(route) else _NOTHING
-
-
-def key_of(name: str) -> bytes:
-    return name.lower().encode("utf-8", "replace")
+    """The names that the services of this route may believe: of what it sets, all that not any client has to send."""
+    names = {_AUTHORIZATION} if sets_authorization(route) else set()
+    if route.request_headers is not None:
+        names.update(key for name in route.request_headers.set if not is_standard_request(key := key_of(name)))
+    return frozenset(names)
 
 
 def sets_authorization(route: Route) -> bool:

@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from authgate.policy.errors import PolicyError, did_you_mean
 from authgate.policy.pace import Pace
 from authgate.policy.schema import IDENTITY_WORDS, IdentityValue, PolicyDocument, Route
-from authgate.policy.told import key_of, sets_authorization, targets_of, told_names
+from authgate.policy.shaping import key_of
+from authgate.policy.told import sets_authorization, targets_of, told_names
 from authgate.wire.identity_headers import IDENTITY_HEADERS, route_may_tell
 
 _MAX_HEADERS = 50

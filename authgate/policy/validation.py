@@ -11,6 +11,7 @@ from authgate.policy.mcp_problems import mcp_problems
 from authgate.policy.pace import Pace, at_once
 from authgate.policy.places import host_problem, method_problem, path_problem, reserved_problem
 from authgate.policy.schema import Grant, PolicyDocument, RateLimit, Route, Timeouts, When
+from authgate.policy.shaping_problems import shaping_problems
 from authgate.policy.told_problems import check_told, told_problems
 from authgate.policy.upstreams import upstream_problems
 from authgate.wire.identity_headers import IDENTITY_HEADERS, route_may_pass
@@ -156,6 +157,7 @@ def _check_route(document: PolicyDocument, route: Route) -> Problems:
     yield from _check_access(document, route)
     yield from _check_pass_headers(route.pass_headers)
     yield from told_problems(route)
+    yield from shaping_problems(route)
     yield from _check_tokens(route)
     yield from mcp_problems(document, route)
     for field, problem in _check_timeouts(route.timeouts):

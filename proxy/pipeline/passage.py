@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterable
+from functools import lru_cache
 
 from django.conf import settings
 
@@ -13,6 +14,7 @@ from authgate.gate.authenticate import is_still_known, sent_token
 from authgate.identity.blocks import IdentityBlocks
 from authgate.identity.told import token_lines
 from authgate.observe.access_log import Record
+from authgate.policy.shaping import ResponseRules
 from authgate.reason import Reason
 from authgate.security_headers import SECURITY_HEADERS
 from authgate.state.snapshot import current
@@ -34,6 +36,14 @@ _LONGEST_PATH = 200  # the access log has the whole one under the same request i
 _blocks = IdentityBlocks()
 _own_cookies = OwnCookies(secure=settings.SECURE)
 _responses = ResponsePolicy(SECURITY_HEADERS, _own_cookies)
+
+
+@lru_cache(maxsize=256)
+def _responses_by(rules: ResponseRules) -> ResponsePolicy:
+    changed = dict(rules.defaults)
+    kept = [pair for pair in SECURITY_HEADERS if pair[0] not in changed]
+    given = [(name, value) for name, value in changed.items() if value is not None]
+    return ResponsePolicy(kept + given, _own_cookies, rules.removed, rules.added)
 
 
 class Passage:
@@ -111,15 +121,20 @@ class Passage:
         self.record.status = status
         self.record.upstream_seconds = time.monotonic() - self._began
 
+    @property
+    def _finishing(self) -> ResponsePolicy:
+        rules = self.allowed.entry.response_rules
+        return _responses if rules is None else _responses_by(rules)
+
     def ordinary_lines(self, layout: Layout, values: Values) -> bytes | None:
         """As ResponsePolicy.ordinary_lines."""
         if self._set_cookie is not None:
             return None
-        return _responses.ordinary_lines(layout, values, private=self._is_private)
+        return self._finishing.ordinary_lines(layout, values, private=self._is_private)
 
     def response_headers(self, layout: Layout, values: Values) -> RawHeaders:
         """As the visitor of this request gets them. Raises BadFraming."""
-        headers = _responses.finish(layout, values, private=self._is_private)
+        headers = self._finishing.finish(layout, values, private=self._is_private)
         if layout.has_places:
             headers = rewrite_places(headers, self.allowed.entry, self.allowed.facts)
         if self._set_cookie is not None:

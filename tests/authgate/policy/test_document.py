@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from authgate.policy.document import (
     Grant,
+    HeaderRules,
     IdentityValue,
     McpRule,
     PolicyDocument,
@@ -47,6 +48,9 @@ FULL = PolicyDocument(
             name="2", path="/x", access="roles", upstream="bare", host="a.b", match="exact", methods=("GET",),
             roles=("x", "no"), rate_limit="l", strip_prefix=True, preserve_host=True, pass_authorization=True,
             pass_headers=("X-Remote-User",), mcp=True,
+            security_headers={"X-Frame-Options": "SAMEORIGIN", "Permissions-Policy": None},
+            request_headers=HeaderRules(set={"X-C": "1"}, add={"X-D": "2"}, remove=("X-E",)),
+            response_headers=HeaderRules(remove=("Server",)),
             identity_headers={"X-A": "email", "X-B": IdentityValue(claim="g", join=",")},
             allow=(McpRule(roles=("x",), mcp_tools=("read_*",)),),
             deny=(McpRule(mcp_tools=("drop",), mcp_methods=("resources/*",)),),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from authgate.policy.document import IdentityValue, PolicyInvalid, Upstream, from_plain
+from authgate.policy.document import HeaderRules, IdentityValue, PolicyInvalid, Upstream, from_plain
 from tests.authgate.policy.test_validation import ROUTE, document, errors, only, route_errors
 
 
@@ -111,3 +111,62 @@ def replaced(name, **fields):
 
 def faults(*routes):
     return only([str(fault) for fault in errors(document(*routes))])
+
+
+@pytest.mark.parametrize(
+    ("headers", "message"),
+    [
+        ({"Strict-Transport-Security": None}, "is for the whole host"),
+        ({"X-Whatever": "1"}, "no security header that is known"),
+        ({"Content-Security-Policy": None}, "is not added unless a value is given"),
+        ({"X-Frame-Options": "a\r\nSet-Cookie: auth_token=x"}, "visible ASCII"),
+        ({"X-Frame-Options": ""}, "visible ASCII"),
+        ({"X-Frame-Options": "\u00e9"}, "visible ASCII"),
+        ({"X-Frame-Options": "a", "x-frame-options": "b"}, "named twice"),
+    ],
+)
+def test_security_headers_that_are_refused(headers, message):
+    assert message in " ".join(route_errors(security_headers=headers))
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["Host", "Content-Length", "Transfer-Encoding", "Connection", "TE", "Expect", "Upgrade", "Authorization", "Cookie",
+     "X-Auth-User-ID", "X-Auth-Assertion", "X-Request-ID", "X-Forwarded-For", "X-Forwarded-Access-Token", "Forwarded",
+     "X-Real-IP",     "X-Remote-User", "Remote-User", "Origin", "Referer", "Sec-WebSocket-Key", "Sec-Fetch-Site", "DPoP",
+     "X-HTTP-Method-Override",
+     "X_Tenant", "X-Tenant:", "", "X-Tenant\n"],
+    ids=ascii,
+)  # fmt: skip
+@pytest.mark.parametrize("verb", ["set", "add", "remove"])
+def test_a_header_of_requests_that_no_rule_changes(name, verb):
+    rules = HeaderRules(**{verb: (name,) if verb == "remove" else {name: "x"}})
+    assert f"request_headers.{verb}" in only(route_errors(request_headers=rules))
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["Content-Length", "Transfer-Encoding", "Connection", "Trailer", "Upgrade", "Content-Encoding", "Set-Cookie",
+     "Location",     "X-Request-ID", "Clear-Site-Data", "Alt-Svc", "Service-Worker-Allowed", "NEL", "Strict-Transport-Security", "Date",
+     "Sec-WebSocket-Accept", "Refresh", "X_A", "X-A\r\nB"],
+    ids=ascii,
+)  # fmt: skip
+def test_a_header_of_responses_that_no_rule_sets(name):
+    assert "response_headers.set" in only(route_errors(response_headers=HeaderRules(set={name: "x"})))
+
+
+@pytest.mark.parametrize(
+    "value", ["a\r\nSet-Cookie: x=y", "a\nb", "a\x00", " a", "a ", "", "\u00e9", "a" * 4001], ids=ascii
+)
+def test_a_value_that_could_end_its_header(value):
+    for field in ("request_headers", "response_headers"):
+        assert "visible ASCII" in only(route_errors(**{field: HeaderRules(set={"X-A": value})}))
+
+
+def test_one_header_has_one_rule():
+    assert "named twice" in only(route_errors(request_headers=HeaderRules(set={"X-A": "1"}, remove=("x-a",))))
+
+
+def test_what_identity_headers_say_no_rule_says():
+    found = route_errors(identity_headers={"X-Login": "email"}, request_headers=HeaderRules(set={"x-login": "root"}))
+    assert "in identity_headers already" in only(found)

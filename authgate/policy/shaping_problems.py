@@ -1,0 +1,84 @@
+"""What is wrong with how a route changes the heads of requests and responses."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+
+from authgate.policy.schema import HeaderRules, Route
+from authgate.policy.shaping import key_of
+from authgate.wire.header_rules import SECURITY_DEFAULTS, route_may_change_request, route_may_change_response
+from authgate.wire.header_rules import SECURITY_OPTIONAL as _OPTIONAL
+
+Problems = Iterator[tuple[str, str]]
+_MAX_HEADERS = 50
+_VALUE = re.compile(r"[!-~](?:[\t -~]{0,3998}[!-~])?")
+
+
+def shaping_problems(route: Route) -> Problems:
+    """Pairs of a field and a message."""
+    yield from _security_problems(route)
+    if route.request_headers is not None:
+        yield from _conflicts(route, route.request_headers)
+        yield from _rule_problems("request_headers", route.request_headers, _request_problem)
+    if route.response_headers is not None:
+        yield from _rule_problems("response_headers", route.response_headers, _response_problem)
+
+
+def _security_problems(route: Route) -> Problems:
+    place, headers = "security_headers", route.security_headers
+    if len({name.lower() for name in headers}) != len(headers):
+        yield place, "a header is named twice"
+    for name, value in headers.items():
+        key = key_of(name)
+        if key == b"strict-transport-security":
+            yield place, f"{name} is for the whole host, with the gateway's own pages, so no route changes it"
+        elif key not in SECURITY_DEFAULTS and key not in _OPTIONAL:
+            yield place, f"{name!r} is no security header that is known here; response_headers sets any other"
+        elif value is None and key in _OPTIONAL:
+            yield place, f"{name} is not added unless a value is given; to take out the service's own: response_headers"
+        elif value is not None and not _VALUE.fullmatch(value):
+            yield place, f"{name}: {_VALUE_PROBLEM}"
+
+
+_VALUE_PROBLEM = "a value is at most 4000 visible ASCII characters, with spaces only between them"
+
+
+def _rule_problems(place: str, rules: HeaderRules, name_problem: Callable[[str, str], str | None]) -> Problems:
+    names = [*rules.set, *rules.add, *rules.remove]
+    if len(names) > _MAX_HEADERS:
+        yield place, f"at most {_MAX_HEADERS} headers"
+    if len({name.lower() for name in names}) != len(names):
+        yield place, "a header is named twice"
+    for verb, named in (("set", rules.set), ("add", rules.add), ("remove", rules.remove)):
+        for name in named:
+            if problem := name_problem(name, verb):
+                yield f"{place}.{verb}", f"{name!r}: {problem}"
+    for verb, values in (("set", rules.set), ("add", rules.add)):
+        for name, value in values.items():
+            if not _VALUE.fullmatch(value):
+                yield f"{place}.{verb}", f"{name}: {_VALUE_PROBLEM}"
+
+
+def _conflicts(route: Route, rules: HeaderRules) -> Problems:
+    told = set(map(key_of, route.identity_headers))
+    for name in (*rules.set, *rules.add, *rules.remove):
+        if key_of(name) in told:
+            yield "request_headers", f"{name!r} is in identity_headers already"
+        if route.mcp and key_of(name) == b"accept-encoding":
+            yield "request_headers", f"{name} is set by the gateway for an MCP server"
+
+
+def _request_problem(name: str, verb: str) -> str | None:
+    if route_may_change_request(key_of(name)):
+        return None
+    if name.lower() == "authorization":
+        return "credentials are no part of a policy; pass_authorization passes on the caller's"
+    return "cannot be changed: it is the gateway's, says who calls (identity_headers), or how the request is framed"
+
+
+def _response_problem(name: str, verb: str) -> str | None:
+    key = key_of(name)
+    if route_may_change_response(key) or (verb == "remove" and key in (b"set-cookie", b"location", b"refresh")):
+        return None
+    return "cannot be changed: it is the gateway's, names a place, or says how the response is framed"
