@@ -12,6 +12,8 @@ class Reason(StrEnum):
     PUBLIC = "public"
     AUTHENTICATED = "authenticated"
     ROLE = "role"
+    # let in, and answered by the gateway itself
+    CORS_PREFLIGHT = "cors_preflight"
     # 400: the request itself is in doubt
     BAD_TARGET = "bad_target"
     BAD_HOST = "bad_host"

@@ -120,6 +120,15 @@ class MapField(RulesField):
     fault = "Must be a map: name: value on each line, or {name: value, …}."
 
 
+class CorsField(MapField):
+    """A map, or the one word."""
+
+    fault = "Must be a map such as {origins: ['https://app.example.com']}, or: pass"
+
+    def to_python(self, value: Any) -> Any:
+        return "pass" if isinstance(value, str) and value.strip() == "pass" else super().to_python(value)
+
+
 def token_field() -> forms.CharField:
     """`poll_token` of whoever may transmit events."""
     return forms.CharField(

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, TypeVar
 from django import forms
 from django.db import models, transaction
 
-from authgate.admin.fields import MapField, RulesField, WordsField
+from authgate.admin.fields import CorsField, MapField, RulesField, WordsField
 from authgate.admin.publishing import shorten
 from authgate.admin.typed import ModelForm
 from authgate.admin.wording import in_words, sentence
@@ -181,6 +181,7 @@ class RouteForm(PolicyForm[Route]):
     response_headers = MapField(
         required=False, help_text=Route._meta.get_field("response_headers").help_text, is_nullable=True
     )
+    cors = CorsField(required=False, help_text=Route._meta.get_field("cors").help_text, is_nullable=True)
     issuers = WordsField(required=False, help_text=Route._meta.get_field("issuers").help_text)
     scopes = WordsField(required=False, help_text=Route._meta.get_field("scopes").help_text)
     allow = RulesField(required=False, help_text=Route._meta.get_field("allow").help_text)

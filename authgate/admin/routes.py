@@ -77,7 +77,7 @@ class RouteAdmin(PolicyAdmin[Route]):
         ("Who calls", {"classes": ["collapse"], "fields": ["identity_headers"]}),
         (
             "Changed headers",
-            {"classes": ["collapse"], "fields": ["security_headers", "request_headers", "response_headers"]},
+            {"classes": ["collapse"], "fields": ["security_headers", "request_headers", "response_headers", "cors"]},
         ),
         TIMEOUT_FIELDSET,
     ]

@@ -7,6 +7,7 @@ from math import ceil
 from authgate.decision import Allowed, Decision, Denied, retry_seconds
 from authgate.gate.authenticate import MustAsk, authenticate
 from authgate.gate.cross_site import is_cross_site
+from authgate.gate.preflight import answer_preflight, find_asked_about, is_preflight, may_use_session
 from authgate.gate.service_tokens import use
 from authgate.gate.steps import Prove, Steps, Take
 from authgate.gate.upgrade import refuse_upgrade
@@ -48,6 +49,9 @@ def decide(facts: RequestFacts, snapshot: Snapshot | None, before: Decision | No
     revision = snapshot.revision
     find = snapshot.find if len(facts.path) <= REMEMBERED_LENGTH else snapshot.table.find
     entry, has_second_reading = find(facts.authority.host, facts.path, facts.method)
+    asks_first = False
+    if snapshot.table.has_cors and is_preflight(facts):
+        entry, has_second_reading, asks_first = find_asked_about(facts, find, entry, has_second_reading)
     # Read for a route that took it; by the policy of now it may belong to another one, or to none.
     if facts.as_sent and not takes_as_sent(entry, facts.path):
         return Denied(Reason.BAD_TARGET, revision, entry)
@@ -69,6 +73,10 @@ def decide(facts: RequestFacts, snapshot: Snapshot | None, before: Decision | No
             wait = yield Take(limit, whose)
         if wait:
             return _limited(wait, revision, entry)
+
+    if asks_first:
+        wait = (yield Take(subject_limit, _subject_key(facts, None))) if subject_limit is not None else 0
+        return _limited(wait, revision, entry) if wait else answer_preflight(facts, snapshot, entry)
 
     try:
         try:
@@ -124,7 +132,7 @@ def _identify(facts: RequestFacts, snapshot: Snapshot, entry: RouteEntry) -> Ide
     # The browser sends a cookie whoever wrote the page, and so it does with a password that was once typed; a bearer
     # token is sent on purpose. One that is not ours is no proof of that: the cookie is what lets in then, and so it is
     # judged like any other.
-    if identity is not None and identity.is_ambient and is_cross_site(facts):
+    if identity is not None and identity.is_ambient and is_cross_site(facts) and not may_use_session(facts, entry):
         raise InvalidCredential(Reason.CROSS_SITE)
     return identity
 

@@ -260,6 +260,14 @@ class Route(models.Model):
     response_headers = models.JSONField(
         null=True, blank=True, help_text="Changes of what the service answers, in the same form."
     )
+    cors = models.JSONField(
+        "CORS",
+        null=True,
+        blank=True,
+        help_text="Scripts of other origins that may read the answers, such as {origins: ['https://app.example.com'], "
+        "methods: [GET, POST], headers: [Authorization], credentials: false, max_age: 600}. Or: pass, if the service "
+        "answers preflights itself.",
+    )
     connect_timeout = models.FloatField(null=True, blank=True, help_text="Seconds; default: the upstream's.")
     response_timeout = models.FloatField(null=True, blank=True, help_text="Seconds; default: the upstream's.")
     idle_timeout = models.FloatField(null=True, blank=True, help_text="Seconds; default: the upstream's.")

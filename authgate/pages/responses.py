@@ -11,6 +11,7 @@ from django.http import HttpRequest, HttpResponse
 
 from authgate.authn.credentials import sends_token, uses_dpop
 from authgate.decision import Denied, retry_seconds
+from authgate.gate.preflight import cors_headers
 from authgate.observe.access_log import Record
 from authgate.oidc.next_url import MAX_LENGTH
 from authgate.pages.challenges import CREDENTIAL_REASONS, challenge_of, nonce_for
@@ -18,6 +19,7 @@ from authgate.pages.json_rpc import write_answers
 from authgate.pages.protected_resource import metadata_url
 from authgate.pages.refusal import Refused, Ways, render_refusal
 from authgate.pages.representation import headers_of, may_be_page, may_be_redirect
+from authgate.policy.shaping import CorsRules
 from authgate.reason import Reason
 from authgate.request import RequestFacts
 from authgate.security_headers import OWN_PAGES_CSP, SECURITY_HEADERS, without_referrer
@@ -61,6 +63,29 @@ def answer_refusal(record: Record, decision: Denied, method: str, headers: RawHe
 
     `method` and `headers` are the request's own, since it may have been refused before it had facts.
     """
+    cors = decision.entry.cors if decision.entry is not None else None
+    if cors is not None:
+        return _across_origins(record, decision, method, headers, cors, again=again)
+    return _answer_refusal(record, decision, method, headers, again=again)
+
+
+def _across_origins(
+    record: Record, decision: Denied, method: str, headers: RawHeaders, cors: CorsRules, *, again: str
+) -> Answer:
+    """So that a script of another origin can read why it was refused."""
+    if decision.reason is Reason.CORS_PREFLIGHT:
+        return _answer_preflight(record.request_id, cors_headers(cors, headers, is_preflight=True))
+    answer = _answer_refusal(record, decision, method, headers, again=again)
+    return answer._replace(headers=[*answer.headers, *cors_headers(cors, headers)])
+
+
+def _answer_preflight(request_id: str, headers: RawHeaders) -> Answer:
+    """Without a length, which a 204 must not have (RFC 9110 8.6)."""
+    answer = _answer(204, b"", request_id, *headers)
+    return answer._replace(headers=[pair for pair in answer.headers if pair[0] != b"content-length"])
+
+
+def _answer_refusal(record: Record, decision: Denied, method: str, headers: RawHeaders, *, again: str) -> Answer:
     if decision.calls:
         body = write_answers(decision, record.request_id)
         return _answer(200, body, record.request_id, (b"content-type", b"application/json"))

@@ -31,7 +31,7 @@ UPSTREAM_COLUMNS = ("targets", "balance", "weights", "retries", "connections", "
 ROUTE_COLUMNS = (
     "name", "path", "access", "host", "match", "paths", "methods", "strip_prefix", "preserve_host",
     "pass_authorization", "pass_headers", "issuers", "scopes", "audience", "basic", "mcp", "allow", "deny", "enabled",
-    "identity_headers", "security_headers", "request_headers", "response_headers",
+    "identity_headers", "security_headers", "request_headers", "response_headers", "cors",
 )  # fmt: skip
 
 

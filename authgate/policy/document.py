@@ -13,6 +13,7 @@ from authgate.policy.pace import Pace, at_once
 from authgate.policy.schema import (
     Access,
     AdminAccess,
+    Cors,
     Grant,
     HeaderRules,
     IdentityValue,
@@ -34,7 +35,7 @@ from authgate.policy.shape import find_faults
 from authgate.policy.validation import validate
 
 __all__ = [
-    "Access", "AdminAccess", "Grant", "HeaderRules", "IdentityValue", "LimitKey", "Match", "McpRule", "Paths",
+    "Access", "AdminAccess", "Cors", "Grant", "HeaderRules", "IdentityValue", "LimitKey", "Match", "McpRule", "Paths",
     "PolicyDocument", "PolicyError", "PolicyInvalid", "RateLimit", "Role", "RoleAdmin", "Route", "Strict",
     "Timeouts", "Upstream", "When", "from_plain", "parse_json", "parse_plain", "parse_stored", "parse_yaml",
     "to_json", "to_plain", "to_yaml", "validate",

@@ -120,6 +120,17 @@ class HeaderRules(Strict, frozen=True):
     remove: tuple[str, ...] = ()
 
 
+class Cors(Strict, frozen=True):
+    """Which scripts of other origins may read what the route answers (CORS)."""
+
+    origins: tuple[str, ...]  # https://app.example.com, or "*" alone
+    methods: tuple[str, ...] = ()  # those of the route, or all
+    headers: tuple[str, ...] = ()  # that requests may have besides those of every form
+    expose: tuple[str, ...] = ()  # that scripts may read of the answer
+    credentials: bool = False  # with the session cookie
+    max_age: int = 600  # seconds for which browsers remember the answer to a preflight
+
+
 # What a header may tell without naming a claim.
 IDENTITY_WORDS = ("subject", "email", "name", "roles", "access_token")
 
@@ -150,6 +161,7 @@ class Route(Strict, frozen=True):
     security_headers: dict[str, str | None] = {}  # instead of the gateway's defaults; null: none
     request_headers: HeaderRules | None = None
     response_headers: HeaderRules | None = None
+    cors: Cors | Literal["pass"] | None = None  # pass: the service answers preflights itself
     timeouts: Timeouts = Timeouts()
     enabled: bool = True
 

@@ -5,13 +5,18 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 
-from authgate.policy.schema import HeaderRules, Route
-from authgate.policy.shaping import key_of
+from authgate.policy.places import host_problem, method_problem
+from authgate.policy.schema import Cors, HeaderRules, Route
+from authgate.policy.shaping import CORS_RESPONSE, key_of
 from authgate.wire.header_rules import SECURITY_DEFAULTS, route_may_change_request, route_may_change_response
 from authgate.wire.header_rules import SECURITY_OPTIONAL as _OPTIONAL
 
 Problems = Iterator[tuple[str, str]]
 _MAX_HEADERS = 50
+_MAX_AGE = 86400
+_ORIGIN = re.compile(r"(?P<scheme>https?)://(?P<host>[a-z0-9.-]+|\[[0-9a-f:]+\])(?::(?P<port>[1-9][0-9]{0,4}))?")
+_DEFAULT_PORTS = {"http": "80", "https": "443"}
+_TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,100}")
 _VALUE = re.compile(r"[!-~](?:[\t -~]{0,3998}[!-~])?")
 
 
@@ -21,6 +26,8 @@ def shaping_problems(route: Route) -> Problems:
     if route.request_headers is not None:
         yield from _conflicts(route, route.request_headers)
         yield from _rule_problems("request_headers", route.request_headers, _request_problem)
+    if isinstance(route.cors, Cors):
+        yield from _cors_problems(route, route.cors)
     if route.response_headers is not None:
         yield from _rule_problems("response_headers", route.response_headers, _response_problem)
 
@@ -58,6 +65,40 @@ def _rule_problems(place: str, rules: HeaderRules, name_problem: Callable[[str, 
         for name, value in values.items():
             if not _VALUE.fullmatch(value):
                 yield f"{place}.{verb}", f"{name}: {_VALUE_PROBLEM}"
+
+
+def _cors_problems(route: Route, cors: Cors) -> Problems:
+    if not cors.origins:
+        yield "cors.origins", "at least one origin is needed"
+    for origin in cors.origins:
+        if origin != "*" and (problem := _origin_problem(origin)):
+            yield "cors.origins", f"{origin!r}: {problem}"
+    if "*" in cors.origins and len(cors.origins) > 1:
+        yield "cors.origins", '"*" stands alone'
+    if "*" in cors.origins and cors.credentials:
+        yield "cors.credentials", 'not with "*": any site could then act as whoever is signed in; name the origins'
+    for method in cors.methods:
+        if problem := method_problem(method):
+            yield "cors.methods", problem
+    for field, names in (("headers", cors.headers), ("expose", cors.expose)):
+        for name in names:
+            if not _TOKEN.fullmatch(name) or (name == "*" and cors.credentials):
+                yield f"cors.{field}", f"{name!r} is not the name of a header, or is * with credentials"
+    if not 0 <= cors.max_age <= _MAX_AGE:
+        yield "cors.max_age", f"must be from 0 to {_MAX_AGE} seconds"
+    if route.response_headers is not None:
+        for name in (*route.response_headers.set, *route.response_headers.add, *route.response_headers.remove):
+            if key_of(name) in CORS_RESPONSE:
+                yield "response_headers", f"{name!r} is set by cors"
+
+
+def _origin_problem(origin: str) -> str | None:
+    match = _ORIGIN.fullmatch(origin)
+    if match is None or host_problem(match["host"]) or "*" in origin:
+        return "must be as browsers write it: https://app.example.com, in lower case and without a path"
+    if match["port"] == _DEFAULT_PORTS[match["scheme"]]:
+        return f"browsers leave out :{match['port']} there"
+    return None
 
 
 def _conflicts(route: Route, rules: HeaderRules) -> Problems:

@@ -13,7 +13,7 @@ from authgate.policy.mcp import ToolRules, rules_of
 from authgate.policy.pace import Pace, at_once
 from authgate.policy.places import host_problem, method_problem, path_problem
 from authgate.policy.schema import PolicyDocument, RateLimit, Route, Timeouts, Upstream
-from authgate.policy.shaping import ResponseRules, request_rules, response_rules
+from authgate.policy.shaping import CorsRules, ResponseRules, cors_rules, request_rules, response_rules
 from authgate.policy.told import Told, Unsendable, told_claims, told_of
 from authgate.policy.validation import served_methods
 from authgate.reason import Reason
@@ -63,6 +63,7 @@ class RouteEntry(msgspec.Struct, frozen=True, eq=False, gc=False):
     unsendable: frozenset[bytes] = frozenset()  # headers that no client may send here, as services believe the gateway
     request_lines: bytes = b""  # that the route adds to each request
     response_rules: ResponseRules | None = None
+    cors: CorsRules | None = None
     problem: str = ""  # why it no longer validates; then it denies
 
 
@@ -132,7 +133,7 @@ class RouteTable:
 
     __slots__ = (
         "_any", "_entries", "_folded", "_has_exact", "_has_upper_case", "_hosts", "_wildcards", "has_as_sent",
-        "has_mcp", "is_plain", "told_claims",
+        "has_cors", "has_mcp", "is_plain", "told_claims",
     )  # fmt: skip
 
     def __init__(self, entries: list[RouteEntry] | None = None) -> None:
@@ -144,7 +145,7 @@ class RouteTable:
         # ordinary path (lower case, no "/" at its end) is no careless spelling of any route.
         self._has_exact = self._has_upper_case = False
         self.is_plain = True
-        self.has_as_sent = self.has_mcp = False
+        self.has_as_sent = self.has_mcp = self.has_cors = False
         self.told_claims: frozenset[str] = frozenset()  # names of claims that some service is told
         self._hosts: dict[str, _Paths] = {}
         self._wildcards: dict[str, _Paths] = {}  # by the part after "*"
@@ -229,6 +230,7 @@ class RouteTable:
     def _note_spelling(self, route: Route) -> None:
         self.has_as_sent |= route.paths == "as_sent"
         self.has_mcp |= route.mcp
+        self.has_cors |= route.cors is not None
         self._has_exact |= route.match == "exact"
         self._has_upper_case |= fold_case(route.path) != route.path
         self.is_plain &= not self._has_upper_case and (route.path == "/" or route.path[-1] != "/")
@@ -350,6 +352,7 @@ class _Parts:
             unsendable=unsendable if changes is None else unsendable | changes.removed,
             request_lines=changes.lines if changes is not None else b"",
             response_rules=response_rules(route),
+            cors=cors_rules(route),
             problem=problem,
         )
 

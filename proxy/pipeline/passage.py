@@ -11,6 +11,7 @@ from django.conf import settings
 
 from authgate.decision import Allowed, Denied
 from authgate.gate.authenticate import is_still_known, sent_token
+from authgate.gate.preflight import cors_headers
 from authgate.identity.blocks import IdentityBlocks
 from authgate.identity.told import token_lines
 from authgate.observe.access_log import Record
@@ -18,7 +19,7 @@ from authgate.policy.shaping import ResponseRules
 from authgate.reason import Reason
 from authgate.security_headers import SECURITY_HEADERS
 from authgate.state.snapshot import current
-from authgate.wire.headers import RawHeaders
+from authgate.wire.headers import RawHeaders, header_block
 from authgate.wire.own_cookies import OwnCookies
 from proxy.failures import Failure
 from proxy.headers import request_head
@@ -130,13 +131,18 @@ class Passage:
         """As ResponsePolicy.ordinary_lines."""
         if self._set_cookie is not None:
             return None
-        return self._finishing.ordinary_lines(layout, values, private=self._is_private)
+        lines = self._finishing.ordinary_lines(layout, values, private=self._is_private)
+        if lines is None or (cors := self.allowed.entry.cors) is None:
+            return lines
+        return lines + header_block(cors_headers(cors, self.allowed.facts.headers))
 
     def response_headers(self, layout: Layout, values: Values) -> RawHeaders:
         """As the visitor of this request gets them. Raises BadFraming."""
         headers = self._finishing.finish(layout, values, private=self._is_private)
         if layout.has_places:
             headers = rewrite_places(headers, self.allowed.entry, self.allowed.facts)
+        if (cors := self.allowed.entry.cors) is not None:
+            headers += cors_headers(cors, self.allowed.facts.headers)
         if self._set_cookie is not None:
             headers = [*headers, (b"set-cookie", self._set_cookie)]
         return headers

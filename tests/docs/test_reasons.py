@@ -24,7 +24,10 @@ def reasons() -> dict[str, int | None]:
     return {
         **OF_PAGES,
         **{code: failure.status for code, failure in _FAILURES.items()},
-        **{reason.value: None if reason in LETTING_IN else refusal_of(reason).status for reason in Reason},
+        **{
+            reason.value: None if reason in LETTING_IN or reason is Reason.CORS_PREFLIGHT else refusal_of(reason).status
+            for reason in Reason
+        },
     }
 
 

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from authgate.policy.document import (
+    Cors,
     Grant,
     HeaderRules,
     IdentityValue,
@@ -48,6 +49,7 @@ FULL = PolicyDocument(
             name="2", path="/x", access="roles", upstream="bare", host="a.b", match="exact", methods=("GET",),
             roles=("x", "no"), rate_limit="l", strip_prefix=True, preserve_host=True, pass_authorization=True,
             pass_headers=("X-Remote-User",), mcp=True,
+            cors=Cors(origins=("https://a.test",), credentials=True),
             security_headers={"X-Frame-Options": "SAMEORIGIN", "Permissions-Policy": None},
             request_headers=HeaderRules(set={"X-C": "1"}, add={"X-D": "2"}, remove=("X-E",)),
             response_headers=HeaderRules(remove=("Server",)),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from authgate.policy.document import HeaderRules, IdentityValue, PolicyInvalid, Upstream, from_plain
+from authgate.policy.document import Cors, HeaderRules, IdentityValue, PolicyInvalid, Upstream, from_plain
 from tests.authgate.policy.test_validation import ROUTE, document, errors, only, route_errors
 
 
@@ -133,8 +133,8 @@ def test_security_headers_that_are_refused(headers, message):
     "name",
     ["Host", "Content-Length", "Transfer-Encoding", "Connection", "TE", "Expect", "Upgrade", "Authorization", "Cookie",
      "X-Auth-User-ID", "X-Auth-Assertion", "X-Request-ID", "X-Forwarded-For", "X-Forwarded-Access-Token", "Forwarded",
-     "X-Real-IP",     "X-Remote-User", "Remote-User", "Origin", "Referer", "Sec-WebSocket-Key", "Sec-Fetch-Site", "DPoP",
-     "X-HTTP-Method-Override",
+     "X-Real-IP", "X-Remote-User", "Remote-User", "Origin", "Referer", "Sec-WebSocket-Key", "Sec-Fetch-Site",
+     "DPoP", "X-HTTP-Method-Override",
      "X_Tenant", "X-Tenant:", "", "X-Tenant\n"],
     ids=ascii,
 )  # fmt: skip
@@ -147,8 +147,8 @@ def test_a_header_of_requests_that_no_rule_changes(name, verb):
 @pytest.mark.parametrize(
     "name",
     ["Content-Length", "Transfer-Encoding", "Connection", "Trailer", "Upgrade", "Content-Encoding", "Set-Cookie",
-     "Location",     "X-Request-ID", "Clear-Site-Data", "Alt-Svc", "Service-Worker-Allowed", "NEL", "Strict-Transport-Security", "Date",
-     "Sec-WebSocket-Accept", "Refresh", "X_A", "X-A\r\nB"],
+     "Location", "X-Request-ID", "Clear-Site-Data", "Alt-Svc", "Service-Worker-Allowed", "NEL", "Date",
+     "Strict-Transport-Security", "Sec-WebSocket-Accept", "Refresh", "X_A", "X-A\r\nB"],
     ids=ascii,
 )  # fmt: skip
 def test_a_header_of_responses_that_no_rule_sets(name):
@@ -170,3 +170,46 @@ def test_one_header_has_one_rule():
 def test_what_identity_headers_say_no_rule_says():
     found = route_errors(identity_headers={"X-Login": "email"}, request_headers=HeaderRules(set={"x-login": "root"}))
     assert "in identity_headers already" in only(found)
+
+
+def cors(**fields):
+    return route_errors(cors=Cors(**{"origins": ("https://app.test",), **fields}))
+
+
+@pytest.mark.parametrize("origin", ["https://a.test", "http://localhost:3000", "https://[::1]:8443", "*"])
+def test_an_origin(origin):
+    assert cors(origins=(origin,)) == []
+
+
+@pytest.mark.parametrize(
+    "origin",
+    ["null", "", "a.test", "https://a.test/", "https://A.test", "https://a.test:443", "http://a.test:80", "https://*.a.test",
+     "https://u@a.test", "https://a.test#x", "ftp://a.test", "https://a.test\r\nX: y", "https://\u00e4.test", "**"],
+    ids=ascii,
+)  # fmt: skip
+def test_what_is_no_origin(origin):
+    assert "cors.origins" in only(cors(origins=(origin,)))
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"origins": ("*",), "credentials": True}, "any site could then act"),
+        ({"origins": ("*", "https://a.test")}, "stands alone"),
+        ({"origins": ()}, "at least one"),
+        ({"headers": ("X-A, X-B",)}, "not the name of a header"),
+        ({"headers": ("*",), "credentials": True}, "* with credentials"),
+        ({"expose": ("X-A\r\n",)}, "not the name of a header"),
+        ({"methods": ("get",)}, "cors.methods"),
+        ({"max_age": -1}, "from 0 to"),
+    ],
+)
+def test_cors_that_is_refused(fields, message):
+    assert message in only(cors(**fields))
+
+
+def test_cors_alone_says_who_may_read():
+    rules = HeaderRules(set={"Access-Control-Allow-Origin": "*"})
+    assert "is set by cors" in only(
+        cors() + route_errors(cors=Cors(origins=("https://a.test",)), response_headers=rules)
+    )

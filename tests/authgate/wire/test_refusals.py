@@ -15,7 +15,7 @@ from authgate.request import Identity
 from authgate.security_headers import OWN_PAGES_CSP, SECURITY_HEADERS
 from authgate.wire.refusal import refusal_of
 
-LET_IN = {Reason.PUBLIC, Reason.AUTHENTICATED, Reason.ROLE}
+LET_IN = {Reason.PUBLIC, Reason.AUTHENTICATED, Reason.ROLE, Reason.CORS_PREFLIGHT}
 # Told by the server itself, which answers them in its own way: see test_server_heads.
 OF_SERVER = {
     Reason.BAD_REQUEST, Reason.HEAD_TIMEOUT, Reason.TARGET_TOO_LONG, Reason.UNKNOWN_EXPECTATION,
