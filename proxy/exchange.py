@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from abc import ABC, abstractmethod
 from asyncio import Transport
+from math import inf
 from typing import Protocol
 
 from authgate.policy.schema import Timeouts
@@ -76,6 +77,7 @@ class Exchange:
     # Most requests change none of these: set on the class they cost a request nothing.
     _connection: Upstream | None = None
     _last_activity = 0.0
+    _ends_at = inf  # whatever happens
     chunked = False
     request_sent = False
     accept = b""  # of the WebSocket that the request asks for (RFC 6455 4.2.2)
@@ -95,7 +97,9 @@ class Exchange:
         self._connection = connection
         self.chunked = chunked
         self.request_sent = not body
-        self._last_activity = time.monotonic()
+        self._last_activity = now = time.monotonic()
+        if self._timeouts.total is not None:
+            self._ends_at = now + self._timeouts.total
         active.add(self)
         if body and self.client is not None:
             self.client.upload_to(connection)
@@ -133,7 +137,7 @@ class Exchange:
     def open_tunnel(self) -> None:
         """From here on bytes pass both ways, whatever they are, and silence is no fault."""
         self.request_sent = self.chunked = False
-        self._timeouts = _PATIENT
+        self._timeouts, self._ends_at = _PATIENT, inf
         if self._connection is not None:
             keep_alive(self._connection.transport)
             if self.client is not None:
@@ -218,6 +222,8 @@ class Exchange:
         limit = self._timeouts.idle if in_body else self._timeouts.response
         if limit is not None and now - self._last_activity > limit and not self._waits_for_client:
             self._fail(Reason.UPSTREAM_TIMEOUT, self._silence(limit))
+        elif now > self._ends_at:
+            self._fail(Reason.UPSTREAM_TIMEOUT, f"did not end within {self._timeouts.total:g} s (timeouts.total)")
         else:
             self._downstream.still_waiting()
 

@@ -21,7 +21,8 @@ from authgate.policy.powers import Actor
 M = TypeVar("M", bound=models.Model)
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 TIMEOUTS = ("connect_timeout", "response_timeout", "idle_timeout")
-TIMEOUT_FIELDS = {f"timeouts.{name.removesuffix('_timeout')}": name for name in TIMEOUTS}
+ROUTE_TIMEOUTS = (*TIMEOUTS, "total_timeout")
+TIMEOUT_FIELDS = {f"timeouts.{name.removesuffix('_timeout')}": name for name in ROUTE_TIMEOUTS}
 
 
 class LinesField(forms.CharField):

@@ -10,8 +10,7 @@ from django.db.models.functions import Length, Replace
 from django.http import HttpRequest
 from django.utils.html import format_html
 
-from authgate.admin.forms import RouteForm
-from authgate.admin.policy import TIMEOUT_FIELDSET
+from authgate.admin.forms import ROUTE_TIMEOUTS, RouteForm
 from authgate.admin.publishing import PolicyAdmin
 from authgate.models.policy import Route, Upstream
 
@@ -79,7 +78,7 @@ class RouteAdmin(PolicyAdmin[Route]):
             "Changed headers",
             {"classes": ["collapse"], "fields": ["security_headers", "request_headers", "response_headers", "cors"]},
         ),
-        TIMEOUT_FIELDSET,
+        ("Limits", {"classes": ["collapse"], "fields": ["max_body", *ROUTE_TIMEOUTS]}),
     ]
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Route]:

@@ -271,6 +271,12 @@ class Route(models.Model):
     connect_timeout = models.FloatField(null=True, blank=True, help_text="Seconds; default: the upstream's.")
     response_timeout = models.FloatField(null=True, blank=True, help_text="Seconds; default: the upstream's.")
     idle_timeout = models.FloatField(null=True, blank=True, help_text="Seconds; default: the upstream's.")
+    total_timeout = models.FloatField(
+        null=True, blank=True, help_text="Seconds for a request and its whole response; default: no limit."
+    )
+    max_body = models.PositiveBigIntegerField(
+        "largest body", null=True, blank=True, help_text="Bytes that a request may have; default: no limit."
+    )
 
     class Meta:
         ordering = ["name"]

@@ -19,6 +19,7 @@ from authgate.policy.document import (
 from authgate.policy.pace import Pace, at_once
 
 TIMEOUT_COLUMNS = {"connect": "connect_timeout", "response": "response_timeout", "idle": "idle_timeout"}
+ROUTE_TIMEOUT_COLUMNS = {**TIMEOUT_COLUMNS, "total": "total_timeout"}
 HEALTH_COLUMNS = {
     "path": "health_path", "status": "health_status", "interval": "health_interval", "timeout": "health_timeout",
     "healthy_after": "healthy_after", "unhealthy_after": "unhealthy_after",
@@ -32,6 +33,7 @@ ROUTE_COLUMNS = (
     "name", "path", "access", "host", "match", "paths", "methods", "strip_prefix", "preserve_host",
     "pass_authorization", "pass_headers", "issuers", "scopes", "audience", "basic", "mcp", "allow", "deny", "enabled",
     "identity_headers", "security_headers", "request_headers", "response_headers", "cors",
+    "max_body",
 )  # fmt: skip
 
 
@@ -75,7 +77,7 @@ def _routes() -> list[dict[str, Any]]:
     for route_id, role in through.values_list("route_id", "role__name"):
         roles_of[route_id].append(role)
     rows = Route.objects.order_by("pk").values(
-        "pk", "upstream__name", "rate_limit__name", *ROUTE_COLUMNS, *TIMEOUT_COLUMNS.values()
+        "pk", "upstream__name", "rate_limit__name", *ROUTE_COLUMNS, *ROUTE_TIMEOUT_COLUMNS.values()
     )
     return [
         {column: row[column] for column in ROUTE_COLUMNS}
@@ -83,14 +85,14 @@ def _routes() -> list[dict[str, Any]]:
             "upstream": row["upstream__name"],
             "rate_limit": row["rate_limit__name"] or "",
             "roles": roles_of[row["pk"]],
-            "timeouts": _timeouts(row),
+            "timeouts": _timeouts(row, ROUTE_TIMEOUT_COLUMNS),
         }
         for row in rows
     ]
 
 
-def _timeouts(row: Mapping[str, Any]) -> dict[str, float | None]:
-    return {name: row[column] for name, column in TIMEOUT_COLUMNS.items()}
+def _timeouts(row: Mapping[str, Any], columns: Mapping[str, str] = TIMEOUT_COLUMNS) -> dict[str, float | None]:
+    return {name: row[column] for name, column in columns.items()}
 
 
 def grant_of_row(row: RoleGrant) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from authgate.models.policy import RateLimit, Role, RoleGrant, Route, Upstream
 from authgate.policy.compiler import (
     HEALTH_COLUMNS,
     ROUTE_COLUMNS,
+    ROUTE_TIMEOUT_COLUMNS,
     TIMEOUT_COLUMNS,
     TLS_COLUMNS,
     UPSTREAM_COLUMNS,
@@ -60,7 +61,7 @@ def _sync_routes(
             **_as_stored({column: getattr(route, column) for column in ROUTE_COLUMNS if column != "name"}),
             "upstream_id": upstreams[route.upstream],
             "rate_limit_id": limits.get(route.rate_limit),
-            **_timeout_columns(route.timeouts),
+            **_timeout_columns(route.timeouts, ROUTE_TIMEOUT_COLUMNS),
         }
         for route in document.routes
     })  # fmt: skip
@@ -155,8 +156,8 @@ def _upstream_columns(upstream: UpstreamEntry) -> dict[str, Any]:
     }
 
 
-def _timeout_columns(timeouts: Timeouts) -> dict[str, float | None]:
-    return {column: getattr(timeouts, name) for name, column in TIMEOUT_COLUMNS.items()}
+def _timeout_columns(timeouts: Timeouts, columns: Mapping[str, str] = TIMEOUT_COLUMNS) -> dict[str, float | None]:
+    return {column: getattr(timeouts, name) for name, column in columns.items()}
 
 
 def _grant_columns(when: When) -> dict[str, Any]:

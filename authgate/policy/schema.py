@@ -22,11 +22,12 @@ class Strict(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defau
 
 
 class Timeouts(Strict, frozen=True):
-    """Timeouts in seconds: to connect, until the response head, and between two pieces of a body."""
+    """Timeouts in seconds: to connect, until the response head, between two pieces of a body, and for all of it."""
 
     connect: float | None = None
     response: float | None = None
     idle: float | None = None
+    total: float | None = None  # of a route alone; without it there is none
 
 
 class HealthCheck(Strict, frozen=True):
@@ -162,6 +163,7 @@ class Route(Strict, frozen=True):
     request_headers: HeaderRules | None = None
     response_headers: HeaderRules | None = None
     cors: Cors | Literal["pass"] | None = None  # pass: the service answers preflights itself
+    max_body: int | None = None  # bytes of a request body
     timeouts: Timeouts = Timeouts()
     enabled: bool = True
 

@@ -14,6 +14,7 @@ from authgate.wire.header_rules import SECURITY_OPTIONAL as _OPTIONAL
 Problems = Iterator[tuple[str, str]]
 _MAX_HEADERS = 50
 _MAX_AGE = 86400
+_MAX_BODY = 2**50
 _ORIGIN = re.compile(r"(?P<scheme>https?)://(?P<host>[a-z0-9.-]+|\[[0-9a-f:]+\])(?::(?P<port>[1-9][0-9]{0,4}))?")
 _DEFAULT_PORTS = {"http": "80", "https": "443"}
 _TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,100}")
@@ -23,6 +24,8 @@ _VALUE = re.compile(r"[!-~](?:[\t -~]{0,3998}[!-~])?")
 def shaping_problems(route: Route) -> Problems:
     """Pairs of a field and a message."""
     yield from _security_problems(route)
+    if route.max_body is not None and not 0 <= route.max_body <= _MAX_BODY:
+        yield "max_body", f"must be a number of bytes from 0 to {_MAX_BODY}"
     if route.request_headers is not None:
         yield from _conflicts(route, route.request_headers)
         yield from _rule_problems("request_headers", route.request_headers, _request_problem)

@@ -54,7 +54,7 @@ class RouteEntry(msgspec.Struct, frozen=True, eq=False, gc=False):
     roles: frozenset[str]
     upstream: Upstream
     limit: Limit | None
-    timeouts: Timeouts  # every field set: the route's, else the upstream's, else the default
+    timeouts: Timeouts  # every field but `total` set: the route's, else the upstream's, else the default
     pass_headers: frozenset[bytes]  # lower case
     reason: Reason  # what lets its callers in, or why nobody may
     asks_of_token: bool = False  # for issuers, scopes or an audience
@@ -384,4 +384,5 @@ def _merged(route: Timeouts, upstream: Timeouts) -> Timeouts:
         connect=first(route.connect, upstream.connect, DEFAULT_TIMEOUTS.connect),
         response=first(route.response, upstream.response, DEFAULT_TIMEOUTS.response),
         idle=first(route.idle, upstream.idle, DEFAULT_TIMEOUTS.idle),
+        total=route.total,
     )

@@ -59,6 +59,8 @@ def _check_upstreams(document: PolicyDocument) -> Iterator[PolicyError]:
             yield PolicyError((*place, *_parts(field)), problem)
         for field, problem in _check_timeouts(upstream.timeouts):
             yield PolicyError((*place, "timeouts", field), problem)
+        if upstream.timeouts.total is not None:
+            yield PolicyError((*place, "timeouts", "total"), "only a route has a total time")
 
 
 def _check_roles(document: PolicyDocument) -> Iterator[PolicyError]:
@@ -222,7 +224,7 @@ def _pass_problem(name: str) -> str | None:
 
 
 def _check_timeouts(timeouts: Timeouts) -> Problems:
-    for field in ("connect", "response", "idle"):
+    for field in ("connect", "response", "idle", "total"):
         value: float | None = getattr(timeouts, field)
         if value is not None and not 0 < value <= MAX_SECONDS:  # also true of NaN
             yield field, f"must be more than 0 and at most {MAX_SECONDS} seconds"

@@ -7,6 +7,7 @@ import asyncio
 from typing import Any
 
 from authgate.decision import Allowed
+from authgate.gate.body import is_too_large
 from authgate.gate.mcp import Checked, check_body, check_head
 from authgate.observe.access_log import Record
 from authgate.pages.responses import send_refusal
@@ -35,6 +36,9 @@ async def carry(allowed: Allowed, record: Record, scope: dict[str, Any], receive
     except BadFraming:
         await send_refusal(record, allowed.refused(Reason.BAD_FRAMING), send)
         return
+    if is_too_large(allowed, length or 0):
+        await send_refusal(record, allowed.refused(Reason.BODY_TOO_LARGE), send)
+        return
     if allowed.entry.mcp is not None:
         await _carry_mcp(allowed, record, length or 0, scope, receive, send)
         return
@@ -50,6 +54,9 @@ async def carry(allowed: Allowed, record: Record, scope: dict[str, Any], receive
         first, more = message.get("body", b""), message.get("more_body", False)
         if length is None and not more:
             length = len(first)
+        if is_too_large(allowed, len(first)):
+            await send_refusal(record, allowed.refused(Reason.BODY_TOO_LARGE), send)
+            return
     carrier = _Carrier(Passage(allowed, record), length, first, more)
     client = scope.get("extensions", {}).get("authgate.connection")
     await carrier.run(receive, send, client)
@@ -118,7 +125,7 @@ class _Carrier:
             if started:
                 await downstream.send_response(send)
             elif downstream.over is not None:
-                await send_refusal(record, passage.revoked(), send)
+                await send_refusal(record, passage.objected(downstream.over), send)
             elif downstream.failure is not None:
                 await self._refuse(downstream.failure.reason, send)
             else:

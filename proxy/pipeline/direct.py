@@ -11,6 +11,7 @@ from collections.abc import Awaitable
 from django.conf import settings
 
 from authgate.decision import Allowed, Denied
+from authgate.gate.body import is_too_large
 from authgate.gate.facts import Received
 from authgate.gate.mcp import check_head
 from authgate.gate.steps import Asking, begin
@@ -49,7 +50,8 @@ def start(connection: Http1Protocol, request: RequestHead, body: bytes | None) -
     if type(entered) is Allowed and body is not None and entered.entry.mcp is None and not entered.facts.wants_upgrade:
         identity = entered.identity
         is_due = (identity is None or identity.by_cookie) and may_be_due(entered, request.headers)
-        kept = None if is_due else current_worker().take_idle(entered)
+        is_refused = body and is_too_large(entered, len(body))
+        kept = None if is_due or is_refused else current_worker().take_idle(entered)
         if kept is not None:
             cycle = DirectCycle(connection, request, Passage(entered, record))
             cycle.forward(kept, len(body), body)
@@ -97,6 +99,8 @@ def _go_on(
     """What is the application's to answer is handed over with what was decided, which is not decided again."""
     if type(entered) is Allowed and entered.entry.mcp is not None:
         entered = check_head(entered, request.length) or entered
+    if type(entered) is Allowed and is_too_large(entered, request.length if body is None else len(body)):
+        entered = entered.refused(Reason.BODY_TOO_LARGE)
     if not isinstance(entered, OwnPage) and record.facts is not None and record.facts.wants_upgrade:
         upgraded = _go_on_upgrade(connection, request, body, record, entered)
         if upgraded is not None:

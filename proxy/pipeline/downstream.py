@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from authgate.gate.body import is_too_large
 from authgate.observe.access_log import Record
 from authgate.reason import Reason
 from authgate.wire.framing import BODILESS
@@ -23,7 +24,7 @@ class AsgiDownstream:
     """Collects what the upstream's callbacks bring until the request's task sends it on."""
 
     __slots__ = (
-        "_chunks", "_ended", "_headers", "_loop", "_passage", "_paused", "_receive", "_status", "_waiter",
+        "_chunks", "_ended", "_headers", "_loop", "_passage", "_paused", "_receive", "_status", "_taken", "_waiter",
          "_watcher", "_writable", "exchange", "failure", "gone", "over",
     )  # fmt: skip
 
@@ -35,7 +36,7 @@ class AsgiDownstream:
         self.over: Reason | None = None  # why it may not go on
         self._passage = passage
         self._receive = receive
-        self._status = 0
+        self._status = self._taken = 0
         self._headers: RawHeaders = []
         self._chunks: list[bytes] = []
         self._ended = self._paused = False
@@ -109,6 +110,7 @@ class AsgiDownstream:
 
     def upload(self, first: bytes, *, more: bool) -> None:
         """Send the first piece of the body now and the rest as it comes."""
+        self._taken = len(first)
         self.exchange.send_body(first)
         if more:
             self._watcher = self._loop.create_task(self._pump())
@@ -183,7 +185,12 @@ class AsgiDownstream:
             if self.exchange.request_paused:
                 self._writable = self._loop.create_future()
                 await self._writable
-            self.exchange.send_body(message.get("body", b""))
+            piece = message.get("body", b"")
+            self._taken += len(piece)
+            if is_too_large(self._passage.allowed, self._taken):
+                self._break_up(Reason.BODY_TOO_LARGE)
+                return
+            self.exchange.send_body(piece)
             more = message.get("more_body", False)
         self.exchange.end_body()
         await self._watch()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from authgate.gate.body import is_too_large
 from authgate.observe import strangers
+from authgate.reason import Reason
 from authgate.wire.framing import CHUNKED
 from proxy.exchange import Downstream, Exchange
 from proxy.failures import Failure
@@ -57,16 +59,20 @@ class WaitingCycle(ForwardingCycle):
     _length: int | None = 0  # of the body; None where it goes on in chunks
     _streamed = False  # the body was not here as a whole when it began
     _is_repeated = False
+    _taken = 0  # bytes of the body, where they are counted
 
     def __init__(self, connection: Http1Protocol, request: RequestHead, passage: Passage) -> None:
         super().__init__(connection, request, passage)
         self._missed: dict[str, str] = {}  # targets that failed it, and why
+        self._largest = passage.allowed.entry.route.max_body
         if request.expects_continue:
             connection.transport.write(CONTINUE)
 
     # -- called by the connection ---------------------------------------------------------------------------
 
     def take_body(self, pieces: list[bytes], *, complete: bool) -> None:
+        if self._largest is not None and self._is_too_large(pieces):
+            return
         self._piece += b"".join(pieces)
         self.body_complete = complete
         if self._begun:
@@ -99,6 +105,21 @@ class WaitingCycle(ForwardingCycle):
         self._begun = self._is_repeated = True
         self._missed = missed
         self._connect()
+
+    def _is_too_large(self, pieces: list[bytes]) -> bool:
+        """Then the request has ended."""
+        self._taken += sum(map(len, pieces))
+        if not is_too_large(self._passage.allowed, self._taken):
+            return False
+        if self.task is not None:
+            self.task.cancel()
+        self._drop_exchange()
+        if self.started:
+            self._record.cut = Reason.BODY_TOO_LARGE
+            self._connection.cut_off(self)
+        elif not self._logged:
+            self.refuse(self._passage.allowed.refused(Reason.BODY_TOO_LARGE))
+        return True
 
     def _begin(self) -> None:
         self._begun = True

@@ -79,6 +79,10 @@ class Passage:
     def revoked(self) -> Denied:
         return self.allowed.failed(Reason.TOKEN_REVOKED)
 
+    def objected(self, reason: Reason) -> Denied:
+        """To what was under way already."""
+        return self.allowed.refused(reason) if reason is Reason.BODY_TOO_LARGE else self.allowed.failed(reason)
+
     def request_head(self, target: Target, body_length: int | None) -> bytes:
         """The head for this target, with the caller's identity. `body_length`: None where it is chunked."""
         allowed = self.allowed

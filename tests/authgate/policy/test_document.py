@@ -56,7 +56,7 @@ FULL = PolicyDocument(
             identity_headers={"X-A": "email", "X-B": IdentityValue(claim="g", join=",")},
             allow=(McpRule(roles=("x",), mcp_tools=("read_*",)),),
             deny=(McpRule(mcp_tools=("drop",), mcp_methods=("resources/*",)),),
-            timeouts=Timeouts(idle=0.5, response=3), enabled=False,
+            timeouts=Timeouts(idle=0.5, response=3, total=9), max_body=7, enabled=False,
         ),
     ),
 )  # fmt: skip
@@ -151,7 +151,7 @@ ROUTE = "{name: r, path: /, access: public, upstream: u%s}"
         (", enabled: 0", "routes.r.enabled: must be true or false, not 0"),
         (", host: 1.5", "routes.r.host: must be text, not 1.5"),
         (", timeouts: {connect: soon}", "routes.r.timeouts.connect: must be a number, not 'soon'"),
-        (", timeouts: {total: 5}", "routes.r.timeouts.total: unknown key"),
+        (", timeouts: {all: 5}", "routes.r.timeouts.all: unknown key"),
     ],
 )
 def test_a_misfit_in_a_route_is_named_by_the_route(fields, message):

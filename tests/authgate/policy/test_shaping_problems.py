@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from authgate.policy.document import Cors, HeaderRules, IdentityValue, PolicyInvalid, Upstream, from_plain
+from authgate.policy.document import Cors, HeaderRules, IdentityValue, PolicyInvalid, Timeouts, Upstream, from_plain
 from tests.authgate.policy.test_validation import ROUTE, document, errors, only, route_errors
 
 
@@ -213,3 +213,14 @@ def test_cors_alone_says_who_may_read():
     assert "is set by cors" in only(
         cors() + route_errors(cors=Cors(origins=("https://a.test",)), response_headers=rules)
     )
+
+
+@pytest.mark.parametrize("largest", [-1, 2**51])
+def test_a_body_of_impossible_size(largest):
+    assert "max_body" in only(route_errors(max_body=largest))
+
+
+def test_an_upstream_has_no_total_time():
+    upstream = Upstream(targets=("http://a.test",), timeouts=Timeouts(total=1))
+    assert only(errors(document(upstreams={"api": upstream}))).place == ("upstreams", "api", "timeouts", "total")
+    assert "timeouts.total" in only(route_errors(timeouts=Timeouts(total=0)))
