@@ -62,6 +62,7 @@ class Reason(StrEnum):
     NETWORK_NOT_ALLOWED = "network_not_allowed"
     ROUTE_NOT_ALLOWED = "route_not_allowed"
     CROSS_SITE = "cross_site"
+    WRONG_DESTINATION = "wrong_destination"
     ROUTE_INVALID = "route_invalid"
     LOCAL_SIGN_IN_CLOSED = "local_sign_in_closed"
     # 404

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import lru_cache
 
-from authgate.policy.table import RouteEntry, stripped_prefix
+from authgate.gate.destination import DESTINED, destination_of
+from authgate.policy.table import RouteEntry, service_path, stripped_prefix
 from authgate.request import RequestFacts
 from authgate.wire.authority import Authority
 from authgate.wire.framing import CHUNKED_LINE, HOP_BY_HOP, is_chunked, is_length
@@ -14,7 +15,7 @@ from authgate.wire.identity_headers import client_may_send
 from authgate.wire.own_cookies import OwnCookies
 
 # Content-Length and Host are ours to write.
-_NOT_FORWARDED = HOP_BY_HOP | {b"host", b"content-length", b"expect", b"authorization", b"dpop"}
+_NOT_FORWARDED = HOP_BY_HOP | {b"host", b"content-length", b"expect", b"authorization", b"dpop", b"destination"}
 _METHODS_WITH_BODY = frozenset(("POST", "PUT", "PATCH"))
 
 
@@ -57,20 +58,30 @@ def request_head(
     lines = headers.upstream_lines
     if lines is None or lines[0] != made_from:
         lines = headers.upstream_lines = (made_from, _upstream_lines(headers, own_cookies, *made_from))
-    path = facts.path[len(stripped_prefix(entry.route)) :] or "/" if entry.route.strip_prefix else facts.path
+    route, path = entry.route, facts.path
+    if route.strip_prefix or route.add_prefix:
+        path = service_path(route, path)
     framing = b""
+    if facts.method in DESTINED:
+        framing = _destination_line(facts, entry)
     if facts.wants_upgrade:
-        framing = b"connection: Upgrade\r\nupgrade: websocket\r\n"
+        framing += b"connection: Upgrade\r\nupgrade: websocket\r\n"
     elif body_length is None:
-        framing = CHUNKED_LINE
+        framing += CHUNKED_LINE
     elif body_length or facts.method in _METHODS_WITH_BODY:
-        framing = b"content-length: %d\r\n" % body_length
+        framing += b"content-length: %d\r\n" % body_length
     return b"".join(
         (
             f"{facts.method} {path}".encode("ascii"), facts.query, lines[1], framing,
             identity_block, b"x-request-id: ", request_id.encode("ascii"), b"\r\n\r\n",
         )
     )  # fmt: skip
+
+
+def _destination_line(facts: RequestFacts, entry: RouteEntry) -> bytes:
+    """As a path, so that the service need not know any of its addresses (RFC 4918 10.3). The gate has looked at it."""
+    path = destination_of(facts)
+    return b"" if path is None else f"destination: {service_path(entry.route, path)}\r\n".encode("ascii")
 
 
 def _upstream_lines(
@@ -84,7 +95,7 @@ def _upstream_lines(
     forwarded_for: str,
 ) -> bytes:
     """From the end of the target on, what does not depend on the request line, the body or the moment."""
-    host = str(authority) if entry.route.preserve_host else target_host
+    host = str(authority) if entry.route.preserve_host else entry.route.upstream_host or target_host
     parts = [b" HTTP/1.1\r\nhost: ", host.encode("ascii"), b"\r\n"]
     if entry.mcp is not None:
         parts.append(b"accept-encoding: identity\r\n")  # what lists tools is read here

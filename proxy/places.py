@@ -11,7 +11,7 @@ from functools import lru_cache
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
-from authgate.policy.table import RouteEntry, stripped_prefix
+from authgate.policy.table import RouteEntry, service_path, stripped_prefix
 from authgate.request import RequestFacts
 from authgate.wire.authority import Authority, HostRefused, parse_authority
 from authgate.wire.headers import RawHeaders
@@ -30,6 +30,7 @@ class _View(NamedTuple):
     """What one request looks like from both sides."""
 
     prefix: str  # of the visitor's paths; the service sees them without it
+    added: str  # that the service's paths have before them; the visitor sees them without it
     path: str  # as the service sees it
     scheme: str  # as the visitor sees it
     authority: Authority
@@ -39,10 +40,13 @@ class _View(NamedTuple):
 def rewrite_places(headers: RawHeaders, entry: RouteEntry, facts: RequestFacts) -> RawHeaders:
     """The headers of a response as they are right for this visitor."""
     prefix = stripped_prefix(entry.route)
-    services = _addresses(entry.upstream.targets)
-    if entry.route.preserve_host:
+    route = entry.route
+    services = _addresses(entry.upstream.targets, route.upstream_host)
+    if route.preserve_host:
         services = (*services, (facts.scheme, facts.authority))
-    view = _View(prefix, facts.path[len(prefix) :] or "/", facts.scheme, facts.authority, services)
+    view = _View(
+        prefix, route.add_prefix, service_path(route, facts.path), facts.scheme, facts.authority, services
+    )  # fmt: skip
     return [(name, _rewritten(name, value, view)) for name, value in headers]
 
 
@@ -55,10 +59,13 @@ def _rewritten(name: bytes, value: bytes, view: _View) -> bytes:
 
 
 @lru_cache(maxsize=1024)
-def _addresses(targets: tuple[str, ...]) -> tuple[tuple[str, Authority], ...]:
-    """Of the Host headers that are sent to these targets."""
+def _addresses(targets: tuple[str, ...], host: str) -> tuple[tuple[str, Authority], ...]:
+    """Of these targets, and of the Host header that is sent to them, if it is another one."""
     parts = [urlsplit("http://localhost" if target.startswith("unix:") else target) for target in targets]
-    return tuple((part.scheme, parse_authority(part.netloc.encode())) for part in parts)
+    found = [(part.scheme, parse_authority(part.netloc.encode())) for part in parts]
+    if host:
+        found += [(scheme, parse_authority(host.encode())) for scheme in _SCHEMES]
+    return tuple(found)
 
 
 def _visitors_url(url: str, view: _View) -> str:
@@ -75,9 +82,9 @@ def _visitors_url(url: str, view: _View) -> str:
             return _absolute(scheme[1].lower(), head.lstrip("/"), view, rest) or url
     elif head.startswith("//"):
         return _absolute(view.scheme, head.lstrip("/"), view, rest) or url
-    if not head or not view.prefix:
+    if not head or not (view.prefix or view.added):
         return url
-    return (_with_prefix(_resolved(head), view) if head[0] == "/" else view.prefix + _from_here(head, view)) + rest
+    return (_with_prefix(_resolved(head), view) if head[0] == "/" else _from_here(head, view)) + rest
 
 
 def _absolute(scheme: str, head: str, view: _View, rest: str) -> str | None:
@@ -90,7 +97,7 @@ def _absolute(scheme: str, head: str, view: _View, rest: str) -> str | None:
     path = _with_prefix(_resolved(slash + path), view)
     if any(_is_same(scheme, authority, *service) for service in view.services):
         return f"{view.scheme}://{view.authority}{path}{rest}"
-    if view.prefix and _is_same(scheme, authority, view.scheme, view.authority):
+    if (view.prefix or view.added) and _is_same(scheme, authority, view.scheme, view.authority):
         return f"{scheme}://{authority}{path}{rest}"
     return None
 
@@ -104,12 +111,21 @@ def _is_same(scheme: str, authority: Authority, own_scheme: str, own: Authority)
 
 def _with_prefix(path: str, view: _View) -> str:
     """Some services know of the prefix, from X-Forwarded-Prefix or their own settings, and have set it already."""
+    inner = _without_added(path, view)
+    if inner is not None:
+        return view.prefix + inner
     return path if f"{path}/".startswith(f"{view.prefix}/") else view.prefix + path
+
+
+def _without_added(path: str, view: _View) -> str | None:
+    """None for a path of the service that no visitor can reach."""
+    return path[len(view.added) :] or "/" if view.added and f"{path}/".startswith(f"{view.added}/") else None
 
 
 def _from_here(relative: str, view: _View) -> str:
     # A browser at "/app" would look for "login" beside it, and "../../" would climb above the prefix.
-    return _resolved(view.path[: view.path.rfind("/") + 1] + relative)
+    path = _resolved(view.path[: view.path.rfind("/") + 1] + relative)
+    return view.prefix + (_without_added(path, view) or path)
 
 
 def _resolved(path: str) -> str:
@@ -136,22 +152,28 @@ def _visitors_refresh(value: str, view: _View) -> str:
 
 def _visitors_cookie(cookie: bytes, view: _View) -> bytes:
     pair, *attributes = cookie.split(b";")
-    prefix = view.prefix.encode("ascii")
-    if pair.strip().lower().startswith(b"__host-"):
-        prefix = b""  # browsers take such a cookie for "/" alone
+    # Browsers take a __Host- cookie for "/" alone.
+    is_moved = (view.prefix or view.added) and not pair.strip().lower().startswith(b"__host-")
     kept, has_path = [pair], False
     for attribute in attributes:
         name, _, value = (part.strip() for part in attribute.partition(b"="))
         if name.lower() == b"domain" and _is_of_service(value, view):
             continue  # a browser that visits the gateway would refuse it
-        if prefix and name.lower() == b"path":
+        if is_moved and name.lower() == b"path":
             has_path = value.startswith(b"/")
-            if has_path and not (value + b"/").startswith(prefix + b"/"):
-                attribute = b" Path=" + prefix + (b"" if value == b"/" else value)
+            if has_path and (moved := _cookie_path(value.decode("latin-1"), view).encode("latin-1")) != value:
+                attribute = b" Path=" + moved
         kept.append(attribute)
-    if prefix and not has_path and view.path == "/":
-        kept.append(b" Path=" + prefix)  # else "/app" would stand for the directory above it
+    if is_moved and view.prefix and not has_path and view.path == f"{view.added}/":
+        kept.append(b" Path=" + view.prefix.encode("ascii"))  # else "/app" would stand for the directory above it
     return b";".join(kept)
+
+
+def _cookie_path(path: str, view: _View) -> str:
+    inner = _without_added(path, view)
+    if inner is None and view.prefix and f"{path}/".startswith(f"{view.prefix}/"):
+        return path
+    return view.prefix + ("" if (inner or path) == "/" else inner or path) or "/"
 
 
 def _is_of_service(domain: bytes, view: _View) -> bool:

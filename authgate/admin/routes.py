@@ -57,6 +57,11 @@ class HostFilter(admin.SimpleListFilter):
         return queryset.filter(self._KINDS.get(self.value() or "", Q()))
 
 
+_WHERE_TO = [
+    "upstream", "strip_prefix", "add_prefix", "preserve_host", "upstream_host", "pass_authorization", "pass_headers",
+]  # fmt: skip
+
+
 @admin.register(Route)
 class RouteAdmin(PolicyAdmin[Route]):
     form = RouteForm
@@ -72,7 +77,7 @@ class RouteAdmin(PolicyAdmin[Route]):
         ("Who may", {"fields": ["access", "roles", "rate_limit"]}),
         ("Which tokens", {"classes": ["collapse"], "fields": ["issuers", "scopes", "audience", "basic"]}),
         ("Which tools", {"classes": ["collapse"], "fields": ["mcp", "allow", "deny"]}),
-        ("Where to", {"fields": ["upstream", "strip_prefix", "preserve_host", "pass_authorization", "pass_headers"]}),
+        ("Where to", {"fields": _WHERE_TO}),
         ("Who calls", {"classes": ["collapse"], "fields": ["identity_headers"]}),
         (
             "Changed headers",

@@ -7,6 +7,7 @@ from math import ceil
 from authgate.decision import Allowed, Decision, Denied, retry_seconds
 from authgate.gate.authenticate import MustAsk, authenticate
 from authgate.gate.cross_site import is_cross_site
+from authgate.gate.destination import DESTINED, leads_away
 from authgate.gate.preflight import answer_preflight, find_asked_about, is_preflight, may_use_session
 from authgate.gate.service_tokens import use
 from authgate.gate.steps import Prove, Steps, Take
@@ -109,6 +110,8 @@ def decide(facts: RequestFacts, snapshot: Snapshot | None, before: Decision | No
         return Denied(reason, revision, entry, identity, missing_roles=missing)
     if facts.wants_upgrade and (unfit := refuse_upgrade(facts, entry)) is not None:
         return Denied(unfit[0], revision, entry, identity, rule=unfit[1])
+    if facts.method in DESTINED and (rule := leads_away(facts, snapshot, entry)):
+        return Denied(Reason.WRONG_DESTINATION, revision, entry, identity, rule=rule)
     return Allowed(facts, snapshot, entry, identity, reason)
 
 

@@ -228,6 +228,12 @@ class Route(models.Model):
     upstream = models.ForeignKey(Upstream, on_delete=models.PROTECT, related_name="routes")
     rate_limit = models.ForeignKey(RateLimit, null=True, blank=True, on_delete=models.PROTECT, related_name="routes")
     strip_prefix = models.BooleanField(default=False, help_text="Send the path upstream without this route's path.")
+    add_prefix = models.CharField(
+        max_length=1000, blank=True, help_text="Such as /v2: put before the path that the service receives."
+    )
+    upstream_host = models.CharField(
+        max_length=255, blank=True, help_text="Sent to the service as Host; default: the target's."
+    )
     preserve_host = models.BooleanField(
         default=False, help_text="Send the caller's Host upstream instead of the target's."
     )

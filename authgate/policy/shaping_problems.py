@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 
-from authgate.policy.places import host_problem, method_problem
+from authgate.policy.places import host_problem, method_problem, path_problem
 from authgate.policy.schema import Cors, HeaderRules, Route
 from authgate.policy.shaping import CORS_RESPONSE, key_of
+from authgate.policy.targets import target_problem
 from authgate.wire.header_rules import SECURITY_DEFAULTS, route_may_change_request, route_may_change_response
 from authgate.wire.header_rules import SECURITY_OPTIONAL as _OPTIONAL
 
@@ -24,6 +25,12 @@ _VALUE = re.compile(r"[!-~](?:[\t -~]{0,3998}[!-~])?")
 def shaping_problems(route: Route) -> Problems:
     """Pairs of a field and a message."""
     yield from _security_problems(route)
+    if route.add_prefix and (problem := _prefix_problem(route.add_prefix)):
+        yield "add_prefix", problem
+    if route.upstream_host and (problem := target_problem(f"http://{route.upstream_host}")):
+        yield "upstream_host", f"{route.upstream_host!r}: {problem.replace('http://host', 'host')}"
+    if route.upstream_host and route.preserve_host:
+        yield "upstream_host", "has no effect with preserve_host: true"
     if route.max_body is not None and not 0 <= route.max_body <= _MAX_BODY:
         yield "max_body", f"must be a number of bytes from 0 to {_MAX_BODY}"
     if route.request_headers is not None:
@@ -68,6 +75,10 @@ def _rule_problems(place: str, rules: HeaderRules, name_problem: Callable[[str, 
         for name, value in values.items():
             if not _VALUE.fullmatch(value):
                 yield f"{place}.{verb}", f"{name}: {_VALUE_PROBLEM}"
+
+
+def _prefix_problem(prefix: str) -> str | None:
+    return path_problem(prefix, "prefix") or ("must not end with /" if prefix.endswith("/") else None)
 
 
 def _cors_problems(route: Route, cors: Cors) -> Problems:

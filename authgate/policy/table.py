@@ -287,6 +287,11 @@ def stripped_prefix(route: Route) -> str:
     return route.path if route.strip_prefix and route.path != "/" else ""
 
 
+def service_path(route: Route, path: str) -> str:
+    """The path of a request as the service receives it."""
+    return route.add_prefix + (path[len(stripped_prefix(route)) :] or "/")
+
+
 def _turned(path: str) -> str:
     """With a "/" at the end, or without the one that is there."""
     return path[:-1] if path[-1] == "/" else f"{path}/"

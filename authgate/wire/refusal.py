@@ -168,6 +168,10 @@ _REFUSALS = {
         "The request came from another site, which may not use the session. Send it from a page of this one, or with "
         "a bearer token.",
     ),
+    Reason.WRONG_DESTINATION: Refusal(
+        403, "forbidden",
+        "The Destination of COPY and MOVE must be on the same route as what is copied or moved. Copy it in two steps.",
+    ),
     Reason.ROUTE_INVALID: Refusal(
         403, "forbidden", "The policy of this route is not valid, so it is closed. The policy admin shows the error."
     ),

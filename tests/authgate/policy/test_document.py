@@ -47,8 +47,8 @@ FULL = PolicyDocument(
         Route(name="1", path="/", access="public", upstream="api"),
         Route(
             name="2", path="/x", access="roles", upstream="bare", host="a.b", match="exact", methods=("GET",),
-            roles=("x", "no"), rate_limit="l", strip_prefix=True, preserve_host=True, pass_authorization=True,
-            pass_headers=("X-Remote-User",), mcp=True,
+            roles=("x", "no"), rate_limit="l", strip_prefix=True, preserve_host=True, add_prefix="/v2",
+            pass_authorization=True, pass_headers=("X-Remote-User",), mcp=True,
             cors=Cors(origins=("https://a.test",), credentials=True),
             security_headers={"X-Frame-Options": "SAMEORIGIN", "Permissions-Policy": None},
             request_headers=HeaderRules(set={"X-C": "1"}, add={"X-D": "2"}, remove=("X-E",)),

@@ -224,3 +224,25 @@ def test_an_upstream_has_no_total_time():
     upstream = Upstream(targets=("http://a.test",), timeouts=Timeouts(total=1))
     assert only(errors(document(upstreams={"api": upstream}))).place == ("upstreams", "api", "timeouts", "total")
     assert "timeouts.total" in only(route_errors(timeouts=Timeouts(total=0)))
+
+
+@pytest.mark.parametrize(
+    "prefix", ["v2", "/", "/v2/", "/a//b", "/../x", "/a b", "/a%2Fb", "/x\r\nHost: evil", "/\u00e4", "/a?b"], ids=ascii
+)
+def test_a_prefix_that_no_service_could_get(prefix):
+    assert "add_prefix" in only(route_errors(add_prefix=prefix))
+
+
+@pytest.mark.parametrize(
+    "host",
+    ["a.test/x", "A.test", "a.test\r\nX: y", "a test", "u@a.test", "169.254.169.254", ":80", "*.a.test"],
+    ids=ascii,
+)
+def test_a_host_that_no_service_has(host):
+    assert "upstream_host" in only(route_errors(upstream_host=host))
+
+
+@pytest.mark.parametrize("host", ["a.test", "a.test:8080", "[::1]:80"])
+def test_a_host_for_the_service(host):
+    assert route_errors(upstream_host=host) == []
+    assert "has no effect" in only(route_errors(upstream_host=host, preserve_host=True))
