@@ -14,6 +14,7 @@ class Reason(StrEnum):
     ROLE = "role"
     # let in, and answered by the gateway itself
     CORS_PREFLIGHT = "cors_preflight"
+    REDIRECT = "redirect"
     # 400: the request itself is in doubt
     BAD_TARGET = "bad_target"
     BAD_HOST = "bad_host"
@@ -87,4 +88,5 @@ class Reason(StrEnum):
     UPSTREAM_BUSY = "upstream_busy"
 
 
+BY_GATEWAY = frozenset((Reason.CORS_PREFLIGHT, Reason.REDIRECT))
 LETTING_IN = frozenset((Reason.PUBLIC, Reason.AUTHENTICATED, Reason.ROLE))

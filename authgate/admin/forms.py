@@ -182,6 +182,7 @@ class RouteForm(PolicyForm[Route]):
     response_headers = MapField(
         required=False, help_text=Route._meta.get_field("response_headers").help_text, is_nullable=True
     )
+    redirect = MapField(required=False, help_text=Route._meta.get_field("redirect").help_text, is_nullable=True)
     cors = CorsField(required=False, help_text=Route._meta.get_field("cors").help_text, is_nullable=True)
     issuers = WordsField(required=False, help_text=Route._meta.get_field("issuers").help_text)
     scopes = WordsField(required=False, help_text=Route._meta.get_field("scopes").help_text)

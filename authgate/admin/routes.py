@@ -57,8 +57,9 @@ class HostFilter(admin.SimpleListFilter):
         return queryset.filter(self._KINDS.get(self.value() or "", Q()))
 
 
-_WHERE_TO = [
-    "upstream", "strip_prefix", "add_prefix", "preserve_host", "upstream_host", "pass_authorization", "pass_headers",
+_WHERE_TO: Any = [
+    "upstream", "redirect", "strip_prefix", "add_prefix", "preserve_host", "upstream_host",
+    "pass_authorization", "pass_headers",
 ]  # fmt: skip
 
 

@@ -110,6 +110,8 @@ def decide(facts: RequestFacts, snapshot: Snapshot | None, before: Decision | No
         return Denied(reason, revision, entry, identity, missing_roles=missing)
     if facts.wants_upgrade and (unfit := refuse_upgrade(facts, entry)) is not None:
         return Denied(unfit[0], revision, entry, identity, rule=unfit[1])
+    if entry.route.redirect is not None:
+        return Denied(Reason.REDIRECT, revision, entry, identity, allowed=True)
     if facts.method in DESTINED and (rule := leads_away(facts, snapshot, entry)):
         return Denied(Reason.WRONG_DESTINATION, revision, entry, identity, rule=rule)
     return Allowed(facts, snapshot, entry, identity, reason)

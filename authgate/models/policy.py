@@ -225,7 +225,13 @@ class Route(models.Model):
         "- {roles: [analyst], mcp_tools: ['read_*', list_tables], mcp_methods: [resources/read]}",
     )
     deny = models.JSONField(default=list, blank=True, help_text="In the same form. Wins over what is allowed.")
-    upstream = models.ForeignKey(Upstream, on_delete=models.PROTECT, related_name="routes")
+    upstream = models.ForeignKey(Upstream, null=True, blank=True, on_delete=models.PROTECT, related_name="routes")
+    redirect = models.JSONField(
+        null=True,
+        blank=True,
+        help_text="Instead of an upstream, such as {to: 'https://new.example.com', status: 308, keep_path: true, "
+        "keep_query: true}.",
+    )
     rate_limit = models.ForeignKey(RateLimit, null=True, blank=True, on_delete=models.PROTECT, related_name="routes")
     strip_prefix = models.BooleanField(default=False, help_text="Send the path upstream without this route's path.")
     add_prefix = models.CharField(

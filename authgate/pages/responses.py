@@ -19,6 +19,7 @@ from authgate.pages.json_rpc import write_answers
 from authgate.pages.protected_resource import metadata_url
 from authgate.pages.refusal import Refused, Ways, render_refusal
 from authgate.pages.representation import headers_of, may_be_page, may_be_redirect
+from authgate.policy.redirects import location_of
 from authgate.policy.shaping import CorsRules
 from authgate.reason import Reason
 from authgate.request import RequestFacts
@@ -89,6 +90,8 @@ def _answer_refusal(record: Record, decision: Denied, method: str, headers: RawH
     if decision.calls:
         body = write_answers(decision, record.request_id)
         return _answer(200, body, record.request_id, (b"content-type", b"application/json"))
+    if decision.reason is Reason.REDIRECT:
+        return _lead_elsewhere(record, decision)
     if not may_be_page(method, headers):
         return refuse(decision, record.request_id, record.facts)
     sign_in = sign_in_url(record.facts, record.snapshot, decision.reason)
@@ -183,6 +186,15 @@ def _answer(status: int, body: bytes, request_id: str, *headers: tuple[bytes, by
         *SECURITY_HEADERS,
     ]
     return Answer(status, [*headers, *common], body)
+
+
+def _lead_elsewhere(record: Record, decision: Denied) -> Answer:
+    """As the route says."""
+    entry, facts = decision.entry, record.facts
+    if entry is None or entry.route.redirect is None or facts is None:
+        raise ValueError("no route that redirects")
+    location = location_of(entry.route.redirect, entry.route, facts.path, facts.query)
+    return _answer(entry.route.redirect.status, b"", record.request_id, (b"location", location.encode("ascii")))
 
 
 def _redirect(location: str, request_id: str) -> Answer:

@@ -33,7 +33,7 @@ ROUTE_COLUMNS = (
     "name", "path", "access", "host", "match", "paths", "methods", "strip_prefix", "preserve_host",
     "pass_authorization", "pass_headers", "issuers", "scopes", "audience", "basic", "mcp", "allow", "deny", "enabled",
     "identity_headers", "security_headers", "request_headers", "response_headers", "cors",
-    "max_body", "add_prefix", "upstream_host",
+    "max_body", "add_prefix", "upstream_host", "redirect",
 )  # fmt: skip
 
 
@@ -82,7 +82,7 @@ def _routes() -> list[dict[str, Any]]:
     return [
         {column: row[column] for column in ROUTE_COLUMNS}
         | {
-            "upstream": row["upstream__name"],
+            "upstream": row["upstream__name"] or "",
             "rate_limit": row["rate_limit__name"] or "",
             "roles": roles_of[row["pk"]],
             "timeouts": _timeouts(row, ROUTE_TIMEOUT_COLUMNS),

@@ -23,6 +23,7 @@ from authgate.policy.schema import (
     Paths,
     PolicyDocument,
     RateLimit,
+    Redirect,
     Role,
     RoleAdmin,
     Route,
@@ -36,7 +37,7 @@ from authgate.policy.validation import validate
 
 __all__ = [
     "Access", "AdminAccess", "Cors", "Grant", "HeaderRules", "IdentityValue", "LimitKey", "Match", "McpRule", "Paths",
-    "PolicyDocument", "PolicyError", "PolicyInvalid", "RateLimit", "Role", "RoleAdmin", "Route", "Strict",
+    "PolicyDocument", "PolicyError", "PolicyInvalid", "RateLimit", "Redirect", "Role", "RoleAdmin", "Route", "Strict",
     "Timeouts", "Upstream", "When", "from_plain", "parse_json", "parse_plain", "parse_stored", "parse_yaml",
     "to_json", "to_plain", "to_yaml", "validate",
 ]  # fmt: skip

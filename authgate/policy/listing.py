@@ -48,7 +48,7 @@ def _route_row(route: Route) -> tuple[str, ...]:
         route.path + below,
         ",".join(route.methods) or "all",
         f"roles {','.join(route.roles)}" if route.access == "roles" else route.access,
-        route.upstream,
+        route.upstream if route.redirect is None else f"→ {route.redirect.to}",
         route.rate_limit or "-",
         route.name + ("" if route.enabled else " (disabled)"),
     )

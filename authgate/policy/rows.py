@@ -59,7 +59,7 @@ def _sync_routes(
     routes = _sync(Route, {
         route.name: {
             **_as_stored({column: getattr(route, column) for column in ROUTE_COLUMNS if column != "name"}),
-            "upstream_id": upstreams[route.upstream],
+            "upstream_id": upstreams.get(route.upstream),
             "rate_limit_id": limits.get(route.rate_limit),
             **_timeout_columns(route.timeouts, ROUTE_TIMEOUT_COLUMNS),
         }

@@ -132,6 +132,13 @@ class Cors(Strict, frozen=True):
     max_age: int = 600  # seconds for which browsers remember the answer to a preflight
 
 
+class Redirect(Strict, frozen=True):
+    to: str  # a path, or https://host/path
+    status: int = 302
+    keep_path: bool = False  # what the request's path has below the route's comes behind it
+    keep_query: bool = False
+
+
 # What a header may tell without naming a claim.
 IDENTITY_WORDS = ("subject", "email", "name", "roles", "access_token")
 
@@ -140,7 +147,8 @@ class Route(Strict, frozen=True):
     name: str
     path: str
     access: Access
-    upstream: str
+    upstream: str = ""  # unless it redirects
+    redirect: Redirect | None = None
     host: str = ""  # any
     match: Match = "prefix"
     paths: Paths = "canonical"  # as_sent: also paths without a canonical form

@@ -340,7 +340,8 @@ class _Parts:
     def entry(self, route: Route, problem: str) -> RouteEntry:
         upstream = self._upstreams.get(route.upstream, _NO_UPSTREAM)
         limit = self._limits.get(route.rate_limit)
-        if route.upstream not in self._upstreams or (route.rate_limit and limit is None):
+        lacks_upstream = route.upstream not in self._upstreams and (route.redirect is None or bool(route.upstream))
+        if lacks_upstream or (route.rate_limit and limit is None):
             problem = problem or "its upstream or rate limit is unknown"
         changes, unsendable = request_rules(route), self._unsendable.of(upstream.targets)
         return RouteEntry(

@@ -10,6 +10,7 @@ from authgate.policy.errors import Place, PolicyError, did_you_mean
 from authgate.policy.mcp_problems import mcp_problems
 from authgate.policy.pace import Pace, at_once
 from authgate.policy.places import host_problem, method_problem, path_problem, reserved_problem
+from authgate.policy.redirects import redirect_problems
 from authgate.policy.schema import Grant, PolicyDocument, RateLimit, Route, Timeouts, When
 from authgate.policy.shaping_problems import shaping_problems
 from authgate.policy.told_problems import check_told, told_problems
@@ -151,7 +152,9 @@ def name_problem(name: str) -> str:
 def _check_route(document: PolicyDocument, route: Route) -> Problems:
     if not _NAME.fullmatch(route.name):
         yield "name", name_problem(route.name)
-    if route.upstream not in document.upstreams:
+    if not route.upstream and route.redirect is None:
+        yield "upstream", "missing; only a route with redirect has none"
+    elif route.upstream and route.upstream not in document.upstreams:
         yield "upstream", f"unknown upstream {route.upstream!r}{did_you_mean(route.upstream, document.upstreams)}"
     if route.rate_limit and route.rate_limit not in document.rate_limits:
         near = did_you_mean(route.rate_limit, document.rate_limits)
@@ -160,6 +163,7 @@ def _check_route(document: PolicyDocument, route: Route) -> Problems:
     yield from _check_pass_headers(route.pass_headers)
     yield from told_problems(route)
     yield from shaping_problems(route)
+    yield from redirect_problems(route)
     yield from _check_tokens(route)
     yield from mcp_problems(document, route)
     for field, problem in _check_timeouts(route.timeouts):

@@ -47,7 +47,9 @@ def refusal_json(
 # For the developer or operator who reads it, with what to do. None tells more than the reason does, which is
 # known to whoever sent the request; docs/reasons.md says the rest.
 _REFUSALS = {
+    # Answered, not refused.
     Reason.CORS_PREFLIGHT: Refusal(204, "", ""),
+    Reason.REDIRECT: Refusal(302, "", ""),
     Reason.BAD_TARGET: Refusal(
         400, "bad_request",
         "The request target is malformed or ambiguous. Send a plain path: no dot segments, no empty ones, no encoded "

@@ -8,7 +8,7 @@ from collections import Counter
 import pytest
 
 from authgate.pages.sign_in_pages import _FAILURES
-from authgate.reason import LETTING_IN, Reason
+from authgate.reason import BY_GATEWAY, LETTING_IN, Reason
 from authgate.wire.refusal import refusal_of
 from tests.support.gateway import ROOT
 
@@ -24,10 +24,7 @@ def reasons() -> dict[str, int | None]:
     return {
         **OF_PAGES,
         **{code: failure.status for code, failure in _FAILURES.items()},
-        **{
-            reason.value: None if reason in LETTING_IN or reason is Reason.CORS_PREFLIGHT else refusal_of(reason).status
-            for reason in Reason
-        },
+        **{reason.value: None if reason in LETTING_IN | BY_GATEWAY else refusal_of(reason).status for reason in Reason},
     }
 
 

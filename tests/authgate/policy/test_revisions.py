@@ -196,7 +196,7 @@ def test_what_is_added_and_removed_is_named():
 
 
 def test_every_difference_has_a_line():
-    assert len(revisions.describe_changes(PolicyDocument(), FULL)) == 2 + 2 + 7 + 1 + 2
+    assert len(revisions.describe_changes(PolicyDocument(), FULL)) == 2 + 2 + 7 + 1 + 3
 
 
 def test_a_number_that_becomes_true_is_a_change():

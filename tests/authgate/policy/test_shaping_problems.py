@@ -4,7 +4,16 @@ from __future__ import annotations
 
 import pytest
 
-from authgate.policy.document import Cors, HeaderRules, IdentityValue, PolicyInvalid, Timeouts, Upstream, from_plain
+from authgate.policy.document import (
+    Cors,
+    HeaderRules,
+    IdentityValue,
+    PolicyInvalid,
+    Redirect,
+    Timeouts,
+    Upstream,
+    from_plain,
+)
 from tests.authgate.policy.test_validation import ROUTE, document, errors, only, route_errors
 
 
@@ -246,3 +255,45 @@ def test_a_host_that_no_service_has(host):
 def test_a_host_for_the_service(host):
     assert route_errors(upstream_host=host) == []
     assert "has no effect" in only(route_errors(upstream_host=host, preserve_host=True))
+
+
+def redirect(to="/new", upstream="", **fields):
+    options = {name: fields.pop(name) for name in ("status", "keep_path", "keep_query") if name in fields}
+    return route_errors(upstream=upstream, redirect=Redirect(to=to, **options), **fields)
+
+
+@pytest.mark.parametrize("to", ["/new", "/", "https://a.test", "http://a.test:8080/x", "https://[::1]/", "/x?y=z#w"])
+def test_where_a_route_may_lead(to):
+    assert redirect(to) == []
+
+
+@pytest.mark.parametrize(
+    "to",
+    ["", "new", "//evil.test", "///x", "/\\evil.test", "\\\\evil.test", "https:/a.test", "https://",
+     "javascript:alert(1)", "data:text/html,x", "https://u:p@a.test", "https://A.test", "/x\r\nSet-Cookie: a=b", "/x y",
+     "/\u00e4", "/x//y", " /x", "https://a.test\\x", "https://*.a.test", "/" + "x" * 2000, "?x", "#x"],
+    ids=ascii,
+)  # fmt: skip
+def test_where_no_route_may_lead(to):
+    assert "redirect.to" in only(redirect(to))
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"upstream": "api"}, "leads to no upstream"),
+        ({"status": 200}, "redirect.status"),
+        ({"status": 304}, "redirect.status"),
+        ({"to": "/x?y", "keep_query": True}, "nothing can be added"),
+        ({"to": "/x", "keep_path": True, "paths": "as_sent"}, "could name another host"),
+        ({"to": "/api"}, "leads to this route again"),
+        ({"cors": "pass"}, "no service to pass"),
+        ({"mcp": True}, "no MCP server"),
+    ],
+)
+def test_redirects_that_are_refused(fields, message):
+    assert message in " ".join(redirect(**fields))
+
+
+def test_a_route_leads_somewhere():
+    assert only(route_errors(upstream="")) == "routes.r.upstream: missing; only a route with redirect has none"

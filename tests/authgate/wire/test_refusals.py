@@ -10,12 +10,12 @@ from authgate.observe.access_log import Record
 from authgate.pages.representation import may_be_page, may_be_redirect
 from authgate.pages.responses import answer_refusal, refuse
 from authgate.pages.words import wait_in_words, words_for
-from authgate.reason import Reason
+from authgate.reason import BY_GATEWAY, LETTING_IN, Reason
 from authgate.request import Identity
 from authgate.security_headers import OWN_PAGES_CSP, SECURITY_HEADERS
 from authgate.wire.refusal import refusal_of
 
-LET_IN = {Reason.PUBLIC, Reason.AUTHENTICATED, Reason.ROLE, Reason.CORS_PREFLIGHT}
+LET_IN = LETTING_IN | BY_GATEWAY
 # Told by the server itself, which answers them in its own way: see test_server_heads.
 OF_SERVER = {
     Reason.BAD_REQUEST, Reason.HEAD_TIMEOUT, Reason.TARGET_TOO_LONG, Reason.UNKNOWN_EXPECTATION,
