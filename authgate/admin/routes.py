@@ -63,6 +63,9 @@ _WHERE_TO: Any = [
 ]  # fmt: skip
 
 
+_CHANGED: Any = ["security_headers", "request_headers", "response_headers", "cors", "compress"]
+
+
 @admin.register(Route)
 class RouteAdmin(PolicyAdmin[Route]):
     form = RouteForm
@@ -82,7 +85,10 @@ class RouteAdmin(PolicyAdmin[Route]):
         ("Who calls", {"classes": ["collapse"], "fields": ["identity_headers"]}),
         (
             "Changed headers",
-            {"classes": ["collapse"], "fields": ["security_headers", "request_headers", "response_headers", "cors"]},
+            {
+                "classes": ["collapse"],
+                "fields": _CHANGED,
+            },
         ),
         ("Limits", {"classes": ["collapse"], "fields": ["max_body", *ROUTE_TIMEOUTS]}),
     ]

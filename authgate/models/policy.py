@@ -286,6 +286,12 @@ class Route(models.Model):
     total_timeout = models.FloatField(
         null=True, blank=True, help_text="Seconds for a request and its whole response; default: no limit."
     )
+    compress = models.BooleanField(
+        "compress responses",
+        default=False,
+        help_text="In gzip, where browser and service allow it. Not for pages that hold a secret beside text that "
+        "another site can choose (BREACH).",
+    )
     max_body = models.PositiveBigIntegerField(
         "largest body", null=True, blank=True, help_text="Bytes that a request may have; default: no limit."
     )

@@ -33,7 +33,7 @@ ROUTE_COLUMNS = (
     "name", "path", "access", "host", "match", "paths", "methods", "strip_prefix", "preserve_host",
     "pass_authorization", "pass_headers", "issuers", "scopes", "audience", "basic", "mcp", "allow", "deny", "enabled",
     "identity_headers", "security_headers", "request_headers", "response_headers", "cors",
-    "max_body", "add_prefix", "upstream_host", "redirect",
+    "max_body", "add_prefix", "upstream_host", "redirect", "compress",
 )  # fmt: skip
 
 

@@ -173,6 +173,7 @@ class Route(Strict, frozen=True):
     request_headers: HeaderRules | None = None
     response_headers: HeaderRules | None = None
     cors: Cors | Literal["pass"] | None = None  # pass: the service answers preflights itself
+    compress: bool = False  # responses, in gzip
     max_body: int | None = None  # bytes of a request body
     timeouts: Timeouts = Timeouts()
     enabled: bool = True

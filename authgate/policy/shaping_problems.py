@@ -31,6 +31,8 @@ def shaping_problems(route: Route) -> Problems:
         yield "upstream_host", f"{route.upstream_host!r}: {problem.replace('http://host', 'host')}"
     if route.upstream_host and route.preserve_host:
         yield "upstream_host", "has no effect with preserve_host: true"
+    if route.compress and route.mcp:
+        yield "compress", "not for an MCP server, whose answers the gateway reads"
     if route.max_body is not None and not 0 <= route.max_body <= _MAX_BODY:
         yield "max_body", f"must be a number of bytes from 0 to {_MAX_BODY}"
     if route.request_headers is not None:

@@ -9,6 +9,7 @@ from authgate.wire.framing import CHUNKED
 from proxy.exchange import Downstream, Exchange
 from proxy.failures import Failure
 from proxy.pipeline.answering import ResponseCycle
+from proxy.pipeline.compression import compressed
 from proxy.pipeline.passage import Passage
 from proxy.server.http1.cycle import CONTINUE
 from proxy.server.http1.head import RequestHead
@@ -32,7 +33,9 @@ class ForwardingCycle(ResponseCycle):
             upstream.abort()
             self._break_off()
             return
-        self._exchange = exchange = Exchange(self._filter or self, passage.allowed.entry.timeouts, self._connection)
+        self._exchange = exchange = Exchange(
+            compressed(self._filter or self, passage.allowed), passage.allowed.entry.timeouts, self._connection
+        )
         head_only = self._request.method == "HEAD"
         exchange.begin(upstream, head + body, head_only=head_only, chunked=length is None, body=more)
 

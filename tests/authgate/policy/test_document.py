@@ -58,7 +58,7 @@ FULL = PolicyDocument(
             identity_headers={"X-A": "email", "X-B": IdentityValue(claim="g", join=",")},
             allow=(McpRule(roles=("x",), mcp_tools=("read_*",)),),
             deny=(McpRule(mcp_tools=("drop",), mcp_methods=("resources/*",)),),
-            timeouts=Timeouts(idle=0.5, response=3, total=9), max_body=7, enabled=False,
+            timeouts=Timeouts(idle=0.5, response=3, total=9), max_body=7, compress=True, enabled=False,
         ),
     ),
 )  # fmt: skip
