@@ -62,7 +62,7 @@ def test_what_is_shown_can_be_put_back(rest):
     ("path", "body", "fields"),
     [
         ("/routes/new", {**ROUTE, "pth": "/x"}, ["pth"]),
-        ("/routes/new", {"access": "public"}, ["path", "upstream"]),
+        ("/routes/new", {"access": "public"}, ["path"]),
         ("/routes/new", {**ROUTE, "enabled": "yes"}, ["enabled"]),
         ("/routes/new", {**ROUTE, "upstream": "apj"}, ["upstream"]),
         ("/routes/new", {**ROUTE, "timeouts": {"idle": -1}}, ["timeouts.idle"]),

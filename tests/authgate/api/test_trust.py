@@ -94,7 +94,7 @@ def test_an_issuer_is_added_changed_tested_and_removed_and_its_secret_never_show
         ({"audiences": []}, {"audiences"}),
         ({"algorithms": ["HS256"]}, {"algorithms"}),
         ({"pasted_keys": KEYS}, {"pasted_keys"}),
-        ({"required_claims": {"a": [1]}}, {"required_claims"}),
+        ({"required_claims": {"a": [1]}}, {"required_claims.a"}),
         ({"leeway": 301}, {"leeway"}),
         ({"strategy": "introspection"}, {"client_id", "client_authentication"}),
         ({"audience": "x"}, {"audience"}),
