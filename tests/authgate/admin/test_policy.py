@@ -132,6 +132,36 @@ def test_identity_headers_are_a_map_as_in_a_policy_file(admin_client):
 
 
 @pytest.mark.parametrize(
+    ("field", "text", "stored"),
+    [
+        ("cors", "pass", "pass"),
+        ("cors", "{origins: ['https://app.test']}", {"origins": ["https://app.test"]}),
+        ("request_headers", "set: {X-A: b}", {"set": {"X-A": "b"}}),
+        ("security_headers", "X-Frame-Options: null", {"X-Frame-Options": None}),
+        ("max_body", "1000", 1000),
+        ("total_timeout", "2.5", 2.5),
+    ],
+)
+def test_what_a_route_changes_comes_back_as_it_was_written(admin_client, field, text, stored):
+    route = named(Route, "public")
+    empty = getattr(route, field)
+    edit(admin_client, route, **{field: text})
+    assert getattr(named(Route, "public"), field) == stored
+    before = newest().number
+    edit(admin_client, named(Route, "public"))  # as the form shows it
+    assert (newest().number, getattr(named(Route, "public"), field)) == (before, stored)
+    edit(admin_client, named(Route, "public"), **{field: ""})
+    assert getattr(named(Route, "public"), field) == empty
+
+
+def test_a_route_that_redirects_has_no_upstream(admin_client):
+    edit(admin_client, named(Route, "public"), upstream="", redirect="{to: /new, status: 308}")
+    route = named(Route, "public")
+    assert (route.upstream, route.redirect) == (None, {"to": "/new", "status": 308})
+    assert admin_client.get(list_url(Route)).status_code == 200
+
+
+@pytest.mark.parametrize(
     ("text", "problem"),
     [
         ("- email", "Must be a map"),
