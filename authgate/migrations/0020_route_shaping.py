@@ -6,7 +6,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("authgate", "0018_shared_signals_poll"),
+        ("authgate", "0019_upstreams"),
     ]
 
     operations = [

@@ -4,7 +4,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('authgate', '0019_upstreams'),
+        ('authgate', '0020_route_shaping'),
     ]
 
     operations = [
