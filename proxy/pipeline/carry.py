@@ -14,10 +14,10 @@ from authgate.pages.responses import send_refusal
 from authgate.reason import Reason
 from authgate.wire.headers import RawHeaders
 from proxy.buffers import ClientReads
-from proxy.exchange import Exchange
+from proxy.exchange import Downstream, Exchange
 from proxy.failures import CLIENT_LEFT, SHUTDOWN, Failure
 from proxy.headers import BadFraming, request_body_length
-from proxy.pipeline.compression import compressed
+from proxy.pipeline.compression import Compressor
 from proxy.pipeline.downstream import AsgiDownstream, Receive, Send
 from proxy.pipeline.mcp_bodies import Body, BodyDenied, read_whole
 from proxy.pipeline.mcp_filter import find_filter
@@ -118,7 +118,10 @@ class _Carrier:
         passage, record = self._passage, self._record
         downstream = AsgiDownstream(passage, receive, self._worker.loop)
         found = find_filter(downstream, passage.allowed, self._checked) if self._checked is not None else None
-        downstream.exchange = Exchange(compressed(found or downstream, passage.allowed), self._entry.timeouts, client)
+        reader: Downstream = found or downstream
+        if self._entry.route.compress:
+            reader = Compressor(reader, passage.allowed)
+        downstream.exchange = Exchange(reader, self._entry.timeouts, client)
         try:
             started = await self._begin(downstream, kept=True)
             while not started and self._may_repeat(downstream.failure):

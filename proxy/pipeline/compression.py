@@ -35,11 +35,6 @@ _DROPPED = frozenset((b"content-length", b"accept-ranges"))
 _OWN_SITE = ((), (b"same-origin",), (b"none",))
 
 
-def compressed(downstream: Downstream, allowed: Allowed) -> Downstream:
-    """What the response goes through, or the downstream itself where the route does not compress."""
-    return Compressor(downstream, allowed) if allowed.entry.route.compress else downstream
-
-
 class Compressor:
     """A Downstream in front of another one."""
 

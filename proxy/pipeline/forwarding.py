@@ -9,7 +9,7 @@ from authgate.wire.framing import CHUNKED
 from proxy.exchange import Downstream, Exchange
 from proxy.failures import Failure
 from proxy.pipeline.answering import ResponseCycle
-from proxy.pipeline.compression import compressed
+from proxy.pipeline.compression import Compressor
 from proxy.pipeline.passage import Passage
 from proxy.server.http1.cycle import CONTINUE
 from proxy.server.http1.head import RequestHead
@@ -33,9 +33,10 @@ class ForwardingCycle(ResponseCycle):
             upstream.abort()
             self._break_off()
             return
-        self._exchange = exchange = Exchange(
-            compressed(self._filter or self, passage.allowed), passage.allowed.entry.timeouts, self._connection
-        )
+        entry, downstream = passage.allowed.entry, self._filter or self
+        if entry.route.compress:
+            downstream = Compressor(downstream, passage.allowed)
+        self._exchange = exchange = Exchange(downstream, entry.timeouts, self._connection)
         head_only = self._request.method == "HEAD"
         exchange.begin(upstream, head + body, head_only=head_only, chunked=length is None, body=more)
 

@@ -135,10 +135,13 @@ class Passage:
         """As ResponsePolicy.ordinary_lines."""
         if self._set_cookie is not None:
             return None
+        entry = self.allowed.entry
+        if entry.response_rules is None and entry.cors is None:
+            return _responses.ordinary_lines(layout, values, private=self._is_private)
         lines = self._finishing.ordinary_lines(layout, values, private=self._is_private)
-        if lines is None or (cors := self.allowed.entry.cors) is None:
+        if lines is None or entry.cors is None:
             return lines
-        return lines + header_block(cors_headers(cors, self.allowed.facts.headers))
+        return lines + header_block(cors_headers(entry.cors, self.allowed.facts.headers))
 
     def response_headers(self, layout: Layout, values: Values) -> RawHeaders:
         """As the visitor of this request gets them. Raises BadFraming."""
