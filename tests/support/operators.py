@@ -190,6 +190,8 @@ def _sent(bound: Any) -> dict[str, Any]:
         return {f"{bound.html_name}_{index}": part for index, part in parts if part is not None}
     if value in (None, "", []) and bound.field.required:
         value = _SAMPLES.get(bound.name) or next(iter(choices_of(bound.field)), "sample")
+    if bound.name == "upstream" and not value:
+        value = choices_of(bound.field)[0]  # a route leads to a service or redirects
     if bound.name == "public_client":
         value = True  # no secret is filled in, and a new provider needs one of the two
     if value is None or value is False or value == "":

@@ -113,7 +113,7 @@ def test_a_fault_stands_beside_its_field_and_the_gateway_keeps_its_policy(page, 
 
 def test_a_fault_of_a_time_out_opens_the_folded_fields(page, gateway):
     open_route(page, gateway, "public")
-    page.get_by_text("Time-outs").click()
+    page.get_by_text("Limits", exact=True).click()
     page.get_by_label("Connect timeout").fill("0")
     page.get_by_role("button", name="Save", exact=True).click()
     expect(page.locator(".field-connect_timeout .errorlist")).to_be_visible()
@@ -141,7 +141,7 @@ def test_everything_works_without_javascript(browser, gateway):
     page = context.new_page()
     sign_in(page, gateway)
     page.goto(f"{gateway.url}/admin/authgate/upstream/add/")
-    page.get_by_label("Name").fill("shop")
+    page.get_by_role("textbox", name="Name:", exact=True).fill("shop")
     page.get_by_label("Targets").fill("http://127.0.0.1:1\nhttp://127.0.0.1:2")
     page.get_by_role("button", name="Save", exact=True).click()
     expect(page.get_by_text("it is live")).to_be_visible()

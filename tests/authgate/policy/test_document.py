@@ -45,7 +45,7 @@ FULL = PolicyDocument(
     ),
     rate_limits={"l": RateLimit(rate="1/s", burst=3, per="route")},
     routes=(
-        Route(name="1", path="/", access="public", upstream="api"),
+        Route(name="1", path="/", access="public", upstream="api", compress=True),
         Route(name="3", path="/o", access="authenticated", redirect=Redirect(to="/n", keep_path=True)),
         Route(
             name="2", path="/x", access="roles", upstream="bare", host="a.b", match="exact", methods=("GET",),
@@ -58,7 +58,7 @@ FULL = PolicyDocument(
             identity_headers={"X-A": "email", "X-B": IdentityValue(claim="g", join=",")},
             allow=(McpRule(roles=("x",), mcp_tools=("read_*",)),),
             deny=(McpRule(mcp_tools=("drop",), mcp_methods=("resources/*",)),),
-            timeouts=Timeouts(idle=0.5, response=3, total=9), max_body=7, compress=True, enabled=False,
+            timeouts=Timeouts(idle=0.5, response=3, total=9), max_body=7, enabled=False,
         ),
     ),
 )  # fmt: skip

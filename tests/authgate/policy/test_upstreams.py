@@ -68,7 +68,7 @@ def test_what_is_not_said_is_not_written():
         ({"balance": "random"}, "balance: must be one of round_robin, least_connections, client, cookie, not 'random'"),
         ({"weights": {"https://b.internal": 2}}, "weights: 'https://b.internal' is not one of the targets"),
         ({"weights": {"https://a.internal": 0}}, "weights: 'https://a.internal': must be from 1 to 100"),
-        ({"weights": {"https://a.internal": "2"}}, "weights: must be a map"),
+        ({"weights": {"https://a.internal": "2"}}, "weights.https://a.internal: must be a whole number"),
         ({"retries": -1}, "retries: must be from 0 to 10"),
         ({"connections": 0}, "connections: must be from 1 to 100000"),
         ({"queue": 20_000}, "queue: must be from 0 to 10000"),

@@ -132,7 +132,7 @@ def test_one_empty_line_before_a_request_is_tolerated(server: EchoServer) -> Non
 
 
 def test_an_upgrade_is_not_taken_and_does_not_change_the_framing(server: EchoServer) -> None:
-    upgrade = b"Connection: Upgrade, keep-alive\r\nUpgrade: websocket\r\nContent-Length: 5\r\n"
+    upgrade = b"Connection: Upgrade, keep-alive\r\nUpgrade: h2c\r\nContent-Length: 5\r\n"
     with server.connect() as client:
         client.send(post(upgrade, b"hello") + BEHIND)
         first, second = client.responses(2)
