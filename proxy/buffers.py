@@ -109,6 +109,6 @@ def keep_alive(transport: asyncio.Transport) -> None:
     if raw is None or raw.family not in (socket.AF_INET, socket.AF_INET6):
         return
     raw.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 60)
-    raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 15)
-    raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 4)
+    for name, value in (("TCP_KEEPIDLE", 60), ("TCP_KEEPINTVL", 15), ("TCP_KEEPCNT", 4)):
+        if hasattr(socket, name):  # elsewhere than on Linux it is asked after two hours
+            raw.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
