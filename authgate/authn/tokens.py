@@ -72,7 +72,7 @@ def mint(
         "aud": trust.audience if audience is None else audience,
         "iat": now,
         "exp": now + ttl,
-        "jti": session or secrets.token_urlsafe(16),
+        "jti": session or secrets.token_hex(16),
         "roles": sorted(set(roles)),
         "email": email,
         "name": name,

@@ -74,7 +74,7 @@ def start(
             end(replaces, "signed in again")
         _make_room(person)
         session = Session(
-            sid=secrets.token_urlsafe(32),
+            sid=secrets.token_hex(16),
             person=person,
             created_at=now,
             last_seen_at=now,

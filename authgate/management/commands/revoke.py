@@ -29,7 +29,7 @@ class Command(BaseCommand):
             "--jti", metavar="J", help="a token, by its ID, as in the access log; --jti=J if it begins with -"
         )
         what.add_argument("--subject", metavar="S", help="sessions, and tokens issued until now, of one caller (sub)")
-        what.add_argument("--session", metavar="SID", help="a session, by its ID")
+        what.add_argument("--session", metavar="SID", help="a session, by its ID; --session=SID if it begins with -")
         what.add_argument(
             "--issuer", metavar="SLUG", help=f"tokens that an issuer has issued until now; {OWN_ISSUER}: the gateway's"
         )

@@ -54,7 +54,7 @@ class Caller:
         self.site.shell.command("revoke", "--subject", self.subject)
 
     def by_session(self):
-        self.site.shell.command("revoke", "--session", self.made.sid)
+        self.site.shell.command("revoke", f"--session={self.made.sid}")
 
     def by_deactivation(self):
         code = "from authgate.sessions.activation import deactivate\n"
@@ -129,7 +129,7 @@ def test_an_upload_is_refused_in_the_midst_of_it(site, upstream):
     caller = Caller(site, "upload")
     with site.connect() as client:
         client.send(caller.get("/api/protected/upload", "POST", ("Content-Length", "1000000")) + b"a" * 1000)
-        assert wait_until(lambda: len(upstream.requests) == 1 or bool(site.args))
+        assert wait_until(lambda: len(upstream.requests) == 1)
         caller.by_token_id()
         answer = client.response()
         assert (answer.status, json.loads(answer.body)["reason"]) == (401, "token_revoked")
