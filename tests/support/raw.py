@@ -215,8 +215,11 @@ class RawClient:
         data, self.buffer = self.buffer, b""
         return data
 
-    def is_closed(self, timeout: float = 5.0) -> bool:
-        """Whether the peer closes within `timeout` without sending another byte."""
+    def is_closed(self, timeout: float = 10.0) -> bool:
+        """Whether the peer closes within `timeout` without sending another byte.
+
+        By default longer than a server waits for a silent client (5 s).
+        """
         self.socket.settimeout(timeout)
         try:
             return not self.buffer and not self._fill()
