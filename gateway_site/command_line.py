@@ -9,7 +9,7 @@ from authgate.state.trouble import OPERATORS_TROUBLE, trouble_of
 # What operators use, in the order in which they meet it; the rest is Django's.
 OURS = (
     "demo", "migrate", "createsuperuser", "changepassword", "policy", "provider", "serve", "check", "mint_token",
-    "sessions",
+    "sessions", "backup", "restore",
 )  # fmt: skip
 
 

@@ -38,10 +38,10 @@ PUBLISHING = {("policy", "import"): "policy import", ("policy", "rollback"): "po
 CHANGING_TRUST = {
     ("issuer", "add"), ("issuer", "remove"), ("provider", "add"), ("provider", "remove"), ("sessions", "end"),
     ("keys", "rotate"), ("keys", "retire"), ("keys", "reseal"), ("revoke", ""),
-    ("service_token", "create"), ("service_token", "revoke"),
+    ("service_token", "create"), ("service_token", "revoke"), ("restore", ""),
 }  # fmt: skip
 # What prepares or runs processes, and changes nothing that is there already.
-RUNNING = {("serve", ""), ("demo", ""), ("migrate", "")}
+RUNNING = {("serve", ""), ("demo", ""), ("migrate", ""), ("backup", "")}
 
 
 def every_command() -> set[tuple[str, str]]:
