@@ -10,7 +10,9 @@ from django.conf import settings
 
 from authgate.cipher import SealBroken, derive_key, seal, unseal, unseal_by_any
 
-__all__ = ["SealBroken", "is_sealed_anew", "opening_secrets", "seal_text", "unseal_text"]
+__all__ = [
+    "SealBroken", "is_sealed_anew", "opening_secrets", "seal_bytes", "seal_text", "unseal_bytes", "unseal_text",
+]  # fmt: skip
 
 
 def opening_secrets() -> tuple[str, ...]:
@@ -20,17 +22,25 @@ def opening_secrets() -> tuple[str, ...]:
 
 def seal_text(text: str, *, purpose: str, place: str = "") -> str:
     """URL-safe text. `place` names where it is kept, so that it cannot be moved to another row."""
-    sealed = seal(text.encode("utf-8"), _key(purpose), place)
+    sealed = seal_bytes(text.encode("utf-8"), purpose=purpose, place=place)
     return base64.urlsafe_b64encode(sealed).rstrip(b"=").decode("ascii")
 
 
 def unseal_text(sealed: str, *, purpose: str, place: str = "") -> str:
     """Raises SealBroken."""
     try:
-        raw = _decode(sealed)
-        return unseal_by_any(raw, _keys(purpose), place).decode("utf-8")
+        return unseal_bytes(_decode(sealed), purpose=purpose, place=place).decode("utf-8")
     except ValueError as error:
         raise SealBroken(f"the sealed {purpose} cannot be opened") from error
+
+
+def seal_bytes(content: bytes, *, purpose: str, place: str) -> bytes:
+    return seal(content, _key(purpose), place)
+
+
+def unseal_bytes(sealed: bytes, *, purpose: str, place: str) -> bytes:
+    """Raises SealBroken."""
+    return unseal_by_any(sealed, _keys(purpose), place)
 
 
 def is_sealed_anew(sealed: str, *, purpose: str, place: str = "") -> bool:

@@ -108,11 +108,11 @@ def choice(name: str, default: str, choices: tuple[str, ...], environ: Mapping[s
     return value
 
 
-def seconds(name: str, default: int, environ: Mapping[str, str] = ENVIRON) -> int:
-    """Whole seconds, 1 to 86400."""
+def seconds(name: str, default: int, environ: Mapping[str, str] = ENVIRON, *, least: int = 1) -> int:
+    """Whole seconds, `least` to 86400."""
     value = text(name, str(default), environ)
-    if not re.fullmatch(r"[0-9]{1,5}", value) or not 1 <= int(value) <= 86_400:
-        raise EnvError(name, f"must be a whole number of seconds from 1 to 86400, not {value!r}")
+    if not re.fullmatch(r"[0-9]{1,5}", value) or not least <= int(value) <= 86_400:
+        raise EnvError(name, f"must be a whole number of seconds from {least} to 86400, not {value!r}")
     return int(value)
 
 

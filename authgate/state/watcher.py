@@ -13,6 +13,7 @@ from contextlib import closing, suppress
 from functools import partial
 from typing import Any
 
+from django.conf import settings
 from django.db import DatabaseError, OperationalError, connection
 from django.db import Error as DatabaseProblem
 
@@ -28,7 +29,7 @@ from authgate.policy.document import PolicyDocument, parse_stored
 from authgate.policy.pace import Pace, at_once, politely
 from authgate.policy.rules import GrantRules
 from authgate.policy.table import build_table
-from authgate.state import kept, last_used, newest
+from authgate.state import kept, last_used, newest, on_disk
 from authgate.state.bell import Bell
 from authgate.state.issuer_keys import issuer_keys
 from authgate.state.snapshot import Snapshot, current, install
@@ -73,6 +74,12 @@ def prepare() -> None:
     """Before workers are forked: each new one begins with what the others decide by."""
     kept.policy.prepare()
     kept.trust.prepare()
+
+
+def begin_without_database() -> on_disk.Begun | None:
+    """Before workers are forked: each begins with what was kept on disk. None: nothing was, or it cannot be used."""
+    longest = settings.AUTHGATE_COLD_START_SECONDS
+    return on_disk.begin(longest) if longest else None
 
 
 def start_watching() -> None:
@@ -130,6 +137,9 @@ class _Watcher:
         self._kept: dict[str, Mark] = {}
         self._saved_at = 0.0
         self._unsaved: dict[str, Callable[[], bool]] = {}  # by kind
+        self._on_disk: dict[str, Callable[[], None]] = {}  # the same, whether saved or not
+        self._on_disk_at = 0.0
+        self._disk_problem = ""
         self._next_signer_from = float("inf")
         self._clock_ahead = _clock_ahead()
         self._file: tuple[int, int] | None = None
@@ -303,9 +313,11 @@ class _Watcher:
         if marks["policy"] != self._kept.get("policy"):
             policy = kept.PolicyState(*marks["policy"], *self._policy)
             self._unsaved["policy"] = partial(kept.policy.save, policy, read_at)
+            self._on_disk["policy"] = partial(on_disk.policy.save, policy)
         if marks["trust"] != self._kept.get("trust") and self._rows is not None:
             trust = kept.TrustState(*marks["trust"], self._rows)
             self._unsaved["trust"] = partial(kept.trust.save, trust, read_at)
+            self._on_disk["trust"] = partial(on_disk.trust.save, trust)
         self._kept = marks
 
     def _save(self) -> None:
@@ -313,6 +325,20 @@ class _Watcher:
         if time.monotonic() >= self._saved_at + POLL_SECONDS:
             self._saved_at = time.monotonic()
             self._unsaved = {kind: save for kind, save in self._unsaved.items() if not save()}
+        if settings.AUTHGATE_COLD_START_SECONDS and time.monotonic() >= self._on_disk_at + on_disk.EVERY_SECONDS:
+            self._on_disk_at = time.monotonic()
+            self._save_on_disk()
+
+    def _save_on_disk(self) -> None:
+        problem = ""
+        try:
+            for save in self._on_disk.values():
+                save()
+        except OSError as error:
+            problem = error.strerror or str(error)
+        if problem and problem != self._disk_problem:
+            logger.error("the last state cannot be kept on disk, for starts without the database: %s", problem)
+        self._disk_problem = problem
 
     def _failed(self, trouble: Trouble) -> None:
         if trouble != self._trouble:

@@ -137,7 +137,8 @@ class Gateway:
         self.stop()
 
     # --- the process -------------------------------------------------------------------------------------
-    def start(self) -> Gateway:
+    def start(self, *, ready: bool = True) -> Gateway:
+        """Waits for readiness, unless it is not to be had: without a database."""
         with self._output.open("ab") as output, open(os.devnull) as nothing:
             streams = (
                 nothing.fileno(),
@@ -147,7 +148,7 @@ class Gateway:
             self.process = self._serve(*streams)
         self._wait_until_accepting()
         self._wait("start its workers", lambda: len(self.worker_pids()) >= self.workers)
-        if not self.args:
+        if ready and not self.args:
             self._wait_until_ready()
         return self
 

@@ -10,6 +10,7 @@ from typing import Any
 from django.conf import settings
 from django.core.checks import CheckMessage, run_checks
 from django.core.management.base import BaseCommand, CommandError
+from django.db import Error as DatabaseProblem
 from django.db import connection
 from django.db.migrations.executor import MigrationExecutor
 
@@ -19,7 +20,7 @@ from authgate.checks.database import ROWS
 from authgate.observe import standard_error
 from authgate.own_hosts import exposed_host, public_host, public_port
 from authgate.state import live_upstreams, watcher
-from authgate.state.trouble import missing_file
+from authgate.state.trouble import is_outage, missing_file, trouble_of
 from authgate.state.trust import load_trust
 from authgate.wire.authority import is_loopback
 from gateway_site import checks, served
@@ -103,8 +104,8 @@ def serve(
         raise StartRefused(f"database{missing}")
     # Before anything is opened in the data directory: it would be root's.
     had_as_root = _leave_root(user, address, redirect_bind, tls)
-    _examine(tls)
     _prepare()
+    _examine(tls)
     _run(
         http2, bind=address, workers=workers, tls=tls, redirect_bind=redirect_bind, had_as_root=had_as_root,
         redirect=build_redirect(settings.AUTHGATE_PUBLIC_URL),
@@ -146,16 +147,31 @@ def _leave_root(
 
 
 def _examine(tls: tuple[TlsFiles, ...]) -> None:
-    _check_database()
-    _refuse_demo()
-    _report_rows()
+    try:
+        _check_database()
+        _refuse_demo()
+        _report_rows()
+        load_trust()  # without its keys every worker would fail, each in its own words
+    except DatabaseProblem as error:
+        _begin_without_database(error)
     if checks.is_plain_behind_nobody(tls=bool(tls)):
         _report(checks.plain_behind_nobody())
 
 
+def _begin_without_database(error: DatabaseProblem) -> None:
+    """Raises the error where nothing can be begun with."""
+    begun = watcher.begin_without_database() if is_outage(error) else None
+    if begun is None:
+        raise error
+    last = "" if begun.knows_credentials else "; no credential is accepted until the database says which were revoked"
+    logger.error(
+        "%s: starting with the policy that was last seen, revision %d, %.0f seconds ago%s",
+        trouble_of(error).full, begun.revision, begun.seconds, last,
+    )  # fmt: skip
+
+
 def _prepare() -> None:
-    """Keys and limits are had before the fork: without them every worker would fail, each in its own words."""
-    load_trust()
+    """What workers share is there before the fork."""
     ratelimit.prepare()
     watcher.prepare()
     live_upstreams.board.prepare()
