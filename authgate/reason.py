@@ -64,6 +64,7 @@ class Reason(StrEnum):
     ROUTE_NOT_ALLOWED = "route_not_allowed"
     CROSS_SITE = "cross_site"
     WRONG_DESTINATION = "wrong_destination"
+    PROTECTED_BELOW = "protected_below"
     ROUTE_INVALID = "route_invalid"
     LOCAL_SIGN_IN_CLOSED = "local_sign_in_closed"
     # 404

@@ -111,7 +111,7 @@ def _upstream_lines(
             value = own_cookies.take_out(value)
             if not value:
                 continue
-        if name not in listed:
+        if name not in listed or name == b"depth":  # which the gate has decided by
             parts += (name, b": ", value, b"\r\n")
     parts.append(entry.request_lines)
     parts.append(

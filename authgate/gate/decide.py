@@ -12,6 +12,7 @@ from authgate.gate.preflight import answer_preflight, find_asked_about, is_prefl
 from authgate.gate.service_tokens import use
 from authgate.gate.steps import Prove, Steps, Take
 from authgate.gate.upgrade import refuse_upgrade
+from authgate.gate.whole_trees import WHOLE_TREE, takes_too_much
 from authgate.policy.rules import evaluate_access
 from authgate.policy.table import Limit, RouteEntry, takes_as_sent
 from authgate.ratelimit import client_key, guesses
@@ -114,6 +115,8 @@ def decide(facts: RequestFacts, snapshot: Snapshot | None, before: Decision | No
         return Denied(Reason.REDIRECT, revision, entry, identity, allowed=True)
     if facts.method in DESTINED and (rule := leads_away(facts, snapshot, entry)):
         return Denied(Reason.WRONG_DESTINATION, revision, entry, identity, rule=rule)
+    if facts.method in WHOLE_TREE and (rule := takes_too_much(facts, snapshot, entry, identity)):
+        return Denied(Reason.PROTECTED_BELOW, revision, entry, identity, rule=rule)
     return Allowed(facts, snapshot, entry, identity, reason)
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import msgspec
 from msgspec.structs import replace
 
+from authgate.policy.below import PathsBelow
 from authgate.policy.errors import PolicyError, PolicyInvalid
 from authgate.policy.mcp import ToolRules, rules_of
 from authgate.policy.pace import Pace, at_once
@@ -132,7 +133,7 @@ class RouteTable:
     """
 
     __slots__ = (
-        "_any", "_entries", "_folded", "_has_exact", "_has_upper_case", "_hosts", "_wildcards", "has_as_sent",
+        "_any", "_entries", "_folded", "_has_exact", "_has_upper_case", "_hosts", "_wildcards", "below", "has_as_sent",
         "has_cors", "has_mcp", "is_plain", "told_claims",
     )  # fmt: skip
 
@@ -141,6 +142,7 @@ class RouteTable:
         # The same routes with their case folded, if one has upper case. A table never refers to itself, so that a
         # replaced one is freed at once, with all its routes.
         self._folded: RouteTable | None = None
+        self.below = PathsBelow()
         # Only for exact paths does a "/" at the end make a difference. Without those and without upper case, an
         # ordinary path (lower case, no "/" at its end) is no careless spelling of any route.
         self._has_exact = self._has_upper_case = False
@@ -268,6 +270,7 @@ def build_table(document: PolicyDocument, errors: Iterable[PolicyError] = (), *,
         _check_placeable(route, index)
         table._add(route, parts.entry(route, problems.get(route.name or index, "")))
         table._note_spelling(route)
+    table.below = PathsBelow(pace(document.routes))
     if table._has_upper_case:
         table._folded = table._folded_copy(pace(document.routes))
     return table

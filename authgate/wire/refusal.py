@@ -174,6 +174,11 @@ _REFUSALS = {
         403, "forbidden",
         "The Destination of COPY and MOVE must be on the same route as what is copied or moved. Copy it in two steps.",
     ),
+    Reason.PROTECTED_BELOW: Refusal(
+        403, "forbidden",
+        "This would act on all that lies below, and some of it is not for you. Name what you want one by one, or list "
+        "one level (Depth: 1).",
+    ),
     Reason.ROUTE_INVALID: Refusal(
         403, "forbidden", "The policy of this route is not valid, so it is closed. The policy admin shows the error."
     ),
