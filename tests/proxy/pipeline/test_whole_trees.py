@@ -73,9 +73,9 @@ def test_other_folders_move_as_before(site, upstream, method, folder):
 @pytest.mark.parametrize(
     ("method", "depths"),
     [("DELETE", ()), ("DELETE", ("0",)), ("PROPFIND", ()), ("PROPFIND", ("infinity",)), ("PROPFIND", ("0", "infinity")),
-     ("PROPFIND", ("1,noroot",)), ("PROPFIND", ("1, infinity",)), ("LOCK", ()), ("LOCK", ("1",)), ("LOCK", ("infinity",)),
-     ("REPORT", ("0",)), ("SEARCH", ("0",)), ("ACL", ()), ("COPY", ("0",)), ("BIND", ()), ("REBIND", ()),
-     ("UNBIND", ())],
+     ("PROPFIND", ("1,noroot",)), ("PROPFIND", ("1, infinity",)), ("LOCK", ()), ("LOCK", ("1",)),
+     ("LOCK", ("infinity",)), ("REPORT", ("0",)), ("SEARCH", ("0",)), ("ACL", ()), ("COPY", ("0",)), ("BIND", ()),
+     ("REBIND", ()), ("UNBIND", ())],
 )  # fmt: skip
 def test_nor_does_any_other_request_for_all_that_is_in_it(site, upstream, method, depths):
     assert_refused(ask(site, method, "/dav/a", headers=[("Depth", depth) for depth in depths]), upstream)
