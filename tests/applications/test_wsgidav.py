@@ -69,6 +69,30 @@ def test_further_methods_reach_it(stage: Stage, token: str, method: str, status:
     assert got.status == status
 
 
+def test_nobody_moves_or_copies_a_folder_with_what_another_route_protects_in_it(stage: Stage, token: str) -> None:
+    plan = stage.directory / "shared" / "club" / "board" / "plan.txt"
+    plan.parent.mkdir(parents=True)
+    plan.write_text("secret")
+    policy = stage.recipe.policy()
+    route = policy.rpartition("routes: [")[2].partition("]\n")[0]
+    board = route.replace("name: files, path: /files,", "name: board, path: /files/club/board,")
+    roles = policy.replace("roles: {member: {}}", "roles: {member: {}, board: {}}")
+    stage.gateway.import_policy(roles.replace(route, f"{route}, {board.replace('[member]', '[board]')}"))
+    try:
+        for source, destination in (("club", "mine"), ("club/", "mine/"), ("", "mine/"), ("new/", "club/")):
+            headers = [("Destination", f"{HOME}{destination}"), ("Overwrite", "T")]
+            for method in ("COPY", "MOVE"):
+                asked = stage.gateway.request(f"{HOME}{source}", method=method, token=token, headers=headers)
+                assert (asked.status, asked.json()["reason"]) == (403, "protected_below")
+        for method in ("DELETE", "PROPFIND"):
+            assert stage.gateway.request(f"{HOME}club/", method=method, token=token).status == 403
+        done = run(stage, token, 'print(client.list("club"))', 'client.clean("club")')
+        assert "board/" in done.stdout and done.returncode != 0
+        assert [path.name for path in plan.parent.parent.parent.rglob("plan.txt")] == ["plan.txt"]
+    finally:
+        stage.gateway.import_policy(policy)
+
+
 def test_a_part_of_a_file_and_only_if_it_is_the_same(stage: Stage, token: str) -> None:
     (stage.directory / "shared" / "part.txt").write_text("0123456789")
     whole = stage.gateway.get(f"{HOME}part.txt", token=token)

@@ -182,7 +182,7 @@ def test_a_limit_nobody_validated_closes_its_route(rate):
     assert (entry.limit, entry.reason) == (None, "route_invalid")
 
 
-@pytest.mark.parametrize(("path", "walks"), [("/a", 1), ("/A", 2)])
+@pytest.mark.parametrize(("path", "walks"), [("/a", 2), ("/A", 3)])
 def test_every_walk_over_the_routes_is_paced(path, walks):
     paced = []
     doc = document(route("r", path))
