@@ -77,7 +77,6 @@ class Exchange:
     # Most requests change none of these: set on the class they cost a request nothing.
     _connection: Upstream | None = None
     _last_activity = 0.0
-    _ends_at = inf  # whatever happens
     chunked = False
     request_sent = False
     accept = b""  # of the WebSocket that the request asks for (RFC 6455 4.2.2)
@@ -85,11 +84,14 @@ class Exchange:
     response_paused = False
     response_started = False
 
-    def __init__(self, downstream: Downstream, timeouts: Timeouts, client: ClientReads | None) -> None:
-        """`client`: its connection, if this server shows it."""
+    def __init__(
+        self, downstream: Downstream, timeouts: Timeouts, client: ClientReads | None, ends_at: float = inf
+    ) -> None:
+        """`client`: its connection, if this server shows it. `ends_at`: by the monotonic clock, whatever happens."""
         self._downstream = downstream
         self._timeouts = timeouts
         self.client = client
+        self._ends_at = ends_at
 
     # -- from the downstream ------------------------------------------------------------------------------
 
@@ -97,9 +99,7 @@ class Exchange:
         self._connection = connection
         self.chunked = chunked
         self.request_sent = not body
-        self._last_activity = now = time.monotonic()
-        if self._timeouts.total is not None:
-            self._ends_at = now + self._timeouts.total
+        self._last_activity = time.monotonic()
         active.add(self)
         if body and self.client is not None:
             self.client.upload_to(connection)

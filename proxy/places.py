@@ -84,7 +84,9 @@ def _visitors_url(url: str, view: _View) -> str:
         return _absolute(view.scheme, head.lstrip("/"), view, rest) or url
     if not head or not (view.prefix or view.added):
         return url
-    return (_with_prefix(_resolved(head), view) if head[0] == "/" else _from_here(head, view)) + rest
+    path = _with_prefix(_resolved(head), view) if head[0] == "/" else _from_here(head, view)
+    # Behind what was taken off, a second slash would make a host of the next segment.
+    return f"{view.scheme}://{view.authority}{path}{rest}" if path.startswith("//") else path + rest
 
 
 def _absolute(scheme: str, head: str, view: _View, rest: str) -> str | None:

@@ -74,7 +74,10 @@ async def _carry_mcp(
         if not await read_whole(body, receive):
             record.cut = CLIENT_LEFT
             return
-        checked = check_body(allowed, whole := body.whole())
+        whole = body.whole()
+        if is_too_large(allowed, len(whole)):
+            raise BodyDenied(allowed.refused(Reason.BODY_TOO_LARGE))
+        checked = check_body(allowed, whole)
         record.mcp_calls = checked.calls
         if checked.denied is not None:
             raise BodyDenied(checked.denied)
@@ -121,7 +124,7 @@ class _Carrier:
         reader: Downstream = found or downstream
         if self._entry.route.compress:
             reader = Compressor(reader, passage.allowed)
-        downstream.exchange = Exchange(reader, self._entry.timeouts, client)
+        downstream.exchange = Exchange(reader, self._entry.timeouts, client, passage.ends_at)
         try:
             started = await self._begin(downstream, kept=True)
             while not started and self._may_repeat(downstream.failure):
@@ -176,7 +179,7 @@ class _Carrier:
     async def _connection(self, *, kept: bool) -> UpstreamConnection:
         allowed = self._passage.allowed
         connection = self._worker.take_idle(allowed) if kept else None
-        return connection or await self._worker.connect(allowed, self._missed, fresh=not kept)
+        return connection or await self._passage.connect(self._missed, fresh=not kept)
 
     async def _refuse(self, reason: Reason, send: Send) -> None:
         await send_refusal(self._record, self._passage.allowed.failed(reason), send)

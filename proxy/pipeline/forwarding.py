@@ -16,7 +16,7 @@ from proxy.server.http1.head import RequestHead
 from proxy.server.http1.protocol import Http1Protocol
 from proxy.upstream.connection import UpstreamConnection
 from proxy.upstream.targets import UpstreamUnreachable
-from proxy.upstream.worker import Worker, current_worker
+from proxy.upstream.worker import current_worker
 
 
 class ForwardingCycle(ResponseCycle):
@@ -36,7 +36,7 @@ class ForwardingCycle(ResponseCycle):
         entry, downstream = passage.allowed.entry, self._filter or self
         if entry.route.compress:
             downstream = Compressor(downstream, passage.allowed)
-        self._exchange = exchange = Exchange(downstream, entry.timeouts, self._connection)
+        self._exchange = exchange = Exchange(downstream, entry.timeouts, self._connection, passage.ends_at)
         head_only = self._request.method == "HEAD"
         exchange.begin(upstream, head + body, head_only=head_only, chunked=length is None, body=more)
 
@@ -140,17 +140,16 @@ class WaitingCycle(ForwardingCycle):
             self._connect()
 
     def _connect(self) -> None:
-        worker = current_worker()
-        self.task = worker.loop.create_task(self._forward_anew(worker))
+        self.task = current_worker().loop.create_task(self._forward_anew())
         if not self.body_complete:
             # One piece more is read meanwhile: it may be the news that the client has left.
             self._connection.resume_body()
 
-    async def _forward_anew(self, worker: Worker) -> None:
+    async def _forward_anew(self) -> None:
         passage = self._passage
         strangers.client.set(passage.allowed.facts.client)
         try:
-            upstream = await worker.connect(passage.allowed, self._missed, fresh=self._is_repeated)
+            upstream = await passage.connect(self._missed, fresh=self._is_repeated)
             self.task = None
             self._forward(upstream)
         except UpstreamUnreachable as error:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 from collections.abc import Iterable
 from functools import lru_cache
+from math import inf
 
 from django.conf import settings
 
@@ -26,6 +28,7 @@ from proxy.headers import request_head
 from proxy.pipeline.standing import Standing
 from proxy.places import rewrite_places
 from proxy.response_headers import Layout, ResponsePolicy, Values
+from proxy.upstream.connection import UpstreamConnection
 from proxy.upstream.targets import Target, UpstreamBusy, UpstreamUnreachable
 from proxy.upstream.worker import current_worker
 
@@ -62,6 +65,23 @@ class Passage:
     def begin(self) -> None:
         """Now, for a request that waited for its client until here: that is no time of the service."""
         self._began = time.monotonic()
+
+    @property
+    def ends_at(self) -> float:
+        """By `timeouts.total`, for all tries together."""
+        total = self.allowed.entry.timeouts.total
+        return inf if total is None else self._began + total
+
+    async def connect(self, missed: dict[str, str], *, fresh: bool) -> UpstreamConnection:
+        """Raises UpstreamUnreachable, also where the time for the whole request is up."""
+        left = None if self.ends_at == inf else self.ends_at - time.monotonic()
+        try:
+            async with asyncio.timeout(left):
+                return await current_worker().connect(self.allowed, missed, fresh=fresh)
+        except TimeoutError as error:
+            what = "no connection before the request's time was up (timeouts.total)"
+            missed.setdefault(", ".join(self.allowed.entry.upstream.targets), what)
+            raise UpstreamUnreachable(what) from error
 
     def is_revoked(self) -> bool:
         """Whether the caller was let in by what has been taken away since. The policy is not asked again."""
@@ -104,6 +124,8 @@ class Passage:
         written.
         """
         if not failure.unanswered or self.allowed.facts.method not in _IDEMPOTENT:
+            return False
+        if time.monotonic() >= self.ends_at:
             return False
         self._repeats += 1
         if not current_worker().may_repeat(self.allowed, failure, self._repeats):

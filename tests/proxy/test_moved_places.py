@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from urllib.parse import urljoin, urlsplit
+
 import pytest
 
 from proxy.headers import request_head
@@ -49,6 +51,19 @@ def test_a_place_of_a_service_with_both(said, got):
 )  # fmt: skip
 def test_a_place_of_a_service_with_a_prefix_of_its_own(said, got):
     assert rewritten(said, ADDED) == got
+
+
+@pytest.mark.parametrize("by", [ADDED, entry(add_prefix="/v2"), BOTH], ids=["added", "below", "both"])
+@pytest.mark.parametrize("before", ["", "0; url="], ids=["location", "refresh"])
+@pytest.mark.parametrize(
+    "said",
+    ["/v2//evil.test/x", "/v2/\\evil.test", "/v2/..//evil.test", "../../..//evil.test", "/v2/.//evil.test",
+     "/v2///evil.test", "/v2/%2e//evil.test", "\\v2\\\\evil.test", "/v2/\t/evil.test", "/..//evil.test"],
+)  # fmt: skip
+def test_no_path_becomes_a_host_when_a_prefix_is_taken_off(by, before, said):
+    got = rewritten(before + said, by, name="refresh" if before else "location").removeprefix(before)
+    assert (urlsplit(urljoin("https://gw.test/app/a/b", got))[:2]) == ("https", "gw.test")
+    assert not got.startswith("//")
 
 
 @pytest.mark.parametrize(

@@ -14,21 +14,26 @@ from tests.support.upstream import OK
 
 POLICY = """\
 version: 1
-upstreams: {api: {targets: ["%s"]}}
+upstreams: {api: {targets: ["%s"]}, one: {targets: ["%s"], connections: 1}, two: {targets: ["%s", "%s"]}}
 routes:
   - {name: small, path: /small, access: public, upstream: api, max_body: 1000}
   - {name: none, path: /none, access: public, upstream: api, max_body: 0}
   - {name: free, path: /free, access: public, upstream: api}
   - {name: mcp, path: /mcp, access: public, upstream: api, max_body: 10, mcp: true}
-  - {name: quick, path: /quick, access: public, upstream: api, timeouts: {total: 0.5}}
+  - {name: quick, path: /quick, access: public, upstream: two, timeouts: {total: 0.5}}
+  - {name: full, path: /full, access: public, upstream: one, timeouts: {total: 1}}
 """
+
+
+def policy_for(target):
+    return POLICY % (target, target, target, target.replace("127.0.0.1", "localhost"))
 
 
 @pytest.fixture(scope="module", params=[(), ("--http2",)], ids=["callbacks", "asgi"])
 def site(request, gateway_template, session_upstream, tmp_path_factory):
     data = tmp_path_factory.mktemp("body") / "data"
     with Gateway(
-        data, template=gateway_template, policy=POLICY % session_upstream.target, args=request.param
+        data, template=gateway_template, policy=policy_for(session_upstream.target), args=request.param
     ) as gateway:
         gateway.start()
         gateway.settle()
@@ -108,6 +113,33 @@ def test_a_response_that_has_begun_is_cut(site, upstream):
 def test_an_mcp_server_has_the_smaller_of_both(site, upstream):
     response = post(site, b'{"jsonrpc": "2.0"}', "/mcp/x", [("Content-Type", "application/json")])
     assert (response.status, upstream.requests) == (413, [])
+
+
+def test_nor_is_an_unannounced_one_for_it_larger(site, upstream):
+    headers = [("Content-Type", "application/json"), CHUNKED]
+    response = post(site, raw.chunked(b'{"jsonrpc": "2.0", "id": 1, "method": "ping"}'), "/mcp/x", headers)
+    assert (response.status, response.json()["reason"], upstream.requests) == (413, "body_too_large", [])
+
+
+@pytest.mark.parametrize("keeps", [False, True], ids=["new", "kept"])
+def test_a_second_try_has_no_time_of_its_own(site, upstream, keeps):
+    if keeps:
+        site.get("/free/x")
+    upstream.reply(lambda connection, request: connection.wait_closed(), path="/quick/x")
+    began = time.monotonic()
+    response = site.get("/quick/x")
+    assert (response.status, response.json()["reason"]) == (504, "upstream_timeout")
+    assert time.monotonic() - began < 0.95
+
+
+def test_nor_has_the_wait_for_a_connection(site, upstream):
+    upstream.reply(lambda connection, request: connection.wait_closed(), path="/full/x")
+    with site.connect() as first:
+        first.send(raw.request("GET", "/full/x", host=f"localhost:{site.port}"))
+        upstream.wait(1)
+        began = time.monotonic()
+        response = site.get("/full/x")
+    assert (response.status, time.monotonic() - began < 1.5) == (504, True)
 
 
 def test_the_connection_serves_others_after_small_ones(site, upstream):
