@@ -50,9 +50,11 @@ def _text(value: Any) -> str:
 
 
 def _joined(items: Iterable[Any], join: str) -> bytes:
-    """An item that holds what separates items would be read as several, and perhaps as a group of another name."""
-    apart = join.strip() or join
-    texts = [text for item in items if (text := _text(item)) and header_value(text) and apart not in text]
+    """An item with a character of the separator could be read as several, and perhaps as a group of another name:
+    between "::" also "x:" beside ":admin".
+    """
+    apart = frozenset(join.strip() or join)
+    texts = [text for item in items if (text := _text(item)) and header_value(text) and apart.isdisjoint(text)]
     return join.join(texts).encode("utf-8", "replace")
 
 

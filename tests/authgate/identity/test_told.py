@@ -65,6 +65,7 @@ def test_an_item_that_could_be_read_as_several_is_left_out(claim, told):
 def test_the_space_around_a_separator_hides_none_in_an_item():
     assert joined(["a", "b,admin"], ", ") == b"a"
     assert joined(["a", "b admin"], " ") == b"a"
+    assert joined(["a", "x:", ":admin"], "::") == b"a"
 
 
 def test_a_role_of_a_token_is_no_two_roles():
