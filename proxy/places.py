@@ -180,4 +180,10 @@ def _cookie_path(path: str, view: _View) -> str:
 
 def _is_of_service(domain: bytes, view: _View) -> bool:
     host = domain.removeprefix(b".").lower().decode("latin-1")
-    return host != view.authority.host and any(host == own.host for _, own in view.services)
+    if _is_within(view.authority.host, host):
+        return False
+    return any(_is_within(own.host, host) for _, own in view.services)
+
+
+def _is_within(host: str, domain: str) -> bool:
+    return host == domain or host.endswith(f".{domain}")

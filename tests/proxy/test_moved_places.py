@@ -73,7 +73,11 @@ def test_no_path_becomes_a_host_when_a_prefix_is_taken_off(by, before, said):
         (BOTH, "a=b; Path=/", "a=b; Path=/app"), (BOTH, "a=b; Path=/other", "a=b; Path=/app/other"),
         (BOTH, "__Host-a=b; Path=/", "__Host-a=b; Path=/"), (ADDED, "a=b; Path=/v2", "a=b; Path=/"),
         (ADDED, "a=b; Path=/v2/x", "a=b; Path=/x"), (ADDED, "a=b; Path=/", "a=b; Path=/"),
-        (HOSTED, "a=b; Domain=wiki.internal", "a=b"), (HOSTED, "a=b; Domain=evil.test", "a=b; Domain=evil.test"),
+        (HOSTED, "a=b; Domain=wiki.internal", "a=b"), (HOSTED, "a=b; Domain=.INTERNAL; Path=/", "a=b; Path=/"),
+        (HOSTED, "a=b; Domain=ki.internal", "a=b; Domain=ki.internal"), (HOSTED, "a=b; Domain=", "a=b; Domain="),
+        (HOSTED, "a=b; Domain=test", "a=b; Domain=test"),
+        (entry("http://up.test"), "a=b; Domain=test", "a=b; Domain=test"),
+        (HOSTED, "a=b; Domain=evil.test", "a=b; Domain=evil.test"),
     ],
 )  # fmt: skip
 def test_a_cookie(by, said, got):

@@ -142,6 +142,14 @@ def test_nor_has_the_wait_for_a_connection(site, upstream):
     assert (response.status, time.monotonic() - began < 1.5) == (504, True)
 
 
+def test_nor_has_a_client_that_stops_sending(site, upstream):
+    with site.connect() as client:
+        client.send(raw.request("POST", "/full/x", [CHUNKED], host=f"localhost:{site.port}") + b"1\r\nx\r\n")
+        began = time.monotonic()
+        response = client.response("POST")
+    assert (response.status, time.monotonic() - began < 1.5) == (504, True)
+
+
 def test_the_connection_serves_others_after_small_ones(site, upstream):
     upstream.reply(OK)
     with site.connect() as client:
