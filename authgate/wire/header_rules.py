@@ -23,9 +23,10 @@ SECURITY_OPTIONAL = frozenset(
         b"cross-origin-resource-policy", b"origin-agent-cluster", b"x-permitted-cross-domain-policies",
     )
 )  # fmt: skip
-# What says who calls, from where and by which page: services decide by it.
+# What says who calls, from where and by which page: services decide by it. And by the last two the gate does.
 _FIXED_REQUEST = HOP_BY_HOP | {
     b"host", b"content-length", b"expect", b"authorization", b"cookie", b"dpop", b"origin", b"referer",
+    b"destination", b"depth",
 }  # fmt: skip
 # Browsers apply these to the whole host, on which the gateway has pages of its own: Alt-Svc would lead past the
 # gateway, Clear-Site-Data sign people out of it, a service worker of a wider scope answer in its place, NEL report the

@@ -143,7 +143,7 @@ def test_security_headers_that_are_refused(headers, message):
     ["Host", "Content-Length", "Transfer-Encoding", "Connection", "TE", "Expect", "Upgrade", "Authorization", "Cookie",
      "X-Auth-User-ID", "X-Auth-Assertion", "X-Request-ID", "X-Forwarded-For", "X-Forwarded-Access-Token", "Forwarded",
      "X-Real-IP", "X-Remote-User", "Remote-User", "Origin", "Referer", "Sec-WebSocket-Key", "Sec-Fetch-Site",
-     "DPoP", "X-HTTP-Method-Override",
+     "DPoP", "X-HTTP-Method-Override", "Destination", "Depth",
      "X_Tenant", "X-Tenant:", "", "X-Tenant\n"],
     ids=ascii,
 )  # fmt: skip
