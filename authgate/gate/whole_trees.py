@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from authgate.gate.cross_site import is_cross_site
-from authgate.gate.destination import destination_of
+from authgate.gate.destination import DESTINED, destination_of
 from authgate.gate.preflight import may_use_session
 from authgate.policy.rules import evaluate_access
 from authgate.policy.table import RouteEntry, RouteTable
@@ -18,7 +18,7 @@ from authgate.state.snapshot import Snapshot
 
 # They name what they act on in their bodies, which are not read (RFC 5323, RFC 5842).
 _NAMING_IN_BODY = frozenset(("SEARCH", "BIND", "UNBIND", "REBIND"))
-WHOLE_TREE = _NAMING_IN_BODY | {"COPY", "MOVE", "DELETE", "PROPFIND", "LOCK", "REPORT", "ACL"}
+WHOLE_TREE = _NAMING_IN_BODY | DESTINED | {"DELETE", "PROPFIND", "LOCK", "REPORT", "ACL"}
 # The values of Depth that keep a request to the path itself, or to the names in it, as any listing has them.
 _SHALLOW = {"PROPFIND": (b"0", b"1"), "LOCK": (b"0",)}
 # A walk through more would cost more than a service needs to answer.
@@ -44,7 +44,7 @@ def _others_below(facts: RequestFacts, snapshot: Snapshot, entry: RouteEntry) ->
     path = entry.route.path if facts.method in _NAMING_IN_BODY else facts.path
     if entry.route.match == "exact" and facts.method != "DELETE":
         yield table.match(host, f"{path.rstrip('/')}/-", facts.method)  # of what lies below, it leads to nothing
-    destination = destination_of(facts) if facts.method in ("COPY", "MOVE") else None
+    destination = destination_of(facts) if facts.method in DESTINED else None
     for each in (path, destination):
         if each is not None:
             for number in table.below.find(host, each):
