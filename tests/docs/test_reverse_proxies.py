@@ -14,6 +14,7 @@ from tests.support import raw
 from tests.support.certificates import Certificates, make_certificates
 from tests.support.front import Front, FrontMissing, documented
 from tests.support.gateway import Gateway, free_port
+from tests.support.scripted import answer
 from tests.support.upstream import RecordingUpstream
 
 POLICY = """\
@@ -94,22 +95,28 @@ def test_a_hostile_client_says_nothing_of_itself_through_a_documented_proxy(site
     assert "6.6.6.6" not in str(upstream.only.headers)
 
 
+def test_no_service_gives_orders_to_the_proxy(site, upstream):
+    upstream.reply(answer("X-Accel-Redirect: /other", "X-Sendfile: /etc/passwd", body=b"mine"), path="/page")
+    response = site.request("/page")
+    assert (response.status, response.body, len(upstream.requests)) == (200, b"mine", 1)
+
+
 @pytest.mark.parametrize("host", ["wiki.example.com", "gateway.example.com"])
 def test_sign_in_comes_back_to_the_host_that_was_visited(site, host):
-    answer = site.request("/auth/login?provider=github&next=/private", *HOSTILE, host=host)
-    assert (answer.status, urlsplit(answer.header("location")).netloc) == (302, "github.com")
-    (back,) = parse_qs(urlsplit(answer.header("location")).query)["redirect_uri"]
+    response = site.request("/auth/login?provider=github&next=/private", *HOSTILE, host=host)
+    assert (response.status, urlsplit(response.header("location")).netloc) == (302, "github.com")
+    (back,) = parse_qs(urlsplit(response.header("location")).query)["redirect_uri"]
     assert back == f"https://{host}:{site.port}/auth/callback/github"
 
 
 def test_sign_in_by_way_of_the_public_host_goes_there(site):
-    answer = site.request("/auth/login?provider=corp&next=/private", *HOSTILE)
-    assert (answer.status, answer.header("location").partition("?for=")[0]) == (
+    response = site.request("/auth/login?provider=corp&next=/private", *HOSTILE)
+    assert (response.status, response.header("location").partition("?for=")[0]) == (
         302, f"https://gateway.example.com:{site.port}/auth/login",
     )  # fmt: skip
-    there = urlsplit(answer.header("location"))
-    answer = site.request(f"{there.path}?{there.query}", *HOSTILE, host="gateway.example.com")
-    (back,) = parse_qs(urlsplit(answer.header("location")).query)["redirect_uri"]
+    there = urlsplit(response.header("location"))
+    response = site.request(f"{there.path}?{there.query}", *HOSTILE, host="gateway.example.com")
+    (back,) = parse_qs(urlsplit(response.header("location")).query)["redirect_uri"]
     assert back == f"https://gateway.example.com:{site.port}/auth/callback/corp"
 
 
