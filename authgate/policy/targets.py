@@ -14,8 +14,22 @@ _NAME = re.compile(
 _NUMERIC_END = re.compile(r"(?:.*\.)?(?:[0-9]+|0x[0-9a-f]*)")
 _UNIX_PATH_BYTES = 107  # sun_path holds 108 with its closing NUL
 
-_NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
-_METADATA_V6 = ipaddress.IPv6Address("fd00:ec2::254")
+# Prefixes before an IPv4 address (RFC 6052 2.1, RFC 8215, RFC 2765 2.1).
+_BEFORE_V4 = [ipaddress.IPv6Network(prefix) for prefix in ("64:ff9b::/96", "64:ff9b:1::/48", "::ffff:0:0:0/96")]
+# Of clouds whose metadata, and with it the credentials of the machine, is not on a link-local address alone.
+_METADATA = frozenset(
+    map(
+        ipaddress.ip_address,
+        (
+            "fd00:ec2::254", "fd00:ec2::23",  # Amazon: of machines, of pods
+            "fd20:ce::254",  # Google
+            "168.63.129.16",  # Azure
+            "100.100.100.200",  # Alibaba
+            "192.0.0.192",  # Oracle
+            "fd00:42::42",  # Scaleway
+        ),
+    )
+)  # fmt: skip
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
@@ -49,7 +63,7 @@ def address_problem(address: Address) -> str | None:
     inner = _embedded(address)
     if inner is not None:
         return address_problem(inner)
-    if address.is_link_local or address == _METADATA_V6:
+    if address.is_link_local or address in _METADATA:
         return f"{address} is a link-local or cloud metadata address"
     if address.is_unspecified or address.is_multicast:
         return f"{address} is not the address of a host"
@@ -60,7 +74,7 @@ def _embedded(address: Address) -> ipaddress.IPv4Address | None:
     """The IPv4 address that an IPv6 one leads to (RFC 4291 2.5.5, RFC 3056, RFC 6052)."""
     if isinstance(address, ipaddress.IPv4Address):
         return None
-    if address in _NAT64 or (int(address) >> 32 == 0 and int(address) > 1):
+    if any(address in prefix for prefix in _BEFORE_V4) or (int(address) >> 32 == 0 and int(address) > 1):
         return ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
     return address.ipv4_mapped or address.sixtofour
 

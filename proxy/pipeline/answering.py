@@ -61,6 +61,10 @@ class RefusalCycle(Cycle):
         self._record.cut = SHUTDOWN
         super().give_up()
 
+    def give_way(self) -> None:
+        self._record.cut = Reason.SERVER_FULL
+        super().give_way()
+
     def leave(self) -> None:
         super().leave()
         if not self._logged:

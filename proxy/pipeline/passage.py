@@ -51,7 +51,7 @@ def _responses_by(rules: ResponseRules) -> ResponsePolicy:
 
 
 class Passage:
-    __slots__ = ("_began", "_is_private", "_repeats", "_set_cookie", "_standing", "allowed", "record")
+    __slots__ = ("_began", "_is_private", "_repeats", "_set_cookie", "_standing", "_target", "allowed", "record")
 
     def __init__(self, allowed: Allowed, record: Record) -> None:
         self.allowed = allowed
@@ -61,6 +61,7 @@ class Passage:
         self._standing: Standing | None = None
         self._repeats = 0
         self._set_cookie: bytes | None = None  # of the target that the browser is to come back to
+        self._target: Target  # that the request was sent to last
 
     def begin(self) -> None:
         """Now, for a request that waited for its client until here: that is no time of the service."""
@@ -93,7 +94,7 @@ class Passage:
     def objection(self) -> Reason | None:
         """Why what has no end of its own must end: the policy of now, or the credential's end, would not let it in."""
         if self._standing is None:
-            self._standing = Standing(self.allowed)
+            self._standing = Standing(self.allowed, str(self._target))
         return self._standing.look()
 
     def revoked(self) -> Denied:
@@ -105,7 +106,7 @@ class Passage:
 
     def request_head(self, target: Target, body_length: int | None) -> bytes:
         """The head for this target, with the caller's identity. `body_length`: None where it is chunked."""
-        allowed = self.allowed
+        allowed, self._target = self.allowed, target
         if allowed.entry.upstream.balance == "cookie":
             affinity = current_worker().group_of(allowed).affinity
             self._set_cookie = affinity.set_cookie(allowed, str(target)) if affinity is not None else None

@@ -32,11 +32,12 @@ _PATIENCE_SECONDS = 60.0
 class Standing:
     """Asked several times a second, while nothing else happens."""
 
-    __slots__ = ("_allowed", "_headers", "_identity", "_renewal", "_seen", "_until", "over")
+    __slots__ = ("_allowed", "_headers", "_identity", "_renewal", "_seen", "_target", "_until", "over")
 
-    def __init__(self, allowed: Allowed) -> None:
+    def __init__(self, allowed: Allowed, target: str) -> None:
         self.over: Reason | None = None
         self._allowed = allowed
+        self._target = target
         self._headers = allowed.facts.headers
         self._identity = allowed.identity
         self._seen = allowed.snapshot
@@ -48,7 +49,7 @@ class Standing:
         snapshot = current()
         if snapshot is not None and snapshot is not self._seen and self.over is None:
             self._seen = snapshot
-            self.over = objection(self._allowed.facts, self._allowed.entry, self._identity, snapshot)
+            self.over = objection(self._allowed.facts, self._allowed.entry, self._target, self._identity, snapshot)
         if self._renewal is None and self.over is None and time.time() >= self._until:
             self._renewal = current_worker().loop.create_task(self._renew())
         return self.over
@@ -80,7 +81,7 @@ class Standing:
         self._headers, self._identity = headers, identity
         self._until = _renewal_time(identity)
         if (snapshot := current()) is not None:
-            self.over = objection(facts, entry, identity, snapshot)
+            self.over = objection(facts, entry, self._target, identity, snapshot)
 
     def _wait_for_better(self, why: str) -> None:
         identity = self._identity

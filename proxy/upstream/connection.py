@@ -311,9 +311,19 @@ class UpstreamConnection(Upstream):
         if self._keep_alive and not self._extra and sent and not exchange.accept:
             if exchange.response_paused:
                 self.transport.resume_reading()
-            self.owner.release(self)
+            if self.target.scheme == "https":
+                # What TLS holds already, no look at the socket would find (`is_quiet`). It hands that over in the next
+                # turn of the loop; then this connection is still nobody's.
+                loop = asyncio.get_running_loop()
+                loop.call_soon(loop.call_soon, self._release)
+            else:
+                self.owner.release(self)
         else:
             self.transport.abort()
             if self._extra:
                 exchange.upstream_strayed("sent more than the response may have; the response was passed on without it")
         exchange.upstream_end()
+
+    def _release(self) -> None:
+        if not self.transport.is_closing():
+            self.owner.release(self)

@@ -77,6 +77,10 @@ class Cycle:
         self._connection.flow.resume_writing()  # `send` waits no longer for a client that has gone
         self._wake()
 
+    def give_way(self) -> None:
+        """Its connection is needed for another client."""
+        self.leave()
+
     def give_up(self) -> None:
         """The process ends."""
         self._connection.fail(self)

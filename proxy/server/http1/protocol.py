@@ -173,7 +173,7 @@ class Http1Protocol(ClientReads):
             self.transport.abort()  # with FIN, since nothing is on its way
         else:
             if self._cycle is not None:
-                self._cycle.leave()
+                self._cycle.give_way()
             reset(self.transport)
 
     # -- called by the cycle --------------------------------------------------------------------------------

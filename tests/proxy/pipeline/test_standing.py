@@ -240,6 +240,35 @@ def test_a_route_that_lets_in_no_longer_closes_its_websockets(site, opened, poli
     assert mine.ending() == (4403, reason)
 
 
+@pytest.fixture
+def spare():
+    with WebSocketService() as started:
+        yield started
+
+
+def test_a_target_that_is_taken_away_loses_its_websockets_and_they_may_come_back(site, opened, policy, service, spare):
+    both = policy.replace(f'"{service.target}"', f'"{service.target}", "{spare.target}"', 1)
+    site.import_policy(both)
+    opened_before = len(spare.requests)
+    sockets = [opened("/api/public/moving/echo") for _ in range(4)]
+    assert len(spare.requests) - opened_before == 2
+    site.import_policy(policy)
+    time.sleep(0.6)  # in which everything is looked at twice
+    endings = [(1001, "upstream_unreachable"), None]
+    ends = [_ending_or_none(each) for each in sockets]
+    assert sorted(ends, key=str) == sorted(endings * 2, key=str)
+    lines = site.log_lines(wait_for=2, path="/api/public/moving/echo")
+    assert [line["cut"] for line in lines] == ["upstream_unreachable"] * 2
+    assert opened("/api/public/moving/echo").lives()
+
+
+def _ending_or_none(mine):
+    try:
+        return None if mine.lives() else "silent"
+    except ConnectionClosed as closed:
+        return closed.rcvd.code, closed.rcvd.reason
+
+
 def test_a_public_route_that_asks_for_somebody_now_closes_those_of_nobody(site, opened, policy):
     nobody = opened("/api/public/echo")
     site.import_policy(policy.replace("access: public,", "access: authenticated,", 1))

@@ -42,6 +42,8 @@ def test_who_has_every_place_by_websockets_keeps_nobody_else_out(start_gateway, 
         assert {client.read_head().status for client in others} == {101}
         ask = raw.request("GET", "/api/public/x", host=f"localhost:{site.port}")
         assert stack.enter_context(site.connect(source="127.0.0.20")).send(ask).response().status == 200
+        lines = site.log_lines(wait_for=10, path="/api/public/ws", status=101)
+        assert {(line["client"], line["cut"]) for line in lines} == {("127.0.0.1", "server_full")}
     assert wait_until(lambda: sockets(site) <= 1)  # a kept one
 
 

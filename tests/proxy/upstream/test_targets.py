@@ -6,6 +6,7 @@ import socket
 
 import pytest
 
+from proxy.buffers import READ_BYTES
 from proxy.upstream.dial import allowed_addresses
 from proxy.upstream.targets import UpstreamUnreachable
 from tests.support import raw
@@ -127,6 +128,27 @@ def test_a_body_until_close_is_whole_over_tls_only_with_the_close_alert(various,
             various.get("/tls/x")
 
 
+def test_an_answer_that_nobody_asked_for_is_nobodys_over_tls_too(various, tls):
+    """What TLS has decrypted, but does not fit into one read, is not seen by a look at the socket."""
+    first = answer(body=b"x" * READ_BYTES)
+    first = answer(body=b"x" * (2 * READ_BYTES - len(first)))
+    assert len(first) == READ_BYTES
+
+    def send_more(connection, request):
+        connection.send(first + answer(body=b"stray"))
+        connection.keep_alive = True
+
+    tls.clear()
+    tls.reply(send_more, path="/tls/first")
+    tls.reply(Kept(answer(body=b"second")), path="/tls/second")
+    pipelined = [raw.request("GET", path, host=f"localhost:{various.port}") for path in ("/tls/first", "/tls/second")]
+    for _ in range(10):
+        with various.connect() as client:
+            client.send(b"".join(pipelined))
+            assert client.response().body.startswith(b"x")
+            assert client.response().body == b"second"
+
+
 def test_proxies_of_the_environment_and_netrc_have_no_say(various, upstream):
     assert various.get("/live/x").status == 200
     assert upstream.only.all("authorization") == upstream.only.all("proxy-authorization") == []
@@ -139,6 +161,9 @@ def test_proxies_of_the_environment_and_netrc_have_no_say(various, upstream):
         "fe80::1%eth0",
         "::ffff:169.254.169.254",
         "fd00:ec2::254",
+        "168.63.129.16",
+        "::ffff:100.100.100.200",
+        "64:ff9b:1::a9fe:a9fe",
     ],
 )
 def test_a_name_may_not_lead_to_the_clouds_metadata_service(address):
