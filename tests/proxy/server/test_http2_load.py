@@ -30,11 +30,11 @@ def certificates(tmp_path_factory):
 
 @pytest.fixture(scope="module", params=["h2c", "h2"])
 def site(request, gateway_template, session_upstream, certificates, tmp_path_factory):
-    tls = ("--tls-cert", str(certificates.cert_file), "--tls-key", str(certificates.key_file))
-    args = ("--http2", *(tls if request.param == "h2" else ()))
-    env = {"AUTHGATE_PUBLIC_URL": "https://localhost"} if request.param == "h2" else {}
+    with_tls = request.param == "h2"
+    files = ("--tls-cert", str(certificates.cert_file), "--tls-key", str(certificates.key_file))
     data_dir, policy = tmp_path_factory.mktemp("load") / "data", demo_policy(session_upstream.target)
-    with Gateway(data_dir, template=gateway_template, policy=policy, args=args, env=env) as started:
+    args = ("--http2", *(files if with_tls else ()))
+    with Gateway(data_dir, template=gateway_template, policy=policy, args=args, tls=with_tls) as started:
         yield started.start()
 
 
