@@ -77,6 +77,8 @@ class Exchange:
     # Most requests change none of these: set on the class they cost a request nothing.
     _connection: Upstream | None = None
     _last_activity = 0.0
+    _takes_again_by = inf  # the upstream of a tunnel, that takes nothing now
+    _patience: float | None = None  # of a tunnel, with that
     chunked = False
     request_sent = False
     accept = b""  # of the WebSocket that the request asks for (RFC 6455 4.2.2)
@@ -137,6 +139,7 @@ class Exchange:
     def open_tunnel(self) -> None:
         """From here on bytes pass both ways, whatever they are, and silence is no fault."""
         self.request_sent = self.chunked = False
+        self._patience = self._timeouts.idle
         self._timeouts, self._ends_at = _PATIENT, inf
         if self._connection is not None:
             keep_alive(self._connection.transport)
@@ -208,9 +211,12 @@ class Exchange:
 
     def pause_request(self) -> None:
         self.request_paused = True
+        if self._patience is not None:
+            self._takes_again_by = time.monotonic() + self._patience
 
     def resume_request(self) -> None:
         self.request_paused = False
+        self._takes_again_by = inf
         self.touch()
         self._downstream.request_writable()
 
@@ -224,6 +230,9 @@ class Exchange:
             self._fail(Reason.UPSTREAM_TIMEOUT, self._silence(limit))
         elif now > self._ends_at:
             self._fail(Reason.UPSTREAM_TIMEOUT, f"did not end within {self._timeouts.total:g} s (timeouts.total)")
+        elif now > self._takes_again_by:
+            # Nothing more is read from the client meanwhile, not even that it has left.
+            self._fail(Reason.UPSTREAM_TIMEOUT, f"took nothing that its client sent for {self._patience:g} s (timeouts.idle)")
         else:
             self._downstream.still_waiting()
 

@@ -145,6 +145,26 @@ def test_an_idle_one_outlives_the_timeouts_of_its_route(gateway_template, tmp_pa
                 assert client.recv(timeout=5) == "still here"
 
 
+def test_a_service_that_takes_nothing_is_given_up_also_where_the_client_has_left(site, upstream):
+    """Nothing is read from a client meanwhile, so nobody would hear of its leaving."""
+    upstream.reply(lambda connection, request: (connection.send(SWITCH), time.sleep(20)))
+    site.import_policy(demo_policy(upstream.target).replace("access: public,", "access: public, timeouts: {idle: 1},"))
+    try:
+        before = sockets(site)
+        with site.connect() as client:
+            assert client.send(opening(site, "/api/public/deaf")).read_head().status == 101
+            client.socket.settimeout(0.3)
+            with pytest.raises(TimeoutError):
+                for _ in range(200):
+                    client.socket.sendall(b"x" * (1 << 20))
+            client.reset()
+        [line] = site.log_lines(wait_for=1, path="/api/public/deaf")
+        assert (line["status"], line["cut"]) == (101, "upstream_timeout")
+        assert wait_until(lambda: sockets(site) <= before)
+    finally:
+        site.import_policy(demo_policy(upstream.target))
+
+
 def test_when_the_gateway_restarts_they_have_the_drain_time_and_are_told(site, upstream):
     with WebSocketService() as service:
         site.import_policy(demo_policy(service.target))
