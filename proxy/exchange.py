@@ -92,8 +92,8 @@ class Exchange:
         """`client`: its connection, if this server shows it. `ends_at`: by the monotonic clock, whatever happens."""
         self._downstream = downstream
         self._timeouts = timeouts
-        self.client = client
         self._ends_at = ends_at
+        self.client = client
 
     # -- from the downstream ------------------------------------------------------------------------------
 
@@ -229,7 +229,7 @@ class Exchange:
         if limit is not None and now - self._last_activity > limit and not self._waits_for_client:
             self._fail(Reason.UPSTREAM_TIMEOUT, self._silence(limit))
         elif now > self._ends_at:
-            self._fail(Reason.UPSTREAM_TIMEOUT, f"did not end within {self._timeouts.total:g} s (timeouts.total)")
+            self._end_late(f"did not end within {self._timeouts.total:g} s (timeouts.total)")
         elif now > self._takes_again_by:
             # Nothing more is read from the client meanwhile, not even that it has left.
             self._fail(Reason.UPSTREAM_TIMEOUT, f"took nothing that its client sent for {self._patience:g} s (timeouts.idle)")
@@ -262,6 +262,16 @@ class Exchange:
             self._downstream.response_failed(
                 Failure(reason, what, str(connection.target), error, unanswered=unanswered)
             )
+
+    def _end_late(self, what: str) -> None:
+        connection = self._connection
+        if connection is not None:
+            is_of_client = self._waits_for_client
+            self._drop_connection()
+            if not is_of_client:
+                connection.blame(what)
+            # Not to be sent again: there is no time left.
+            self._downstream.response_failed(Failure(Reason.UPSTREAM_TIMEOUT, what, str(connection.target)))
 
     def _drop_connection(self) -> None:
         connection = self._connection

@@ -7,6 +7,7 @@ import threading
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 
 import pytest
 
@@ -15,6 +16,7 @@ from tests.support.crowd import Crowd
 from tests.support.dead_targets import Blackhole, refused_target
 from tests.support.gateway import Gateway, free_port
 from tests.support.scripted import Kept, Script, ThenClose, answer, assert_refusal
+from tests.support.streams import Torrent
 from tests.support.upstream import RecordingUpstream
 
 
@@ -66,6 +68,11 @@ def policy(one: str, two: str, hole: str) -> str:
         "health: {path: /up, interval: 0.1, timeout: 1, healthy_after: 1, unhealthy_after: 2}",
     }
     routes = [f"  - {{name: {name}, path: /{name}, access: public, upstream: {name}}}" for name in upstreams]
+    routes += [
+        "  - {name: whole, path: /whole, access: public, upstream: turns, timeouts: {total: 1, response: 30}}",
+        "  - {name: readers, path: /readers, access: public, upstream: readers, timeouts: {total: 0.6}}",
+    ]
+    upstreams["readers"] = f'targets: ["{one}", "{two}"]'
     lines = ["version: 1", "upstreams:", *(f"  {name}: {{{text}}}" for name, text in upstreams.items()), "routes:"]
     return "\n".join([*lines, *routes, ""])
 
@@ -256,6 +263,28 @@ def test_a_target_that_answers_nothing_is_given_up_for_the_other(several, target
     targets[0].reply(Script(), path="/breaking/hangs")
     for _ in range(2):
         assert several.get("/breaking/hangs").text == "1"
+
+
+def test_the_time_for_a_whole_request_does_not_begin_anew_with_another_target(several, targets):
+    for target in targets:
+        target.reply(Script(), path="/whole/hangs")
+    began = time.monotonic()
+    assert several.get("/whole/hangs").status == 504
+    assert time.monotonic() - began < 1.8
+    assert sum(asked(target, b"/whole/hangs") for target in targets) == 1
+
+
+def test_clients_who_read_slowly_are_no_fault_of_the_targets(several, targets):
+    torrents = [Torrent(30) for _ in targets]
+    for target, torrent in zip(targets, torrents, strict=True):
+        target.reply(torrent, path="/readers/much")
+    with ExitStack() as stack:
+        for _ in range(8):  # four for each, of which three in a row would do
+            client = stack.enter_context(several.connect(receive_buffer=65536))
+            client.send(raw.request("GET", "/readers/much", host=f"localhost:{several.port}"))
+        wait_until(lambda: all(torrent.ended.is_set() for torrent in torrents))
+        time.sleep(0.5)  # the others end by the same clock
+    assert not re.search("upstream readers, target .* left out", several.output)
 
 
 def test_several_bad_answers_in_a_row_leave_a_target_out(several, targets):
