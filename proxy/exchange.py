@@ -232,7 +232,9 @@ class Exchange:
             self._end_late(f"did not end within {self._timeouts.total:g} s (timeouts.total)")
         elif now > self._takes_again_by:
             # Nothing more is read from the client meanwhile, not even that it has left.
-            self._fail(Reason.UPSTREAM_TIMEOUT, f"took nothing that its client sent for {self._patience:g} s (timeouts.idle)")
+            self._fail(
+                Reason.UPSTREAM_TIMEOUT, f"took nothing that its client sent for {self._patience:g} s (timeouts.idle)"
+            )
         else:
             self._downstream.still_waiting()
 
