@@ -237,6 +237,7 @@ def encrypted(gateway_template, certificates, tmp_path_factory):
             "roles:\n", f'  unix: {{targets: ["{unix.target}"]}}\nroles:\n', 1
         )
         policy += "  - {name: unix, path: /unix, access: public, upstream: unix}\n"
+        policy = policy.replace("access: public,", "access: public, timeouts: {idle: 1},")
         files = ("--tls-cert", str(certificates.cert_file), "--tls-key", str(certificates.key_file))
         env = {"SSL_CERT_FILE": str(certificates.ca_file)}
         with Gateway(
@@ -261,6 +262,8 @@ def test_bytes_pass_both_ways_over_tls_and_a_unix_socket(encrypted, certificates
     with encrypted.connect(tls=certificates.client_context()) as client:
         assert client.send(opening(encrypted, path)).read_head().status == 101
         # One after the other: Python's TLS sockets do not bear two threads.
-        for piece in (b"a", *[b"b" * 60_000] * 20, b"bye"):
+        for piece in (b"a", *[b"b" * 60_000] * 20):
             assert client.send(piece).read(len(piece)) == piece
+        time.sleep(1.6)  # no silence counts as one who takes nothing
+        assert client.send(b"bye").read(3) == b"bye"
         assert client.read_all() == b""
