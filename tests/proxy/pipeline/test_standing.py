@@ -262,6 +262,21 @@ def test_a_target_that_is_taken_away_loses_its_websockets_and_they_may_come_back
     assert opened("/api/public/moving/echo").lives()
 
 
+def test_other_tls_settings_count_for_websockets_too(site, opened, policy, certificates):
+    with WebSocketService(ssl=certificates.server_context()) as private:
+        target = private.target.replace("http://127.0.0.1", "https://localhost")
+        secure = f'  secure: {{targets: ["{target}"], tls: {{ca_file: "{certificates.ca_file}"}}}}\nroles:\n'
+        more = policy.replace("roles:\n", secure, 1)
+        more += "  - {name: secure, path: /secure, access: public, upstream: secure}\n"
+        site.import_policy(more)
+        mine, other = opened("/secure/echo"), opened("/api/public/echo")
+        assert mine.lives()
+        site.import_policy(more.replace("tls: {", 'tls: {min_version: "1.3", '))
+        assert mine.ending() == (1001, "upstream_unreachable")
+        assert other.lives()
+        assert opened("/secure/echo").lives()
+
+
 def _ending_or_none(mine):
     try:
         return None if mine.lives() else "silent"
