@@ -75,6 +75,7 @@ class Identity:
     scopes: frozenset[str] = frozenset()  # of a token (RFC 6749 3.3); a session has none
     key_thumbprint: str = ""  # of the key that signs the proof of each request (RFC 9449); empty: none is needed
     session_id: str = ""  # of a browser's sign-in; an access token has none, even as the cookie
+    cookie_host: str = ""  # the only host on which this session's cookie counts; empty in those of former versions
     email: str = ""
     name: str = ""
     roles: frozenset[str] = frozenset()

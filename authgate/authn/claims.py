@@ -29,6 +29,7 @@ class VerifiedClaims:
     subject: str
     token_id: str
     session_id: str  # empty for an access token: those are for machines, and open nothing that is for operators
+    cookie_host: str  # the only one on which this cookie of a session counts; empty in those of former versions
     key_id: str  # of the key that has signed it
     issued_at: int
     expires_at: int
@@ -60,6 +61,7 @@ def verify_claims(
         subject=subject,
         token_id=token_id,
         session_id=session_id,
+        cookie_host=_host(claims) if session_id else "",
         key_id=key_id,
         issued_at=issued_at,
         expires_at=expires_at,
@@ -121,6 +123,13 @@ def _text(claims: dict[str, Any], name: str) -> str:
     if not is_safe_text(value):
         raise InvalidCredential(Reason.INVALID_TOKEN, f"{name} is not a text of 1 to {MAX_TEXT} safe characters")
     return value
+
+
+def _host(claims: dict[str, Any]) -> str:
+    host = claims.get("cookie_host", "")
+    if not isinstance(host, str):
+        raise InvalidCredential(Reason.INVALID_TOKEN, "cookie_host is no text")
+    return host
 
 
 def _optional_text(claims: dict[str, Any], name: str) -> str:

@@ -91,7 +91,15 @@ def check_form(kind: Kind, unverified_token: bytes) -> None:
         raise InvalidCredential(Reason.MALFORMED_CREDENTIAL, "the token is empty or has characters that no token has")
 
 
-def verify_session(found: Credential | None, trust: TrustSnapshot, now: float) -> VerifiedClaims | None:
+def check_cookie_host(cookie_host: str, host: str) -> None:
+    """Raises InvalidCredential. A browser never sends the cookie of one host to another. Whoever does has taken it: the
+    code that brings a session to an application's host can be read by that application's scripts.
+    """
+    if cookie_host and cookie_host != host:
+        raise InvalidCredential(Reason.WRONG_AUDIENCE, f"it is the session's cookie of the host {cookie_host}")
+
+
+def verify_session(found: Credential | None, trust: TrustSnapshot, now: float, host: str) -> VerifiedClaims | None:
     """The claims of a session's cookie, also of an expired one: its session may still live, and may give out another.
 
     None: no cookie, or an access token that a browser carries as its cookie. Raises InvalidCredential.
@@ -99,6 +107,7 @@ def verify_session(found: Credential | None, trust: TrustSnapshot, now: float) -
     if found is None or not found.by_cookie:
         return None
     claims = verify(found.unverified_token, trust, _SESSION, now, expired_for=MAX_TTL)
+    check_cookie_host(claims.cookie_host, host)
     return claims if claims.session_id else None
 
 

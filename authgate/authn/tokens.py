@@ -21,7 +21,9 @@ from authgate.reason import Reason
 from authgate.request import InvalidCredential
 
 MAX_TTL = 366 * 24 * 3600  # a machine's token is renewed at least once a year, and no revocation ends before that
-RESERVED_CLAIMS = frozenset(("iss", "sub", "aud", "iat", "nbf", "exp", "jti", "sid", "roles", "email", "name"))
+RESERVED_CLAIMS = frozenset((
+    "iss", "sub", "aud", "iat", "nbf", "exp", "jti", "sid", "cookie_host", "roles", "email", "name",
+))  # fmt: skip
 _HEADER_MEMBERS = frozenset(("alg", "kid", "typ"))
 
 
@@ -59,11 +61,12 @@ def mint(
     name: str = "",
     roles: Iterable[str] = (),
     session: str = "",
+    cookie_host: str = "",
     extra_claims: Mapping[str, Any] = MappingProxyType({}),
 ) -> str:
     """Raises ClaimRefused for whatever `verify` would refuse, save that another audience may be named.
 
-    All tokens of a `session` have its ID, so that one revocation refuses them all.
+    All tokens of a `session` have its ID, so that one revocation refuses them all; each counts on its `cookie_host`.
     """
     claims = {
         **extra_claims,
@@ -77,6 +80,7 @@ def mint(
         "email": email,
         "name": name,
         **({"sid": session} if session else {}),
+        **({"cookie_host": cookie_host} if cookie_host else {}),
     }
     _check_mintable(claims, extra_claims, audience)
     try:

@@ -5,7 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import Awaitable, Callable
 
-from authgate.authn.credentials import Credential, beside_the_services, check_form, find_credential, find_mistyped
+from authgate.authn.credentials import (
+    Credential,
+    beside_the_services,
+    check_cookie_host,
+    check_form,
+    find_credential,
+    find_mistyped,
+)
 from authgate.authn.dpop import bound_key
 from authgate.authn.foreign import KeysWanted, verify_foreign
 from authgate.authn.issuers import Issuer
@@ -75,7 +82,7 @@ def authenticate(
     """None: no credential of ours. Raises InvalidCredential: one is there and is not good, so stop; or MustAsk.
 
     `route`: None for a page of the gateway's own. `facts`: of the request that is let in by this, which uses up its
-    DPoP proof; without them no bound token counts.
+    DPoP proof; without them no bound token counts, and a session's cookie does for any host.
     """
     if not isinstance(headers, Headers):
         headers = Headers(headers)
@@ -100,6 +107,8 @@ def authenticate(
         except MustAsk as question:
             ask = question.ask
             raise MustAsk(lambda: _ask_and_prove(ask, credential, snapshot, facts)) from None
+    if identity.cookie_host and facts is not None:
+        check_cookie_host(identity.cookie_host, facts.authority.host)
     if credential.is_dpop or identity.key_thumbprint:
         return _prove_at_once(identity, credential, snapshot, facts)
     return identity
@@ -206,6 +215,7 @@ def _own_identity(credential: Credential, snapshot: Snapshot, now: float) -> Ide
         by_cookie=credential.by_cookie,
         token_id=claims.token_id,
         session_id=session_id,
+        cookie_host=claims.cookie_host if session_id else "",
         key_id=claims.key_id,
         issued_at=claims.issued_at,
         audiences=frozenset((snapshot.trust.audience,)),

@@ -173,7 +173,7 @@ def _arrive(request: HttpRequest, slug: str, snapshot: Snapshot) -> Arrival:
         replaces=session_id(request),
     )
     onward = "" if departure is None else onward_url(session.sid, departure)
-    return Arrival(completed.next, store.cookie_for(session, snapshot), onward)
+    return Arrival(completed.next, store.cookie_for(session, snapshot, facts_of(request).authority.host), onward)
 
 
 def _not_arrived(request: HttpRequest, slug: str, error: ProviderError) -> HttpResponse:

@@ -74,4 +74,4 @@ def take_over(request: HttpRequest, snapshot: Snapshot) -> Arrival:
     facts = facts_of(request)
     departure = find(request.GET.get("state", ""), facts.authority.host, login_cookies(request), time.time())
     session = hand_over.take(request.GET.get("code", ""), departure, address=facts.client, replaces=session_id(request))
-    return Arrival(departure.next if departure else "", store.cookie_for(session, snapshot))
+    return Arrival(departure.next if departure else "", store.cookie_for(session, snapshot, facts.authority.host))

@@ -140,8 +140,9 @@ def session_id(request: HttpRequest) -> str | None:
     if snapshot is None:
         return None
     with suppress(InvalidCredential):
-        found = find_credential(facts_of(request).headers, snapshot.trust.session_cookie)
-        claims = verify_session(found, snapshot.trust, time.time())
+        facts = facts_of(request)
+        found = find_credential(facts.headers, snapshot.trust.session_cookie)
+        claims = verify_session(found, snapshot.trust, time.time(), facts.authority.host)
         return None if claims is None else claims.session_id
     return None
 

@@ -25,10 +25,10 @@ _FIXED_BYTES = 160  # times, sid twice and the members' names
 _TEXT_BYTES = 256
 
 
-def cookie_for(session: Session, snapshot: Snapshot) -> str:
-    """The value of a Set-Cookie header. Raises ClaimRefused for a subject that no token can carry."""
+def cookie_for(session: Session, snapshot: Snapshot, host: str) -> str:
+    """For this host alone: the value of a Set-Cookie header. Raises ClaimRefused for a subject that no token can carry."""
     left = int(session.ends_at.timestamp() - time.time())
-    return set_cookie(mint_cookie(session, snapshot), left)
+    return set_cookie(mint_cookie(session, snapshot, host), left)
 
 
 def clear_cookie() -> str:
@@ -41,11 +41,12 @@ def set_cookie(value: str, seconds: int) -> str:
     return f"{name}={value}; Max-Age={max(seconds, 0)}; Path=/; HttpOnly; SameSite=Lax{secure}"
 
 
-def mint_cookie(session: Session, snapshot: Snapshot) -> str:
+def mint_cookie(session: Session, snapshot: Snapshot, host: str) -> str:
     now = int(time.time())
     person, trust = session.person, snapshot.trust
     email, name = _bounded(person.email), _bounded(person.name)
-    taken = _FIXED_BYTES + sum(len(_json(text)) for text in (trust.issuer, trust.audience, person.subject, email, name))
+    texts = (trust.issuer, trust.audience, person.subject, email, name, host)
+    taken = _FIXED_BYTES + sum(len(_json(text)) for text in texts)
     return mint(
         trust,
         person.subject,
@@ -55,6 +56,7 @@ def mint_cookie(session: Session, snapshot: Snapshot) -> str:
         email=email,
         name=name,
         session=session.sid,
+        cookie_host=host,
         extra_claims=_carried(session, snapshot, PAYLOAD_BYTES - taken),
     )
 

@@ -45,8 +45,9 @@ _rows = Threads("sessions", 4)
 _turns = asyncio.Semaphore(32)  # within the places of those threads
 # A provider that hangs keeps these busy, and renewal goes on without it.
 _providers = Threads("refresh", 8)
-_flights: dict[str, _Flight] = {}
-_recent: Bounded[str, tuple[float, Renewed | None]] = Bounded(_REMEMBERED)
+# By session and host: each host has a cookie of its own.
+_flights: dict[tuple[str, str], _Flight] = {}
+_recent: Bounded[tuple[str, str], tuple[float, Renewed | None]] = Bounded(_REMEMBERED)
 _troubled_until = 0.0
 _hung_until: dict[int, float] = {}  # by provider
 
@@ -60,8 +61,13 @@ class Due(NamedTuple):
     """A cookie of ours that wants to be renewed."""
 
     sid: str
+    host: str
     token: bytes
     expired: bool
+
+    @property
+    def key(self) -> tuple[str, str]:
+        return self.sid, self.host
 
 
 class NotRenewed(Exception):
@@ -101,29 +107,29 @@ def passes_authorization(decision: Decision | None) -> bool:
     return decision is not None and decision.entry is not None and decision.entry.route.pass_authorization
 
 
-def find_due(headers: Headers, trust: TrustSnapshot, decision: Decision | None = None) -> Due | None:
+def find_due(headers: Headers, host: str, trust: TrustSnapshot, decision: Decision | None = None) -> Due | None:
     with suppress(InvalidCredential):
         found = find_credential(headers, trust.session_cookie)
         if passes_authorization(decision):
             found = beside_the_services(found, headers, trust)
         now = time.time()
-        claims = verify_session(found, trust, now)
+        claims = verify_session(found, trust, now, host)
         if found is None or claims is None:
             return None
         left = claims.expires_at - now
         if left < min(RENEW_BEFORE, (claims.expires_at - claims.all["iat"]) / 2):
-            return Due(claims.session_id, found.unverified_token, left <= 0)
+            return Due(claims.session_id, host, found.unverified_token, left <= 0)
     return None
 
 
 async def renew(due: Due, address: str) -> Renewed | None:
-    """None: the session is over. Raises NotRenewed. Requests of one session share one renewal."""
-    remembered = _recent.get(due.sid)
+    """None: the session is over. Raises NotRenewed. Requests of one session and host share one renewal."""
+    remembered = _recent.get(due.key)
     if remembered is not None and remembered[0] > time.monotonic():
         return remembered[1]
     if not due.expired and time.monotonic() < _troubled_until:
         raise RenewalFailed("it failed a moment ago")
-    flight = _flights.get(due.sid) or _take_off(due.sid, address)
+    flight = _flights.get(due.key) or _take_off(due, address)
     until: tuple[asyncio.Future[Any], ...] = (flight.task,) if due.expired else flight
     # A client that leaves does not take the renewal of the others with it: who waits here cancels nothing.
     done, _ = await asyncio.wait(
@@ -141,15 +147,15 @@ def with_cookie(headers: Headers, old: bytes, new: bytes) -> Headers:
     return Headers((name, value.replace(old, new) if name == b"cookie" else value) for name, value in headers)
 
 
-def _take_off(sid: str, address: str) -> _Flight:
+def _take_off(due: Due, address: str) -> _Flight:
     if len(_flights) >= _MAX_FLIGHTS:
         raise RenewalFailed("too many at once")
     loop = asyncio.get_running_loop()
     asks: asyncio.Future[None] = loop.create_future()
-    flight = _flights[sid] = _Flight(loop.create_task(_renew(sid, address, asks)), asks)
+    flight = _flights[due.key] = _Flight(loop.create_task(_renew(due, address, asks)), asks)
 
     def landed(task: asyncio.Task[Renewed | None]) -> None:
-        _flights.pop(sid, None)
+        _flights.pop(due.key, None)
         if not task.cancelled() and task.exception() is not None:
             _have_trouble()
 
@@ -163,23 +169,23 @@ def _have_trouble() -> None:
     _troubled_until = time.monotonic() + _TROUBLE_SECONDS
 
 
-async def _renew(sid: str, address: str, asks: asyncio.Future[None]) -> Renewed | None:
+async def _renew(due: Due, address: str, asks: asyncio.Future[None]) -> Renewed | None:
     try:
         async with _turns:
-            session = await _rows.run(seen, sid, address)
+            session = await _rows.run(seen, due.sid, address)
         if session is not None and is_due(session, timezone.now()):
             asks.set_result(None)
             session = await _refreshed(session)
         renewed = None
         if session is not None:
             async with _turns:
-                renewed = await _rows.run(_mint, session)
+                renewed = await _rows.run(_mint, session, due.host)
     except DatabaseProblem as error:
         raise RenewalFailed(f"database: {error}") from error
     except Exception as error:
         logger.exception("a renewal failed")
         raise RenewalFailed(type(error).__name__) from error
-    _remember(sid, renewed)
+    _remember(due, renewed)
     return renewed
 
 
@@ -206,8 +212,8 @@ def _is_outage(error: BaseException) -> bool:
     return isinstance(error, DatabaseProblem | TooBusy)
 
 
-def _remember(sid: str, renewed: Renewed | None) -> None:
-    _recent.put(sid, (time.monotonic() + _REMEMBERED_SECONDS, renewed))
+def _remember(due: Due, renewed: Renewed | None) -> None:
+    _recent.put(due.key, (time.monotonic() + _REMEMBERED_SECONDS, renewed))
 
 
 def seen(sid: str, address: str) -> Session | None:
@@ -234,12 +240,12 @@ def may_go_on(session: Session) -> bool:
     return is_live(session) and is_still_allowed(session.person.provider, session.claims)
 
 
-def _mint(session: Session) -> Renewed | None:
+def _mint(session: Session, host: str) -> Renewed | None:
     if not may_go_on(session):
         return None
     snapshot = policy_snapshot.current()
     if snapshot is None:
         raise RenewalFailed("no policy is loaded")
-    token = mint_cookie(session, snapshot)
+    token = mint_cookie(session, snapshot, host)
     left = int(session.ends_at.timestamp() - time.time())
     return Renewed(token.encode("ascii"), set_cookie(token, left).encode("ascii"))

@@ -36,7 +36,7 @@ def find_wanted(record: Record, entered: Entered) -> Wanted | None:
         return None
     decision = None if isinstance(entered, OwnPage) else entered
     may_be = renewal.may_be_due(decision, facts.headers) if decision is not None else _is_personal(facts.path)
-    due = renewal.find_due(facts.headers, snapshot.trust, decision) if may_be else None
+    due = renewal.find_due(facts.headers, facts.authority.host, snapshot.trust, decision) if may_be else None
     return Wanted(facts, due) if due is not None else None
 
 

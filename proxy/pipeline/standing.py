@@ -71,7 +71,7 @@ class Standing:
         """Raises InvalidCredential or NotRenewed."""
         entry, facts, headers = self._allowed.entry, self._allowed.facts, self._headers
         if self._identity is not None and self._identity.session_id:
-            due = renewal.find_due(headers, self._seen.trust, self._allowed)
+            due = renewal.find_due(headers, facts.authority.host, self._seen.trust, self._allowed)
             renewed = await renewal.renew(due, facts.client) if due is not None else None
             if due is not None and renewed is None:
                 raise InvalidCredential(Reason.TOKEN_EXPIRED)

@@ -219,7 +219,7 @@ def by_role(monkeypatch: pytest.MonkeyPatch) -> Client:
     loaded, session = watcher.load(), Session.objects.get(sid="sid-alice")
     monkeypatch.setattr(snapshot, "_current", loaded)
     client = Client()
-    client.cookies["auth_token"] = mint_cookie(session, loaded)
+    client.cookies["auth_token"] = mint_cookie(session, loaded, "")
     return client
 
 

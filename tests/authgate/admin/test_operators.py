@@ -73,7 +73,7 @@ def test_a_local_account_beside_a_sign_in_is_explained(root, monkeypatch):
     loaded, session = watcher.load(), Session.objects.get(sid="sid-carol")
     monkeypatch.setattr(snapshot, "_current", loaded)
     assert "You work here with the local account" not in root.get("/admin/").content.decode()
-    root.cookies["auth_token"] = mint_cookie(session, loaded)
+    root.cookies["auth_token"] = mint_cookie(session, loaded, "")
     page = root.get("/admin/").content.decode()
     assert "You work here with the local account root" in page
     assert "also signed in as main|carol" in page

@@ -89,7 +89,7 @@ def staff_by_role(monkeypatch: pytest.MonkeyPatch) -> Client:
     user = User.objects.create(username=username_of(session.person.subject))
     user.user_permissions.set(Permission.objects.all())
     client = Client()
-    client.cookies["auth_token"] = mint_cookie(session, loaded)
+    client.cookies["auth_token"] = mint_cookie(session, loaded, "")
     return client
 
 

@@ -223,7 +223,7 @@ def test_what_a_browser_sends_by_itself_is_not_always_a_session(header, by_cooki
 @pytest.mark.parametrize(("header", "by_cookie", "session_id"), KINDS.values(), ids=KINDS)
 def test_an_expired_cookie_says_which_session_it_was_for(header, by_cookie, session_id):
     trust = make_trust()
-    claims = verify_session(find_credential(Headers([header]), trust.session_cookie), trust, time.time() + 100_000)
+    claims = verify_session(find_credential(Headers([header]), trust.session_cookie), trust, time.time() + 100_000, "")
     assert (claims.session_id if claims else "") == session_id
 
 

@@ -16,6 +16,12 @@ from tests.support.oidc import add_provider
 from tests.support.policies import demo_policy
 from tests.support.sessions import run
 
+OLD_COOKIE = """
+session = Session.objects.select_related("person").get(sid=options["sid"])
+then = int(time.time()) - 400
+print(mint(load_trust(), session.person.subject, kind=Kind.SESSION, now=then, ttl=300, session=session.sid,
+           cookie_host=options["host"]))
+"""
 COUNT = iter(range(1, 250))
 
 
@@ -205,6 +211,62 @@ def test_a_sign_out_at_the_provider_is_the_end_on_every_host(browser, openid):
     browser.send(f"{openid.issuer}/session/end/confirm", "POST", form={"xsrf": secret, "logout": "yes"})
     for origin in (browser.wiki, browser.git):
         browser.wait_for(f"{origin}/", 401, seconds=5)
+
+
+# --- what applications make of it -------------------------------------------------------------------------------
+def carry(browser, origin, cookie, headers=SCRIPT):
+    """As somebody who has this cookie, whatever host it was for."""
+    asked = {**headers, "Cookie": f"auth_token={cookie}"}
+    return Agent(source=browser.source).send(f"{origin}/api/protected", headers=asked)
+
+
+def test_a_cookie_counts_on_its_own_host_alone(browser):
+    """An application can read the codes that arrive on its host, by a service worker, and get a cookie for one."""
+    browser.sign_in(f"{browser.wiki}/")
+    browser.open(f"{browser.git}/")
+    origins = {"localhost.local": browser.public, "wiki.localhost": browser.wiki, "git.localhost": browser.git}
+    for owner in origins:
+        cookie = browser.cookie_of(owner)
+        allowed = {host: carry(browser, origin, cookie).status == 200 for host, origin in origins.items()}
+        assert allowed == {host: host == owner for host in origins}
+
+
+def test_an_application_that_reads_a_victims_code_gets_into_no_other_host(browser, gateway):
+    departure = browser.send(f"{browser.wiki}/auth/login").location
+    victim = Browser(gateway)
+    victim.sign_in(f"{victim.public}/dashboard", "root")
+    code = victim.send(departure).location  # as a service worker of wiki.localhost sees it, and does not let it pass
+    assert browser.send(code).status == 302
+    stolen = browser.cookie_of("wiki.localhost")
+    assert (carry(browser, browser.wiki, stolen).status, carry(browser, browser.git, stolen).status) == (200, 401)
+    asked = {**NAVIGATION, "Cookie": f"auth_token={stolen}"}
+    for path in ("/dashboard", "/admin/", "/auth/api/v1/people", "/auth/me"):
+        page = Agent(source=browser.source).send(f"{browser.public}{path}", headers=asked)
+        assert page.status in (302, 401), path
+        assert "auth_token" not in str(page.headers)
+    # Nor does it bring a code for another host, or the end of the victim's session on another host.
+    departure = browser.send(f"{browser.git}/auth/login").location
+    page = Agent(source=browser.source).send(departure, headers=asked)
+    assert "/auth/arrive" not in page.location
+    asked = {"Sec-Fetch-Site": "same-origin", "Cookie": f"auth_token={stolen}"}
+    Agent(source=browser.source).send(f"{browser.public}/auth/logout", "POST", form={}, headers=asked)
+    assert victim.status(f"{victim.public}/api/protected") == 200
+
+
+def test_each_host_renews_its_own_cookie(browser, gateway):
+    """Also when both are due at once, as they are when the same worker has just renewed the other one."""
+    browser.sign_in(f"{browser.wiki}/")
+    browser.open(f"{browser.git}/")
+    origins = {"wiki.localhost": browser.wiki, "git.localhost": browser.git}
+    for host, origin in origins.items():
+        old = run(gateway, OLD_COOKIE, sid=sessions.sid_of(browser.cookie_of(host)), host=host).strip()
+        for _ in range(4):
+            page = carry(browser, origin, old)
+            assert page.status == 200
+            renewed = re.search("auth_token=([^;]+)", page.headers["Set-Cookie"])[1]
+            others = [carry(browser, other, renewed).status for other in origins.values() if other != origin]
+            assert (carry(browser, origin, renewed).status, others) == (200, [401])
+        assert all(carry(browser, other, old).status == 401 for other in origins.values() if other != origin)
 
 
 # --- what strangers make of it ----------------------------------------------------------------------------------

@@ -66,7 +66,7 @@ def start(
 def carried(session, *grants):
     """The claims of the session's cookie, as the gateway reads them."""
     trust = make_trust()
-    token = cookie.mint_cookie(session, make_snapshot(trust, tuple(grants)))
+    token = cookie.mint_cookie(session, make_snapshot(trust, tuple(grants)), "")
     return verify(token.encode(), trust, Kind.SESSION, time.time())
 
 
@@ -177,7 +177,7 @@ def test_a_cookie_stays_small_whatever_the_provider_says(provider, claims):
     session = start(provider, subject="s" * 190, name="ü" * 200, email="e" * 200, claims=claims)
     asked = [grant(name, contains=value) for name, value in _values(session.claims)]
     asked += [grant(name, equals=value) for name, value in session.claims.items() if isinstance(value, str)]
-    set_cookie = store.cookie_for(session, make_snapshot(grants=tuple(asked)))
+    set_cookie = store.cookie_for(session, make_snapshot(grants=tuple(asked)), "")
     assert len(set_cookie.partition(";")[0]) < 4000
 
 
