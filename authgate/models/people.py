@@ -182,6 +182,8 @@ class Session(models.Model):
     host = models.CharField(max_length=262, blank=True, default="", db_default="", help_text="Where it was made.")
     address = models.CharField(max_length=64, blank=True)
     user_agent = models.CharField(max_length=400, blank=True)
+    # A digest of the cookie that bound its sign-in to the browser; empty in rows of former versions.
+    browser = models.CharField(max_length=64, blank=True, default="", db_default="", editable=False)
     provider_sid = models.CharField("session at the provider", max_length=255, blank=True, db_index=True)
     claims = models.JSONField(default=dict)
     sealed_id_token = models.TextField(blank=True, editable=False)

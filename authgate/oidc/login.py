@@ -18,7 +18,7 @@ from authgate.oidc import login_state
 from authgate.oidc.claims import ProvenPerson, find_odd_claims, person_claims
 from authgate.oidc.departure import Departure
 from authgate.oidc.id_token import verify_id_token
-from authgate.oidc.login_state import PendingLogin
+from authgate.oidc.login_state import Beginning, PendingLogin, beginning
 from authgate.oidc.metadata import Metadata
 from authgate.oidc.next_url import safe_next
 from authgate.oidc.provider import ProviderClient, TokenSet
@@ -44,6 +44,7 @@ class Completed:
     provider: IdentityProvider
     next: str
     departure: Departure | None  # from another host, to which it goes on
+    beginning: Beginning
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +85,7 @@ def complete(slug: str, origin: str, query: QueryDict, cookies: Mapping[str, str
             raise ProviderError("login_expired", "no sign-in of this browser is waiting for this answer")
         provider = _bound_provider(pending, slug, origin)
         close_old_connections()  # others need them while the provider takes its time
-        return _prove(pending, provider, answer)
+        return _prove(pending, provider, answer, cookies)
     except ProviderError as error:
         error.next = safe_next(pending.next) if pending else ""
         raise
@@ -115,7 +116,9 @@ def _bound_provider(pending: PendingLogin, slug: str, origin: str) -> IdentityPr
     return provider
 
 
-def _prove(pending: PendingLogin, provider: IdentityProvider, answer: _Answer) -> Completed:
+def _prove(
+    pending: PendingLogin, provider: IdentityProvider, answer: _Answer, cookies: Mapping[str, str]
+) -> Completed:
     client = ProviderClient(provider)
     _check_issuer(answer.issuer, client.metadata())
     tokens = client.exchange(answer.code, pending.verifier, pending.redirect_uri)
@@ -124,7 +127,8 @@ def _prove(pending: PendingLogin, provider: IdentityProvider, answer: _Answer) -
     proven = person_claims(provider, id_claims, userinfo)
     for oddity in find_odd_claims(provider, id_claims, userinfo):
         logger.warning("sign-in of %s|%s: %s", provider.slug, proven.subject, oddity)
-    return Completed(proven, tokens, provider, safe_next(pending.next), departures.read(pending.departure))
+    departure = departures.read(pending.departure)
+    return Completed(proven, tokens, provider, safe_next(pending.next), departure, beginning(pending, cookies))
 
 
 def _check_issuer(issuer: str | None, metadata: Metadata) -> None:

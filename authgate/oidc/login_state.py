@@ -61,6 +61,15 @@ class PendingLogin:
         return seal_text(json.dumps(asdict(self)), purpose=_PURPOSE)
 
 
+@dataclass(frozen=True, slots=True)
+class Beginning:
+    """Of a sign-in that has come back: when it was, and digests of the cookies that say in which browser."""
+
+    at: datetime
+    browser: str
+    browsers: frozenset[str]  # that one, and the cookies of its other tabs
+
+
 def new_pending(slug: str, next_path: str, redirect_uri: str, cookies: Mapping[str, str], now: float) -> PendingLogin:
     cookie, key = cookie_of_browser(cookies, now)
     nonce, verifier = secrets.token_urlsafe(32), secrets.token_urlsafe(32)
@@ -89,6 +98,11 @@ def find(state: str, cookies: Mapping[str, str], now: float) -> PendingLogin | N
     return pending if is_its_browser(pending, cookies) and is_in_time(pending.issued_at, now) else None
 
 
+def beginning(pending: PendingLogin, cookies: Mapping[str, str]) -> Beginning:
+    browsers = frozenset(_digest(key) for key in (pending.key, *cookies.values()) if key)
+    return Beginning(datetime.fromtimestamp(pending.issued_at, UTC), _digest(pending.key), browsers)
+
+
 def is_its_browser(pending: Bound, cookies: Mapping[str, str]) -> bool:
     return hmac.compare_digest(cookies.get(pending.cookie, "").encode("utf-8", "replace"), pending.key.encode())
 
@@ -111,7 +125,7 @@ def read_cookies(headers: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
 def use_up(pending: PendingLogin, now: float) -> bool:
     """False: it was used already."""
     # Its nonce and not the text of the state, of which there may be two that read alike.
-    digest = hashlib.sha256(pending.nonce.encode()).hexdigest()
+    digest = _digest(pending.nonce)
     expires_at = datetime.fromtimestamp(now + 2 * SECONDS, UTC)
     _, is_first = UsedOnce.objects.get_or_create(key=f"state {digest}", defaults={"expires_at": expires_at})
     return is_first
@@ -154,6 +168,10 @@ def _begun_at(name: str) -> int:
 def _set_cookie(name: str, value: str, seconds: int) -> str:
     secure = "; Secure" if settings.SECURE else ""
     return f"{name}={value}; Max-Age={seconds}; Path=/; HttpOnly; SameSite=Lax{secure}"
+
+
+def _digest(secret: str) -> str:
+    return hashlib.sha256(secret.encode()).hexdigest()
 
 
 def _prefix() -> str:

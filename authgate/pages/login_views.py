@@ -171,6 +171,7 @@ def _arrive(request: HttpRequest, slug: str, snapshot: Snapshot) -> Arrival:
         address=facts_of(request).client,
         user_agent=request.headers.get("User-Agent", ""),
         replaces=session_id(request),
+        beginning=completed.beginning,
     )
     onward = "" if departure is None else onward_url(session.sid, departure)
     return Arrival(completed.next, store.cookie_for(session, snapshot, facts_of(request).authority.host), onward)

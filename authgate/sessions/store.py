@@ -21,6 +21,7 @@ from authgate.models.service_tokens import ServiceToken
 from authgate.models.trust import RevokedToken
 from authgate.oidc.claims import ProvenPerson
 from authgate.oidc.log_words import listed
+from authgate.oidc.login_state import Beginning
 from authgate.oidc.provider import TokenSet
 from authgate.outbound.errors import ProviderError
 from authgate.sealing import seal_text
@@ -43,6 +44,7 @@ _AT_ONCE = 5000  # databases bound the parameters of a query
 _CLAIM_BYTES = 256 * 1024
 # Of a person, for as long as there are personal tokens: every worker holds them. What is left out gives no role.
 _KEPT_BYTES = 32 * 1024
+_TAKEN = ("claims", "provider_sid", "sealed_id_token", "sealed_refresh_token", "refresh_at")  # of a session
 _SAID = ("email", "email_verified", "name", "claims")  # of a person, by their provider
 # Of one sign-in or one token alone; the last four are Keycloak's and Entra's. Each change of what is kept makes every
 # worker read the tokens again.
@@ -63,15 +65,22 @@ def start(
     address: str,
     user_agent: str,
     replaces: str | None,
+    beginning: Beginning | None = None,
 ) -> Session:
-    """A new session ID at every sign-in; `replaces` names the one this browser had. Raises ProviderError."""
+    """A new session ID at every sign-in; `replaces` names the one this browser had. Raises ProviderError.
+
+    Tabs that sign in at once have one session: of two, each could be that of another host, and stay after a sign-out.
+    """
     if not is_safe_text(f"{provider.slug}|{proven.subject}"):
         raise ProviderError("not_allowed", "the provider's subject is too long or holds characters that are not text")
     now = timezone.now()
     with transaction.atomic():
         person = _person(proven, _unchanged(provider), now)
-        if replaces:
+        joined = None if beginning is None else _join(person, proven, tokens, beginning)
+        if replaces and (joined is None or joined.sid != replaces):
             end(replaces, "signed in again")
+        if joined is not None:
+            return joined
         _make_room(person)
         session = Session(
             sid=secrets.token_hex(16),
@@ -82,13 +91,34 @@ def start(
             host=_storable(host, 262),
             address=_storable(address, 64),
             user_agent=_storable(user_agent, 400),
+            browser="" if beginning is None else beginning.browser,
         )
-        take_claims(session, proven)
-        seal_id_token(session, tokens)
-        seal_refresh_token(session, tokens)
-        session.refresh_at = next_refresh(tokens, now) if tokens.refresh_token else None
+        _take(session, proven, tokens, now)
         session.save(force_insert=True)
     return session
+
+
+def _join(person: Person, proven: ProvenPerson, tokens: TokenSet, beginning: Beginning) -> Session | None:
+    """The session of another tab of this browser, where the person has signed in after this sign-in began. It has what
+    the provider said last. The caller holds the person's row.
+    """
+    found = Session.objects.filter(
+        person=person, browser__in=beginning.browsers, created_at__gte=beginning.at, ended_at=None
+    ).first()
+    if found is None:
+        return None
+    found.person = person
+    _take(found, proven, tokens, timezone.now())
+    changed = {name: getattr(found, name) for name in _TAKEN}
+    return found if Session.objects.filter(sid=found.sid, ended_at=None).update(**changed) else None
+
+
+def _take(session: Session, proven: ProvenPerson, tokens: TokenSet, now: datetime) -> None:
+    take_claims(session, proven)
+    seal_id_token(session, tokens)
+    seal_refresh_token(session, tokens)
+    if tokens.refresh_token:
+        session.refresh_at = next_refresh(tokens, now)
 
 
 def take_claims(session: Session, proven: ProvenPerson) -> None:

@@ -150,6 +150,35 @@ def test_tabs_that_sign_in_at_once_on_several_hosts_each_end_on_their_own_page(b
     assert [(end.status, end.url) for end in ends] == [(200, url) for url in urls]
 
 
+def at_once(calls):
+    answers, begin = [None] * len(calls), threading.Barrier(len(calls))
+
+    def run_one(number, call):
+        begin.wait(10)
+        answers[number] = call()
+
+    threads = [threading.Thread(target=run_one, args=pair) for pair in enumerate(calls)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return answers
+
+
+def test_tabs_that_sign_in_at_once_have_one_session_so_one_sign_out_ends_all_of_them(browser):
+    """Restored when a browser starts, each without a cookie, and so each with a sign-in of its own."""
+    origins = (browser.wiki, browser.git, browser.public)
+    tabs = [browser.tab() for _ in origins]
+    calls = [lambda tab=tab, origin=origin: tab.open(f"{origin}/api/protected") for tab, origin in zip(tabs, origins)]
+    pages = at_once(calls)
+    ends = at_once([lambda tab=tab, page=page: tab.choose(page, "alice") for tab, page in zip(tabs, pages)])
+    assert [end.url for end in ends] == [f"{origin}/api/protected" for origin in origins]
+    cookies = [browser.cookie_of(host) for host in ("localhost.local", *HOSTS)]
+    assert len({sessions.sid_of(cookie) for cookie in cookies}) == 1
+    end_here(browser, browser.git)
+    assert [browser.status(f"{origin}/api/protected") for origin in origins] == [401, 401, 401]
+
+
 def test_who_cancels_begins_again_on_the_applications_host(browser):
     page = browser.choose(browser.open(f"{browser.wiki}/deep?x=1"), "")
     assert reason_of(page) == "oauth2_error"

@@ -15,6 +15,7 @@ from django.utils import timezone
 from authgate.authn.tokens import Kind, verify
 from authgate.models.people import IdentityProvider, Person, Session, UsedOnce
 from authgate.models.trust import RevokedToken, StateVersion
+from authgate.oidc.login_state import Beginning
 from authgate.outbound.errors import ProviderError
 from authgate.policy.schema import Grant, When
 from authgate.sealing import unseal_text
@@ -50,6 +51,7 @@ def start(
     address="192.0.2.1",
     user_agent="Browser",
     token_set=None,
+    beginning=None,
     **changes,
 ):
     return store.start(
@@ -60,7 +62,50 @@ def start(
         address=address,
         user_agent=user_agent,
         replaces=replaces,
+        beginning=beginning,
     )
+
+
+# --- tabs of one browser -----------------------------------------------------------------------------------------
+def tab(own, *others, ago=600):
+    """`ago`: the tests of a whole module may lie between its making and its use."""
+    return Beginning(timezone.now() - timedelta(seconds=ago), own, frozenset((own, *others)))
+
+
+def test_a_tab_joins_the_session_that_another_one_has_begun_meanwhile(provider):
+    first = start(provider, beginning=tab("a"), token_set=tokens(refresh_token="old", id_token="old"))
+    second = start(
+        provider, beginning=tab("b", "a"), replaces=first.sid, email="new@example.com",
+        claims={"sid": "new"}, token_set=tokens(refresh_token="new", id_token="new"),
+    )  # fmt: skip
+    row = Session.objects.get()
+    assert (second.sid, row.sid, row.ended_at) == (first.sid, first.sid, None)
+    # A browser has one session at the provider: the one that it was given last.
+    assert (row.claims, row.provider_sid, row.person.email) == ({"sid": "new"}, "new", "new@example.com")
+    assert unseal_text(row.sealed_refresh_token, purpose="refresh token", place=row.sid) == "new"
+    assert unseal_text(row.sealed_id_token, purpose="id token", place=row.sid) == "new"
+
+
+@pytest.mark.parametrize(
+    ("second", "changes"),
+    [
+        (tab("b"), {}),
+        (tab("b", "a"), {"subject": "bob"}),
+        (tab("a", ago=-3600), {}),
+        (None, {}),
+    ],
+    ids=["another-browser", "another-person", "begun-after-it", "unknown-browser"],
+)
+def test_no_other_sign_in_joins_a_session(provider, second, changes):
+    first = start(provider, beginning=tab("a"))
+    assert start(provider, beginning=second, replaces=first.sid, **changes).sid != first.sid
+    assert Session.objects.get(sid=first.sid).end_reason == "signed in again"
+
+
+def test_a_session_that_has_ended_is_not_joined(provider):
+    first = start(provider, beginning=tab("a"))
+    store.end(first.sid, "signed out")
+    assert start(provider, beginning=tab("a")).sid != first.sid
 
 
 def carried(session, *grants):
