@@ -36,23 +36,38 @@ def tls_files(certs: Sequence[str], keys: Sequence[str]) -> tuple[TlsFiles, ...]
     return files
 
 
+class _Loaded(NamedTuple):
+    context: ssl.SSLContext
+    names: list[str]
+
+
 class Certificates:
-    """Those of the files, as they were when they were last read and all of them could be used."""
+    """Those of the files, each as it was when it was last read and could be used."""
 
     def __init__(self, files: tuple[TlsFiles, ...]) -> None:
         """Raises StartRefused."""
         self._files = files
         self._read, self._seen = _stamps(files), _stamps(files)
-        self._first, self._by_name = _load(files)
+        self._loaded = [_load(pair, is_alone=len(files) == 1) for pair in files]
+        self._by_name = _by_name(self._loaded)
         # Its own certificate is never sent: for each client, also for one that names no host, another one takes its
         # place, which can be a new one at any time.
         self.context = _context(files[0])
         self.context.sni_callback = self._choose
 
     def read(self) -> None:
-        """Again. Raises StartRefused: those in use stay."""
-        self._read = _stamps(self._files)
-        self._first, self._by_name = _load(self._files)
+        """Again. Raises StartRefused for those that cannot be used and so stay as they are: the others are renewed all
+        the same, or one that nobody needs any more would let all of them expire.
+        """
+        self._read, problems = _stamps(self._files), []
+        for number, pair in enumerate(self._files):
+            try:
+                self._loaded[number] = _load(pair, is_alone=len(self._files) == 1)
+            except StartRefused as problem:
+                problems.append(str(problem))
+        self._by_name = _by_name(self._loaded)
+        if problems:
+            raise StartRefused("; ".join(problems))
 
     def read_if_changed(self) -> None:
         """Called every few seconds. Files that changed since the last time wait: others may be about to change too."""
@@ -68,21 +83,24 @@ class Certificates:
     def _choose(self, connection: ssl.SSLSocket | ssl.SSLObject, name: str | None, _: ssl.SSLContext) -> None:
         host = (name or "").lower().removesuffix(".")
         wildcard = f"*.{host.partition('.')[2]}"
-        connection.context = self._by_name.get(host) or self._by_name.get(wildcard) or self._first
+        connection.context = self._by_name.get(host) or self._by_name.get(wildcard) or self._loaded[0].context
 
 
-def _load(files: tuple[TlsFiles, ...]) -> tuple[ssl.SSLContext, dict[str, ssl.SSLContext]]:
-    """The first one, and all by their names, of which the first certificate that has one keeps it."""
-    contexts: list[ssl.SSLContext] = []
-    by_name: dict[str, ssl.SSLContext] = {}
-    for pair in files:
-        context, names = _context(pair), _check(pair.cert)
-        if not names and len(files) > 1:
-            raise StartRefused(f"--tls-cert {pair.cert}: names no host (subjectAltName), so no client would get it")
-        contexts.append(context)
+def _load(pair: TlsFiles, *, is_alone: bool) -> _Loaded:
+    """Raises StartRefused."""
+    context, names = _context(pair), _check(pair.cert)
+    if not names and not is_alone:
+        raise StartRefused(f"--tls-cert {pair.cert}: names no host (subjectAltName), so no client would get it")
+    return _Loaded(context, names)
+
+
+def _by_name(loaded: Sequence[_Loaded]) -> dict[str, ssl.SSLContext]:
+    """The first certificate that has a name keeps it."""
+    contexts: dict[str, ssl.SSLContext] = {}
+    for context, names in loaded:
         for name in names:
-            by_name.setdefault(name, context)
-    return contexts[0], by_name
+            contexts.setdefault(name, context)
+    return contexts
 
 
 def _context(files: TlsFiles) -> ssl.SSLContext:

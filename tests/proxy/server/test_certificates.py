@@ -126,6 +126,26 @@ def test_files_that_change_are_read_without_a_signal(several, tmp_path):
     assert wait_until(lambda: gateway.output.count("certificates were read again") == 2)
 
 
+def test_one_that_cannot_be_used_keeps_no_other_from_being_renewed(several, tmp_path):
+    """A host that is gone, whose certificate nobody renews, would let all others expire."""
+    gateway, made = several
+    before = sent_to(gateway, "wiki.example.com")
+    (tmp_path / "over").mkdir()
+    (tmp_path / "next").mkdir()
+    over = make_certificates(tmp_path / "over", "wiki.example.com", loopback=False, days=-1)
+    following = make_certificates(tmp_path / "next", "localhost", loopback=False)
+    for old, new in ((made["wiki"], over), (made["public"], following)):
+        shutil.copy(new.cert_file, old.cert_file)
+        shutil.copy(new.key_file, old.key_file)
+    expected = certificate_of(following)
+    assert wait_until(lambda: all(sent_to(gateway, "localhost") == expected for _ in range(12)), 15)
+    assert sent_to(gateway, "wiki.example.com") == before
+    assert f"keeping the certificate in use: --tls-cert {made['wiki'].cert_file}: expired on" in gateway.output
+    gateway.process.send_signal(signal.SIGHUP)
+    assert wait_until(lambda: gateway.output.count("keeping the certificate in use") == 3, 10)
+    assert sent_to(gateway, "localhost") == expected
+
+
 def test_files_that_change_for_the_worse_are_said_once_and_change_nothing(several):
     gateway, made = several
     before = sent_to(gateway, "wiki.example.com")
