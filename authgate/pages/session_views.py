@@ -14,6 +14,7 @@ from django.views.decorators.http import require_GET, require_http_methods, requ
 from authgate.gate.cross_site import is_cross_site
 from authgate.models.people import IdentityProvider, Session
 from authgate.outbound.errors import ProviderError
+from authgate.own_hosts import public_host
 from authgate.pages import responses
 from authgate.pages.sign_in_pages import (
     AUTH,
@@ -32,6 +33,7 @@ from authgate.pages.sign_in_pages import (
     snapshot_of,
 )
 from authgate.reason import Reason
+from authgate.redirect_uri import host_origin
 from authgate.security_headers import framed_by
 from authgate.sessions import logout as provider_logout
 from authgate.sessions import logout_filter, store
@@ -161,11 +163,15 @@ async def _leave(request: HttpRequest, session: Session | None) -> HttpResponse:
 
 
 def _left_host(request: HttpRequest) -> str | None:
-    """The origin of another host of ours, on which somebody signed out and the page to come back to is remembered."""
+    """The origin of another host of ours, on which somebody signed out and the page to come back to is remembered.
+
+    With the scheme and the port of the public URL: who made the `state` may have named another port in its request.
+    """
     left = provider_logout.left_origin(request.GET.get("state", "")) if is_on_public_host(request) else ""
-    if not left or left == origin_of(request):
+    host = parse_origin(left).authority.host if left else public_host()
+    if host == public_host() or not is_known(host, snapshot_of(request)):
         return None
-    return left if is_known(parse_origin(left).authority.host, snapshot_of(request)) else None
+    return host_origin(host)
 
 
 def _signed_out_url(request: HttpRequest) -> str:

@@ -219,6 +219,19 @@ def test_signing_out_at_the_provider_comes_back_by_the_public_host_to_the_one_th
     assert 'href="/auth/login?next=/left%3Fx%3D1"' in page.text
 
 
+@pytest.mark.parametrize("authority", ["wiki.localhost:9", "wiki.localhost", "WIKI.localhost.:9", "localhost:9"])
+def test_a_sign_out_leads_to_no_other_port_whatever_the_request_named(browser, gateway, authority):
+    """Anybody can make such a state, with a session of their own, and give the link to others."""
+    browser.sign_in(f"{browser.wiki}/")
+    cookie = browser.cookie_of("localhost.local" if authority.startswith("localhost") else "wiki.localhost")
+    headers = [("Cookie", f"auth_token={cookie}"), ("Sec-Fetch-Site", "same-origin")]
+    page = gateway.request("/auth/logout", method="POST", host=authority, headers=headers, body=b"")
+    state = re.search(r"[?&;]state=([^&\"]+)", page.text)[1]
+    page = Browser(gateway).send(f"{browser.public}/auth/signed-out?state={state}")
+    expected = f"{browser.wiki}/auth/signed-out" if "wiki" in authority.lower() else ""
+    assert (page.status, page.refresh) == (200, expected)
+
+
 def test_a_sign_out_of_nobody_leads_nowhere(browser):
     page = browser.open(f"{browser.public}/auth/signed-out?state=made-up")
     assert page.url.startswith(f"{browser.public}/auth/signed-out")
