@@ -47,7 +47,10 @@ def warn_of_new(before: str, after: str) -> list[str]:
 
 def _left_to_do(host: str, slugs: Iterable[str]) -> str:
     todo = []
-    if not is_loopback(host):
+    if host.startswith("*.") and not is_loopback(host):
+        # A code goes to whatever server has the name.
+        todo.append("point every DNS name below it here (a server elsewhere under one of them could sign in as others)")
+    elif not is_loopback(host):
         todo.append("point its DNS name here")
         if settings.SECURE:
             todo.append("have a certificate for it (serve --tls-cert, or at the proxy in front)")

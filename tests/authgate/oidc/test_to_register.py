@@ -92,6 +92,14 @@ def test_over_plain_http_there_is_no_certificate_and_on_this_machine_nothing_to_
     ]
 
 
+def test_a_wildcard_gives_codes_to_every_name_below_it_wherever_that_leads(settings):
+    settings.AUTHGATE_PUBLIC_URL, settings.SECURE = "http://gateway.example.com", False
+    assert publish("*.localhost", "*.apps.example.com") == [
+        "the host *.apps.example.com is new: point every DNS name below it here (a server elsewhere under one of them "
+        "could sign in as others)"
+    ]
+
+
 def test_a_host_that_is_known_or_has_gone_is_nothing_to_do():
     publish("wiki.example.com", "old.example.com")
     assert publish("wiki.example.com") == []
