@@ -114,6 +114,17 @@ def authenticate(
     return identity
 
 
+def recognize(facts: RequestFacts, snapshot: Snapshot) -> Identity | None:
+    """None: nobody, or a credential that is not good. For what lets nobody in, so no proof is used up."""
+    try:
+        identity = authenticate(facts.headers, snapshot)
+        if identity is not None:
+            check_cookie_host(identity.cookie_host, facts.authority.host)
+    except InvalidCredential:
+        return None
+    return identity
+
+
 def _prove_at_once(
     identity: Identity, credential: Credential, snapshot: Snapshot, facts: RequestFacts | None
 ) -> Identity:

@@ -116,9 +116,7 @@ def _bound_provider(pending: PendingLogin, slug: str, origin: str) -> IdentityPr
     return provider
 
 
-def _prove(
-    pending: PendingLogin, provider: IdentityProvider, answer: _Answer, cookies: Mapping[str, str]
-) -> Completed:
+def _prove(pending: PendingLogin, provider: IdentityProvider, answer: _Answer, cookies: Mapping[str, str]) -> Completed:
     client = ProviderClient(provider)
     _check_issuer(answer.issuer, client.metadata())
     tokens = client.exchange(answer.code, pending.verifier, pending.redirect_uri)

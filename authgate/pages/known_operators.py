@@ -7,10 +7,10 @@ from django.contrib.sessions.backends.db import SessionStore
 from django.db import DatabaseError
 from django.http import HttpRequest, parse_cookie
 
-from authgate.gate.authenticate import authenticate
+from authgate.gate.authenticate import recognize
 from authgate.pages import local_sign_in
 from authgate.ratelimit import client_key
-from authgate.request import InvalidCredential, RequestFacts
+from authgate.request import RequestFacts
 from authgate.sessions.api_tokens import token_access
 from authgate.sessions.operators import access_in_force, local_user
 from authgate.state.snapshot import Snapshot
@@ -25,23 +25,20 @@ _lookups = Lanes(Threads("admin_forms", 2), 1)
 def is_known(facts: RequestFacts, snapshot: Snapshot | None) -> bool:
     """Whether something signed says so: a role that opens the admin or the API, or a local password that was right
     before."""
-    by_role = snapshot is not None and _has_role(facts.headers, snapshot)
+    by_role = snapshot is not None and _has_role(facts, snapshot)
     return by_role or local_sign_in.is_known(facts.headers)
 
 
 async def may_send_large_forms(facts: RequestFacts, snapshot: Snapshot | None) -> bool:
     """Larger than a stranger's. Raises TooBusy. A session of single sign-on is told without the database."""
-    if snapshot is not None and _has_role(facts.headers, snapshot):
+    if snapshot is not None and _has_role(facts, snapshot):
         return True
     key = _session_key(facts.headers)
     return bool(key) and await _lookups.run(client_key(facts.client), _is_local_staff, key)
 
 
-def _has_role(headers: RawHeaders, snapshot: Snapshot) -> bool:
-    try:
-        identity = authenticate(headers, snapshot)
-    except InvalidCredential:
-        return False
+def _has_role(facts: RequestFacts, snapshot: Snapshot) -> bool:
+    identity = recognize(facts, snapshot)
     if identity is None:
         return False
     if identity.session_id:

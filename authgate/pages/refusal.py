@@ -7,14 +7,14 @@ from typing import Any, NamedTuple
 from django.conf import settings
 from django.template.loader import render_to_string
 
-from authgate.gate.authenticate import authenticate
+from authgate.gate.authenticate import recognize
 from authgate.observe.access_log import Record
 from authgate.oidc.next_url import safe_next
 from authgate.own_hosts import exposed_host
 from authgate.pages.words import SIGNED_OUT, Words, wait_in_words, words_for
 from authgate.policy.powers import highest_access
 from authgate.reason import Reason
-from authgate.request import Identity, InvalidCredential, RequestFacts
+from authgate.request import Identity, RequestFacts
 from authgate.state.hosts import is_services
 from authgate.state.snapshot import Snapshot
 from authgate.wire.authority import is_loopback
@@ -96,10 +96,7 @@ def _find_identity(record: Record, reason: str) -> Identity | None:
     """For a page alone, and with no more work than a request with this credential costs on a route."""
     if reason not in _BEFORE_WHO or record.facts is None or record.snapshot is None:
         return None
-    try:
-        return authenticate(record.facts.headers, record.snapshot)
-    except InvalidCredential:
-        return None
+    return recognize(record.facts, record.snapshot)
 
 
 def _same_again(facts: RequestFacts | None, status: int) -> str:

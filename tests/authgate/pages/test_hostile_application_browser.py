@@ -5,10 +5,8 @@ from __future__ import annotations
 import pytest
 from playwright.sync_api import expect
 
-from tests.authgate.pages.test_other_hosts import HOSTS, Browser, carry, policy
 from tests.support.browser import CHROMIUM, chromium
-from tests.support.gateway import Gateway
-from tests.support.oidc import add_provider
+from tests.support.hosts import Browser, carry, gateway_of_hosts
 from tests.support.scripted import answer
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs Debian's chromium")
@@ -29,11 +27,8 @@ self.addEventListener("fetch", event => {
 
 @pytest.fixture
 def gateway(gateway_template, upstream, tmp_path, openid):
-    with Gateway(tmp_path / "data", template=gateway_template, policy=policy(upstream.target, *HOSTS)) as gateway:
-        client_id, secret = openid.client(gateway.url)
-        openid.start()
-        add_provider(gateway, "main", openid.issuer, client_id, secret)
-        yield gateway.start()
+    with gateway_of_hosts(tmp_path, gateway_template, upstream.target, openid) as gateway:
+        yield gateway
 
 
 def test_a_service_worker_that_keeps_a_code_gets_into_its_own_host_alone(gateway, upstream):

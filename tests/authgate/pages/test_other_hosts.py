@@ -5,92 +5,28 @@ from __future__ import annotations
 import re
 import threading
 from http.cookiejar import CookieJar
-from urllib.parse import parse_qs, quote, urlencode, urlsplit
+from urllib.parse import quote, urlencode
 
 import pytest
 
 from tests.support import sessions
-from tests.support.agent import NAVIGATION, SCRIPT, Agent
-from tests.support.gateway import Gateway
+from tests.support.agent import NAVIGATION, Agent
+from tests.support.hosts import HOSTS, Browser, gateway_of_hosts, policy, query_of, reason_of, sign_out
 from tests.support.oidc import add_provider
-from tests.support.policies import demo_policy
 from tests.support.sessions import run
-
-OLD_COOKIE = """
-session = Session.objects.select_related("person").get(sid=options["sid"])
-then = int(time.time()) - 400
-print(mint(load_trust(), session.person.subject, kind=Kind.SESSION, now=then, ttl=300, session=session.sid,
-           cookie_host=options["host"]))
-"""
-COUNT = iter(range(1, 250))
-
-
-def policy(target, *hosts):
-    routes = [
-        f"  - {{name: app{number}, host: '{host}', path: /, access: authenticated, upstream: api}}\n"
-        for number, host in enumerate(hosts)
-    ]
-    return demo_policy(target) + "".join(routes)
-
-
-HOSTS = ("wiki.localhost", "git.localhost")
 
 
 @pytest.fixture(scope="module")
 def gateway(gateway_template, session_upstream, tmp_path_factory, openid):
-    data_dir = tmp_path_factory.mktemp("hosts") / "data"
-    text = policy(session_upstream.target, *HOSTS)
-    with Gateway(data_dir, template=gateway_template, policy=text, workers=2) as gateway:
-        client_id, secret = openid.client(gateway.url)
-        openid.start()
-        add_provider(gateway, "main", openid.issuer, client_id, secret)
-        yield gateway.start()
-
-
-class Browser(Agent):
-    """Each is another client of the gateway, so that no test uses up the limit of the next."""
-
-    def __init__(self, gateway, **options):
-        super().__init__(source=f"127.2.0.{next(COUNT)}", **options)
-        self.public = gateway.url
-        self.wiki, self.git = (f"http://{host}:{gateway.port}" for host in HOSTS)
-
-    def tab(self):
-        tab = object.__new__(Browser)
-        tab.__dict__.update(self.__dict__)
-        return tab
-
-    def to_the_arrival(self, url, account="alice"):
-        """The address with the code, which this browser is led to and has not opened."""
-        page = self.send(url)
-        while True:
-            if "/auth/arrive" in (arrival := page.refresh or page.location):
-                self.code = query_of(arrival)["code"]
-                return arrival
-            if "Who are you?" in page.text:
-                page = self.send(page.url, "POST", form={"account": account})
-            else:
-                page = self.send(page.location)
-
-    def cookie_of(self, host, name="auth_token"):
-        return next((one.value for one in self.jar if one.name == name and one.domain == host), None)
-
-    def status(self, url):
-        return self.send(url, headers=SCRIPT).status
+    with gateway_of_hosts(
+        tmp_path_factory.mktemp("hosts"), gateway_template, session_upstream.target, openid
+    ) as gateway:
+        yield gateway
 
 
 @pytest.fixture
 def browser(gateway, upstream):
     return Browser(gateway)
-
-
-def reason_of(page):
-    found = re.search(r"<dt>Reason</dt><dd><code>(\w+)", page.text)
-    return found[1] if found else None
-
-
-def query_of(url):
-    return {name: value for name, (value,) in parse_qs(urlsplit(url).query).items()}
 
 
 # --- there and back ---------------------------------------------------------------------------------------------
@@ -150,35 +86,6 @@ def test_tabs_that_sign_in_at_once_on_several_hosts_each_end_on_their_own_page(b
     assert [(end.status, end.url) for end in ends] == [(200, url) for url in urls]
 
 
-def at_once(calls):
-    answers, begin = [None] * len(calls), threading.Barrier(len(calls))
-
-    def run_one(number, call):
-        begin.wait(10)
-        answers[number] = call()
-
-    threads = [threading.Thread(target=run_one, args=pair) for pair in enumerate(calls)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    return answers
-
-
-def test_tabs_that_sign_in_at_once_have_one_session_so_one_sign_out_ends_all_of_them(browser):
-    """Restored when a browser starts, each without a cookie, and so each with a sign-in of its own."""
-    origins = (browser.wiki, browser.git, browser.public)
-    tabs = [browser.tab() for _ in origins]
-    calls = [lambda tab=tab, origin=origin: tab.open(f"{origin}/api/protected") for tab, origin in zip(tabs, origins)]
-    pages = at_once(calls)
-    ends = at_once([lambda tab=tab, page=page: tab.choose(page, "alice") for tab, page in zip(tabs, pages)])
-    assert [end.url for end in ends] == [f"{origin}/api/protected" for origin in origins]
-    cookies = [browser.cookie_of(host) for host in ("localhost.local", *HOSTS)]
-    assert len({sessions.sid_of(cookie) for cookie in cookies}) == 1
-    end_here(browser, browser.git)
-    assert [browser.status(f"{origin}/api/protected") for origin in origins] == [401, 401, 401]
-
-
 def test_who_cancels_begins_again_on_the_applications_host(browser):
     page = browser.choose(browser.open(f"{browser.wiki}/deep?x=1"), "")
     assert reason_of(page) == "oauth2_error"
@@ -195,15 +102,11 @@ def test_a_page_elsewhere_is_never_come_back_to(browser, given):
 
 
 # --- its end ----------------------------------------------------------------------------------------------------
-def end_here(browser, origin):
-    return browser.send(f"{origin}/auth/logout", "POST", form={}, headers={"Sec-Fetch-Site": "same-origin"})
-
-
 def test_signing_out_on_one_host_is_the_end_on_every_host(browser):
     browser.sign_in(f"{browser.wiki}/")
     browser.open(f"{browser.git}/")
     assert [browser.status(f"{origin}/") for origin in (browser.wiki, browser.git)] == [200, 200]
-    end_here(browser, browser.git)
+    sign_out(browser, browser.git)
     assert [browser.status(f"{origin}/") for origin in (browser.wiki, browser.git)] == [401, 401]
     assert browser.status(f"{browser.public}/api/protected") == 401
 
@@ -253,62 +156,6 @@ def test_a_sign_out_at_the_provider_is_the_end_on_every_host(browser, openid):
     browser.send(f"{openid.issuer}/session/end/confirm", "POST", form={"xsrf": secret, "logout": "yes"})
     for origin in (browser.wiki, browser.git):
         browser.wait_for(f"{origin}/", 401, seconds=5)
-
-
-# --- what applications make of it -------------------------------------------------------------------------------
-def carry(browser, origin, cookie, headers=SCRIPT):
-    """As somebody who has this cookie, whatever host it was for."""
-    asked = {**headers, "Cookie": f"auth_token={cookie}"}
-    return Agent(source=browser.source).send(f"{origin}/api/protected", headers=asked)
-
-
-def test_a_cookie_counts_on_its_own_host_alone(browser):
-    """An application can read the codes that arrive on its host, by a service worker, and get a cookie for one."""
-    browser.sign_in(f"{browser.wiki}/")
-    browser.open(f"{browser.git}/")
-    origins = {"localhost.local": browser.public, "wiki.localhost": browser.wiki, "git.localhost": browser.git}
-    for owner in origins:
-        cookie = browser.cookie_of(owner)
-        allowed = {host: carry(browser, origin, cookie).status == 200 for host, origin in origins.items()}
-        assert allowed == {host: host == owner for host in origins}
-
-
-def test_an_application_that_reads_a_victims_code_gets_into_no_other_host(browser, gateway):
-    departure = browser.send(f"{browser.wiki}/auth/login").location
-    victim = Browser(gateway)
-    victim.sign_in(f"{victim.public}/dashboard", "root")
-    code = victim.send(departure).location  # as a service worker of wiki.localhost sees it, and does not let it pass
-    assert browser.send(code).status == 302
-    stolen = browser.cookie_of("wiki.localhost")
-    assert (carry(browser, browser.wiki, stolen).status, carry(browser, browser.git, stolen).status) == (200, 401)
-    asked = {**NAVIGATION, "Cookie": f"auth_token={stolen}"}
-    for path in ("/dashboard", "/admin/", "/auth/api/v1/people", "/auth/me"):
-        page = Agent(source=browser.source).send(f"{browser.public}{path}", headers=asked)
-        assert page.status in (302, 401), path
-        assert "auth_token" not in str(page.headers)
-    # Nor does it bring a code for another host, or the end of the victim's session on another host.
-    departure = browser.send(f"{browser.git}/auth/login").location
-    page = Agent(source=browser.source).send(departure, headers=asked)
-    assert "/auth/arrive" not in page.location
-    asked = {"Sec-Fetch-Site": "same-origin", "Cookie": f"auth_token={stolen}"}
-    Agent(source=browser.source).send(f"{browser.public}/auth/logout", "POST", form={}, headers=asked)
-    assert victim.status(f"{victim.public}/api/protected") == 200
-
-
-def test_each_host_renews_its_own_cookie(browser, gateway):
-    """Also when both are due at once, as they are when the same worker has just renewed the other one."""
-    browser.sign_in(f"{browser.wiki}/")
-    browser.open(f"{browser.git}/")
-    origins = {"wiki.localhost": browser.wiki, "git.localhost": browser.git}
-    for host, origin in origins.items():
-        old = run(gateway, OLD_COOKIE, sid=sessions.sid_of(browser.cookie_of(host)), host=host).strip()
-        for _ in range(4):
-            page = carry(browser, origin, old)
-            assert page.status == 200
-            renewed = re.search("auth_token=([^;]+)", page.headers["Set-Cookie"])[1]
-            others = [carry(browser, other, renewed).status for other in origins.values() if other != origin]
-            assert (carry(browser, origin, renewed).status, others) == (200, [401])
-        assert all(carry(browser, other, old).status == 401 for other in origins.values() if other != origin)
 
 
 # --- what strangers make of it ----------------------------------------------------------------------------------
@@ -386,7 +233,7 @@ def test_a_code_lives_for_a_minute(browser, gateway):
 def test_a_code_is_worth_nothing_once_somebody_has_signed_out(browser, gateway):
     browser.sign_in(f"{browser.public}/dashboard")
     arrival = browser.to_the_arrival(f"{browser.wiki}/")
-    end_here(browser, browser.public)
+    sign_out(browser, browser.public)
     assert_refused(browser.send(arrival))
 
 

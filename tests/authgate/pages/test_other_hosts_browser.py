@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 from playwright.sync_api import expect
 
-from tests.authgate.pages.test_other_hosts import HOSTS, policy
 from tests.support.browser import CHROMIUM, chromium
 from tests.support.certificates import make_certificates
 from tests.support.gateway import Gateway
+from tests.support.hosts import HOSTS, policy
 from tests.support.oidc import OpenIdProvider, ProviderUnavailable
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs Debian's chromium")
