@@ -26,7 +26,7 @@ _TEXT_BYTES = 256
 
 
 def cookie_for(session: Session, snapshot: Snapshot, host: str) -> str:
-    """For this host alone: the value of a Set-Cookie header. Raises ClaimRefused for a subject that no token can carry."""
+    """The value of Set-Cookie, for this host alone. Raises ClaimRefused for a subject that no token can carry."""
     left = int(session.ends_at.timestamp() - time.time())
     return set_cookie(mint_cookie(session, snapshot, host), left)
 

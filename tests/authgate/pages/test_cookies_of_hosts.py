@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import threading
+from functools import partial
 
 import pytest
 
@@ -22,9 +23,8 @@ print(mint(load_trust(), session.person.subject, kind=Kind.SESSION, now=then, tt
 
 @pytest.fixture(scope="module")
 def gateway(gateway_template, session_upstream, tmp_path_factory, openid):
-    with gateway_of_hosts(
-        tmp_path_factory.mktemp("hosts"), gateway_template, session_upstream.target, openid
-    ) as gateway:
+    directory = tmp_path_factory.mktemp("hosts")
+    with gateway_of_hosts(directory, gateway_template, session_upstream.target, openid) as gateway:
         yield gateway
 
 
@@ -104,10 +104,10 @@ def test_tabs_that_sign_in_at_once_have_one_session_so_one_sign_out_ends_all_of_
     """Restored when a browser starts, each without a cookie, and so each with a sign-in of its own."""
     origins = (browser.wiki, browser.git, browser.public)
     tabs = [browser.tab() for _ in origins]
-    calls = [lambda tab=tab, origin=origin: tab.open(f"{origin}/api/protected") for tab, origin in zip(tabs, origins)]
-    pages = at_once(calls)
-    ends = at_once([lambda tab=tab, page=page: tab.choose(page, "alice") for tab, page in zip(tabs, pages)])
-    assert [end.url for end in ends] == [f"{origin}/api/protected" for origin in origins]
+    urls = [f"{origin}/api/protected" for origin in origins]
+    pages = at_once([partial(tab.open, url) for tab, url in zip(tabs, urls, strict=True)])
+    ends = at_once([partial(tab.choose, page, "alice") for tab, page in zip(tabs, pages, strict=True)])
+    assert [end.url for end in ends] == urls
     cookies = [browser.cookie_of(host) for host in ("localhost.local", *HOSTS)]
     assert len({sessions.sid_of(cookie) for cookie in cookies}) == 1
     sign_out(browser, browser.git)

@@ -18,9 +18,8 @@ from tests.support.sessions import run
 
 @pytest.fixture(scope="module")
 def gateway(gateway_template, session_upstream, tmp_path_factory, openid):
-    with gateway_of_hosts(
-        tmp_path_factory.mktemp("hosts"), gateway_template, session_upstream.target, openid
-    ) as gateway:
+    directory = tmp_path_factory.mktemp("hosts")
+    with gateway_of_hosts(directory, gateway_template, session_upstream.target, openid) as gateway:
         yield gateway
 
 
