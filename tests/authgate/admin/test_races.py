@@ -62,7 +62,7 @@ User.objects.get(username="rollback").user_permissions.set(Permission.objects.fi
 sessions = {name: by_role(name) for name in BY_ROLE}
 live = revisions.publish(Machine("test")).revision.number
 loaded = watcher.load()
-cookies |= {name: f"auth_token={mint_cookie(session, loaded, "")}" for name, session in sessions.items()}
+cookies |= {name: f"auth_token={mint_cookie(session, loaded, '')}" for name, session in sessions.items()}
 result = json.loads(json.dumps([cookies, posts, live], default=str))
 """
 # How each of them loses it. The name is the operator's, and the provider's and role's of those who have a role.
