@@ -69,7 +69,7 @@ check: .venv/.dev
 lock: .venv/.runtime
 	test -x .venv/lock/bin/python || $(BIN)/python -m venv .venv/lock
 	.venv/lock/bin/python -m pip install --disable-pip-version-check -qq uv==0.13.9
-	for name in requirements requirements-dev requirements-node; do \
+	for name in requirements requirements-otlp requirements-dev requirements-node; do \
 	  .venv/lock/bin/uv pip compile --quiet --no-config --universal --python-version 3.11 --generate-hashes \
 	    --no-annotate --custom-compile-command 'make lock' $$name.in -o $$name.txt; \
 	done

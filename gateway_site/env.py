@@ -231,6 +231,27 @@ def optional_directory(name: str, environ: Mapping[str, str] = ENVIRON) -> Path 
     return directory(name, "", environ) if text(name, "", environ) else None
 
 
+def http_url(name: str, environ: Mapping[str, str] = ENVIRON) -> str:
+    """`http://collector:4318`, perhaps with a path, or empty."""
+    value = text(name, "", environ)
+    try:
+        parts = urlsplit(value)
+        is_good = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError as error:
+        raise EnvError(name, f"{value!r} is not a URL: {error}") from error
+    if value and (not is_good or parts.query or parts.fragment or "@" in parts.netloc):
+        raise EnvError(name, f"must look like http://collector.example.com:4318, not {value!r}")
+    return value.rstrip("/")
+
+
+def ratio(name: str, default: str, environ: Mapping[str, str] = ENVIRON) -> float:
+    """From 0 to 1."""
+    value = text(name, default, environ)
+    if not re.fullmatch(r"0|1|0?\.[0-9]{1,6}|1\.0{1,6}", value):
+        raise EnvError(name, f"must be a number from 0 to 1, such as 0.1, not {value!r}")
+    return float(value)
+
+
 def redis_url(name: str, environ: Mapping[str, str] = ENVIRON) -> str:
     """`redis://`, `rediss://` or `unix://` URL, or empty. The value may hold a password: it is never echoed."""
     value = text(name, "", environ)

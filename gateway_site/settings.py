@@ -22,7 +22,10 @@ AUTHGATE_STATIC_SITE = env.optional_directory("AUTHGATE_STATIC_SITE")
 AUTHGATE_REDIS_URL = env.redis_url("AUTHGATE_REDIS_URL")
 AUTHGATE_SIGNING_KEY_FILE = env.list_of_files("AUTHGATE_SIGNING_KEY_FILE")
 AUTHGATE_ACCESS_LOG = env.choice("AUTHGATE_ACCESS_LOG", "json", ("json", "off"))
+AUTHGATE_LOG_FORMAT = env.choice("AUTHGATE_LOG_FORMAT", "text", ("text", "json"))
 AUTHGATE_LOG_LEVEL = env.choice("AUTHGATE_LOG_LEVEL", "info", ("debug", "info", "warning", "error"))
+AUTHGATE_OTLP_ENDPOINT = env.http_url("AUTHGATE_OTLP_ENDPOINT")
+AUTHGATE_TRACE_RATIO = env.ratio("AUTHGATE_TRACE_RATIO", "1")
 AUTHGATE_DRAIN_SECONDS = env.seconds("AUTHGATE_DRAIN_SECONDS", 30)
 AUTHGATE_COLD_START_SECONDS = env.seconds("AUTHGATE_COLD_START_SECONDS", 900, least=0)
 AUTHGATE_ADMIN_LOCAL_SIGN_IN = env.open_to("AUTHGATE_ADMIN_LOCAL_SIGN_IN", "on")
@@ -143,8 +146,11 @@ SPECTACULAR_SETTINGS = {"OAS_VERSION": "3.1.0"}  # what else the API says of its
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
-    "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(name)s %(message)s"}},
-    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "formatters": {
+        "text": {"()": "authgate.observe.log_lines.Text"},
+        "json": {"()": "authgate.observe.log_lines.Json"},
+    },
+    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": AUTHGATE_LOG_FORMAT}},
     "filters": {"unexpected": {"()": "authgate.pages.outages.Unexpected"}},
     "root": {"handlers": ["stderr"], "level": AUTHGATE_LOG_LEVEL.upper()},
     "loggers": {

@@ -13,9 +13,18 @@ from authgate.wire.framing import CHUNKED_LINE, HOP_BY_HOP, is_chunked, is_lengt
 from authgate.wire.headers import Headers, RawHeaders
 from authgate.wire.identity_headers import client_may_send
 from authgate.wire.own_cookies import OwnCookies
+from authgate.wire.trace_context import read_trace
 
 # Content-Length and Host are ours to write.
-_NOT_FORWARDED = HOP_BY_HOP | {b"host", b"content-length", b"expect", b"authorization", b"dpop", b"destination"}
+_NOT_FORWARDED = HOP_BY_HOP | {
+    b"host",
+    b"content-length",
+    b"expect",
+    b"authorization",
+    b"dpop",
+    b"destination",
+    b"traceparent",
+}
 _METHODS_WITH_BODY = frozenset(("POST", "PUT", "PATCH"))
 
 
@@ -50,6 +59,7 @@ def request_head(
     body_length: int | None,
     identity_block: bytes,
     request_id: str,
+    traceparent: bytes,
     own_cookies: OwnCookies,
 ) -> bytes:
     """The request as the upstream receives it, up to the empty line. `body_length` as in request_body_length."""
@@ -73,7 +83,8 @@ def request_head(
     return b"".join(
         (
             f"{facts.method} {path}".encode("ascii"), facts.query, lines[1], framing,
-            identity_block, b"x-request-id: ", request_id.encode("ascii"), b"\r\n\r\n",
+            identity_block, b"traceparent: ", traceparent,
+            b"\r\nx-request-id: ", request_id.encode("ascii"), b"\r\n\r\n",
         )
     )  # fmt: skip
 
@@ -105,6 +116,8 @@ def _upstream_lines(
         if not _is_forwarded(name):
             if not _is_passed(name, value, entry):
                 continue
+        elif name == b"tracestate" and read_trace(headers) is None:
+            continue  # it says nothing without the trace (W3C Trace Context, 3.3)
         elif name == b"accept-encoding" and entry.mcp is not None:
             continue
         elif name == b"cookie":

@@ -12,11 +12,13 @@ from msgspec.structs import replace
 
 from authgate.decision import Decision, Denied, McpCall
 from authgate.observe.line_writer import LineWriter
+from authgate.observe.strangers import Cause
 from authgate.reason import Reason
 from authgate.request import Identity, RequestFacts
 from authgate.state.snapshot import Snapshot
 from authgate.wire.authority import Authority
 from authgate.wire.headers import Headers
+from authgate.wire.trace_context import Trace
 
 _FLUSH_SECONDS = 0.05
 
@@ -33,6 +35,7 @@ class Record(msgspec.Struct):
     snapshot: Snapshot | None = None
     decision: Decision | None = None
     identity: Identity | None = None  # the caller of a page that the gate does not decide about
+    trace: Trace | None = None  # that the request belongs to; None: it begins one
     rule: str = ""  # why a bad target was refused
     status: int = 0
     bytes_sent: int = 0
@@ -41,6 +44,16 @@ class Record(msgspec.Struct):
     in_log: bool = True
     mcp_calls: tuple[McpCall, ...] = ()  # a line for each
     started_at: float = msgspec.field(default_factory=monotonic)
+
+    @property
+    def trace_id(self) -> str:
+        """Of a trace that begins here, the request's own: it has the same form."""
+        return self.request_id if self.trace is None else self.trace.trace_id
+
+    @property
+    def cause(self) -> Cause:
+        """Of lines of the application log."""
+        return Cause(self.facts.client if self.facts is not None else "", self.request_id, self.trace_id)
 
 
 class _Line(msgspec.Struct):
@@ -62,6 +75,7 @@ class _Line(msgspec.Struct):
     revision: int | None
     jti: str | None  # ID of an access token, by which it can be revoked
     cut: str | None
+    trace_id: str  # W3C Trace Context
     rule: str | msgspec.UnsetType = msgspec.UNSET  # only on bad_target and bad_message
     mcp_method: str | msgspec.UnsetType = msgspec.UNSET  # only on calls of an MCP server
     mcp_tool: str | msgspec.UnsetType = msgspec.UNSET  # only on tools/call
@@ -136,6 +150,7 @@ def _line(record: Record) -> _Line:
         revision,
         token_id,
         record.cut,
+        record.request_id if record.trace is None else record.trace.trace_id,
         rule,
     )
 

@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Callable
 from contextvars import ContextVar
 from threading import RLock, Timer
+from typing import NamedTuple
 
 logger = logging.getLogger(__name__)
 
@@ -24,10 +25,25 @@ _MOST_NAMED = 1000
 # Loggers whose lines name no client, although a client causes most of them.
 _SERVERS = frozenset(("asyncio", "uvicorn", "_granian", "django"))
 
-# The client for whom this task or thread works.
-client: ContextVar[str] = ContextVar("client", default="")
+
+class Cause(NamedTuple):
+    """The client who caused a line, and the request in which; empty where none did."""
+
+    client: str = ""
+    request_id: str = ""
+    trace_id: str = ""
+
+
+_NOBODY = Cause()
+# The request for which this task or thread works.
+cause: ContextVar[Cause] = ContextVar("cause", default=_NOBODY)
 # `extra` of a rare line for the operator, which counts for no client wherever it is logged.
-NOBODY = {"client": ""}
+NOBODY = {"cause": _NOBODY}
+
+
+def cause_of(line: logging.LogRecord) -> Cause:
+    given: Cause | None = getattr(line, "cause", None)
+    return cause.get() if given is None else given
 
 
 class Pace:
@@ -105,12 +121,10 @@ class ClientLines(logging.Filter):
             self._timer.start()
 
     def _who(self, record: logging.LogRecord) -> str:
-        given: str | None = getattr(record, "client", None)
-        address = client.get() if given is None else given
-        if address:
+        if address := cause_of(record).client:
             return self.key_of(address)
         family = record.name.partition(".")[0]
-        return family if given is None and family in _SERVERS else ""
+        return family if not hasattr(record, "cause") and family in _SERVERS else ""
 
 
 client_lines = ClientLines()

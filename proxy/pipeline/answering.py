@@ -43,7 +43,7 @@ class RefusalCycle(Cycle):
             self._answer(denied)
         except Exception:
             # Called by the loop, which would leave the client without any answer.
-            logger.exception("request %s could not be refused", self._record.request_id, extra=caused_by(self._record))
+            logger.exception("a request could not be refused", extra=caused_by(self._record))
             self._connection.fail(self)
 
     def _answer(self, denied: Denied) -> None:
@@ -167,7 +167,7 @@ class ResponseCycle(RefusalCycle):
 
     def _break_off(self) -> None:
         """For an exception of ours. In a turn of its own: the connection may not know this cycle yet."""
-        logger.exception("request %s could not be forwarded", self._record.request_id, extra=caused_by(self._record))
+        logger.exception("a request could not be forwarded", extra=caused_by(self._record))
         current_worker().loop.call_soon(self.refuse, self._passage.allowed.failed(Reason.GATE_ERROR))
 
     # -- called by the connection ---------------------------------------------------------------------------

@@ -38,8 +38,7 @@ def new_record(scope: dict[str, Any]) -> Record:
 
 async def serve(scope: dict[str, Any], receive: Receive, send: Send, record: Record) -> None:
     entered: Entered = scope["state"].get("entered") or await enter(record, received_from(scope))
-    if record.facts is not None:
-        strangers.client.set(record.facts.client)
+    strangers.cause.set(record.cause)
     if (wanted := renewal.find_wanted(record, entered)) is not None:
         send, facts = await renewal.renew(wanted, send)
         if facts is not None:

@@ -170,7 +170,7 @@ class GateCycle(RefusalCycle):
             if not self.gone:
                 self._hand_on(entered)
         except Exception:
-            logger.exception("request %s could not be decided", self._record.request_id, extra=caused_by(self._record))
+            logger.exception("a request could not be decided", extra=caused_by(self._record))
             self._log()
             self._connection.fail(self)
         finally:

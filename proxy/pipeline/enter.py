@@ -11,10 +11,12 @@ from authgate.gate.decide import decide
 from authgate.gate.facts import FactsRefused, Received, read_facts
 from authgate.gate.steps import Asking, Prove, Steps, Take, run, run_here
 from authgate.observe.access_log import Record
+from authgate.observe.strangers import Cause
 from authgate.reason import Reason
 from authgate.request import RequestFacts
 from authgate.state.newest import newest
 from authgate.state.snapshot import Snapshot, current
+from authgate.wire.trace_context import read_trace
 from proxy.pipeline.own_pages import OwnPage, is_reserved
 
 logger = logging.getLogger(__name__)
@@ -67,6 +69,7 @@ async def enter_again(record: Record, facts: RequestFacts, before: Entered) -> E
 
 def _begin(record: Record, received: Received, snapshot: Snapshot | None) -> RequestFacts | OwnPage | Denied:
     """The facts, for the gate to decide about; else what the request comes to without the gate."""
+    record.trace = read_trace(received[-1])
     try:
         record.facts = facts = read_facts(*received, snapshot.table if snapshot is not None else None)
     except FactsRefused as refused:
@@ -90,11 +93,11 @@ def state_of(record: Record) -> dict[str, Any]:
     return {"record": record, "request_id": record.request_id}
 
 
-def caused_by(record: Record) -> dict[str, str]:
+def caused_by(record: Record) -> dict[str, Cause]:
     """`extra` of a line that is logged outside of a task."""
-    return {"client": record.facts.client} if record.facts is not None else {}
+    return {"cause": record.cause}
 
 
 def _gate_failed(record: Record) -> Decision:
-    logger.exception("the gate failed on request %s", record.request_id, extra=caused_by(record))
+    logger.exception("the gate failed", extra=caused_by(record))
     return Denied(Reason.GATE_ERROR)

@@ -147,7 +147,7 @@ class WaitingCycle(ForwardingCycle):
 
     async def _forward_anew(self) -> None:
         passage = self._passage
-        strangers.client.set(passage.allowed.facts.client)
+        strangers.cause.set(passage.record.cause)
         try:
             upstream = await passage.connect(self._missed, fresh=self._is_repeated)
             self.task = None

@@ -7,6 +7,7 @@ import logging
 from django.conf import settings
 
 from authgate import ratelimit
+from authgate.observe import tracing
 from authgate.observe.access_log import AccessLog, Record
 from authgate.observe.line_writer import flush_all
 from authgate.observe.strangers import client_lines
@@ -25,7 +26,10 @@ _access_log = AccessLog(descriptor=1) if settings.AUTHGATE_ACCESS_LOG == "json" 
 
 
 def log_access(record: Record) -> None:
-    if _access_log is not None and record.in_log:
+    if not record.in_log:
+        return
+    tracing.write(record)
+    if _access_log is not None:
         _access_log.write(record)
 
 
@@ -37,6 +41,7 @@ async def run_lifespan(receive: Receive, send: Send) -> None:
         if message["type"] == "lifespan.startup":
             try:
                 ratelimit.prepare()
+                tracing.begin()
                 watcher.start_watching()
                 # Made now: reading the certificate authorities takes tens of milliseconds.
                 current_worker()
@@ -54,6 +59,7 @@ async def run_lifespan(receive: Receive, send: Send) -> None:
             watcher.stop_watching()
             await ratelimit.close()
             await client.close()
+            await asyncio.to_thread(tracing.end)
             if _access_log is not None:
                 _access_log.flush()
             client_lines.tell()

@@ -16,6 +16,7 @@ from authgate.gate.authenticate import is_still_known, sent_token
 from authgate.gate.preflight import cors_headers
 from authgate.identity.blocks import IdentityBlocks
 from authgate.identity.told import token_lines
+from authgate.observe import tracing
 from authgate.observe.access_log import Record
 from authgate.policy.shaping import ResponseRules
 from authgate.reason import Reason
@@ -94,7 +95,7 @@ class Passage:
     def objection(self) -> Reason | None:
         """Why what has no end of its own must end: the policy of now, or the credential's end, would not let it in."""
         if self._standing is None:
-            self._standing = Standing(self.allowed, str(self._target))
+            self._standing = Standing(self.allowed, str(self._target), self.record.cause)
         return self._standing.look()
 
     def revoked(self) -> Denied:
@@ -115,7 +116,7 @@ class Passage:
             identity += token_lines(told, sent_token(allowed.facts.headers, allowed.identity))
         return request_head(
             allowed.facts, allowed.entry, target.host_header, body_length, identity, self.record.request_id,
-            _own_cookies,
+            tracing.traceparent_of(self.record), _own_cookies,
         )  # fmt: skip
 
     def may_repeat(self, failure: Failure, missed: dict[str, str]) -> bool:
@@ -206,10 +207,10 @@ class Passage:
         path = facts.path if len(facts.path) <= _LONGEST_PATH else f"{facts.path[:_LONGEST_PATH]}…"
         logger.log(
             logging.ERROR if error else logging.WARNING,
-            "upstream %s, target %s: %s %s: %s (request %s)",
-            self.allowed.entry.route.upstream, target, facts.method, path, what, self.record.request_id,
+            "upstream %s, target %s: %s %s: %s",
+            self.allowed.entry.route.upstream, target, facts.method, path, what,
             # Callbacks of the loop end here as well, where nobody knows for whom they work.
-            exc_info=error, extra={"client": facts.client},
+            exc_info=error, extra={"cause": self.record.cause},
         )  # fmt: skip
 
 

@@ -12,6 +12,7 @@ from random import SystemRandom
 from authgate.decision import Allowed
 from authgate.gate.standing import objection, prove_again
 from authgate.observe import strangers
+from authgate.observe.strangers import Cause
 from authgate.reason import Reason
 from authgate.request import Identity, InvalidCredential
 from authgate.sessions import renewal
@@ -32,12 +33,11 @@ _PATIENCE_SECONDS = 60.0
 class Standing:
     """Asked several times a second, while nothing else happens."""
 
-    __slots__ = ("_allowed", "_headers", "_identity", "_renewal", "_seen", "_target", "_until", "over")
+    __slots__ = ("_allowed", "_cause", "_headers", "_identity", "_renewal", "_seen", "_target", "_until", "over")
 
-    def __init__(self, allowed: Allowed, target: str) -> None:
+    def __init__(self, allowed: Allowed, target: str, cause: Cause) -> None:
         self.over: Reason | None = None
-        self._allowed = allowed
-        self._target = target
+        self._allowed, self._target, self._cause = allowed, target, cause
         self._headers = allowed.facts.headers
         self._identity = allowed.identity
         self._seen = allowed.snapshot
@@ -55,7 +55,7 @@ class Standing:
         return self.over
 
     async def _renew(self) -> None:
-        strangers.client.set(self._allowed.facts.client)
+        strangers.cause.set(self._cause)
         try:
             await self._prove()
         except InvalidCredential as refused:

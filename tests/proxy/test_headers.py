@@ -38,7 +38,7 @@ def facts(*headers: tuple[str, str], **changes: Any) -> RequestFacts:
 
 
 def head_of(of: RequestFacts, by: RouteEntry = PLAIN, host: str = "up.test", length: int | None = 0) -> bytes:
-    return request_head(of, by, host, length, NOBODY, "r1", OWN)
+    return request_head(of, by, host, length, NOBODY, "r1", TRACE, OWN)
 
 
 def head(*headers: tuple[str, str], by: RouteEntry = PLAIN, body_length: int | None = 0, **changes: Any) -> bytes:
@@ -52,10 +52,12 @@ def lines(of: bytes) -> RawHeaders:
     return [(name, value) for name, _, value in pairs]
 
 
+TRACE = b"00-" + b"1" * 32 + b"-" + b"2" * 16 + b"-01"
 OURS = {
     b"host": b"up.test", b"x-forwarded-proto": b"http", b"x-forwarded-host": b"gateway.test:8000",
     b"x-forwarded-port": b"8000", b"x-forwarded-prefix": b"", b"x-real-ip": b"1.2.3.4",
-    b"x-forwarded-for": b"1.2.3.4, 10.0.0.1", b"x-request-id": b"r1", **dict.fromkeys(IDENTITY_HEADERS, b""),
+    b"x-forwarded-for": b"1.2.3.4, 10.0.0.1", b"x-request-id": b"r1", b"traceparent": TRACE,
+    **dict.fromkeys(IDENTITY_HEADERS, b""),
 }  # fmt: skip
 
 

@@ -7,7 +7,7 @@ from urllib.parse import urljoin, urlsplit
 import pytest
 
 from proxy.headers import request_head
-from tests.proxy.test_headers import NOBODY, OWN
+from tests.proxy.test_headers import NOBODY, OWN, TRACE
 from tests.proxy.test_places import entry, rewritten, visit
 
 BOTH = entry(strip_prefix=True, add_prefix="/v2")
@@ -16,7 +16,7 @@ HOSTED = entry(upstream_host="wiki.internal:8080")
 
 
 def target(by, path):
-    return request_head(visit(path), by, "up.test", 0, NOBODY, "r1", OWN).split(b" ", 2)[1].decode()
+    return request_head(visit(path), by, "up.test", 0, NOBODY, "r1", TRACE, OWN).split(b" ", 2)[1].decode()
 
 
 @pytest.mark.parametrize(
@@ -100,4 +100,4 @@ def test_a_host_of_the_service(said, got):
 
 
 def test_the_service_is_asked_by_its_host():
-    assert b"\r\nhost: wiki.internal:8080\r\n" in request_head(visit(), HOSTED, "up.test", 0, NOBODY, "r1", OWN)
+    assert b"\r\nhost: wiki.internal:8080\r\n" in request_head(visit(), HOSTED, "up.test", 0, NOBODY, "r1", TRACE, OWN)

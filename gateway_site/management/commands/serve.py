@@ -17,7 +17,7 @@ from django.db.migrations.executor import MigrationExecutor
 from authgate import ratelimit
 from authgate.checks.database import KEYS_SEALED as STOPS_BY_ITSELF
 from authgate.checks.database import ROWS
-from authgate.observe import standard_error
+from authgate.observe import standard_error, tracing
 from authgate.own_hosts import exposed_host, public_host, public_port
 from authgate.state import live_upstreams, watcher
 from authgate.state.trouble import is_outage, missing_file, trouble_of
@@ -100,6 +100,11 @@ def serve(
     address = parse_address("--bind", bind)
     tls = tls_files(tls_cert, tls_key)
     redirect_bind = _redirect_address(redirect_http)
+    if settings.AUTHGATE_OTLP_ENDPOINT and not tracing.is_available():
+        raise StartRefused(
+            "AUTHGATE_OTLP_ENDPOINT: the packages that send spans are not installed: "
+            "python -m pip install --require-hashes -r requirements-otlp.txt"
+        )
     if missing := missing_file():
         raise StartRefused(f"database{missing}")
     # Before anything is opened in the data directory: it would be root's.

@@ -13,6 +13,7 @@ from uvicorn.config import Config
 from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.utils import get_local_addr, get_remote_addr, is_ssl
 
+from authgate.observe.strangers import Cause
 from authgate.reason import Reason
 from authgate.wire.address import canonical_address
 from authgate.wire.framing import CHUNKED
@@ -396,7 +397,7 @@ class Http1Protocol(ClientReads):
     def _end_with(self, reason: Reason, refusal: Answer, rule: str = "", *, body: bool) -> None:
         """The last answer of this connection; whatever follows on it is never a request."""
         why = f"{reason}: {rule}" if rule else reason
-        logger.info("refused a request of %s: %s", self.peer or "-", why, extra={"client": self.peer})
+        logger.info("refused a request of %s: %s", self.peer or "-", why, extra={"cause": Cause(self.peer)})
         if self._cycle is not None:
             self._cycle.leave()
             body = body and not self._cycle.answers_head

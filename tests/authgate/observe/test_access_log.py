@@ -12,7 +12,7 @@ from authgate.observe.line_writer import flush_all
 
 FIELDS = [
     "ts", "request_id", "client", "method", "host", "path", "status", "bytes", "duration_ms", "upstream_ms",
-    "route", "decision", "reason", "sub", "credential", "revision", "jti", "cut",
+    "route", "decision", "reason", "sub", "credential", "revision", "jti", "cut", "trace_id",
 ]  # fmt: skip
 
 
@@ -109,7 +109,8 @@ def test_a_request_that_was_never_read_has_a_line(tmp_path):
     line = json.loads((tmp_path / "log").read_bytes())
     assert list(line) == FIELDS
     assert [line[name] for name in ("client", "method", "host", "path", "status", "bytes")] == ["", "", "", "", 0, 0]
-    assert [line[name] for name in FIELDS[9:]] == [None] * 9
+    assert [line[name] for name in FIELDS[9:18]] == [None] * 9
+    assert line["trace_id"] == line["request_id"]
 
 
 def test_several_workers_on_one_pipe_write_whole_lines():

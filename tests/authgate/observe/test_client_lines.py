@@ -14,9 +14,10 @@ from authgate.observe.strangers import (
     CLIENT_BURST,
     CLIENT_SECONDS,
     NOBODY,
+    Cause,
     ClientLines,
     Pace,
-    client,
+    cause,
 )
 from authgate.ratelimit import client_key
 from tests.support import raw
@@ -105,15 +106,15 @@ def test_a_form_that_no_page_reads_is_no_error_of_ours(start_gateway: StartGatew
 
 
 def test_warnings_of_a_client_leave_room_for_its_errors(limited: Callable[..., bool]) -> None:
-    assert [limited(client="192.0.2.1") for _ in range(20)].count(True) == CLIENT_BURST
-    assert limited(level=logging.ERROR, client="192.0.2.1")
+    assert [limited(cause=Cause("192.0.2.1")) for _ in range(20)].count(True) == CLIENT_BURST
+    assert limited(level=logging.ERROR, cause=Cause("192.0.2.1"))
 
 
 def test_the_operators_own_lines_are_never_left_out(limited: Callable[..., bool]) -> None:
     assert all(limited() for _ in range(500))
-    token = client.set("192.0.2.1")
+    token = cause.set(Cause("192.0.2.1"))
     assert all(limited(**NOBODY) for _ in range(500))
-    client.reset(token)
+    cause.reset(token)
 
 
 @pytest.mark.parametrize("name", ["asyncio", "uvicorn.error", "_granian", "django.request"])

@@ -75,7 +75,8 @@ def warnings(gateway, path) -> list[str]:
 def told(gateway, path) -> str:
     """The only line, up to what was wrong; target and request are checked."""
     [line] = warnings(gateway, path)
-    wanted = r".* WARNING proxy\.failures upstream (\w+), target (\S+): (\w+) (\S+): (.*) \(request \w{32}\)"
+    ids = r"\[request_id=\w{32} trace_id=\w{32}\]"
+    wanted = rf".* WARNING proxy\.failures upstream (\w+), target (\S+): (\w+) (\S+): (.*) {ids}"
     match = re.fullmatch(wanted, line)
     assert match, line
     assert match[4] == path.partition("?")[0]
