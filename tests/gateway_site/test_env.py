@@ -328,3 +328,29 @@ def test_settings_load_without_any_variable_but_the_data_directory(tmp_path):
         env=environment(tmp_path), cwd=ROOT, text=True, capture_output=True, check=True,
     )  # fmt: skip
     assert result.stdout == "auth_token\n"
+
+
+# --- traces -----------------------------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    ("given", "read"),
+    [("", ""), ("http://c:4318", "http://c:4318"), ("https://c/otlp/", "https://c/otlp")],
+)
+def test_a_collector(given, read):
+    assert env.http_url("X", {"X": given}) == read
+
+
+@pytest.mark.parametrize(
+    "given", ["c:4318", "ftp://c", "http://", "http://c:0", "http://c:x", "http://u@c", "http://c?x=1"]
+)
+def test_no_collector(given):
+    assert "X" in refusal(env.http_url, "X", {"X": given})
+
+
+@pytest.mark.parametrize(("given", "read"), [("0", 0), ("1", 1), ("0.25", 0.25), (".5", 0.5), ("1.0", 1)])
+def test_a_ratio(given, read):
+    assert env.ratio("X", "1", {"X": given}) == read
+
+
+@pytest.mark.parametrize("given", ["2", "-0.1", "10%", "1.5", "nan", "x"])
+def test_no_ratio(given):
+    assert "a number from 0 to 1" in refusal(env.ratio, "X", "1", {"X": given})

@@ -30,7 +30,9 @@ def sent(gateway, upstream, request, cut=None):
             client.send(request[cut:])
         assert client.response().status == 200
     [got] = upstream.wait(1, complete=True)
-    lines = [line for line in got.head.split(b"\r\n") if not line.lower().startswith(b"x-request-id:")]
+    lines = [
+        line for line in got.head.split(b"\r\n") if not line.lower().startswith((b"x-request-id:", b"traceparent:"))
+    ]
     return sorted(lines), bytes(got.raw_body)
 
 
