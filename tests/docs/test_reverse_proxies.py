@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import socket
+import subprocess
+import threading
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -9,6 +13,7 @@ from typing import NamedTuple
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
+from websockets.sync.client import connect
 
 from tests.support import raw
 from tests.support.certificates import Certificates, make_certificates
@@ -16,13 +21,15 @@ from tests.support.front import Front, FrontMissing, documented
 from tests.support.gateway import Gateway, free_port
 from tests.support.scripted import answer
 from tests.support.upstream import RecordingUpstream
+from tests.support.websocket import WebSocketService
 
 POLICY = """\
 version: 1
-upstreams: {{api: {{targets: ["{target}"]}}}}
+upstreams: {{api: {{targets: ["{target}"]}}, sockets: {{targets: ["{sockets}"]}}}}
 routes:
   - {{name: wiki, host: wiki.example.com, path: /, access: public, upstream: api}}
   - {{name: private, host: wiki.example.com, path: /private, access: authenticated, upstream: api}}
+  - {{name: socket, host: wiki.example.com, path: /socket, access: public, upstream: sockets}}
   - {{name: any, path: /any, access: public, upstream: api}}
 """
 # As many have it: neither sets nor clears the host and port that a client writes.
@@ -46,6 +53,9 @@ HOSTILE = [
 ]  # fmt: skip
 
 
+WIKI = "wiki.example.com"
+
+
 class Site(NamedTuple):
     gateway: Gateway
     port: int
@@ -58,11 +68,19 @@ class Site(NamedTuple):
 
 
 @pytest.fixture(scope="module")
-def behind(gateway_template: Path, session_upstream: RecordingUpstream, tmp_path_factory) -> Iterator[Site]:
+def sockets() -> Iterator[WebSocketService]:
+    with WebSocketService() as service:
+        yield service
+
+
+@pytest.fixture(scope="module")
+def behind(
+    gateway_template: Path, session_upstream: RecordingUpstream, sockets: WebSocketService, tmp_path_factory
+) -> Iterator[Site]:
     """The gateway that all of them stand in front of, in turn on one port: it is part of the public URL."""
     directory, port = tmp_path_factory.mktemp("behind"), free_port()
     env = {"AUTHGATE_TRUSTED_PROXIES": "127.0.0.1", "AUTHGATE_PUBLIC_URL": f"https://gateway.example.com:{port}"}
-    policy = POLICY.format(target=session_upstream.target)
+    policy = POLICY.format(target=session_upstream.target, sockets=sockets.target)
     names = make_certificates(directory, "gateway.example.com", "wiki.example.com")
     with Gateway(directory / "data", template=gateway_template, policy=policy, env=env) as gateway:
         github = ("--preset", "github", "--client-id", "id", "--client-secret", "s")
@@ -99,6 +117,41 @@ def test_no_service_gives_orders_to_the_proxy(site, upstream):
     upstream.reply(answer("X-Accel-Redirect: /other", "X-Sendfile: /etc/passwd", body=b"mine"), path="/page")
     response = site.request("/page")
     assert (response.status, response.body, len(upstream.requests)) == (200, b"mine", 1)
+
+
+def test_a_websocket_passes(site):
+    with connect(
+        f"wss://{WIKI}:{site.port}/socket", sock=socket.create_connection(("127.0.0.1", site.port)),
+        ssl=site.certificates.client_context(), additional_headers=HOSTILE,
+    ) as client:  # fmt: skip
+        client.send("hello")
+        assert client.recv(5) == "hello"
+
+
+def test_http2_is_offered_and_carries_a_page(site):
+    here = f"{WIKI}:{site.port}"
+    asked = ("--http2", "--cacert", str(site.certificates.ca_file), "--resolve", f"{here}:127.0.0.1")
+    said = ("--silent", "--show-error", "--write-out", "%{http_version} %{http_code}", "--output", os.devnull)
+    done = subprocess.run(["curl", *asked, *said, f"https://{here}/page"], capture_output=True, text=True, timeout=30)
+    assert (done.stdout, done.stderr) == ("2 200", "")
+
+
+def test_a_stream_arrives_as_it_is_sent(site, upstream):
+    def two_events(connection, request):
+        connection.send(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\ndata: 1\n\n")
+        assert arrived.wait(10)
+        connection.send(b"data: 2\n\n")
+        connection.close()
+
+    arrived = threading.Event()
+    upstream.reply(two_events, path="/events")
+    options = {"tls": site.certificates.client_context(), "server_hostname": WIKI}
+    with raw.RawClient(("127.0.0.1", site.port), **options) as client:
+        client.send(raw.request(target="/events", host=f"{WIKI}:{site.port}"))
+        head = client.read_head()
+        assert (head.status, client.read_chunk()) == (200, b"data: 1\n\n")
+        arrived.set()
+        assert client.read_chunk() == b"data: 2\n\n"
 
 
 @pytest.mark.parametrize("host", ["wiki.example.com", "gateway.example.com"])
