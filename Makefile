@@ -15,13 +15,14 @@ TEST_PACKAGES := chromium-headless-shell:chromium-headless-shell nginx-light:ngi
 APPLICATION_PACKAGES := lighttpd:lighttpd docker-registry:docker-registry skopeo:skopeo
 BENCH_PACKAGES := nginx-light:nginx haproxy:haproxy wrk:wrk apache2:apache2 libapache2-mod-auth-openidc:
 
-.PHONY: help setup run test test-applications check bench faults flame attack lock packages-%
+.PHONY: help setup run test test-applications test-upgrade check bench faults flame attack lock packages-%
 
 help:
 	@echo 'make setup            virtualenv with all dependencies in .venv'
 	@echo 'make run [PORT=8000]  the gateway with a demo service behind it, on loopback'
 	@echo 'make test [ARGS=…]    everything the suite needs, then the suite (ARGS go to pytest; JOBS=0: one test at a time)'
 	@echo 'make test-applications  JupyterLab, Streamlit, git, … behind the gateway; installs them, takes minutes: for the night'
+	@echo 'make test-upgrade     the former release and this one side by side on one database (FROM=COMMIT)'
 	@echo 'make check            formatting, lint, types, import arrows, Django checks, missing migrations'
 	@echo 'make bench            the gateway measured beside its peers'
 	@echo 'make flame            where a worker of the gateway spends its time, as a flame graph and a table (var/flame.*)'
@@ -56,6 +57,10 @@ test: .venv/.dev packages-test $(PROVIDER)/node_modules/.package-lock.json
 # One at a time: some of them are large.
 test-applications: .venv/.dev packages-test packages-applications $(PROVIDER)/node_modules/.package-lock.json
 	@$(BIN)/python -m pytest tests/applications $(ARGS)
+
+# FROM=COMMIT: the former release; else the commit before the newest migration.
+test-upgrade: .venv/.dev
+	@$(BIN)/python -m pytest tests/upgrade $(ARGS)
 
 check: .venv/.dev
 	$(BIN)/ruff format --check .
