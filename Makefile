@@ -13,9 +13,10 @@ BIN := .venv/bin
 # The programs tests and benchmarks use beside Python's packages: Debian package and the command it brings.
 TEST_PACKAGES := chromium-headless-shell:chromium-headless-shell nginx-light:nginx haproxy:haproxy caddy:caddy nghttp2-client:h2load
 APPLICATION_PACKAGES := lighttpd:lighttpd docker-registry:docker-registry skopeo:skopeo
+ALERT_PACKAGES := prometheus:prometheus
 BENCH_PACKAGES := nginx-light:nginx haproxy:haproxy wrk:wrk apache2:apache2 libapache2-mod-auth-openidc:
 
-.PHONY: help setup run test test-applications test-upgrade check bench faults flame attack lock packages-%
+.PHONY: help setup run test test-applications test-alerts test-upgrade check bench faults flame attack lock packages-%
 
 help:
 	@echo 'make setup            virtualenv with all dependencies in .venv'
@@ -23,6 +24,7 @@ help:
 	@echo 'make test [ARGS=…]    everything the suite needs, then the suite (ARGS go to pytest; JOBS=0: one test at a time)'
 	@echo 'make test-applications  JupyterLab, Streamlit, git, … behind the gateway; installs them, takes minutes: for the night'
 	@echo 'make test-upgrade     the former release and this one side by side on one database (FROM=COMMIT)'
+	@echo 'make test-alerts      each alert rule of deploy/prometheus, in a real Prometheus; takes minutes'
 	@echo 'make check            formatting, lint, types, import arrows, Django checks, missing migrations'
 	@echo 'make bench            the gateway measured beside its peers'
 	@echo 'make flame            where a worker of the gateway spends its time, as a flame graph and a table (var/flame.*)'
@@ -62,6 +64,9 @@ test-applications: .venv/.dev packages-test packages-applications $(PROVIDER)/no
 test-upgrade: .venv/.dev
 	@$(BIN)/python -m pytest tests/upgrade $(ARGS)
 
+test-alerts: .venv/.dev packages-alerts
+	@$(BIN)/python -m pytest tests/alerts $(ARGS)
+
 check: .venv/.dev
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
@@ -93,4 +98,5 @@ attack: .venv/.dev packages-bench
 
 packages-test: ; @.ci/packages $(TEST_PACKAGES)
 packages-applications: ; @.ci/packages $(APPLICATION_PACKAGES)
+packages-alerts: ; @.ci/packages $(ALERT_PACKAGES)
 packages-bench: ; @.ci/packages $(BENCH_PACKAGES)

@@ -17,6 +17,7 @@ class Page(NamedTuple):
     limited_method: str = ""  # requests by this method count against AUTHGATE_SIGN_IN_RATE
 
 
+METRICS = "/metrics"
 # On its own hosts (authgate/own_hosts.py). No route may take these paths there.
 ON_OWN_HOSTS = (
     Page("/admin", reads_form=True, is_personal=True),
@@ -24,7 +25,7 @@ ON_OWN_HOSTS = (
     Page("/dashboard/tokens", reads_form=True, is_personal=True, limited_method="POST"),
     Page("/static"),
     Page("/health"),
-    Page("/metrics"),
+    Page(METRICS),
     Page("/.well-known"),
 )
 RESERVED = tuple(page.path for page in ON_OWN_HOSTS)

@@ -146,9 +146,10 @@ def forwarded_headers(name: str, environ: Mapping[str, str] = ENVIRON) -> frozen
     return frozenset(f"x-forwarded-{word}".encode("ascii") for word in named)
 
 
-def networks(name: str, environ: Mapping[str, str] = ENVIRON) -> tuple[Network, ...]:
-    """CIDR blocks or single addresses."""
-    return tuple(_network(name, word) for word in words(name, environ))
+def networks(name: str, environ: Mapping[str, str] = ENVIRON, *, default: str = "") -> tuple[Network, ...]:
+    """CIDR blocks or single addresses. With a default, `none` is the word for no network at all."""
+    named = words(name, environ) or tuple(default.split())
+    return () if default and named == ("none",) else tuple(_network(name, word) for word in named)
 
 
 def open_to(name: str, default: str, environ: Mapping[str, str] = ENVIRON) -> tuple[Network, ...] | None:

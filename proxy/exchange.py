@@ -146,6 +146,13 @@ class Exchange:
             if self.client is not None:
                 self.client.upload_to(self._connection)
 
+    @property
+    def state(self) -> str:
+        """For the metrics."""
+        if self._timeouts is _PATIENT:
+            return "tunnel"
+        return "responding" if self.response_started else "waiting"
+
     def cancel(self) -> None:
         """The downstream has gone or wants no more: the upstream learns it at once."""
         self._drop_connection()

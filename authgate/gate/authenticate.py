@@ -31,6 +31,7 @@ from authgate.reason import Reason
 from authgate.request import OWN_ISSUER, Identity, InvalidCredential, RequestFacts
 from authgate.state.issuer_keys import newer_keys
 from authgate.state.snapshot import Snapshot
+from authgate.tally import HIT, MISS, identity_lookups
 from authgate.wire.headers import Headers, RawHeaders
 
 _KEY_UNKNOWN = "its key is none of those that the issuer published when it was asked last"
@@ -107,6 +108,8 @@ def authenticate(
         except MustAsk as question:
             ask = question.ask
             raise MustAsk(lambda: _ask_and_prove(ask, credential, snapshot, facts)) from None
+    else:
+        identity_lookups[HIT] += 1
     if identity.cookie_host and facts is not None:
         check_cookie_host(identity.cookie_host, facts.authority.host)
     if credential.is_dpop or identity.key_thumbprint:
@@ -166,9 +169,11 @@ def _verify_identity(credential: Credential, snapshot: Snapshot, now: float, rou
         issuer = find_asked(credential, route, snapshot.trust)
         if issuer is not None:
             return _look_up(credential, issuer, snapshot, now)
+        identity_lookups[MISS] += 1
         return _remember(credential, snapshot, _own_identity(credential, snapshot, now))
     if foreign.issuer.strategy == "introspection":
         return _look_up(credential, foreign.issuer, snapshot, now)
+    identity_lookups[MISS] += 1
     try:
         return _remember(credential, snapshot, _foreign_identity(foreign, snapshot, now))
     except KeysWanted:
@@ -183,6 +188,7 @@ def _is_for_an_issuer(credential: Credential | None, route: Route, trust: TrustS
 def _look_up(credential: Credential, issuer: Issuer, snapshot: Snapshot, now: float) -> Identity:
     """Raises MustAsk, unless the issuer was asked a moment ago."""
     identity = snapshot.identities.get(introspected_key(credential, issuer), now, snapshot.trust)
+    identity_lookups[MISS if identity is None else HIT] += 1
     if identity is None:
         raise MustAsk(lambda: introspect(credential, issuer, snapshot))
     return identity

@@ -10,6 +10,7 @@ from django.views.decorators.http import require_GET, require_safe
 
 from authgate.models.people import IdentityProvider
 from authgate.models.trust import RevokedToken
+from authgate.observe import metrics
 from authgate.oidc.departure import Departure
 from authgate.oidc.login import begin, complete
 from authgate.outbound.errors import ProviderError
@@ -92,6 +93,7 @@ async def callback(request: HttpRequest, slug: str = "") -> HttpResponse:
         arrival = await provider_threads.run(_arrive, request, slug, snapshot)
     except ProviderError as error:
         return _not_arrived(request, slug, error)
+    metrics.count_sign_in(metrics.SIGNED_IN)
     if arrival.onward:
         response = onward_page(request, "You are signed in", arrival.onward)
     else:

@@ -16,6 +16,7 @@ from django.http import HttpRequest, HttpResponse, QueryDict
 from django.shortcuts import render
 
 from authgate.authn.credentials import find_credential, verify_session
+from authgate.observe import metrics
 from authgate.observe.access_log import Record
 from authgate.oidc import login_state
 from authgate.oidc.departure import Departure, read, unseal
@@ -230,6 +231,7 @@ def explains_outages(view: View[P]) -> View[P]:
 def failure_page(request: HttpRequest, code: str, next_path: str = "") -> HttpResponse:
     """It offers one button and goes nowhere by itself, so that a failure never becomes a loop."""
     failure = _FAILURES.get(code, _FAILURES["token_exchange_failed"])
+    metrics.count_sign_in(code if code in _FAILURES else metrics.OTHER)
     request_id = record_of(request).request_id
     context = {"failure": failure, "reason": code, "request_id": request_id}
     if not may_be_page(request.method or "", facts_of(request).headers):

@@ -1,13 +1,10 @@
-"""How the targets of upstreams are, in memory that the workers of one `serve` share: each has a place of its own there.
+"""How the targets of upstreams are, by what each worker has last written into its place of shared memory.
 
-Read and written like a file, never mapped. A worker that dies leaves its place to the next one, by the lock that the
-kernel takes back; what it wrote is not read any more a few seconds later.
+What a worker wrote that has died is not read any more a few seconds later.
 """
 
 from __future__ import annotations
 
-import fcntl
-import os
 import struct
 import time
 from collections import defaultdict
@@ -19,9 +16,9 @@ from typing import Literal
 import msgspec
 
 from authgate.policy.schema import Strict, Upstream
+from authgate.state.places import Places
 
 FRESH_SECONDS = 5.0
-PLACES = 256  # of workers
 PLACE_BYTES = 1 << 20
 _TRIES = 3
 _REMEMBERED_SECONDS = 0.1  # for a page that asks for each upstream
@@ -46,82 +43,56 @@ _decoder = msgspec.msgpack.Decoder(list[TargetState])
 
 class Board:
     def __init__(self) -> None:
-        self._memory = -1
-        self._place: int | None = None
-        self._pid = 0
+        self._places = Places("upstreams", PLACE_BYTES)
         self._times = 0
         self._own: Sequence[TargetState] = ()
         self._found: list[Sequence[TargetState]] = []
         self._read_at = 0.0
-
-    def prepare(self) -> None:
-        """Before workers are forked. Without it, or without memory, each knows of itself alone."""
-        with suppress(OSError):
-            if self._memory < 0:
-                self._memory = os.memfd_create("authgate-upstreams", os.MFD_CLOEXEC)
+        self.prepare = self._places.prepare
 
     def write(self, states: Sequence[TargetState]) -> None:
         """Of this worker."""
         self._own = states
         with suppress(OSError):
-            if (place := self._find_place()) is not None:
-                self._write(place * PLACE_BYTES, _fit(states))
+            if (place := self._places.own()) is not None:
+                self._write(place, _fit(states, self._places.size))
 
     def read(self) -> list[Sequence[TargetState]]:
         """Of all workers that live. An empty one has had no request."""
         now = time.time()
         if abs(now - self._read_at) > _REMEMBERED_SECONDS:
-            found = [self._read_again(place * PLACE_BYTES) for place in range(self._places())]
+            found = [self._read_again(place) for place in self._places.used()]
             self._found = [states for states in found if states is not None] or [self._own]
             self._read_at = now
         return self._found
 
-    def _read_again(self, at: int) -> list[TargetState] | None:
+    def _read_again(self, place: int) -> list[TargetState] | None:
         """It may be written at this very moment."""
-        tries = (self._read(at) for _ in range(_TRIES))
+        tries = (self._read(place) for _ in range(_TRIES))
         return next((states for states in tries if states is not None), None)
 
-    def _write(self, at: int, content: bytes) -> None:
+    def _write(self, place: int, content: bytes) -> None:
         self._times += 1
         # Until all is there, the head is of no reading.
-        os.pwrite(self._memory, _HEADER.pack(0, 0, self._times), at)
-        os.pwrite(self._memory, content, at + _HEADER.size)
-        os.pwrite(self._memory, _HEADER.pack(time.time(), len(content), self._times), at)
+        self._places.write(place, 0, _HEADER.pack(0, 0, self._times))
+        self._places.write(place, _HEADER.size, content)
+        self._places.write(place, 0, _HEADER.pack(time.time(), len(content), self._times))
 
-    def _read(self, at: int) -> list[TargetState] | None:
+    def _read(self, place: int) -> list[TargetState] | None:
         with suppress(OSError, msgspec.MsgspecError, struct.error):
-            head = os.pread(self._memory, _HEADER.size, at)
+            head = self._places.read(place, 0, _HEADER.size)
             written_at, length, _ = _HEADER.unpack(head)
             if abs(time.time() - written_at) > FRESH_SECONDS:
                 return None
-            content = os.pread(self._memory, length, at + _HEADER.size)
-            if os.pread(self._memory, _HEADER.size, at) == head:
+            content = self._places.read(place, _HEADER.size, length)
+            if self._places.read(place, 0, _HEADER.size) == head:
                 return _decoder.decode(content)
         return None
 
-    def _places(self) -> int:
-        """Those that were ever written."""
-        try:
-            return -(-os.fstat(self._memory).st_size // PLACE_BYTES) if self._memory >= 0 else 0
-        except OSError:
-            return 0
 
-    def _find_place(self) -> int | None:
-        """The first that nobody alive has (a record lock: of this process alone)."""
-        if self._pid != os.getpid():
-            self._pid, self._place = os.getpid(), None
-        if self._place is None and self._memory >= 0:
-            for place in range(PLACES):
-                with suppress(OSError):
-                    fcntl.lockf(self._memory, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, place)
-                    self._place = place
-                    break
-        return self._place
-
-
-def _fit(states: Sequence[TargetState]) -> bytes:
+def _fit(states: Sequence[TargetState], size: int) -> bytes:
     """Of too many targets, those with something to tell come first."""
-    most = PLACE_BYTES - _HEADER.size
+    most = size - _HEADER.size
     content = msgspec.msgpack.encode(states)
     if len(content) <= most:
         return content

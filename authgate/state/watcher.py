@@ -115,6 +115,11 @@ def not_ready() -> str | None:
     return trouble.public if trouble else None
 
 
+def age() -> float:
+    """Seconds since this process last found that it decides by all that is in the database."""
+    return time.monotonic() - _watcher.found_current_at if _watcher is not None else 0.0
+
+
 def _trouble() -> Trouble | None:
     return _watcher.trouble() if _watcher is not None else None
 
@@ -146,7 +151,7 @@ class _Watcher:
         self._trouble: Trouble | None = None
         self._failures = 0
         self._retry_at = 0.0
-        self._polled_at = time.monotonic()
+        self._polled_at = self.found_current_at = time.monotonic()
 
     def start(self) -> None:
         issuer_keys.start()
@@ -351,6 +356,7 @@ class _Watcher:
         if self._trouble is not None:
             logger.info("policy: recovered")
         self._trouble, self._failures = None, 0
+        self.found_current_at = time.monotonic()
 
 
 def _read_versions() -> dict[str, int]:

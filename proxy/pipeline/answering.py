@@ -12,8 +12,8 @@ from authgate.wire.headers import RawHeaders
 from proxy.exchange import Exchange
 from proxy.failures import CLIENT_LEFT, REVOKED, SHUTDOWN, Failure, cut_by
 from proxy.headers import BadFraming
+from proxy.pipeline import lifespan
 from proxy.pipeline.enter import caused_by
-from proxy.pipeline.lifespan import log_access
 from proxy.pipeline.passage import Passage
 from proxy.response_headers import Layout, Values
 from proxy.server.http1.cycle import Cycle
@@ -74,7 +74,7 @@ class RefusalCycle(Cycle):
     def _log(self) -> None:
         if not self._logged:
             self._logged = True
-            log_access(self._record)
+            lifespan.end(self._record)
 
 
 class ResponseCycle(RefusalCycle):

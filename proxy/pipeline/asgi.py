@@ -9,11 +9,11 @@ from authgate.gate.facts import received_from
 from authgate.observe import strangers
 from authgate.observe.access_log import Record, new_request_id
 from authgate.pages.responses import send_refusal
-from proxy.pipeline import own_pages, renewal
+from proxy.pipeline import lifespan, own_pages, renewal
 from proxy.pipeline.carry import carry
 from proxy.pipeline.downstream import Receive, Send
 from proxy.pipeline.enter import Entered, enter, enter_again, state_of
-from proxy.pipeline.lifespan import log_access, run_lifespan
+from proxy.pipeline.lifespan import run_lifespan
 from proxy.pipeline.own_pages import OwnPage
 
 
@@ -25,7 +25,7 @@ async def application(scope: dict[str, Any], receive: Receive, send: Send) -> No
         try:
             await serve(scope, receive, send, record)
         finally:
-            log_access(record)
+            lifespan.end(record)
     else:
         await send({"type": "websocket.close", "code": 1008, "reason": "not carried here"})
 

@@ -7,7 +7,7 @@ import logging
 from django.conf import settings
 
 from authgate import ratelimit
-from authgate.observe import tracing
+from authgate.observe import metrics, tracing
 from authgate.observe.access_log import AccessLog, Record
 from authgate.observe.line_writer import flush_all
 from authgate.observe.strangers import client_lines
@@ -25,10 +25,12 @@ logger = logging.getLogger(__name__)
 _access_log = AccessLog(descriptor=1) if settings.AUTHGATE_ACCESS_LOG == "json" else None
 
 
-def log_access(record: Record) -> None:
+def end(record: Record) -> None:
+    """Of every request, once: its span, the metrics, and a line in the access log."""
     if not record.in_log:
         return
     tracing.write(record)
+    metrics.count(record)
     if _access_log is not None:
         _access_log.write(record)
 
@@ -42,6 +44,7 @@ async def run_lifespan(receive: Receive, send: Send) -> None:
             try:
                 ratelimit.prepare()
                 tracing.begin()
+                metrics.begin()
                 watcher.start_watching()
                 # Made now: reading the certificate authorities takes tens of milliseconds.
                 current_worker()
@@ -60,6 +63,7 @@ async def run_lifespan(receive: Receive, send: Send) -> None:
             await ratelimit.close()
             await client.close()
             await asyncio.to_thread(tracing.end)
+            metrics.flush()
             if _access_log is not None:
                 _access_log.flush()
             client_lines.tell()

@@ -13,7 +13,7 @@ from django.core.handlers.asgi import ASGIHandler
 
 from authgate.decision import Denied
 from authgate.observe.access_log import Record
-from authgate.own_pages import API, RESERVED
+from authgate.own_pages import API, METRICS, RESERVED
 from authgate.pages import known_operators, local_sign_in
 from authgate.pages.protected_resource import find_resource
 from authgate.pages.responses import send_refusal, send_text
@@ -26,6 +26,8 @@ from authgate.security_headers import has_secret_address, without_referrer
 from authgate.state.hosts import is_known, is_services
 from authgate.state.snapshot import Snapshot
 from authgate.threads import TooBusy, admin_turns, admin_turns_of_strangers
+from authgate.wire.address import parse_address
+from authgate.wire.authority import is_loopback
 from authgate.wire.identity_headers import client_may_send
 from authgate.wire.target import is_below
 from proxy.pipeline import page_answers, page_bodies
@@ -91,13 +93,22 @@ async def serve(page: OwnPage, scope: Scope, receive: Receive, send: Send, recor
     record.in_log = facts.path != health.ALIVE
     if has_secret_address(facts.path):
         send = _without_referrer(send)
-    if facts.path not in health.PATHS and not is_known(facts.authority.host, page.snapshot):
+    if not (is_known(facts.authority.host, page.snapshot) or _is_open_to_machines(facts)):
         await send_refusal(record, Denied(Reason.BAD_HOST), send)
         return
     if (objection := _find_objection(facts)) is not None:
         await _refuse_early(record, facts, objection, send)
         return
     await _refusing(_page_at(facts.path), facts, scope, receive, send, record)
+
+
+def _is_open_to_machines(facts: RequestFacts) -> bool:
+    """Whoever watches over the gateway asks it by an address. By a name, a page of another site could read the metrics
+    through a browser beside the gateway, once that name leads here (DNS rebinding).
+    """
+    host = facts.authority.host
+    by_address = is_loopback(host) or parse_address(host.strip("[]")) is not None
+    return facts.path in health.PATHS or (facts.path == METRICS and by_address)
 
 
 def _page_at(path: str) -> Page:

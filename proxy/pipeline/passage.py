@@ -16,7 +16,7 @@ from authgate.gate.authenticate import is_still_known, sent_token
 from authgate.gate.preflight import cors_headers
 from authgate.identity.blocks import IdentityBlocks
 from authgate.identity.told import token_lines
-from authgate.observe import tracing
+from authgate.observe import metrics, tracing
 from authgate.observe.access_log import Record
 from authgate.policy.shaping import ResponseRules
 from authgate.reason import Reason
@@ -132,6 +132,7 @@ class Passage:
         self._repeats += 1
         if not current_worker().may_repeat(self.allowed, failure, self._repeats):
             return False
+        metrics.count_retry(self.allowed.entry.route.upstream)
         if not failure.stale:
             missed[failure.target] = failure.what
         return True

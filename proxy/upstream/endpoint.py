@@ -7,6 +7,7 @@ import logging
 import time
 from collections.abc import Callable
 
+from authgate.observe import metrics
 from authgate.observe.strangers import NOBODY
 from authgate.policy.schema import UpstreamTls
 from proxy.upstream import dial
@@ -164,6 +165,7 @@ class Endpoint:
         self._note(what)
         now = time.monotonic()
         if self.health.failed(now, at_once=at_once) and not self.is_alone:
+            metrics.count_ejection(self.upstream, str(self.target))
             self._close(list(self.idle))
             self._say(f"is left out for {self.health.left_out_until - now:.0f} s: {what}")
         self.is_doubted = True

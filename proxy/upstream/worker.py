@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
+from math import inf
 
 from django.conf import settings
 from django.utils.crypto import salted_hmac
 
 from authgate.authn.trust import TrustSnapshot
 from authgate.decision import Allowed
+from authgate.observe import metrics
 from authgate.policy.schema import HealthCheck, PolicyDocument, Upstream, UpstreamTls
 from authgate.state.live_upstreams import TargetState, board
 from authgate.state.snapshot import current
@@ -42,6 +45,7 @@ class Worker:
         self._trust: TrustSnapshot | None = None  # by which all active exchanges were looked at
         self._document: PolicyDocument | None = None
         self._tell_at = 0.0
+        self._due, self._lag = inf, 0.0  # of the tick: how late it came at worst since the last telling
         context_of(UpstreamTls())  # now: reading the certificate authorities takes tens of milliseconds
         self._tick()
 
@@ -95,6 +99,8 @@ class Worker:
     def _tick(self) -> None:
         self.loop.call_later(_TICK_SECONDS, self._tick)  # first: no failure below may stop the clock
         now = time.monotonic()
+        self._lag = max(self._lag, now - self._due)
+        self._due = now + _TICK_SECONDS
         for exchange in list(active):
             exchange.check(now)
         self._judge_again()
@@ -104,6 +110,9 @@ class Worker:
         if now >= self._tell_at:
             self._tell_at = now + _TELL_SECONDS
             board.write(list(states_of(self._endpoints.values(), now)))
+            states = Counter(exchange.state for exchange in active)
+            metrics.tell({state: states[state] for state in metrics.STATES}, self._lag)
+            self._lag = 0.0
 
     def _judge_again(self) -> None:
         """What has begun by an older trust. What begins by one later looks itself (Passage.is_revoked)."""

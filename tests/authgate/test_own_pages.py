@@ -7,8 +7,8 @@ from django.urls import get_resolver
 from authgate.own_pages import own_pages
 from authgate.wire.target import is_below
 
-# Served before Django, or nothing yet.
-WITHOUT_URL = {"/static", "/metrics"}
+# Served before Django.
+WITHOUT_URL = {"/static"}
 
 
 def addresses() -> list[str]:

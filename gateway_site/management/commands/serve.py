@@ -17,7 +17,7 @@ from django.db.migrations.executor import MigrationExecutor
 from authgate import ratelimit
 from authgate.checks.database import KEYS_SEALED as STOPS_BY_ITSELF
 from authgate.checks.database import ROWS
-from authgate.observe import standard_error, tracing
+from authgate.observe import metrics, standard_error, tracing
 from authgate.own_hosts import exposed_host, public_host, public_port
 from authgate.state import live_upstreams, watcher
 from authgate.state.trouble import is_outage, missing_file, trouble_of
@@ -180,6 +180,7 @@ def _prepare() -> None:
     ratelimit.prepare()
     watcher.prepare()
     live_upstreams.board.prepare()
+    metrics.places.prepare()
 
 
 def _run(http2: bool, **options: Any) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from http import HTTPStatus
 
+from authgate.observe import metrics
 from authgate.observe.access_log import new_request_id
 from authgate.reason import Reason
 from authgate.security_headers import SECURITY_HEADERS, without_referrer
@@ -28,6 +29,7 @@ class RequestRefused(ValueError):
 
 def build_refusal(reason: Reason) -> Answer:
     refusal = refusal_of(reason)
+    metrics.count_refusal(reason)
     if reason in _MESSAGES:
         refusal = refusal._replace(message=_MESSAGES[reason])
     request_id = new_request_id()

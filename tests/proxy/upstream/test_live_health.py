@@ -110,7 +110,7 @@ def test_without_shared_memory_a_process_knows_of_itself():
 def test_what_is_old_is_not_told_and_what_is_too_much_is_cut(monkeypatch):
     board = Board()
     board.prepare()
-    monkeypatch.setattr(live_upstreams, "PLACE_BYTES", 4096)
+    monkeypatch.setattr(board._places, "size", 4096)
     board.write([*(state(n, in_flight=0) for n in range(500)), state(1000, is_down=True)])
     (read,) = board.read()
     assert 20 < len(read) < 500
