@@ -16,7 +16,7 @@ APPLICATION_PACKAGES := lighttpd:lighttpd docker-registry:docker-registry skopeo
 ALERT_PACKAGES := prometheus:prometheus
 BENCH_PACKAGES := nginx-light:nginx haproxy:haproxy wrk:wrk apache2:apache2 libapache2-mod-auth-openidc:
 
-.PHONY: help setup run test test-applications test-alerts test-upgrade check bench faults flame attack lock packages-%
+.PHONY: help setup run docs test test-applications test-alerts test-upgrade check bench faults flame attack lock packages-%
 
 help:
 	@echo 'make setup            virtualenv with all dependencies in .venv'
@@ -28,6 +28,7 @@ help:
 	@echo 'make check            formatting, lint, types, import arrows, Django checks, missing migrations'
 	@echo 'make bench            the gateway measured beside its peers'
 	@echo 'make flame            where a worker of the gateway spends its time, as a flame graph and a table (var/flame.*)'
+	@echo 'make docs             the documentation site, in var/site'
 	@echo 'make lock             requirements*.txt, with hashes, from requirements*.in'
 	@echo 'make faults           what users notice of edits, restarts and outages (ARGS="--soak 30": for half an hour)'
 	@echo 'make attack           what other people see while strangers try to stop the gateway'
@@ -75,11 +76,20 @@ check: .venv/.dev
 	$(BIN)/python manage.py check --fail-level WARNING
 	$(BIN)/python manage.py makemigrations --check --dry-run
 
+# Its tool has an environment of its own. The pictures are those of a browser test.
+docs: .venv/.dev packages-test $(PROVIDER)/node_modules/.package-lock.json
+	test -x .venv/docs/bin/python || $(BIN)/python -m venv .venv/docs
+	.venv/docs/bin/python -m pip install --disable-pip-version-check -qq --require-hashes -r requirements-docs.txt
+	mkdir -p -m 700 var && mkdir -p var/screenshots
+	SCREENSHOTS=$(abspath var/screenshots) $(BIN)/python -m pytest -q tests/docs/test_tour.py
+	NO_MKDOCS_2_WARNING=1 .venv/docs/bin/mkdocs build --quiet
+	@echo "the site is in var/site: open var/site/index.html"
+
 # A version that a .txt has and the .in allows stays. Its tool has an environment of its own.
 lock: .venv/.runtime
 	test -x .venv/lock/bin/python || $(BIN)/python -m venv .venv/lock
 	.venv/lock/bin/python -m pip install --disable-pip-version-check -qq uv==0.13.9
-	for name in requirements requirements-otlp requirements-dev requirements-node; do \
+	for name in requirements requirements-otlp requirements-dev requirements-docs requirements-node; do \
 	  .venv/lock/bin/uv pip compile --quiet --no-config --universal --python-version 3.11 --generate-hashes \
 	    --no-annotate --custom-compile-command 'make lock' $$name.in -o $$name.txt; \
 	done
