@@ -11,6 +11,7 @@ class AuthgateConfig(AppConfig):
     def ready(self) -> None:
         # Each registers what has to happen whoever changes a row, or what `manage.py check` looks at.
         from authgate.checks import database, environment, files  # noqa: F401
+        from authgate.doctor import examinations  # noqa: F401
         from authgate.sessions import deletion  # noqa: F401
         from authgate.state import trust  # noqa: F401
 

@@ -40,6 +40,7 @@ _BELOW_AUTH_PREFIX = (
     Page("/logout", reads_form=True, is_personal=True, limited_method="POST"),
     Page("/sessions/end", reads_form=True, is_personal=True, limited_method="POST"),
     Page("/me", is_personal=True),
+    Page("/reflection"),  # for the doctor
     Page("/backchannel-logout", reads_form=True),
     Page("/events", reads_form=True),  # security events, as a body of their own type
     Page("/frontchannel-logout", is_personal=True, limited_method="GET"),

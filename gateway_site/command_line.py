@@ -8,8 +8,8 @@ from authgate.state.trouble import OPERATORS_TROUBLE, trouble_of
 
 # What operators use, in the order in which they meet it; the rest is Django's.
 OURS = (
-    "demo", "migrate", "createsuperuser", "changepassword", "policy", "provider", "serve", "check", "mint_token",
-    "sessions", "backup", "restore",
+    "demo", "migrate", "createsuperuser", "changepassword", "policy", "provider", "serve", "check", "doctor",
+    "mint_token", "sessions", "backup", "restore",
 )  # fmt: skip
 
 

@@ -21,6 +21,7 @@ logger = logging.getLogger(__name__)
 class Served(NamedTuple):
     public_url: str
     tls: bool
+    certificates: tuple[tuple[Path, Path], ...] = ()  # each with its key
 
 
 def public_url(name: str, default: str, data_dir: Path) -> str:
@@ -40,19 +41,20 @@ def read(name: str, data_dir: Path) -> Served | None:
     try:
         content = json.loads(path.read_text(encoding="ascii"))
         url, tls = content["public_url"], content["tls"]
-        return Served(env.public_url(name, "", {name: str(url)}), bool(tls))
+        files = tuple((Path(cert), Path(key)) for cert, key in content.get("certificates", ()))
+        return Served(env.public_url(name, "", {name: str(url)}), bool(tls), files)
     except FileNotFoundError:
         return None
     except OSError as error:
         raise EnvError(name, f"not set, and cannot read {str(path)!r}: {error.strerror}") from error
     # Neither is the content repeated: root may have been made to read another file.
-    except (ValueError, TypeError, KeyError, EnvError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError, EnvError) as error:
         raise EnvError(name, f"not set, and {str(path)!r} is damaged: remove it") from error
 
 
 def record(data_dir: Path, served: Served) -> None:
     """A gateway that cannot write this serves all the same."""
-    path, content = data_dir / FILE, json.dumps(served._asdict())
+    path, content = data_dir / FILE, json.dumps(served._asdict(), default=str)
     try:
         if not path.exists() or path.read_bytes() != content.encode("ascii"):
             with finished_draft(path, content) as draft:

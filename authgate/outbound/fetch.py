@@ -165,12 +165,12 @@ def check_url(url: str, what: str) -> str:
 class BoundedSession(requests.Session):
     """Follows no redirect, trusts no environment, and ends in time."""
 
-    def __init__(self, ca_certificates: str, **options: Any) -> None:
+    def __init__(self, ca_certificates: str, *, plain_anywhere: bool = False, **options: Any) -> None:
         super().__init__(**options)
         self.trust_env = False
         self.headers.update(_HEADERS)
         self.adapters.clear()
-        adapter = _Adapter(ca_certificates)
+        adapter = _Adapter(ca_certificates, _PlainPool if plain_anywhere else _Pool)
         self.mount("https://", adapter)
         self.mount("http://", adapter)
 
@@ -204,10 +204,21 @@ def post(url: str, what: str, document: Any, *, ca_certificates: str, headers: M
     return _ask("POST", url, what, ca_certificates, headers=headers, json=document)
 
 
+def look(url: str, what: str, headers: Mapping[str, str]) -> Answer:
+    """As visitors do, so over plain http too: at an address of the gateway's own alone. Raises ProviderError."""
+    return _send("GET", url, what, "", plain_anywhere=True, headers=headers)
+
+
 def _ask(method: str, url: str, what: str, ca_certificates: str, **sent: Any) -> Answer:
     check_url(url, what)
+    return _send(method, url, what, ca_certificates, **sent)
+
+
+def _send(
+    method: str, url: str, what: str, ca_certificates: str, *, plain_anywhere: bool = False, **sent: Any
+) -> Answer:
     try:
-        with BoundedSession(ca_certificates) as session:
+        with BoundedSession(ca_certificates, plain_anywhere=plain_anywhere) as session:
             response = session.request(method, url, **sent)
     except (requests.RequestException, HTTPError, OSError, ValueError) as error:
         raise unreachable(what, url, error) from None
@@ -308,6 +319,11 @@ class _Connection(HTTPConnection):
         return _current.call.connect(self._dns_host, self.port, only_loopback=True)
 
 
+class _PlainConnection(HTTPConnection):
+    def _new_conn(self) -> socket.socket:
+        return _current.call.connect(self._dns_host, self.port)
+
+
 class _TlsConnection(HTTPSConnection):
     def _new_conn(self) -> socket.socket:
         return _current.call.connect(self._dns_host, self.port)
@@ -317,18 +333,23 @@ class _Pool(HTTPConnectionPool):
     ConnectionCls = _Connection
 
 
+class _PlainPool(HTTPConnectionPool):
+    ConnectionCls = _PlainConnection
+
+
 class _TlsPool(HTTPSConnectionPool):
     ConnectionCls = _TlsConnection
 
 
 class _Adapter(HTTPAdapter):
-    def __init__(self, ca_certificates: str) -> None:
+    def __init__(self, ca_certificates: str, plain_pool: type[HTTPConnectionPool]) -> None:
         self._context = tls_context(ca_certificates)
+        self._plain_pool = plain_pool
         super().__init__(max_retries=0)
 
     def init_poolmanager(self, *args: Any, **options: Any) -> None:
         super().init_poolmanager(*args, ssl_context=self._context, **options)
-        self.poolmanager.pool_classes_by_scheme = {"http": _Pool, "https": _TlsPool}
+        self.poolmanager.pool_classes_by_scheme = {"http": self._plain_pool, "https": _TlsPool}
 
     def cert_verify(self, conn: Any, url: str, verify: Any, cert: Any) -> None:
         """The context says whom to trust; the library's own list would be added to it."""

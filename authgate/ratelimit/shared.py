@@ -113,7 +113,7 @@ class SharedLimits:
         loop = asyncio.get_running_loop()
         client = self._clients.get(loop)
         if client is None:
-            client = self._clients[loop] = _connect(self._url)
+            client = self._clients[loop] = connect(self._url)
         return client
 
     def _key(self, name: str, key: str) -> str:
@@ -133,7 +133,7 @@ class SharedLimits:
             logger.info("Redis answers again: limits count across machines", extra=NOBODY)
 
 
-def _connect(url: str) -> Client:
+def connect(url: str) -> Client:
     pool = BlockingConnectionPool.from_url(
         url,
         max_connections=CONNECTIONS,

@@ -20,6 +20,8 @@ class Finding(NamedTuple):
     ok: bool
     target: str
     detail: str
+    advice: str = ""
+    status: int = 0  # of the response, if there was one
 
 
 async def diagnose(upstream: Upstream, seconds: float) -> list[Finding]:
@@ -34,14 +36,15 @@ async def _examine(upstream: Upstream, text: str, seconds: float) -> Finding:
         where = await _addresses(target, resolver)
         status = await probe(target, upstream.tls, resolver, check.path or "/", seconds)
     except NoAnswer as error:
-        return Finding(False, text, "; ".join([str(error), *_advice(target, error)]))
+        return Finding(False, text, str(error), next(_advice(target, error), ""))
     except OSError as error:
-        return Finding(False, text, f"name: {error.strerror or error}; check its spelling, and the DNS of this machine")
-    if check.path and not is_good(check, status):
         return Finding(
-            False, text, f"{where}{check.path} answers with status {status}, which health.status does not allow"
+            False, text, f"name: {error.strerror or error}", "check its spelling, and the DNS of this machine"
         )
-    return Finding(True, text, f"{where}{check.path or '/'} answers with status {status}")
+    if check.path and not is_good(check, status):
+        said = f"{where}{check.path} answers with status {status}, which health.status does not allow"
+        return Finding(False, text, said, status=status)
+    return Finding(True, text, f"{where}{check.path or '/'} answers with status {status}", status=status)
 
 
 async def _addresses(target: Target, resolver: Resolver) -> str:

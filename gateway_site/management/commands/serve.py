@@ -121,7 +121,8 @@ def serve(
 
 
 def _when_listening(address: Address, tls: tuple[TlsFiles, ...]) -> None:
-    served.record(settings.AUTHGATE_DATA_DIR, served.Served(settings.AUTHGATE_PUBLIC_URL, bool(tls)))
+    files = tuple((cert.absolute(), key.absolute()) for cert, key in tls)
+    served.record(settings.AUTHGATE_DATA_DIR, served.Served(settings.AUTHGATE_PUBLIC_URL, bool(tls), files))
     if address.port and _is_elsewhere(address):
         logger.warning(
             "sign-in, links and tokens are for %s, but the gateway listens on port %d: set AUTHGATE_PUBLIC_URL, "

@@ -3,13 +3,11 @@ from __future__ import annotations
 from argparse import ArgumentParser
 from typing import Any
 
-import uvloop
 from django.core.management.base import BaseCommand, CommandError
 
 from authgate.policy import revisions
 from authgate.policy.errors import did_you_mean
-from authgate.policy.table import DEFAULT_TIMEOUTS
-from proxy.upstream.diagnose import diagnose
+from gateway_site.doctor import try_upstream
 
 
 class Command(BaseCommand):
@@ -27,9 +25,9 @@ class Command(BaseCommand):
         upstream = upstreams.get(name)
         if upstream is None:
             raise CommandError(f"there is no upstream {name!r} in the live policy{did_you_mean(name, upstreams)}")
-        seconds = upstream.timeouts.connect or DEFAULT_TIMEOUTS.connect or 0
-        findings = uvloop.run(diagnose(upstream, seconds))  # as the gateway itself
-        for ok, target, detail in findings:
-            self.stdout.write(f"{'ok  ' if ok else 'FAIL'}  {target}: {detail}")
+        findings = try_upstream(upstream)
+        for found in findings:
+            words = "; ".join(filter(None, (found.detail, found.advice)))
+            self.stdout.write(f"{'ok  ' if found.ok else 'FAIL'}  {found.target}: {words}")
         if failed := sum(not finding.ok for finding in findings):
             raise CommandError(f"{failed} of {len(findings)} targets of {name} failed")
