@@ -9,9 +9,11 @@ from typing import Any, TypeVar
 
 from django.contrib import admin
 from django.db import OperationalError, transaction
-from django.http import HttpRequest, HttpResponseBase
+from django.http import HttpRequest, HttpResponse, HttpResponseBase
+from django.urls import URLPattern, URLResolver, path
 
 from authgate.admin import confirmation
+from authgate.admin.doctor import doctor_page
 from authgate.models import versions
 from authgate.pages.views import unavailable
 from authgate.sessions.operators import operator_of, resolve_again
@@ -44,6 +46,13 @@ class AdminSite(admin.AdminSite):
             return _in_turn(request, lambda: checked(request, *args, **kwargs))
 
         return super().admin_view(update_wrapper(in_turn, view), cacheable)
+
+    def get_urls(self) -> list[URLResolver | URLPattern]:
+        return [path("doctor/", self.admin_view(self.doctor), name="doctor"), *super().get_urls()]
+
+    @changes_nothing
+    def doctor(self, request: HttpRequest) -> HttpResponse:
+        return doctor_page(request, self.each_context(request))
 
     @changes_nothing
     def logout(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> Any:

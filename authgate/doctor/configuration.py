@@ -15,6 +15,7 @@ from authgate.doctor.registry import Subject, register
 
 _OF_FILES = frozenset(f"authgate.{number}" for number in ("E003", "W003", "W009", "W010", "W070"))
 _OF_KEYS = frozenset(f"authgate.{number}" for number in ("W073", "W075", "I076"))
+_STOPPING = frozenset(("authgate.W073",))  # a warning for `check` alone, so that other commands can mend it
 # The database says this itself.
 _SAID_ELSEWHERE = frozenset(("authgate.W012", "authgate.I030"))
 
@@ -55,10 +56,13 @@ def _is_there() -> bool:
 
 def _findings(messages: Iterator[CheckMessage] | list[CheckMessage]) -> Iterator[Finding]:
     for message in messages:
-        yield Finding(_level(message), str(message.id), str(message.msg), str(message.hint or ""))
+        level, remedy = _level(message), str(message.hint or "")
+        if level is not Level.OK and not remedy:
+            remedy = "Do as the message says."
+        yield Finding(level, str(message.id), str(message.msg), remedy)
 
 
 def _level(message: CheckMessage) -> Level:
-    if message.level >= checks.ERROR:
+    if message.level >= checks.ERROR or message.id in _STOPPING:
         return Level.ERROR
     return Level.WARNING if message.level >= checks.WARNING else Level.OK

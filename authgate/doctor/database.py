@@ -2,12 +2,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from statistics import median
 from typing import Any
 
 from django.db import DatabaseError, connection
 from django.db.migrations.executor import MigrationExecutor
+from django.utils import timezone
 
 from authgate.doctor.finding import Finding, error, ok, warning
 from authgate.doctor.registry import Subject, register
@@ -53,7 +53,7 @@ def _latency() -> Finding:
 def _clock() -> Finding:
     """Machines that share a database end sessions by their own clocks."""
     now, took = _ask("SELECT clock_timestamp()")
-    ahead = (now - datetime.now(UTC)).total_seconds() + took / 2
+    ahead = (now - timezone.now()).total_seconds() + took / 2
     text = f"the database's clock is {abs(ahead):.0f} s {'ahead' if ahead > 0 else 'behind'}"
     if abs(ahead) > LEEWAY:
         return warning("clock", text, "Set the clocks of both machines by NTP.")

@@ -71,8 +71,8 @@ def _forged(seen: Reflection, ask: Ask) -> Iterator[Finding]:
         yield ok("forwarded headers", "the proxy lets no visitor write them")
     for name in believed:
         consequence, level = _CONSEQUENCES[name]
-        text = f"the proxy passes on the visitor's own {name}: {consequence}"
-        yield level("forwarded headers", text, f"Let it set or clear {name} (docs/deployment.md).")
+        text = f"the proxy passes on what the visitor writes there: {consequence}"
+        yield level(name, text, f"Let it set or clear {name} (docs/deployment.md).")
 
 
 _CONSEQUENCES = {

@@ -22,6 +22,7 @@ def gateway_state(context: Mapping[str, Any]) -> dict[str, Any]:
         "newest": PolicyRevision.objects.defer("document").first(),
         "shows_author": user.has_perm("authgate.view_policyrevision"),
         "expiring": list(service_tokens.expiring(timezone.now())) if shows_tokens else [],
+        "has_doctor": user.is_superuser,
         "running": current.revision if current else None,
         # In full it names hosts, database users and files.
         "fault": watcher.fault() if user.has_module_perms("authgate") else watcher.not_ready(),

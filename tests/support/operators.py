@@ -131,7 +131,7 @@ _USUAL = ("changelist", "add", "history", "delete", "change")
 # Django's own pages of the site. None changes more than the account or the session of whoever asks.
 SITE_PAGES = {
     "index", "login", "logout", "password_change", "password_change_done", "autocomplete", "jsi18n", "view_on_site",
-    "app_list", None,
+    "app_list", "doctor", None,
 }  # fmt: skip
 
 

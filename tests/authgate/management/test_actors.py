@@ -20,6 +20,7 @@ OUR_APPS = ("authgate", "proxy", "gateway_site")
 # What only looks, and how it is called for that.
 READING: dict[tuple[str, str], list[str]] = {
     ("check", ""): [],
+    ("doctor", ""): ["--seconds", "5"],
     ("mint_token", ""): ["--list"],
     ("keys", "list"): [],
     ("policy", "export"): [],
@@ -73,7 +74,7 @@ def test_a_command_that_looks_changes_nothing(world, command):
     try:
         run(command, *READING[command])
     except CommandError as error:
-        assert command[1] in ("test", "check"), error  # nobody answers there
+        assert "doctor" in command or command[1] in ("test", "check"), error  # nobody answers there
     assert powers.digest() == before
 
 
