@@ -9,7 +9,7 @@ from pathlib import Path
 import uvloop
 from django.conf import settings
 
-from authgate.doctor.certificates import judge_file
+from authgate.doctor.certificates import judge_end, judge_file
 from authgate.doctor.finding import Finding, error, ok, warning
 from authgate.doctor.registry import Further, Subject, register
 from authgate.policy import revisions
@@ -41,6 +41,8 @@ def _examine(name: str, upstream: Upstream) -> Iterator[Finding]:
             yield warning(which, found.detail, "See the log of the service.")
         else:
             yield ok(which, found.detail)
+        if found.certificate_end is not None:
+            yield judge_end(f"{which}, certificate", found.certificate_end, "Renew it, or tell its operator.")
 
 
 @register(Subject.CERTIFICATES)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from queue import Queue
 from threading import Condition, Lock, Thread
@@ -114,12 +115,20 @@ _turn = Lock()
 def examine(seconds: float = SECONDS) -> list[Section]:
     """Raises StillRunning."""
     jobs = [(subject, _Job(subject.value, examination)) for subject, examination in registered()]
+    _keep_open()
     run = _begin([job for _, job in jobs])
     run.wait(seconds)
     found: dict[Subject, list[Finding]] = {subject: [] for subject in Subject}
     for subject, job in jobs:
         found[subject] += job.report(seconds)
     return [Section(subject, findings) for subject, findings in found.items() if findings]
+
+
+def _keep_open() -> None:
+    """The last connection to leave SQLite clears up, and one that comes at that moment finds the file locked."""
+    if connection.vendor == "sqlite":
+        with suppress(DatabaseProblem):
+            connection.ensure_connection()
 
 
 def count(sections: Iterable[Section], level: Level) -> int:

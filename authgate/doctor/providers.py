@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from functools import partial
 
+from authgate.doctor.certificates import judge_end
 from authgate.doctor.finding import Finding, error, ok
 from authgate.doctor.registry import Further, Subject, register
 from authgate.models.issuers import TokenIssuer
 from authgate.models.people import IdentityProvider
 from authgate.oidc import diagnose as provider_diagnosis
+from authgate.outbound.certificate import valid_until
+from authgate.outbound.errors import ProviderError
 from authgate.state import issuer_diagnosis
 
 _OF_PROVIDERS = {
@@ -47,14 +51,28 @@ def examine_issuers() -> Iterator[Finding | Further]:
             yield ok(issuer.slug, _DISABLED)
 
 
-def _examine_provider(provider: IdentityProvider) -> list[Finding]:
+def _examine_provider(provider: IdentityProvider) -> Iterator[Finding]:
     again = f"Then: manage.py provider test {provider.slug}"
-    return [_finding(provider.slug, found, _OF_PROVIDERS, again) for found in provider_diagnosis.diagnose(provider)]
+    for found in provider_diagnosis.diagnose(provider):
+        yield _finding(provider.slug, found, _OF_PROVIDERS, again)
+    yield from _certificate(provider, provider.issuer or provider.token_endpoint)
 
 
-def _examine_issuer(issuer: TokenIssuer) -> list[Finding]:
+def _examine_issuer(issuer: TokenIssuer) -> Iterator[Finding]:
     again = f"Then: manage.py issuer test {issuer.slug}"
-    return [_finding(issuer.slug, found, _OF_ISSUERS, again) for found in issuer_diagnosis.diagnose(issuer)]
+    for found in issuer_diagnosis.diagnose(issuer):
+        yield _finding(issuer.slug, found, _OF_ISSUERS, again)
+    asked = issuer.jwks_url or ("" if issuer.pasted_keys else issuer.issuer)
+    yield from _certificate(issuer, asked or issuer.introspection_endpoint)
+
+
+def _certificate(asked: IdentityProvider | TokenIssuer, url: str) -> Iterator[Finding]:
+    """Of the server that is asked. That it is not trusted, or has ended, is said by the test itself."""
+    if not url.startswith("https://"):
+        return
+    with suppress(ProviderError):
+        end = valid_until(url, "server", asked.ca_certificates)
+        yield judge_end(f"{asked.slug}: certificate", end, "Tell its operator: afterwards it is not asked any more.")
 
 
 def _finding(slug: str, found: provider_diagnosis.Finding, remedies: dict[str, str], again: str) -> Finding:

@@ -63,7 +63,7 @@ def examine_public_url() -> Iterator[Finding]:
 
 def _certificate() -> Iterator[Finding]:
     with suppress(ProviderError):  # asking says it
-        yield judge_end("certificate", valid_until(str(public_origin()), public_host(), public_port(), _WHAT))
+        yield judge_end("certificate", valid_until(str(public_origin()), _WHAT))
 
 
 def _ask(headers: Mapping[str, str]) -> Reflection:

@@ -5,17 +5,19 @@ from __future__ import annotations
 import socket
 import ssl
 from datetime import UTC, datetime
+from urllib.parse import urlsplit
 
 from authgate.outbound.fetch import SECONDS, tls_context, unreachable
 
 
-def valid_until(url: str, host: str, port: int, what: str) -> datetime:
+def valid_until(url: str, what: str, ca_certificates: str = "") -> datetime:
     """Raises ProviderError, also for a certificate that is not trusted."""
-    name = host.strip("[]")
+    parts = urlsplit(url)
+    name = parts.hostname or ""
     try:
         with (
-            socket.create_connection((name, port), SECONDS) as connected,
-            tls_context("").wrap_socket(connected, server_hostname=name) as tls,
+            socket.create_connection((name, parts.port or 443), SECONDS) as connected,
+            tls_context(ca_certificates).wrap_socket(connected, server_hostname=name) as tls,
         ):
             shown = tls.getpeercert() or {}
     except OSError as error:

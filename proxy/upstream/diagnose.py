@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Iterator
+from contextlib import suppress
+from datetime import datetime
 from typing import NamedTuple
 
 from authgate.policy.schema import Upstream
 from proxy.upstream import dial
 from proxy.upstream.checks import is_good
-from proxy.upstream.probe import NoAnswer, probe
+from proxy.upstream.probe import NoAnswer, certificate_end, probe
 from proxy.upstream.resolve import Resolver
 from proxy.upstream.targets import Target, UpstreamUnreachable, parse_target
 
@@ -22,6 +24,7 @@ class Finding(NamedTuple):
     detail: str
     advice: str = ""
     status: int = 0  # of the response, if there was one
+    certificate_end: datetime | None = None
 
 
 async def diagnose(upstream: Upstream, seconds: float) -> list[Finding]:
@@ -44,7 +47,15 @@ async def _examine(upstream: Upstream, text: str, seconds: float) -> Finding:
     if check.path and not is_good(check, status):
         said = f"{where}{check.path} answers with status {status}, which health.status does not allow"
         return Finding(False, text, said, status=status)
-    return Finding(True, text, f"{where}{check.path or '/'} answers with status {status}", status=status)
+    end = await _certificate_end(upstream, target, resolver, seconds)
+    return Finding(True, text, f"{where}{check.path or '/'} answers with status {status}", "", status, end)
+
+
+async def _certificate_end(upstream: Upstream, target: Target, resolver: Resolver, seconds: float) -> datetime | None:
+    if target.scheme == "https":
+        with suppress(OSError):  # it has just answered
+            return await certificate_end(target, upstream.tls, resolver, seconds)
+    return None
 
 
 async def _addresses(target: Target, resolver: Resolver) -> str:

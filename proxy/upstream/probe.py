@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
+from datetime import UTC, datetime
 
 from authgate.policy.schema import Timeouts, UpstreamTls
 from proxy.exchange import Exchange
@@ -43,6 +45,17 @@ async def probe(target: Target, tls: UpstreamTls, resolver: Resolver, path: str,
         raise NoAnswer(f"no response within {seconds:g} s") from error
     finally:
         exchange.cancel()
+
+
+async def certificate_end(target: Target, tls: UpstreamTls, resolver: Resolver, seconds: float) -> datetime:
+    """Of the certificate that a target with https shows. Raises OSError."""
+    async with asyncio.timeout(seconds):
+        connection = await dial.connect(
+            target, tls, resolver, lambda address: UpstreamConnection(_Nobody(), target, address)
+        )
+    shown = connection.transport.get_extra_info("peercert")
+    connection.transport.abort()
+    return datetime.fromtimestamp(ssl.cert_time_to_seconds(shown["notAfter"]), UTC)
 
 
 class _Answer:

@@ -5,12 +5,16 @@ from __future__ import annotations
 import re
 import sqlite3
 from contextlib import closing
+from datetime import UTC, datetime
 from email.utils import formatdate
 from pathlib import Path
 from time import time
 
 import pytest
 
+from authgate.doctor.public_url import judge_redirect
+from authgate.outbound.certificate import valid_until
+from authgate.outbound.errors import ProviderError
 from tests.support.certificates import make_certificates
 from tests.support.clock import Clock
 from tests.support.dead_targets import refused_target
@@ -205,7 +209,7 @@ def test_keys_older_than_a_year_are_named(gateway, tmp_path):
 
 def test_keys_that_another_secret_key_has_sealed_are_named(gateway):
     found = wrong(examine(gateway, AUTHGATE_SECRET_KEY="another secret key, of thirty-two characters"), "signing keys")
-    assert found["authgate.W073"][0] == "error"
+    assert found.get("authgate.W073", found)[0] == "error"
     assert "The gateway cannot start" in found["authgate.W073"][1]
 
 
@@ -265,7 +269,12 @@ def test_targets_that_do_not_serve_are_named(gateway, tmp_path, upstream):
     certificates = make_certificates(tmp_path)
     upstream.reply(answer(status="500 Broken"), path="/")
     refused = refused_target()
-    with RecordingUpstream(tls=certificates.server_context()) as tls:
+    (tmp_path / "soon").mkdir()
+    soon = make_certificates(tmp_path / "soon", days=9)
+    with (
+        RecordingUpstream(tls=certificates.server_context()) as tls,
+        RecordingUpstream(tls=soon.server_context()) as ending,
+    ):
         secure = f"https://localhost:{tls.port}"
         gateway.import_policy(f"""\
 version: 1
@@ -275,6 +284,7 @@ upstreams:
   nameless: {{targets: ["http://no-such-host.invalid"]}}
   untrusted: {{targets: ["{secure}"]}}
   fine: {{targets: ["{secure}"], tls: {{ca_file: {certificates.ca_file}}}}}
+  ending: {{targets: ["https://localhost:{ending.port}"], tls: {{ca_file: {soon.ca_file}}}}}
 routes: [{{name: all, path: /, access: public, upstream: fine}}]
 """)
         findings = examine(gateway)
@@ -283,9 +293,29 @@ routes: [{{name: all, path: /, access: public, upstream: fine}}]
     assert found[f"gone: {refused}"] == ("error", "Connection refused")
     assert found["nameless: http://no-such-host.invalid"][1].startswith("name: ")
     assert "its certificate is not trusted" in found[f"untrusted: {secure}"][1]
-    assert list(good(findings, "upstreams")) == [f"fine: {secure}"]
+    assert "for 8 days" in found[f"ending: https://localhost:{ending.port}, certificate"][1]
+    fine = good(findings, "upstreams")
+    assert list(fine) == [f"fine: {secure}", f"fine: {secure}, certificate", f"ending: https://localhost:{ending.port}"]
 
 
 def test_the_report_names_every_file_by_its_path_and_no_secret(gateway):
     secret = Path(gateway.data_dir / "secret_key").read_text().strip()
     assert secret not in str(examine(gateway))
+
+
+def test_the_end_of_a_servers_certificate_is_read_over_a_proven_connection(tmp_path):
+    certificates = make_certificates(tmp_path, days=20)
+    with RecordingUpstream(tls=certificates.server_context()) as tls:
+        url = f"https://localhost:{tls.port}"
+        end = valid_until(url, "server", certificates.ca_file.read_text())
+        assert 19 <= (end - datetime.now(UTC)).days <= 20
+        with pytest.raises(ProviderError, match="unable to get local issuer certificate"):
+            valid_until(url, "server")
+
+
+def test_plain_http_beside_https_is_looked_at(settings, upstream):
+    settings.AUTHGATE_PUBLIC_URL = "https://gateway.example.com"
+    upstream.reply(answer("Location: https://gateway.example.com/", status="301 Moved"), path="/good")
+    assert judge_redirect(f"{upstream.target}/good").level == "ok"
+    assert judge_redirect(f"{upstream.target}/").level == "warning"
+    assert judge_redirect(refused_target()).level == "ok"
