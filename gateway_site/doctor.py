@@ -61,6 +61,8 @@ def examine_served_certificates() -> Iterator[Finding]:
 def _judge_key(key: Path) -> Iterator[Finding]:
     try:
         mode = key.stat().st_mode
+    except PermissionError:
+        return  # its certificate is beside it, as a rule
     except OSError as problem:
         yield error(
             f"key {key.name}", f"{str(key)!r}: {problem.strerror}", "Put the file there, for the gateway's user."

@@ -11,6 +11,7 @@ from authgate.doctor.registry import Subject, register
 from authgate.models.issuers import TokenIssuer
 from authgate.models.people import IdentityProvider
 from authgate.policy import revisions
+from authgate.system_user import user_name
 
 SOON = timedelta(days=14)
 _RENEW = "Renew it: a certificate that has expired is refused."
@@ -32,6 +33,9 @@ def judge_file(name: str, path: Path, *, first: bool = False) -> Finding:
     """`first`: the others of the file are its chain."""
     try:
         content = path.read_bytes()
+    except PermissionError:
+        text = f"{str(path)!r} cannot be read by the user {user_name()}, and so not be examined"
+        return warning(name, text, "Run manage.py doctor as a user who can read it, or let a group read it.")
     except OSError as problem:
         return error(name, f"{str(path)!r}: {problem.strerror}", "Put the file there, readable for the gateway's user.")
     return judge_pem(name, content, f"{_RENEW} It is {path}.", first=first)

@@ -44,7 +44,7 @@ def _version() -> str:
 
 def _latency() -> Finding:
     took = median(_ask("SELECT 1")[1] for _ in range(_TIMES))
-    text = f"{took * 1000:.1f} ms for a question"
+    text = f"{took * 1000:.1f} ms for a query"
     if took > SLOW_SECONDS:
         return warning("latency", text, "Sign-ins and /admin/ wait for it: bring the database nearer, or see its load.")
     return ok("latency", text)

@@ -24,7 +24,7 @@ def examine_redis() -> Iterator[Finding]:
     except RedisTrouble as problem:
         yield error(
             "connection",
-            f"{_place()}: {problem}. Meanwhile each machine counts limits for itself",
+            f"{_place()}: {problem}; meanwhile each machine counts limits for itself",
             "See that it runs, correct AUTHGATE_REDIS_URL, and give its user EVALSHA, SCRIPT, TIME, GET and SET.",
         )
         return

@@ -35,7 +35,7 @@ async def diagnose(url: str) -> Answered:
     except TimeoutError as error:
         raise RedisTrouble("no answer in time") from error
     except (RedisError, OSError, ValueError) as error:
-        raise RedisTrouble(str(error) or type(error).__name__) from error
+        raise RedisTrouble(str(error).rstrip(".") or type(error).__name__) from error
     finally:
         await client.redis.aclose()
 

@@ -13,6 +13,8 @@ from authgate.doctor.examination import THREADS, StillRunning, examine
 from authgate.doctor.finding import Finding, Level, ok
 from authgate.doctor.registry import Further, Subject, register
 
+pytestmark = pytest.mark.django_db
+
 
 @pytest.fixture(autouse=True)
 def own_examinations(monkeypatch: pytest.MonkeyPatch) -> None:
