@@ -39,7 +39,7 @@ def _scheme(seen: Reflection) -> Finding:
         )
     cause = "sends no X-Forwarded-Proto" if said is None else f"sends X-Forwarded-Proto: {said}"
     text = f"the gateway sees {seen.scheme}: the proxy at {seen.peer} {cause}"
-    return error("scheme", text, f"Let it set X-Forwarded-Proto: {wanted} (docs/doctor.md).")
+    return error("scheme", text, f"Let it set X-Forwarded-Proto: {wanted} (docs/deployment.md).")
 
 
 def _host(seen: Reflection) -> Finding:
@@ -72,7 +72,7 @@ def _forged(seen: Reflection, ask: Ask) -> Iterator[Finding]:
     for name in believed:
         consequence, level = _CONSEQUENCES[name]
         text = f"the proxy passes on what the visitor writes there: {consequence}"
-        yield level(name, text, f"Let it set or clear {name} (docs/doctor.md).")
+        yield level(name, text, f"Let it set or clear {name} (docs/deployment.md).")
 
 
 _CONSEQUENCES = {

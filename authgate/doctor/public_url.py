@@ -140,7 +140,7 @@ def _websocket() -> Finding:
     if isinstance(seen, Reflection) and seen.wants_upgrade:
         return ok("WebSocket", "an upgrade reaches the gateway")
     text = "an upgrade does not reach the gateway" if isinstance(seen, Reflection) else f"an upgrade is refused: {seen}"
-    remedy = "If an application needs WebSockets, let the proxy pass Upgrade and Connection on (docs/doctor.md)."
+    remedy = "If an application needs WebSockets, let the proxy pass Upgrade and Connection on (docs/deployment.md)."
     return warning("WebSocket", text, remedy)
 
 

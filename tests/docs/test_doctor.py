@@ -15,7 +15,7 @@ SYMPTOMS = re.findall(r"^\| .+ \| (.+) \|$", PAGE.split("## From the symptom to 
 
 
 def test_each_subject_has_a_chapter_in_the_order_of_the_report():
-    assert HEADINGS == [subject.value for subject in Subject]
+    assert [subject.value for subject in Subject] == HEADINGS
 
 
 def test_each_subject_is_examined():

@@ -11,7 +11,7 @@ import pytest
 
 from tests.support.certificates import Certificates, make_certificates
 from tests.support.doctor import examine, good, wrong
-from tests.support.front import Front, FrontMissing
+from tests.support.front import Front, FrontMissing, documented
 from tests.support.gateway import Gateway, free_port
 
 URL = "public URL"
@@ -70,6 +70,20 @@ def test_a_proxy_that_is_set_up_well_has_nothing_wrong(site, tmp_path):
     assert list(good(findings, URL)) == [
         "certificate", "reach", "scheme", "host", "client address", "forwarded headers", "cookies", "WebSocket",
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize("program", ["nginx", "haproxy", "caddy"])
+def test_behind_a_documented_proxy_nothing_is_wrong(site, tmp_path, program):
+    text = documented({"caddy": "caddyfile"}.get(program, program))
+    if program == "caddy":
+        text = f"https://localhost:{site.port}, {text}"
+    text = text.replace("server_name gateway.example.com", "server_name localhost gateway.example.com")
+    try:
+        front = Front(program, text, site.port, site.gateway.port, site.certificates, tmp_path)
+    except FrontMissing as missing:
+        pytest.skip(str(missing))
+    with closing(front):
+        assert wrong(examine(site.gateway, SSL_CERT_FILE=str(site.certificates.ca_file)), URL) == {}
 
 
 # What a line is replaced by; the name of the finding, its level, and some of its words.
