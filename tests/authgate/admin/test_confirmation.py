@@ -154,6 +154,7 @@ def test_a_disabled_provider_says_whom_it_signs_out(root):
 
 
 def test_a_stricter_provider_says_whom_it_signs_out(root):
+    Session.objects.update(last_seen_at=timezone.now())
     Session.objects.filter(sid="sid-alice").update(last_seen_at=timezone.now() - timedelta(seconds=120))
     url, data = provider_form(root, session_idle="60")
     assert "1 person with 1 live session within five minutes" in text_of(root.post(url, data))

@@ -200,6 +200,7 @@ def test_the_application_log_in_json(gateway_template, upstream, tmp_path):
         gateway.start()
         response = gateway.get("/api/public/x", headers=[("traceparent", GIVEN)])
         assert response.status == 502
+        assert wait_until(lambda: "answered with upstream_unreachable" in gateway.output, 10)
         lines = [json.loads(line) for line in gateway.output.splitlines()]
     assert all(line.keys() >= {"ts"} for line in lines)
     about = [line for line in lines if line.get("level") and line.get("request_id") == response.header("x-request-id")]
