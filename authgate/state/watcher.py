@@ -8,9 +8,7 @@ import os
 import sqlite3
 import threading
 import time
-from collections.abc import Callable
 from contextlib import closing, suppress
-from functools import partial
 from typing import Any
 
 from django.conf import settings
@@ -32,6 +30,7 @@ from authgate.policy.table import build_table
 from authgate.state import kept, last_used, newest, on_disk
 from authgate.state.bell import Bell
 from authgate.state.issuer_keys import issuer_keys
+from authgate.state.keeper import Keeper
 from authgate.state.snapshot import Snapshot, current, install
 from authgate.state.trouble import Trouble, trouble_of
 from authgate.state.trust import TrustRows, build_trust, read_trust
@@ -46,9 +45,6 @@ NEXT_LOAD_SECONDS = 2.0
 # A poll that hangs, on a lock or a dead network, is a fault too although nothing was raised.
 SILENCE_SECONDS = 15.0
 MAX_BACKOFF_SECONDS = 10.0
-
-# Of a state: its counter, its database file, its generation.
-Mark = tuple[int, tuple[int, int] | None, int]
 
 _watcher: _Watcher | None = None
 
@@ -139,12 +135,7 @@ class _Watcher:
         self._tried: dict[str, int] | None = None
         self._policy = (0, "")  # number and text of the revision that is installed
         self._rows: TrustRows | None = None  # of the trust that is installed
-        self._kept: dict[str, Mark] = {}
-        self._saved_at = 0.0
-        self._unsaved: dict[str, Callable[[], bool]] = {}  # by kind
-        self._on_disk: dict[str, Callable[[], None]] = {}  # the same, whether saved or not
-        self._on_disk_at = 0.0
-        self._disk_problem = ""
+        self._keeper = Keeper()
         self._next_signer_from = float("inf")
         self._clock_ahead = _clock_ahead()
         self._file: tuple[int, int] | None = None
@@ -208,7 +199,7 @@ class _Watcher:
             self._listen()
             said = newest.read()
             self._refresh(_read_versions(), read_at, said)
-            self._save()
+            self._keeper.save()
         # Whatever goes wrong, this thread must live to try again; the last good snapshot goes on.
         except Exception as error:
             connection.close()
@@ -315,35 +306,9 @@ class _Watcher:
         """The state for a worker that starts while the database is away."""
         numbers = dict(zip(generation.KINDS, generation.numbers(said), strict=True))
         marks = {kind: (versions.get(kind, 0), self._file, numbers[kind]) for kind in generation.KINDS}
-        if marks["policy"] != self._kept.get("policy"):
-            policy = kept.PolicyState(*marks["policy"], *self._policy)
-            self._unsaved["policy"] = partial(kept.policy.save, policy, read_at)
-            self._on_disk["policy"] = partial(on_disk.policy.save, policy)
-        if marks["trust"] != self._kept.get("trust") and self._rows is not None:
-            trust = kept.TrustState(*marks["trust"], self._rows)
-            self._unsaved["trust"] = partial(kept.trust.save, trust, read_at)
-            self._on_disk["trust"] = partial(on_disk.trust.save, trust)
-        self._kept = marks
-
-    def _save(self) -> None:
-        """Twice a second at most: a hundred people may sign out in the same second."""
-        if time.monotonic() >= self._saved_at + POLL_SECONDS:
-            self._saved_at = time.monotonic()
-            self._unsaved = {kind: save for kind, save in self._unsaved.items() if not save()}
-        if settings.AUTHGATE_COLD_START_SECONDS and time.monotonic() >= self._on_disk_at + on_disk.EVERY_SECONDS:
-            self._on_disk_at = time.monotonic()
-            self._save_on_disk()
-
-    def _save_on_disk(self) -> None:
-        problem = ""
-        try:
-            for save in self._on_disk.values():
-                save()
-        except OSError as error:
-            problem = error.strerror or str(error)
-        if problem and problem != self._disk_problem:
-            logger.error("the last state cannot be kept on disk, for starts without the database: %s", problem)
-        self._disk_problem = problem
+        self._keeper.keep_policy(marks["policy"], self._policy, read_at)
+        if self._rows is not None:
+            self._keeper.keep_trust(marks["trust"], self._rows, read_at)
 
     def _failed(self, trouble: Trouble) -> None:
         if trouble != self._trouble:

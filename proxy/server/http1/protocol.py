@@ -4,22 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import math
 from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 from uvicorn.config import Config
-from uvicorn.protocols.http.flow_control import FlowControl
-from uvicorn.protocols.utils import get_local_addr, get_remote_addr, is_ssl
 
 from authgate.observe.strangers import Cause
 from authgate.reason import Reason
-from authgate.wire.address import canonical_address
 from authgate.wire.framing import CHUNKED
 from authgate.wire.refusal import Answer
-from proxy.buffers import WRITE_HIGH_WATER, ClientReads, reset
+from proxy.buffers import reset
 from proxy.server.http1.body import Body, ChunkedBody, SizedBody
+from proxy.server.http1.connection import NEVER, Connection, drop
 from proxy.server.http1.cookies import OversizedHead
 from proxy.server.http1.cycle import Application, Cycle
 from proxy.server.http1.head import HeadParser, RequestHead
@@ -36,14 +33,8 @@ logger = logging.getLogger(__name__)
 # comes by `Cycle.take_body`.
 Shortcut = Callable[["Http1Protocol", RequestHead, bytes | None], Cycle]
 
-_NEVER = math.inf
 
-
-def _drop(data: bytes) -> None:
-    """Nothing is read from a connection that is lost."""
-
-
-class Http1Protocol(ClientReads):
+class Http1Protocol(Connection):
     """Constructed by uvicorn's server, which also calls `shutdown`."""
 
     def __init__(
@@ -56,40 +47,21 @@ class Http1Protocol(ClientReads):
         shortcut: Shortcut | None = None,
         _loop: asyncio.AbstractEventLoop | None = None,
     ) -> None:
-        super().__init__()
-        self.server_state = server_state
-        self.transport: asyncio.Transport
-        self.flow: FlowControl
+        super().__init__(server_state, limits, _loop or asyncio.get_event_loop())
         self._application = application or config.loaded_app
         self._shortcut = shortcut
         self._app_state = app_state
-        self._limits = limits
-        self._loop = _loop or asyncio.get_event_loop()
         self._reader = HeadReader(limits)
         self._parser = HeadParser(limits)
         self.consume = self._read_head
         self._cycle: Cycle | None = None
-        self._body: Body | None = None
-        self._pipelined = b""
         self._has_switched = False  # to a protocol that is not HTTP
         self._head_begun = True  # the very first byte is waited for no longer than a whole head
-        self._discarded = 0
-        self._lingers_until = _NEVER
-        self._deadline = _NEVER
-        self._taking: Taking | None = None
 
     # -- asyncio.Protocol -----------------------------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        self.transport = transport
-        self.flow = FlowControl(transport)
-        # By TLS this pauses at once, while the end of the handshake is still on its way.
-        transport.set_write_buffer_limits(high=WRITE_HIGH_WATER, low=0)
-        self._server = get_local_addr(transport)
-        self._client = get_remote_addr(transport)
-        peer = self._client[0] if self._client else ""
-        self.peer = canonical_address(peer) or peer  # that of a unix socket has none
-        self.scheme = "https" if is_ssl(transport) else "http"
+        self._open(transport)
         if not self.server_state.admit(self, self._limits.connections):
             # Before it says a word: waiting for a head would let everybody keep one open for as long as that takes.
             transport.write(encode_refusal(build_refusal(Reason.SERVER_FULL), self.server_state.date_line))
@@ -101,12 +73,12 @@ class Http1Protocol(ClientReads):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.server_state.dismiss(self)
-        self._deadline = _NEVER
+        self._deadline = NEVER
         if self._cycle is not None:
             self._cycle.leave()
         # These refer back to this connection. What has lived for long is found by the collector after millions of
         # requests.
-        self._cycle, self.consume = None, _drop
+        self._cycle, self.consume = None, drop
         self._parser.forget()
 
     def eof_received(self) -> None:
@@ -144,16 +116,6 @@ class Http1Protocol(ClientReads):
             self._cycle.give_up()
         elif self.transport.get_write_buffer_size():
             reset(self.transport)
-
-    def expire(self, now: float) -> None:
-        """Called a few times a second for every connection: far cheaper than a timer for every request."""
-        if self._taking is None and self.transport.is_closing():
-            self._taking = Taking(self.transport, self._limits.write_seconds)
-        if self._taking is not None and self._taking.has_stopped(now):
-            reset(self.transport)
-        elif now >= self._deadline:
-            self._deadline = _NEVER
-            self._expire()
 
     # -- when there are too many ----------------------------------------------------------------------------
 
@@ -329,7 +291,7 @@ class Http1Protocol(ClientReads):
         elif any(pieces):
             # The next piece is read when this one has been taken.
             self.flow.pause_reading()
-            self._deadline = _NEVER
+            self._deadline = NEVER
             self._give(pieces, complete=False)
         # Else the deadline stays: dribbled, chunk extensions and trailers would hold the request for days, and with it
         # what was decided about it.
@@ -350,7 +312,7 @@ class Http1Protocol(ClientReads):
     # -- a response -----------------------------------------------------------------------------------------
 
     def _await_response(self, rest: bytes) -> None:
-        self._deadline = _NEVER
+        self._deadline = NEVER
         self.consume = self._keep_pipelined
         if rest:
             self._keep_pipelined(rest)
@@ -404,30 +366,6 @@ class Http1Protocol(ClientReads):
         self.transport.write(encode_refusal(refusal, self.server_state.date_line, body=body))
         self._linger()
 
-    def _linger(self) -> None:
-        self.consume = self._discard
-        self._body = None
-        self._pipelined = b""
-        limits = self._limits
-        self._linger_for(limits.drain_idle_seconds if self.server_state.draining else limits.linger_seconds)
-        self.flow.resume_reading()
-        if self.transport.can_write_eof():
-            self.transport.write_eof()
-
-    def _linger_for(self, seconds: float) -> None:
-        self._lingers_until = self._loop.time() + seconds
-        self._wait_for_more()
-
-    def _discard(self, data: bytes) -> None:
-        self._discarded += len(data)
-        if self._discarded > self._limits.linger_bytes:
-            self.flow.pause_reading()
-        elif not self.transport.is_closing():
-            self._wait_for_more()
-
-    def _wait_for_more(self) -> None:
-        self._deadline = min(self._lingers_until, self._loop.time() + self._limits.linger_silence_seconds)
-
     def _cut(self, cycle: Cycle) -> None:
         visible = cycle.visibly_unfinished
         cycle.leave()
@@ -436,9 +374,3 @@ class Http1Protocol(ClientReads):
         else:
             # A body that ends with the connection looks whole after FIN; only RST says that it is not.
             reset(self.transport)
-
-    def _close(self) -> None:
-        self.consume = self._discard
-        self._body = None
-        self._deadline = self._loop.time() + self._limits.head_seconds
-        self.transport.close()
