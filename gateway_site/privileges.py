@@ -12,9 +12,9 @@ from typing import NamedTuple
 import django
 
 from gateway_site import env_file
-from proxy.server.had_as_root import HadAsRoot
-from proxy.server.listen import Address, StartRefused, open_listeners
-from proxy.server.tls import Certificates, TlsFiles
+from proxy.server.listen import StartRefused
+from proxy.server.opened import Opened, OpenSockets, open_all
+from proxy.server.tls import TlsFiles
 
 logger = logging.getLogger(__name__)
 
@@ -41,10 +41,10 @@ def account_to_become(user: str | None, data_dir: Path) -> Account | None:
 
 
 def give_up_root(
-    account: Account, bind: Address, redirect: Address | None, tls: tuple[TlsFiles, ...], data_dir: Path, code: Path
-) -> HadAsRoot:
+    account: Account, open_sockets: OpenSockets, tls: tuple[TlsFiles, ...], data_dir: Path, code: Path
+) -> Opened:
     """For good. Raises StartRefused, also where this user could not serve."""
-    had = HadAsRoot(open_listeners(bind, redirect), Certificates(tls) if tls else None)
+    opened = open_all(open_sockets, tls)
     _become(account)
     for problem in _out_of_reach(data_dir, code):
         raise StartRefused(f"as the user {account.name} the gateway {problem}")
@@ -52,7 +52,7 @@ def give_up_root(
         if not os.access(key, os.R_OK):
             logger.warning("the certificate cannot be renewed: %s cannot be read by the user %s", key, account.name)
     logger.info("root was given up: serving as the user %s", account.name)
-    return had
+    return opened
 
 
 def _become(account: Account) -> None:

@@ -52,10 +52,17 @@ def open_socket(option: str, address: Address) -> socket.socket:
     return listener
 
 
-def open_listeners(bind: Address, redirect: Address | None) -> tuple[socket.socket, ...]:
-    """The redirecting one last."""
-    main = open_socket("--bind", bind)
-    return (main,) if redirect is None else (main, open_socket("--redirect-http", redirect))
+def open_listeners(
+    bind: Address, redirect: Address | None, main: socket.socket | None = None, redirecting: socket.socket | None = None
+) -> tuple[socket.socket, ...]:
+    """The redirecting one last. `main` and `redirecting` are open already, and have the addresses."""
+    main = main or open_socket("--bind", bind)
+    return (main,) if redirect is None else (main, redirecting or open_socket("--redirect-http", redirect))
+
+
+def address_of(listener: socket.socket) -> Address:
+    host, port = listener.getsockname()[:2]
+    return Address(host, port)
 
 
 def fit_to_files(limits: Limits) -> Limits:

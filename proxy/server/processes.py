@@ -16,19 +16,21 @@ from typing import Any
 
 from django.db import connections
 from gunicorn.app.base import BaseApplication
-from gunicorn.arbiter import Arbiter
 from gunicorn.glogging import Logger
 from uvicorn.config import STARTUP_FAILURE, Config
 from uvicorn.server import Server
 from uvicorn_worker import UvicornWorker
 
-from proxy.server.had_as_root import HadAsRoot
+from proxy.server.arbiter import GatewayArbiter
 from proxy.server.http1.cycle import Application
 from proxy.server.http1.limits import Limits
 from proxy.server.http1.protocol import Http1Protocol, Shortcut
 from proxy.server.http1.state import GatewayState
 from proxy.server.listen import BACKLOG, Address, StartRefused, fit_to_files, open_listeners
+from proxy.server.opened import Opened
 from proxy.server.peers import client_of
+from proxy.server.supervision import Heartbeat, Supervision
+from proxy.server.systemd import Notifier
 from proxy.server.tls import Certificates, TlsFiles
 
 logger = logging.getLogger(__name__)
@@ -51,7 +53,8 @@ class ServeOptions:
     redirect: Application | None = None
     limits: Limits = field(default_factory=Limits)
     shortcut: Shortcut | None = None
-    had_as_root: HadAsRoot | None = None
+    opened: Opened | None = None
+    notifier: Notifier = field(default_factory=Notifier)
     when_listening: Callable[[], None] = lambda: None
 
 
@@ -67,13 +70,19 @@ class GatewayServer(Server):
     """One worker's event loop."""
 
     def __init__(
-        self, config: Config, options: ServeOptions, parent: int, certificates: Certificates | None = None
+        self,
+        config: Config,
+        options: ServeOptions,
+        parent: int,
+        certificates: Certificates | None = None,
+        heartbeat: Heartbeat | None = None,
     ) -> None:
         super().__init__(config)
         self.server_state: GatewayState = GatewayState(client_of)
         self._options = options
         self._parent = parent
         self._certificates = certificates
+        self._heartbeat = heartbeat
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         # uvicorn opens none: it has no setting for how long a TLS handshake may take.
@@ -86,6 +95,8 @@ class GatewayServer(Server):
     async def on_tick(self, counter: int) -> bool:
         if os.getppid() != self._parent:
             self.should_exit = True  # the master died; nobody would ever stop or replace this worker
+        if self._heartbeat is not None:
+            self._heartbeat.beat()
         exiting = await super().on_tick(counter)
         if counter % 10 == 0:
             self.server_state.date_line = b"date: %b\r\n" % self.server_state.default_headers[0][1]
@@ -157,6 +168,7 @@ class GatewayWorker(UvicornWorker):  # type: ignore[misc]  # untyped
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self.heartbeat = Heartbeat()  # before the fork
         _calm_logging()
         limits = self.app.options.limits
         certificates = self.app.certificates
@@ -180,7 +192,7 @@ class GatewayWorker(UvicornWorker):  # type: ignore[misc]  # untyped
         )
 
     async def _serve(self) -> None:
-        server = GatewayServer(self.config, self.app.options, self.ppid, self.app.certificates)
+        server = GatewayServer(self.config, self.app.options, self.ppid, self.app.certificates, self.heartbeat)
 
         def quit_now() -> None:
             server.should_exit = server.force_exit = True
@@ -239,22 +251,22 @@ class GatewayApplication(BaseApplication):  # type: ignore[misc]  # untyped
         super().reload()
 
     def run(self) -> None:
-        Arbiter(self).run()
+        GatewayArbiter(self, Supervision(self.options.notifier)).run()
 
     def _open_sockets(self) -> list[str]:
         """As descriptors, the redirecting one last: gunicorn itself would try a busy port for five seconds."""
         if "GUNICORN_FD" in os.environ:  # started by USR2 of a running master, which hands its sockets over
             return ["127.0.0.1:0"]
-        had, options = self.options.had_as_root, self.options
-        listeners = had.listeners if had else open_listeners(options.bind, options.redirect_bind)
+        opened, options = self.options.opened, self.options
+        listeners = opened.listeners if opened else open_listeners(options.bind, options.redirect_bind)
         return [f"fd://{listener.detach()}" for listener in listeners]
 
     def _first_certificates(self) -> Certificates | None:
-        if self.options.had_as_root is not None:
-            return self.options.had_as_root.certificates
+        if self.options.opened is not None:
+            return self.options.opened.certificates
         return Certificates(self.options.tls) if self.options.tls else None
 
-    def _announce(self, arbiter: Arbiter) -> None:
+    def _announce(self, arbiter: GatewayArbiter) -> None:
         listener = arbiter.LISTENERS[0]
         host, port = listener.getsockname()[:2]
         scheme = "https" if self.options.tls else "http"

@@ -26,9 +26,10 @@ from authgate.wire.authority import is_loopback
 from gateway_site import checks, served
 from gateway_site.demo import traces
 from gateway_site.privileges import account_to_become, give_up_root
-from proxy.server.had_as_root import HadAsRoot
+from proxy.server import systemd
 from proxy.server.http1.limits import Limits
-from proxy.server.listen import Address, StartRefused, parse_address
+from proxy.server.listen import Address, StartRefused, address_of, open_listeners, parse_address
+from proxy.server.opened import Opened, OpenSockets, open_all
 from proxy.server.redirect import build_redirect
 from proxy.server.tls import TlsFiles, tls_files
 
@@ -39,7 +40,12 @@ class Command(BaseCommand):
     help = "Run the gateway: the production server."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("--bind", default="127.0.0.1:8000", metavar="HOST:PORT", help="default: %(default)s")
+        parser.add_argument(
+            "--bind",
+            default="127.0.0.1:8000",
+            metavar="HOST:PORT",
+            help="default: %(default)s; a socket of systemd's replaces it",
+        )
         parser.add_argument(
             "--workers",
             type=int,
@@ -97,9 +103,12 @@ def serve(
     """Raises StartRefused, DatabaseError, KeyUnusable or StorageError before anything is started."""
     if workers < 1:
         raise StartRefused(f"--workers: at least 1, not {workers}")
-    address = parse_address("--bind", bind)
+    handed = systemd.take(os.environ)
     tls = tls_files(tls_cert, tls_key)
-    redirect_bind = _redirect_address(redirect_http)
+    main = handed.main(tls=bool(tls))
+    address = parse_address("--bind", bind) if main is None else address_of(main)
+    redirect_bind = _redirect_address(redirect_http, handed)
+    open_sockets = functools.partial(open_listeners, address, redirect_bind, main, handed.redirect)
     if settings.AUTHGATE_OTLP_ENDPOINT and not tracing.is_available():
         raise StartRefused(
             "AUTHGATE_OTLP_ENDPOINT: the packages that send spans are not installed: "
@@ -108,12 +117,14 @@ def serve(
     if missing := missing_file():
         raise StartRefused(f"database{missing}")
     # Before anything is opened in the data directory: it would be root's.
-    had_as_root = _leave_root(user, address, redirect_bind, tls)
+    opened = _leave_root(user, address, open_sockets, tls)
+    if opened is None and handed.sockets:
+        opened = open_all(open_sockets, tls)
     _prepare()
     _examine(tls)
     _run(
-        http2, bind=address, workers=workers, tls=tls, redirect_bind=redirect_bind, had_as_root=had_as_root,
-        redirect=build_redirect(settings.AUTHGATE_PUBLIC_URL),
+        http2, bind=address, workers=workers, tls=tls, redirect_bind=redirect_bind, opened=opened,
+        notifier=handed.notifier, redirect=build_redirect(settings.AUTHGATE_PUBLIC_URL),
         limits=Limits(drain_seconds=settings.AUTHGATE_DRAIN_SECONDS),
         # Not before: a second one that finds the port taken is not how this gateway is served.
         when_listening=functools.partial(_when_listening, address, tls),
@@ -131,22 +142,25 @@ def _when_listening(address: Address, tls: tuple[TlsFiles, ...]) -> None:
         )  # fmt: skip
 
 
-def _redirect_address(text: str | None) -> Address | None:
-    if text is None:
+def _redirect_address(text: str | None, handed: systemd.Handed) -> Address | None:
+    if handed.redirect is not None:
+        source, address = "systemd hands over a socket named 'redirect'", address_of(handed.redirect)
+    elif text is not None:
+        source, address = "--redirect-http", parse_address("--redirect-http", text)
+    else:
         return None
-    address = parse_address("--redirect-http", text)
     if not settings.SECURE:
-        raise StartRefused("--redirect-http: AUTHGATE_PUBLIC_URL is not an https URL")
+        raise StartRefused(f"{source}: AUTHGATE_PUBLIC_URL is not an https URL")
     return address
 
 
 def _leave_root(
-    user: str | None, address: Address, redirect_bind: Address | None, tls: tuple[TlsFiles, ...]
-) -> HadAsRoot | None:
+    user: str | None, address: Address, open_sockets: OpenSockets, tls: tuple[TlsFiles, ...]
+) -> Opened | None:
     """What was opened as root, when it is root no more."""
     account = account_to_become(user, settings.AUTHGATE_DATA_DIR)
     if account is not None:
-        return give_up_root(account, address, redirect_bind, tls, settings.AUTHGATE_DATA_DIR, Path(settings.BASE_DIR))
+        return give_up_root(account, open_sockets, tls, settings.AUTHGATE_DATA_DIR, Path(settings.BASE_DIR))
     if os.geteuid() == 0 and user is None and _is_exposed(address):
         logger.warning("serving as root: name another user by --user, or let one own %s", settings.AUTHGATE_DATA_DIR)
     return None

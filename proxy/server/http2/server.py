@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import logging
 import multiprocessing
 import os
 import socket
+import threading
+import time
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -34,6 +38,7 @@ from proxy.server.http2.body import RequestBody
 from proxy.server.http2.bounds import PIECE_BYTES, Admission, BoundedSend
 from proxy.server.listen import BACKLOG, StartRefused, fit_to_files, open_listeners
 from proxy.server.processes import GatewayServer, ServeOptions
+from proxy.server.supervision import Heartbeat, Supervision
 from proxy.server.tls import Certificates
 
 logger = logging.getLogger(__name__)
@@ -43,6 +48,8 @@ _CONNECTION_BYTES = 256 * 1024
 _STREAM_BYTES = 128 * 1024
 _PING_MILLISECONDS = 30_000
 _RESPAWN_SECONDS = 1.0
+_BEAT_SECONDS = 0.25
+_LOOK_SECONDS = 0.1
 _LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
@@ -58,17 +65,36 @@ class Http2Server(Granian):  # type: ignore[misc]  # untyped
     def __init__(self, options: ServeOptions, **settings: Any) -> None:
         super().__init__("gateway_site.asgi:application", options.bind.host, options.bind.port, **settings)
         self._tls = options.tls
-        self._had_as_root = options.had_as_root
+        self._opened = options.opened
+        self._supervision = Supervision(options.notifier)
+        self._heartbeats: dict[int, Heartbeat] = {}
+        self.main_loop_interrupt = _Attentive(self._look)
 
     def _init_shared_socket(self) -> None:
         """Granian's workers would each bind the port, which they may not when root was given up."""
-        if self._had_as_root is None:
+        if self._opened is None:
             super()._init_shared_socket()
             return
-        listener = self._had_as_root.listeners[0]
+        listener = self._opened.listeners[0]
         listener.set_inheritable(True)
         self._ssp, self._sso, self._sfd = None, None, listener.fileno()
         self._shd = SocketHolder(listener.fileno(), False, BACKLOG)
+
+    def _spawn_worker(self, idx: int, target: Any, callback_loader: Any) -> Any:
+        self._heartbeats[idx] = heartbeat = Heartbeat()
+        worker = super()._spawn_worker(idx, target, functools.partial(callback_loader, heartbeat))
+        worker.join = functools.partial(self._join, worker)
+        return worker
+
+    def _join(self, worker: Any, timeout: float | None = None) -> None:
+        """A worker may take as long to end as its requests do, and the watchdog does not wait for that."""
+        end = time.monotonic() + (timeout or float("inf"))
+        while worker.is_alive() and time.monotonic() < end:
+            worker.inner.join(_LOOK_SECONDS)
+            self._look()
+
+    def _look(self) -> None:
+        self._supervision.look(self._heartbeats.values(), self.workers)
 
     def _respawn_workers(self, workers: Any, spawn_target: Any, target_loader: Any, delay: float = 0) -> None:
         for worker in workers:
@@ -80,6 +106,7 @@ class Http2Server(Granian):  # type: ignore[misc]  # untyped
 
     def _reload(self, spawn_target: Any, target_loader: Any) -> None:
         """Bad TLS files must not cost the gateway that is running."""
+        self._supervision.reloading()
         try:
             if self._tls:
                 Certificates(self._tls)
@@ -90,8 +117,28 @@ class Http2Server(Granian):  # type: ignore[misc]  # untyped
         else:
             super()._reload(spawn_target, target_loader)
         finally:
+            self._supervision.reloaded()
             if self.interrupt_signal or self.interrupt_children:
                 self.main_loop_interrupt.set()  # it came meanwhile, and what woke us up was cleared
+
+    def shutdown(self, exit_code: int = 0) -> None:
+        self._supervision.stopping()
+        super().shutdown(exit_code)
+
+
+class _Attentive(threading.Event):
+    """What Granian's main loop waits for; meanwhile it looks after the workers."""
+
+    def __init__(self, look: Callable[[], None]) -> None:
+        super().__init__()
+        self._look = look
+
+    def wait(self, timeout: float | None = None) -> bool:
+        # Not the wait of Event: a signal whose handler sets it would wait forever for the lock that this wait has.
+        while not self.is_set():
+            time.sleep(_LOOK_SECONDS)
+            self._look()
+        return True
 
 
 def serve(options: ServeOptions) -> None:
@@ -102,12 +149,12 @@ def serve(options: ServeOptions) -> None:
             "names all hosts, or no --http2"
         )
     options = replace(options, limits=fit_to_files(options.limits))
-    if options.had_as_root is None:
+    if options.opened is None:
         listeners = open_listeners(options.bind, options.redirect_bind)
         # Granian binds the port itself, and would share a busy one with whoever has it.
         listeners[0].close()
     else:
-        listeners = options.had_as_root.listeners
+        listeners = options.opened.listeners
         _check_key(options)
     connections.close_all()
     server = build_server(options)
@@ -116,7 +163,7 @@ def serve(options: ServeOptions) -> None:
     scheme = "https" if options.tls else "http"
     logger.info("serving on %s://%s, workers: %d", scheme, options.bind, options.workers)
     options.when_listening()
-    server.serve(target_loader=functools.partial(guard, options.application, options.limits), wrap_loader=False)
+    server.serve(target_loader=functools.partial(alive, options.application, options.limits), wrap_loader=False)
 
 
 def _check_key(options: ServeOptions) -> None:
@@ -162,6 +209,36 @@ def build_server(options: ServeOptions) -> Any:
 
 
 _NO_HOST = (b"host", b"")  # what Granian puts in its place; and "1" is how it writes HTTP/1.0
+
+
+def alive(application: Application, limits: Limits, heartbeat: Heartbeat) -> Application:
+    """Guarded, and with a heart that beats while the worker serves."""
+    guarded = guard(application, limits)
+
+    async def beating(scope: dict[str, Any], receive: Any, send: Any) -> None:
+        if scope["type"] != "lifespan":
+            await guarded(scope, receive, send)
+            return
+        hearts: list[asyncio.Task[None]] = []
+
+        async def started(message: dict[str, Any]) -> None:
+            if message["type"] == "lifespan.startup.complete":
+                hearts.append(asyncio.create_task(_beat(heartbeat)))
+            await send(message)
+
+        try:
+            await guarded(scope, receive, started)
+        finally:
+            for heart in hearts:
+                heart.cancel()
+
+    return beating
+
+
+async def _beat(heartbeat: Heartbeat) -> None:
+    while True:
+        heartbeat.beat()
+        await asyncio.sleep(_BEAT_SECONDS)
 
 
 def guard(application: Application, limits: Limits) -> Application:
