@@ -1,18 +1,27 @@
-"""The plain-http listener: everything is sent to the public https URL, nothing else is answered."""
+"""The plain-http listener: everything is sent to the public https URL, except what proves that the host is ours."""
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from typing import Any
 
 from authgate.security_headers import SECURITY_HEADERS
 from proxy.server.http1.cycle import Application
 
+# RFC 8555 8.3: certificate authorities ask on port 80 for the file that certbot has put there.
+_CHALLENGE = re.compile(rb"/\.well-known/acme-challenge/([A-Za-z0-9_-]{1,200})")
+_CHALLENGE_BYTES = 4096
 
-def build_redirect(public_url: str) -> Application:
+
+def build_redirect(public_url: str, acme_dir: Path | None = None) -> Application:
     """The authority is the configured one, never the Host of the request: that would be an open redirect."""
     origin = public_url.encode("ascii")
 
     async def redirect(scope: dict[str, Any], receive: Any, send: Any) -> None:
+        if acme_dir is not None and (answer := _challenge(acme_dir, scope["raw_path"])) is not None:
+            await _send_text(answer, send)
+            return
         query: bytes = scope["query_string"]
         location = origin + scope["raw_path"] + (b"?" + query if query or scope.get("bare_query") else b"")
         headers = [
@@ -25,3 +34,26 @@ def build_redirect(public_url: str) -> Application:
         await send({"type": "http.response.body"})
 
     return redirect
+
+
+def _challenge(acme_dir: Path, raw_path: bytes) -> bytes | None:
+    """What certbot --webroot has written; None: there is no such file."""
+    match = _CHALLENGE.fullmatch(raw_path)
+    if match is None:
+        return None
+    try:
+        with (acme_dir / ".well-known" / "acme-challenge" / match[1].decode("ascii")).open("rb") as file:
+            return file.read(_CHALLENGE_BYTES)
+    except OSError:
+        return None
+
+
+async def _send_text(body: bytes, send: Any) -> None:
+    headers = [
+        (b"content-type", b"text/plain"),
+        (b"content-length", b"%d" % len(body)),
+        (b"connection", b"close"),
+        *SECURITY_HEADERS,
+    ]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    await send({"type": "http.response.body", "body": body})

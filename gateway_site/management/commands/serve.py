@@ -77,6 +77,12 @@ class Command(BaseCommand):
             help="whom root becomes once it has its ports; default: the data directory's owner",
         )
         parser.add_argument(
+            "--acme-dir",
+            type=Path,
+            metavar="DIR",
+            help="what certbot --webroot writes to; answers HTTP-01 challenges on the address of --redirect-http",
+        )
+        parser.add_argument(
             "--redirect-http",
             metavar="HOST:PORT",
             help="send plain http on this address to the public https URL; default: none",
@@ -97,6 +103,7 @@ def serve(
     tls_key: list[str],
     http2: bool,
     redirect_http: str | None,
+    acme_dir: Path | None = None,
     user: str | None = None,
     **_: Any,
 ) -> None:
@@ -124,7 +131,7 @@ def serve(
     _examine(tls)
     _run(
         http2, bind=address, workers=workers, tls=tls, redirect_bind=redirect_bind, opened=opened,
-        notifier=handed.notifier, redirect=build_redirect(settings.AUTHGATE_PUBLIC_URL),
+        notifier=handed.notifier, redirect=build_redirect(settings.AUTHGATE_PUBLIC_URL, acme_dir),
         limits=Limits(drain_seconds=settings.AUTHGATE_DRAIN_SECONDS),
         # Not before: a second one that finds the port taken is not how this gateway is served.
         when_listening=functools.partial(_when_listening, address, tls),
