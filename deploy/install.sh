@@ -62,6 +62,20 @@ run() {
     fi
 }
 
+# What it prints is shown only if it fails.
+quietly() {
+    if [ -n "$dry_run" ]; then
+        run "$@"
+        return
+    fi
+    log=$(mktemp)
+    status=0
+    "$@" >"$log" 2>&1 || status=$?
+    [ $status -eq 0 ] || cat "$log" >&2
+    rm -f "$log"
+    return $status
+}
+
 parse() {
     while [ $# -gt 0 ]; do
         case $1 in
@@ -164,13 +178,13 @@ install_python() {
     case $packages in
     apt)
         python=python3
-        run apt-get update -qq
-        run env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
+        quietly apt-get update
+        quietly env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends \
             python3 python3-venv ca-certificates
         ;;
     dnf)
         python=python3.12
-        run dnf install -y -q python3.12 python3.12-pip-wheel ca-certificates
+        quietly dnf install -y python3.12 python3.12-pip-wheel ca-certificates
         ;;
     *) die 'Python 3.11, 3.12 or 3.13 with venv is missing: install it, or name it with --python' ;;
     esac
@@ -271,7 +285,8 @@ EOF
 
 # So that the gateway can start, and with it what a certificate authority asks for.
 sign_certificate() {
-    host=$(sed -n 's|^AUTHGATE_PUBLIC_URL=https://||p' $CONFIG/authgate.env 2>/dev/null | sed 's|[:/].*||')
+    host=$(sed -n 's|^AUTHGATE_PUBLIC_URL=https://||p' $CONFIG/authgate.env 2>/dev/null || echo "${public_url#https://}")
+    host=$(echo "$host" | sed 's|[:/].*||')
     note "a self-signed certificate for 90 days, which browsers warn of: bring a real one"
     (umask 077 && run "$release/.venv/bin/python" "$release/deploy/self_signed.py" "$host" \
         $CONFIG/tls/cert.pem $CONFIG/tls/key.pem)
@@ -283,7 +298,7 @@ sign_certificate() {
 as_gateway() {
     tree=$1
     shift
-    run env -C "$tree" HOME=$DATA AUTHGATE_DATA_DIR=$DATA AUTHGATE_ENV_FILE=$CONFIG/authgate.env \
+    quietly env -C "$tree" HOME=$DATA AUTHGATE_DATA_DIR=$DATA AUTHGATE_ENV_FILE=$CONFIG/authgate.env \
         runuser -u $ACCOUNT -- "$tree/.venv/bin/python" "$@"
 }
 
@@ -292,7 +307,7 @@ COPY='import sqlite3, sys; sqlite3.connect(sys.argv[1]).execute("VACUUM INTO ?",
 migrate() {
     say 'database'
     if [ -f $DATA/authgate.sqlite3 ] && [ -z "$dry_run" ] &&
-        ! as_gateway "$release" manage.py migrate --check --verbosity 0 >/dev/null 2>&1; then
+        ! as_gateway "$release" manage.py migrate --check --verbosity 0 2>/dev/null; then
         kept=$DATA/before-$version-$digest.sqlite3
         rm -f $DATA/before-*.sqlite3
         (umask 077 && as_gateway "$release" -c "$COPY" $DATA/authgate.sqlite3 "$kept") ||
