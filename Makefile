@@ -11,12 +11,17 @@ JOBS ?= 6
 BIN := .venv/bin
 
 # The programs tests and benchmarks use beside Python's packages: Debian package and the command it brings.
-TEST_PACKAGES := chromium-headless-shell:chromium-headless-shell nginx-light:nginx haproxy:haproxy caddy:caddy nghttp2-client:h2load
+TEST_PACKAGES := chromium-headless-shell:chromium-headless-shell nginx-light:nginx haproxy:haproxy caddy:caddy nghttp2-client:h2load systemd:systemd-analyze
 APPLICATION_PACKAGES := lighttpd:lighttpd docker-registry:docker-registry skopeo:skopeo
 ALERT_PACKAGES := prometheus:prometheus
 BENCH_PACKAGES := nginx-light:nginx haproxy:haproxy wrk:wrk apache2:apache2 libapache2-mod-auth-openidc:
 
 .PHONY: help setup run docs test test-applications test-alerts test-upgrade check bench faults flame attack lock packages-%
+
+INSTALL_PACKAGES := mmdebstrap:mmdebstrap systemd-container:systemd-nspawn
+BENCH_PACKAGES := nginx-light:nginx haproxy:haproxy wrk:wrk apache2:apache2 libapache2-mod-auth-openidc:
+
+.PHONY: help setup run test test-applications test-upgrade test-install check bench faults flame attack lock packages-%
 
 help:
 	@echo 'make setup            virtualenv with all dependencies in .venv'
@@ -25,6 +30,7 @@ help:
 	@echo 'make test-applications  JupyterLab, Streamlit, git, … behind the gateway; installs them, takes minutes: for the night'
 	@echo 'make test-upgrade     the former release and this one side by side on one database (FROM=COMMIT)'
 	@echo 'make test-alerts      each alert rule of deploy/prometheus, in a real Prometheus; takes minutes'
+	@echo 'make test-install     the installer and the units in whole Debian systems, with their own systemd; needs root, takes minutes'
 	@echo 'make check            formatting, lint, types, import arrows, Django checks, missing migrations'
 	@echo 'make bench            the gateway measured beside its peers'
 	@echo 'make flame            where a worker of the gateway spends its time, as a flame graph and a table (var/flame.*)'
@@ -68,6 +74,10 @@ test-upgrade: .venv/.dev
 test-alerts: .venv/.dev packages-alerts
 	@$(BIN)/python -m pytest tests/alerts $(ARGS)
 
+# One at a time: each has a system to itself. What it fetches stays in var/install.
+test-install: .venv/.dev packages-install
+	@$(BIN)/python -m pytest tests/install -p no:randomly $(ARGS)
+
 check: .venv/.dev
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
@@ -109,4 +119,6 @@ attack: .venv/.dev packages-bench
 packages-test: ; @.ci/packages $(TEST_PACKAGES)
 packages-applications: ; @.ci/packages $(APPLICATION_PACKAGES)
 packages-alerts: ; @.ci/packages $(ALERT_PACKAGES)
+
+packages-install: ; @.ci/packages $(INSTALL_PACKAGES)
 packages-bench: ; @.ci/packages $(BENCH_PACKAGES)

@@ -84,8 +84,8 @@ def start_with_sockets(
     with log.open("wb") as output:
         return subprocess.Popen(
             [*DIE_WITH_US, sys.executable, "-c", _BECOME, numbers, sys.executable, MANAGE, "serve", *args],
-            env={**env, **given}, cwd=ROOT, pass_fds=descriptors, stdin=subprocess.DEVNULL, stdout=output, stderr=output,
-            start_new_session=True,
+            env={**env, **given}, cwd=ROOT, pass_fds=descriptors,
+            stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True,
         )  # fmt: skip
 
 

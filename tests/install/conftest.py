@@ -1,0 +1,44 @@
+"""These run by themselves, with `make test-install`: they make whole systems, and take minutes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from tests.install.machine import Machine, Root, make_root
+
+HERE = Path(__file__).parent
+
+
+def pytest_ignore_collect(config: pytest.Config) -> bool | None:
+    return None if any(HERE.name in argument for argument in config.args) else True
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        item.add_marker(pytest.mark.timeout(900))
+
+
+@pytest.fixture(scope="session", params=["bookworm", "trixie"])
+def fresh(request: pytest.FixtureRequest) -> Root:
+    """A system with nothing but its base: Debian 12 and 13."""
+    return make_root(request.param)
+
+
+@pytest.fixture(scope="session")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Root:
+    """Debian 12 with the gateway, as in the image of a machine: nothing runs."""
+    root = make_root("bookworm").copy(tmp_path_factory.mktemp("installed") / "root")
+    with Machine(root) as machine:
+        machine.install("--public-url", "https://gateway.example.com")
+    return root
+
+
+@pytest.fixture
+def boot(installed: Root) -> Iterator[Callable[..., Machine]]:
+    """Starts systemd on that system, which forgets at the end what has been done."""
+    with ExitStack() as stack:
+        yield lambda **options: stack.enter_context(Machine(installed, boots=True, **options))
