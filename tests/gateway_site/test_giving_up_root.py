@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import os
 import pwd
-import re
 import shutil
 import signal
 import socket
@@ -18,8 +17,6 @@ from pathlib import Path
 
 import pytest
 
-from gateway_site.management.commands import serve
-from proxy.server.listen import parse_address
 from tests.support import processes, raw
 from tests.support.certificates import Certificates
 from tests.support.gateway import DIE_WITH_US, MANAGE, ROOT, environment, free_port, manage
@@ -265,11 +262,3 @@ def test_the_gateway_on_this_machine_alone_says_nothing_of_root(start_gateway):
 def test_checks_before_the_start_leave_nothing_of_root_s(data_dir):
     assert manage(environment(data_dir), "check").returncode == 0
     assert {path.stat().st_uid for path in data_dir.iterdir()} == {NOBODY.pw_uid}
-
-
-def test_the_unit_of_systemd_starts_what_serve_takes():
-    unit = (ROOT / "deploy" / "authgate.service").read_text()
-    (line,) = re.findall(r"^ExecStart=\S+ manage.py serve (.+)$", unit, re.MULTILINE)
-    options = serve.Command().create_parser("manage.py", "serve").parse_args(line.split())
-    assert [parse_address("", address).port for address in (options.bind, options.redirect_http)] == [443, 80]
-    assert "AmbientCapabilities=CAP_NET_BIND_SERVICE\n" in unit

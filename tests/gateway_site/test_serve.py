@@ -100,6 +100,43 @@ def test_a_busy_redirect_port_is_one_clear_line(env: dict[str, str]) -> None:
     assert f"--redirect-http: cannot listen on {address}" in line
 
 
+@pytest.fixture(scope="module", params=[(), ("--http2",)], ids=["http1", "http2"])
+def challenged(
+    request: pytest.FixtureRequest,
+    gateway_template: Path,
+    certificates: Certificates,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[tuple[int, Path]]:
+    """The port of plain http, and the directory that certbot writes to."""
+    port, acme = free_port(), tmp_path_factory.mktemp("acme")
+    (acme / ".well-known" / "acme-challenge").mkdir(parents=True)
+    (acme / "secret").write_text("not for anybody")
+    with Gateway(
+        tmp_path_factory.mktemp("challenged") / "gateway", template=gateway_template,
+        args=("--redirect-http", f"127.0.0.1:{port}", "--acme-dir", str(acme), *tls(certificates), *request.param),
+        env={"AUTHGATE_PUBLIC_URL": "https://gateway.example.com"},
+    ) as gateway:  # fmt: skip
+        gateway.start()
+        yield port, acme
+
+
+def test_challenges_of_certificate_authorities_are_answered_over_plain_http(challenged: tuple[int, Path]) -> None:
+    port, acme = challenged
+    (acme / ".well-known" / "acme-challenge" / "a-Token_1").write_text("a-Token_1.thumbprint")
+    response = raw.exchange(("127.0.0.1", port), raw.request(target="/.well-known/acme-challenge/a-Token_1"))
+    assert (response.status, response.text) == (200, "a-Token_1.thumbprint")
+
+
+@pytest.mark.parametrize(
+    "target",
+    ["unknown", "", "..", "../../secret", "%2e%2e/%2e%2e/secret", "a/../../../secret", "../acme-challenge", "."],
+)
+def test_nothing_else_of_that_directory_is_served(challenged: tuple[int, Path], target: str) -> None:
+    port, _ = challenged
+    response = raw.exchange(("127.0.0.1", port), raw.request(target=f"/.well-known/acme-challenge/{target}"))
+    assert response.status in (308, 400)
+
+
 def test_no_workers_are_refused() -> None:
     assert problem(workers=0) == "--workers: at least 1, not 0"
 

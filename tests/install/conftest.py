@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.install.machine import Machine, Root, make_root
+from tests.install.machine import Machine, Root, copy_source, make_root
 
 HERE = Path(__file__).parent
 
@@ -29,16 +29,21 @@ def fresh(request: pytest.FixtureRequest) -> Root:
 
 
 @pytest.fixture(scope="session")
-def installed(tmp_path_factory: pytest.TempPathFactory) -> Root:
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return copy_source(tmp_path_factory.mktemp("source"))
+
+
+@pytest.fixture(scope="session")
+def installed(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Root:
     """Debian 12 with the gateway, as in the image of a machine: nothing runs."""
     root = make_root("bookworm").copy(tmp_path_factory.mktemp("installed") / "root")
-    with Machine(root) as machine:
+    with Machine(root, source) as machine:
         machine.install("--public-url", "https://gateway.example.com")
     return root
 
 
 @pytest.fixture
-def boot(installed: Root) -> Iterator[Callable[..., Machine]]:
+def boot(installed: Root, source: Path) -> Iterator[Callable[..., Machine]]:
     """Starts systemd on that system, which forgets at the end what has been done."""
     with ExitStack() as stack:
-        yield lambda **options: stack.enter_context(Machine(installed, boots=True, **options))
+        yield lambda release=source: stack.enter_context(Machine(installed, release, boots=True))

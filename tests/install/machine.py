@@ -47,6 +47,8 @@ def make_root(release: str) -> Root:
         draft = CACHE / f"{release}.new"
         shutil.rmtree(draft, ignore_errors=True)
         subprocess.run(["mmdebstrap", "--quiet", "--variant=minbase", f"--include={BASE}", release, draft], check=True)
+        for mount_point in ("source", "wheels"):
+            (draft / mount_point).mkdir()
         draft.rename(kept)
     return Root(kept, release)
 
@@ -64,13 +66,22 @@ def wheels(release: str) -> Path:
     return directory
 
 
+def copy_source(path: Path) -> Path:
+    """The files of the project as they are now: what a release has, without what work on it leaves."""
+    for name in subprocess.check_output(["git", "ls-files"], cwd=ROOT, text=True).splitlines():
+        if (ROOT / name).is_file():
+            (path / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, path / name)
+    return path
+
+
 class Machine:
     """Without `boots`, each command is a container of its own and its changes stay in the root.
 
     `boots`: systemd is the first process, nothing outside can be reached, and what is changed is forgotten.
     """
 
-    def __init__(self, root: Root, *, boots: bool = False, source: Path = ROOT) -> None:
+    def __init__(self, root: Root, source: Path, *, boots: bool = False) -> None:
         self.root, self.boots, self.source = root, boots, source
         self._nspawn: subprocess.Popen[bytes] | None = None
         self._leader = 0
