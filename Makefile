@@ -14,14 +14,10 @@ BIN := .venv/bin
 TEST_PACKAGES := chromium-headless-shell:chromium-headless-shell nginx-light:nginx haproxy:haproxy caddy:caddy nghttp2-client:h2load systemd:systemd-analyze shellcheck:shellcheck
 APPLICATION_PACKAGES := lighttpd:lighttpd docker-registry:docker-registry skopeo:skopeo
 ALERT_PACKAGES := prometheus:prometheus
-BENCH_PACKAGES := nginx-light:nginx haproxy:haproxy wrk:wrk apache2:apache2 libapache2-mod-auth-openidc:
-
-.PHONY: help setup run docs test test-applications test-alerts test-upgrade check bench faults flame attack lock packages-%
-
 INSTALL_PACKAGES := mmdebstrap:mmdebstrap systemd-container:systemd-nspawn
 BENCH_PACKAGES := nginx-light:nginx haproxy:haproxy wrk:wrk apache2:apache2 libapache2-mod-auth-openidc:
 
-.PHONY: help setup run test test-applications test-upgrade test-install check bench faults flame attack lock packages-%
+.PHONY: help setup run docs test test-applications test-alerts test-upgrade test-install check bench faults flame attack lock packages-%
 
 help:
 	@echo 'make setup            virtualenv with all dependencies in .venv'
@@ -74,7 +70,8 @@ test-upgrade: .venv/.dev
 test-alerts: .venv/.dev packages-alerts
 	@$(BIN)/python -m pytest tests/alerts $(ARGS)
 
-# One at a time: each has a system to itself. What it fetches stays in var/install.
+
+# One at a time: each has a system to itself. What it fetches stays in /var/cache/authgate-test-install.
 test-install: .venv/.dev packages-install
 	@$(BIN)/python -m pytest tests/install -p no:randomly $(ARGS)
 
