@@ -129,7 +129,7 @@ def test_the_service_serves_under_the_real_systemd(boot):
     assert machine.show("authgate", "StatusText").endswith("workers serving")
     token = machine.run("authgate", "mint_token", "alice", "--quiet").split()[-1]
     me = ask(machine, "/auth/me", Authorization=f"Bearer {token}", Host="gateway.example.com")
-    assert json.loads(me[2])["sub"] == "alice"
+    assert json.loads(me[2])["subject"] == "alice"
     assert float(re.search(r"level for authgate.service: ([0-9.]+)", security(machine))[1]) < 2.0
     assert "nothing has changed" in machine.install()
 
