@@ -15,8 +15,8 @@ from pathlib import Path
 
 from tests.support.processes import ROOT
 
-# What is fetched once and kept: roots and wheels.
-CACHE = ROOT / "var" / "install"
+# What is fetched once and kept: roots and wheels. Root's, who runs these tests.
+CACHE = Path("/var/cache/authgate-test-install")
 PYTHONS = {"bookworm": "3.11", "trixie": "3.13"}
 # systemd, which minbase leaves out; nothing of what the installer itself must bring.
 BASE = "systemd,systemd-sysv,dbus"
