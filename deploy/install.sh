@@ -12,7 +12,7 @@ COMMAND=/usr/local/bin/authgate
 ACCOUNT=authgate
 SOCKETS='authgate.socket authgate-redirect.socket'
 CONTENTS='authgate gateway_site proxy templates docs deploy manage.py pyproject.toml requirements.txt
-    README.md CHANGELOG.md SECURITY.md LICENSE'
+    requirements-otlp.txt README.md CHANGELOG.md SECURITY.md LICENSE'
 
 action=install
 public_url='' cert='' key='' python='' wheels='' proxied=''
@@ -231,11 +231,27 @@ add_release() {
     [ -n "$dry_run" ] || copy_release
     run "$python" -m venv "$release/.venv"
     say 'Python packages'
-    set -- --require-hashes --only-binary :all: --no-cache-dir --disable-pip-version-check --quiet
-    [ -z "$wheels" ] || set -- "$@" --no-index --find-links "$wheels"
-    run "$release/.venv/bin/python" -m pip install "$@" -r "$release/requirements.txt"
+    add_packages requirements.txt
     run "$release/.venv/bin/python" -m compileall -q "$release/authgate" "$release/gateway_site" "$release/proxy"
     run touch "$release/.complete"
+}
+
+# Once the settings ask for it.
+add_tracing() {
+    if grep -qs '^AUTHGATE_OTLP_ENDPOINT=.' $CONFIG/authgate.env && [ ! -e "$release/.otlp" ]; then
+        say 'Python packages for OpenTelemetry'
+        add_packages requirements-otlp.txt
+        run touch "$release/.otlp"
+        changed=yes
+    fi
+}
+
+# add_packages FILE: of the release, each with its hash.
+add_packages() {
+    file=$1
+    set -- --require-hashes --only-binary :all: --no-cache-dir --disable-pip-version-check --quiet
+    [ -z "$wheels" ] || set -- "$@" --no-index --find-links "$wheels"
+    run "$release/.venv/bin/python" -m pip install "$@" -r "$release/$file"
 }
 
 copy_release() {
@@ -302,20 +318,21 @@ as_gateway() {
         runuser -u $ACCOUNT -- "$tree/.venv/bin/python" "$@"
 }
 
-COPY='import sqlite3, sys; sqlite3.connect(sys.argv[1]).execute("VACUUM INTO ?", sys.argv[2:])'
-
 migrate() {
     say 'database'
-    if [ -f $DATA/authgate.sqlite3 ] && [ -z "$dry_run" ] &&
-        ! as_gateway "$release" manage.py migrate --check --verbosity 0 2>/dev/null; then
-        kept=$DATA/before-$version-$digest.sqlite3
-        rm -f $DATA/before-*.sqlite3
-        (umask 077 && as_gateway "$release" -c "$COPY" $DATA/authgate.sqlite3 "$kept") ||
-            die 'the database could not be copied; nothing was changed'
-        note "a copy of the database as it was: $kept"
+    if [ -n "$previous" ] && ! as_gateway "$release" manage.py migrate --check --verbosity 0 2>/dev/null; then
+        back_up
     fi
     (umask 077 && as_gateway "$release" manage.py migrate --verbosity 0) ||
         die 'the database could not be migrated; nothing was switched'
+}
+
+# By the release that made the database.
+back_up() {
+    rm -f $DATA/before-*
+    as_gateway "$previous" manage.py backup "$DATA/before-$version-$digest" ||
+        die 'the database could not be saved; nothing was switched'
+    note "a backup of the database as it was: $DATA/before-$version-$digest"
 }
 
 # place SOURCE TARGET MODE: succeeds if the target was changed.
@@ -468,6 +485,7 @@ install_all() {
     make_directories
     add_release
     configure
+    add_tracing
     migrate
     place_units "$release"
     switch_to "$release"

@@ -202,13 +202,28 @@ def test_a_reload_replaces_the_workers_and_ends(boot):
     assert not {*before.split()} & {*machine.run("cat", f"/proc/{main}/task/{main}/children").split()}
 
 
-def test_an_upgrade_is_a_release_beside_the_old_one(boot, tmp_path):
-    machine = boot(edited(tmp_path, "pyproject.toml", 'version = "', 'version = "9.'))
+def add_migration(source: Path) -> None:
+    """One that changes nothing, after the last one."""
+    migrations = source / "authgate" / "migrations"
+    last = sorted(path.stem for path in migrations.glob("0*.py"))[-1]
+    lines = (
+        "from django.db import migrations",
+        "class Migration(migrations.Migration):",
+        f"    dependencies = [('authgate', {last!r})]",
+    )
+    (migrations / "9999_nothing.py").write_text("\n".join(lines))
+
+
+def test_an_upgrade_is_a_release_beside_the_old_one_and_saves_the_database_first(boot, tmp_path):
+    source = edited(tmp_path, "pyproject.toml", 'version = "', 'version = "9.')
+    add_migration(source)
+    machine = boot(source)
     before = machine.run("readlink", "/opt/authgate/current")
     assert "authgate serves" in machine.install()
     after = machine.run("readlink", "/opt/authgate/current")
     assert "/releases/9.0" in after
     assert len(machine.run("ls", "/opt/authgate/releases").split()) == 2
+    assert "600 authgate" in machine.run("sh", "-c", "stat -c '%a %U' /var/lib/authgate/before-9*")
     machine.run("test", "-e", before.strip())
     assert ask(machine, "/health/ready")[0] == 200
 
