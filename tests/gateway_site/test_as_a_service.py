@@ -115,6 +115,13 @@ def test_a_notify_socket_that_is_gone_changes_nothing(start_gateway):
     assert gateway.get("/health").status == 200
 
 
+def test_a_watchdog_of_another_process_is_not_ours(start_gateway):
+    with Ear(abstract_name()) as ear:
+        start_gateway(env={"NOTIFY_SOCKET": ear.address, "WATCHDOG_USEC": "4000000", "WATCHDOG_PID": "1"})
+        ear.wait("READY")
+        assert not any("WATCHDOG" in state for state in ear.listen(2))
+
+
 # --- sockets -------------------------------------------------------------------------------------------------
 
 
@@ -127,7 +134,7 @@ def env(gateway_template: Path, tmp_path: Path) -> dict[str, str]:
 @contextmanager
 def activated(env: dict[str, str], names: list[str], *args: str, log: Path) -> Iterator[dict[str, socket.socket]]:
     sockets = {name: socket.create_server(("127.0.0.1", 0)) for name in names}
-    process = start_with_sockets(env, sockets, ("--workers", "1", *args), log)
+    process = start_with_sockets(env, list(sockets.items()), ("--workers", "1", *args), log)
     try:
         yield sockets
     finally:
@@ -177,24 +184,25 @@ def refusal(env, sockets, *args, log: Path) -> str:
     [
         (["https"], False, "named 'https', but there is no --tls-cert"),
         (["http"], True, "named 'http', but --tls-cert is given"),
+        (["http", "http"], False, "two sockets named 'http': one ListenStream= for each name"),
         (["authgate.socket"], True, "named 'authgate.socket': FileDescriptorName= must be http, https or redirect"),
     ],
 )
 def test_a_socket_that_would_speak_something_else_is_refused(env, certificates, tmp_path, names, with_tls, problem):
     with socket.create_server(("127.0.0.1", 0)) as listener:
         args = tls(certificates) if with_tls else ()
-        assert problem in refusal(env, dict.fromkeys(names, listener), *args, log=tmp_path / "log")
+        assert problem in refusal(env, [(name, listener) for name in names], *args, log=tmp_path / "log")
 
 
 def test_a_redirect_needs_an_https_url(env, tmp_path):
     with socket.create_server(("127.0.0.1", 0)) as listener:
         plain = {**env, "AUTHGATE_PUBLIC_URL": "http://gateway.example.com"}
-        assert "not an https URL" in refusal(plain, {"redirect": listener}, log=tmp_path / "log")
+        assert "not an https URL" in refusal(plain, [("redirect", listener)], log=tmp_path / "log")
 
 
 def test_a_socket_that_does_not_listen_is_refused(env, tmp_path):
     with socket.socket() as unbound:
-        line = refusal(env, {"http": unbound}, log=tmp_path / "log")
+        line = refusal(env, [("http", unbound)], log=tmp_path / "log")
     assert "named 'http' that is not a listening TCP socket" in line
 
 

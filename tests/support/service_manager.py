@@ -75,11 +75,11 @@ class Ear:
 
 
 def start_with_sockets(
-    env: Mapping[str, str], sockets: Mapping[str, socket.socket], args: Sequence[str], log: Path
+    env: Mapping[str, str], sockets: Sequence[tuple[str, socket.socket]], args: Sequence[str], log: Path
 ) -> subprocess.Popen[bytes]:
-    """`manage.py serve ARGS`, as the service of these socket units."""
-    descriptors = [listener.fileno() for listener in sockets.values()]
-    given = {"LISTEN_FDS": str(len(sockets)), "LISTEN_FDNAMES": ":".join(sockets)}
+    """`manage.py serve ARGS`, as the service of these socket units, each with its FileDescriptorName."""
+    descriptors = [listener.fileno() for _, listener in sockets]
+    given = {"LISTEN_FDS": str(len(sockets)), "LISTEN_FDNAMES": ":".join(name for name, _ in sockets)}
     numbers = ",".join(map(str, descriptors))
     with log.open("wb") as output:
         return subprocess.Popen(
