@@ -228,6 +228,21 @@ def test_an_upgrade_is_a_release_beside_the_old_one_and_saves_the_database_first
     assert ask(machine, "/health/ready")[0] == 200
 
 
+def test_the_access_log_goes_to_a_file_that_may_be_rotated_as_documented(boot, source):
+    machine = boot()
+    machine.install("--no-start")
+    (drop_in,) = re.findall(r"```ini\n(.*?)```", (source / "docs" / "deployment.md").read_text(), re.DOTALL)
+    machine.run("sh", "-c", "install -d /etc/systemd/system/authgate.service.d")
+    machine.run("tee", "/etc/systemd/system/authgate.service.d/override.conf", stdin=drop_in)
+    machine.install()
+    log = "/var/log/authgate/access.log"
+    ask(machine, "/before")
+    machine.run("sh", "-c", f"sleep 1; cp {log} {log}.1; truncate --size 0 {log}")
+    ask(machine, "/after")
+    paths = [json.loads(line)["path"] for line in machine.run("sh", "-c", f"sleep 1; cat {log}.1 {log}").splitlines()]
+    assert paths == ["/before", "/after"]
+
+
 def test_an_upgrade_that_does_not_get_ready_is_taken_back(boot, tmp_path):
     source = edited(
         tmp_path, "gateway_site/management/commands/serve.py", "    handed = systemd.take(os.environ)",
