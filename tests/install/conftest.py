@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -34,16 +35,30 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def installed(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Root:
-    """Debian 12 with the gateway, as in the image of a machine: nothing runs."""
-    root = make_root("bookworm").copy(tmp_path_factory.mktemp("installed") / "root")
-    with Machine(root, source) as machine:
-        machine.install("--public-url", "https://gateway.example.com")
-    return root
+def install_on(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Root]:
+    """A Debian with the gateway, as in the image of a machine: nothing runs."""
+
+    @functools.cache
+    def install(system: str) -> Root:
+        root = make_root(system).copy(tmp_path_factory.mktemp(system) / "root")
+        with Machine(root, source) as machine:
+            machine.install("--public-url", "https://gateway.example.com")
+        return root
+
+    return install
 
 
 @pytest.fixture
-def boot(installed: Root, source: Path) -> Iterator[Callable[..., Machine]]:
-    """Starts systemd on that system, which forgets at the end what has been done."""
+def installed(install_on: Callable[[str], Root]) -> Root:
+    return install_on("bookworm")
+
+
+@pytest.fixture
+def boot(install_on: Callable[[str], Root], source: Path) -> Iterator[Callable[..., Machine]]:
+    """Starts systemd on such a system, which forgets at the end what has been done."""
     with ExitStack() as stack:
-        yield lambda release=source: stack.enter_context(Machine(installed, release, boots=True))
+
+        def start(source: Path = source, system: str = "bookworm") -> Machine:
+            return stack.enter_context(Machine(install_on(system), source, boots=True))
+
+        yield start

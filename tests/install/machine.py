@@ -91,6 +91,8 @@ class Machine:
             self._nspawn = subprocess.Popen(
                 [*self._container(), "--volatile=overlay", "--private-network", "--boot"],
                 stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
+                # Newer versions of systemd start on no other one.
+                env={**os.environ, "SYSTEMD_NSPAWN_UNIFIED_HIERARCHY": "1"},
             )  # fmt: skip
             self._wait(self._has_booted)
         return self

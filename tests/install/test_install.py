@@ -12,6 +12,7 @@ import pytest
 from tests.install.machine import Machine, copy_source
 
 URL = "https://gateway.example.com"
+SYSTEMS = pytest.mark.parametrize("system", ["bookworm", "trixie"])
 DATA = ("etc/authgate", "var/lib/authgate")
 STATUS = "stat -c '%a %U:%G %n' /etc/authgate/* /etc/authgate/tls/* /var/lib/authgate /var/lib/authgate/* /opt/authgate"
 
@@ -121,8 +122,9 @@ def test_purging_data_is_confirmed(installed, source, tmp_path):
         machine.run("test", "-e", "/var/lib/authgate/secret_key")
 
 
-def test_the_service_serves_under_the_real_systemd(boot):
-    machine = boot()
+@SYSTEMS
+def test_the_service_serves_under_the_real_systemd(boot, system):
+    machine = boot(system=system)
     assert "authgate serves" in machine.install()
     assert ask(machine, "/health/ready")[:2] == (200, None)
     assert ask(machine, "/a?b", scheme="http", port=80)[:2] == (308, f"{URL}/a?b")
@@ -191,8 +193,9 @@ def test_connections_wait_while_the_service_is_restarted(boot):
     assert ask(machine, "/health/ready")[0] == 200
 
 
-def test_a_reload_replaces_the_workers_and_ends(boot):
-    machine = boot()
+@SYSTEMS
+def test_a_reload_replaces_the_workers_and_ends(boot, system):
+    machine = boot(system=system)
     machine.install()
     main = machine.show("authgate", "MainPID")
     before = machine.run("cat", f"/proc/{main}/task/{main}/children")
