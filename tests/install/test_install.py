@@ -235,7 +235,7 @@ def test_the_access_log_goes_to_a_file_that_may_be_rotated_as_documented(boot, s
     machine = boot()
     machine.install("--no-start")
     (drop_in,) = re.findall(r"```ini\n(.*?)```", (source / "docs" / "deployment.md").read_text(), re.DOTALL)
-    machine.run("sh", "-c", "install -d /etc/systemd/system/authgate.service.d")
+    machine.run("sh", "-c", "install -d -m 750 /var/log/authgate && install -d /etc/systemd/system/authgate.service.d")
     machine.run("tee", "/etc/systemd/system/authgate.service.d/override.conf", stdin=drop_in)
     machine.install()
     log = "/var/log/authgate/access.log"
