@@ -70,8 +70,6 @@ test-upgrade: .venv/.dev
 test-alerts: .venv/.dev packages-alerts
 	@$(BIN)/python -m pytest tests/alerts $(ARGS)
 
-
-
 # One at a time: each has a system to itself. What it fetches stays in /var/cache/authgate-test-install.
 test-install: .venv/.dev packages-install
 	@$(BIN)/python -m pytest tests/install -p no:randomly $(ARGS)
