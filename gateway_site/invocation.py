@@ -18,5 +18,9 @@ def is_the_gateway() -> bool:
     return _command() in ("serve", "demo")
 
 
+def asks_what_is_missing() -> bool:
+    return _command() in ("check", "doctor")
+
+
 def _command() -> str:
     return sys.argv[1] if len(sys.argv) > 1 else ""

@@ -135,6 +135,9 @@ CSRF_TRUSTED_ORIGINS = [AUTHGATE_PUBLIC_URL]
 SILENCED_SYSTEM_CHECKS = ["security.W001", "security.W002"]
 if not SECURE:  # authgate.W001 says what is wrong with that, where anything is
     SILENCED_SYSTEM_CHECKS += ["security.W012", "security.W016"]
+if not invocation.asks_what_is_missing():
+    # Every command before the first `serve` would repeat what that needs, and so would `serve` that has it.
+    SILENCED_SYSTEM_CHECKS += ["authgate.I071"]
 
 # The only pages that Django itself signs anybody in to; its defaults lie below /accounts/, where nothing is.
 LOGIN_URL = "/admin/login/"

@@ -98,11 +98,17 @@ class PolicyForm(ModelForm[M]):
         faults, lines, mine = self._faults()
         own = [fault for fault in faults if fault.place[: len(mine)] == mine]
         for fault in own:
-            self.add_error(self._field_of(fault.place[len(mine) :]), in_words(fault.message))
+            self._show(fault.place[len(mine) :], in_words(fault.message))
         if not own:
             # Often only the other side of a fault of this object's own, such as two routes that tie.
             for line in shorten(lines):
                 self.add_error(None, line)
+
+    def _show(self, place: Place, message: str) -> None:
+        """Within a field that holds a map or a list, the message names what in it is at fault."""
+        field = self._field_of(place)
+        inner = place[1:] if field is not None and field == str(place[0] if place else "") else ()
+        self.add_error(field, PolicyError(inner, message).__str__())
 
     def place(self) -> Place:
         """Where this object stands in the document."""
@@ -183,7 +189,7 @@ class RouteForm(PolicyForm[Route]):
         required=False, help_text=Route._meta.get_field("response_headers").help_text, is_nullable=True
     )
     redirect = MapField(required=False, help_text=Route._meta.get_field("redirect").help_text, is_nullable=True)
-    cors = CorsField(required=False, help_text=Route._meta.get_field("cors").help_text, is_nullable=True)
+    cors = CorsField(label="CORS", required=False, help_text=Route._meta.get_field("cors").help_text, is_nullable=True)
     issuers = WordsField(required=False, help_text=Route._meta.get_field("issuers").help_text)
     scopes = WordsField(required=False, help_text=Route._meta.get_field("scopes").help_text)
     allow = RulesField(required=False, help_text=Route._meta.get_field("allow").help_text)

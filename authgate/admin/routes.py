@@ -70,7 +70,7 @@ _CHANGED: Any = ["security_headers", "request_headers", "response_headers", "cor
 class RouteAdmin(PolicyAdmin[Route]):
     form = RouteForm
     ordering = MATCH_ORDER
-    list_display = ["name", "requests", "shown_methods", "who", "upstream", "limit", "enabled"]
+    list_display = ["name", "requests", "shown_methods", "who", "where_to", "limit", "enabled"]
     list_select_related = ["upstream", "rate_limit"]
     search_fields = ["name", "path", "host", "upstream__name"]
     actions = ["enable", "disable"]
@@ -120,6 +120,12 @@ class RouteAdmin(PolicyAdmin[Route]):
     def who(self, route: Route) -> str:
         names = ", ".join(role.name for role in route.roles.all())
         return f"{route.access}: {names}" if names else route.access
+
+    @admin.display(description="upstream", ordering="upstream__name")
+    def where_to(self, route: Route) -> str | None:
+        if route.redirect:
+            return f"redirect to {route.redirect['to']}"
+        return str(route.upstream) if route.upstream else None
 
     @admin.display(ordering="rate_limit__name")
     def limit(self, route: Route) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
 from django.contrib import admin
@@ -40,7 +41,7 @@ class UpstreamForm(PolicyForm[Upstream]):
     fields_of_places = _PLACES
     targets = LinesField(help_text=_column("targets").help_text)
     weights = WeightsField(required=False, help_text=_column("weights").help_text)
-    health_status = NumbersField(label="status", required=False, help_text=_column("health_status").help_text)
+    health_status = NumbersField(label="Status", required=False, help_text=_column("health_status").help_text)
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -60,12 +61,17 @@ def _health(upstream: Upstream) -> tuple[TargetHealth, ...]:
     return health_of({upstream.name: entry})[0].targets
 
 
+def _time(text: str | None) -> str:
+    """As the rest of the admin writes it."""
+    return datetime.fromisoformat(text).strftime("%Y-%m-%d %H:%M:%S UTC") if text else "unknown"
+
+
 def _words(target: TargetHealth) -> str:
     words = [target.health, f"{target.in_flight} in flight"]
     if target.left_out_until:
-        words.append(f"left out until {target.left_out_until}")
+        words.append(f"left out until {_time(target.left_out_until)}")
     if target.last_error:
-        words.append(f"last error {target.last_error_at}: {target.last_error}")
+        words.append(f"last error {_time(target.last_error_at)}: {target.last_error}")
     return ", ".join(words)
 
 
@@ -89,7 +95,7 @@ class UpstreamAdmin(PolicyAdmin[Upstream]):
 
     def get_fieldsets(self, request: HttpRequest, obj: Upstream | None = None) -> Any:
         shown = super().get_fieldsets(request, obj)
-        return shown if obj is None else [*shown, ("Now", {"fields": ["live"]})]
+        return shown if obj is None else [shown[0], ("Now", {"fields": ["live"]}), *shown[1:]]
 
     @admin.display(description="health")
     def shown_health(self, upstream: Upstream) -> str:

@@ -16,6 +16,7 @@ from authgate.policy.schema import (
     Cors,
     Grant,
     HeaderRules,
+    HealthCheck,
     IdentityValue,
     LimitKey,
     Match,
@@ -88,11 +89,21 @@ def to_yaml(document: PolicyDocument) -> str:
 def to_plain(document: PolicyDocument) -> dict[str, Any]:
     """Maps and lists, without the values that are defaults."""
     plain: dict[str, Any] = msgspec.to_builtins(document)
+    for item in plain["upstreams"].values():
+        _drop_defaults(item, Upstream)
+        _drop_defaults(item.get("health", {}), HealthCheck)
     for item in (*plain["upstreams"].values(), *plain["routes"]):
         for part in ("timeouts", "health", "tls"):
             if not item.get(part, True):
                 del item[part]
     return plain
+
+
+def _drop_defaults(item: dict[str, Any], shape: type[Strict]) -> None:
+    """msgspec leaves out a default that is the same object, and a float that was read is another one."""
+    for field in msgspec.structs.fields(shape):
+        if isinstance(field.default, float) and item.get(field.name) == field.default:
+            del item[field.name]
 
 
 def from_plain(value: Any) -> PolicyDocument:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any, Literal, get_args, get_origin
 
 import msgspec
@@ -14,6 +14,7 @@ _NAMED: dict[str, type[Strict]] = {"upstreams": Upstream, "roles": Role, "rate_l
 _EXPECTED = {
     str: "text", int: "a whole number", float: "a number", bool: "true or false", type(None): "nothing"
 }  # fmt: skip
+_MOST_NAMED = 4  # keys that a message lists
 
 
 def find_faults(value: Any) -> Iterator[PolicyError]:
@@ -46,13 +47,18 @@ def entry_faults(value: Any, shape: type[Strict], place: Place) -> Iterator[Poli
     fields = {field.name: field for field in msgspec.structs.fields(shape)}
     for key in value:
         if key not in fields:
-            yield PolicyError((*place, str(key)), f"unknown key{did_you_mean(str(key), fields)}")
+            yield PolicyError((*place, str(key)), f"unknown key{_instead(str(key), fields)}")
     for name, field in fields.items():
         if name not in value:
             if field.required:
                 yield PolicyError((*place, name), "missing")
         else:
             yield from _field_faults(value[name], field.type, (*place, name))
+
+
+def _instead(key: str, fields: Collection[str]) -> str:
+    few = len(fields) <= _MOST_NAMED
+    return did_you_mean(key, fields) or (f"; the keys here are {', '.join(fields)}" if few else "")
 
 
 def _field_faults(value: Any, wanted: Any, place: Place) -> Iterator[PolicyError]:

@@ -28,7 +28,7 @@ def shaping_problems(route: Route) -> Problems:
     if route.add_prefix and (problem := _prefix_problem(route.add_prefix)):
         yield "add_prefix", problem
     if route.upstream_host and (problem := target_problem(f"http://{route.upstream_host}")):
-        yield "upstream_host", f"{route.upstream_host!r}: {problem.replace('http://host', 'host')}"
+        yield "upstream_host", f"{route.upstream_host!r}: {_of_host(problem)}"
     if route.upstream_host and route.preserve_host:
         yield "upstream_host", "has no effect with preserve_host: true"
     if route.compress and route.mcp:
@@ -42,6 +42,13 @@ def shaping_problems(route: Route) -> Problems:
         yield from _cors_problems(route, route.cors)
     if route.response_headers is not None:
         yield from _rule_problems("response_headers", route.response_headers, _response_problem)
+
+
+def _of_host(problem: str) -> str:
+    """What is wrong with a target that is a host alone."""
+    return problem.replace("http://host", "host").replace(
+        "only scheme, host and port; no", "only host and port; no scheme,"
+    )
 
 
 def _security_problems(route: Route) -> Problems:

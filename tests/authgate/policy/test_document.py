@@ -153,7 +153,7 @@ ROUTE = "{name: r, path: /, access: public, upstream: u%s}"
         (", enabled: 0", "routes.r.enabled: must be true or false, not 0"),
         (", host: 1.5", "routes.r.host: must be text, not 1.5"),
         (", timeouts: {connect: soon}", "routes.r.timeouts.connect: must be a number, not 'soon'"),
-        (", timeouts: {all: 5}", "routes.r.timeouts.all: unknown key"),
+        (", timeouts: {all: 5}", "routes.r.timeouts.all: unknown key; the keys here are connect, response, idle, total"),
     ],
 )
 def test_a_misfit_in_a_route_is_named_by_the_route(fields, message):
