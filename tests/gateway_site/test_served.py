@@ -215,6 +215,7 @@ def test_check_and_serve_warn_of_https_that_nobody_serves(start_gateway):
 def test_before_the_first_start_check_says_what_serve_will_need(data_dir):
     checked = manage(environment(data_dir, **HTTPS), "check", "--fail-level", "WARNING")
     assert (checked.returncode, "(authgate.I071)" in checked.stderr) == (0, True)
+    assert "authgate.I071" not in manage(environment(data_dir, **HTTPS), "policy", "history").stderr
 
 
 def test_https_of_a_trusted_proxy_is_no_problem(start_gateway):

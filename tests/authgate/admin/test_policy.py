@@ -518,6 +518,28 @@ def test_a_fault_of_a_rule_about_tools_stands_beside_its_field(admin_client, cha
     assert newest().number == 1
 
 
+@pytest.mark.parametrize(
+    ("changes", "field", "message"),
+    [
+        (
+            {"request_headers": "X-Tenant: acme"},
+            "request_headers",
+            "X-Tenant: unknown key; the keys here are set, add, rem",
+        ),
+        ({"cors": "origins: https://app.example.com"}, "cors", "origins: must be a list of texts"),
+        ({"mcp": "on", "deny": "- {tools: [x]}"}, "deny", "[0].tools: unknown key"),
+        ({"path": "x"}, "path", "must begin with '/'"),
+    ],
+)
+def test_a_fault_within_a_map_or_a_list_says_where_in_it(admin_client, changes, field, message):
+    assert errors_of(edit(admin_client, named(Route, "protected"), **changes))[field][0].startswith(message)
+
+
+def test_the_list_shows_where_a_redirect_leads(admin_client):
+    edit(admin_client, named(Route, "protected"), upstream="", redirect="{to: /new}")
+    assert "redirect to /new" in admin_client.get(list_url(Route)).content.decode()
+
+
 def test_deleting_or_renaming_what_a_token_names_is_told(admin_client):
     for name in ("builder", "tester"):
         Role.objects.create(name=name)

@@ -76,6 +76,13 @@ def error_of(text):
     return errors[0]
 
 
+def test_defaults_are_not_written_even_if_the_file_had_them():
+    said = "{targets: ['http://127.0.0.1:1']%s}"
+    with_defaults = said % ", queue_timeout: 10, health: {interval: 10.0, timeout: 5, unhealthy_after: 3}"
+    text = "version: 1\nupstreams: {api: %s}"
+    assert to_yaml(parse_yaml(text % with_defaults)) == to_yaml(parse_yaml(text % (said % "")))
+
+
 @pytest.mark.parametrize(("write", "parse"), [(to_yaml, parse_yaml), (to_json, parse_json), (to_json, parse_stored)])
 def test_a_document_comes_back_exactly(write, parse):
     again = parse(write(FULL))
@@ -153,7 +160,10 @@ ROUTE = "{name: r, path: /, access: public, upstream: u%s}"
         (", enabled: 0", "routes.r.enabled: must be true or false, not 0"),
         (", host: 1.5", "routes.r.host: must be text, not 1.5"),
         (", timeouts: {connect: soon}", "routes.r.timeouts.connect: must be a number, not 'soon'"),
-        (", timeouts: {all: 5}", "routes.r.timeouts.all: unknown key; the keys here are connect, response, idle, total"),
+        (
+            ", timeouts: {all: 5}",
+            "routes.r.timeouts.all: unknown key; the keys here are connect, response, idle, total",
+        ),
     ],
 )
 def test_a_misfit_in_a_route_is_named_by_the_route(fields, message):

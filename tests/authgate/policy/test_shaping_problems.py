@@ -251,6 +251,12 @@ def test_a_host_that_no_service_has(host):
     assert "upstream_host" in only(route_errors(upstream_host=host))
 
 
+def test_a_host_with_a_scheme_is_told_what_is_too_much():
+    assert only(route_errors(upstream_host="http://a.test")).endswith(
+        "only host and port; no scheme, path, query or fragment"
+    )
+
+
 @pytest.mark.parametrize("host", ["a.test", "a.test:8080", "[::1]:80"])
 def test_a_host_for_the_service(host):
     assert route_errors(upstream_host=host) == []
