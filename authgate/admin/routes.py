@@ -9,6 +9,7 @@ from django.db.models.expressions import Combinable
 from django.db.models.functions import Length, Replace
 from django.http import HttpRequest
 from django.utils.html import format_html
+from django.utils.safestring import mark_safe
 
 from authgate.admin.forms import ROUTE_TIMEOUTS, RouteForm
 from authgate.admin.publishing import PolicyAdmin
@@ -110,7 +111,7 @@ class RouteAdmin(PolicyAdmin[Route]):
     @admin.display(description="requests")
     def requests(self, route: Route) -> str:
         below = "" if route.match == Route.Match.EXACT else "…" if route.path.endswith("/") else "/…"
-        return format_html("{}<wbr>{}{}", route.host, route.path, below)
+        return format_html("{}{}{}{}", route.host, mark_safe("<wbr>") if route.host else "", route.path, below)
 
     @admin.display(description="methods", empty_value="all")
     def shown_methods(self, route: Route) -> str | None:
