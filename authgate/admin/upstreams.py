@@ -107,7 +107,7 @@ class UpstreamAdmin(PolicyAdmin[Upstream]):
 
     @admin.display(description="targets")
     def shown_targets(self, upstream: Upstream) -> str:
-        return ", ".join(map(str, upstream.targets))
+        return format_html_join(mark_safe("<br>"), "{}", ((target,) for target in upstream.targets))
 
     @admin.display(description="routes", ordering="route_count")
     def used_by(self, upstream: Any) -> int:
