@@ -10,7 +10,7 @@ from authgate.admin.forms import TIMEOUTS, RateLimitForm, RoleForm, RoleGrantFor
 from authgate.admin.publishing import PolicyAdmin
 from authgate.models.policy import RateLimit, Role, RoleGrant
 
-TIMEOUT_FIELDSET: tuple[str, Any] = ("Time-outs", {"classes": ["collapse"], "fields": TIMEOUTS})
+TIMEOUT_FIELDSET: tuple[str, Any] = ("Timeouts", {"classes": ["collapse"], "fields": TIMEOUTS})
 
 
 @admin.register(Role)
