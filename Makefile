@@ -15,9 +15,10 @@ TEST_PACKAGES := chromium-headless-shell:chromium-headless-shell nginx-light:ngi
 APPLICATION_PACKAGES := lighttpd:lighttpd docker-registry:docker-registry skopeo:skopeo
 ALERT_PACKAGES := prometheus:prometheus
 INSTALL_PACKAGES := mmdebstrap:mmdebstrap systemd-container:systemd-nspawn
+CONTAINER_PACKAGES := buildah:buildah crun:crun mmdebstrap:mmdebstrap
 BENCH_PACKAGES := nginx-light:nginx haproxy:haproxy wrk:wrk apache2:apache2 libapache2-mod-auth-openidc:
 
-.PHONY: help setup run docs test test-applications test-alerts test-upgrade test-install check bench faults flame attack lock packages-%
+.PHONY: help setup run docs test test-applications test-alerts test-upgrade test-install test-packages check bench faults flame attack lock wheel sbom audit packages-%
 
 help:
 	@echo 'make setup            virtualenv with all dependencies in .venv'
@@ -31,6 +32,9 @@ help:
 	@echo 'make bench            the gateway measured beside its peers'
 	@echo 'make flame            where a worker of the gateway spends its time, as a flame graph and a table (var/flame.*)'
 	@echo 'make docs             the documentation site, in var/site'
+	@echo 'make wheel            the project as a wheel in dist/, and the hashes of all that it needs'
+	@echo 'make sbom | audit     what it consists of, in CycloneDX (dist/) | known vulnerabilities of that, asked of PyPI'
+	@echo 'make test-packages    the wheel with all it needs in a new environment, the image, and whole builds; takes minutes'
 	@echo 'make lock             requirements*.txt, with hashes, from requirements*.in'
 	@echo 'make faults           what users notice of edits, restarts and outages (ARGS="--soak 30": for half an hour)'
 	@echo 'make attack           what other people see while strangers try to stop the gateway'
@@ -74,6 +78,10 @@ test-alerts: .venv/.dev packages-alerts
 test-install: .venv/.dev packages-install
 	@$(BIN)/python -m pytest tests/install -p no:randomly $(ARGS)
 
+# One at a time: they fetch packages and build an image.
+test-packages: .venv/.dev packages-container
+	@$(BIN)/python -m pytest tests/packages $(ARGS)
+
 check: .venv/.dev
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
@@ -91,11 +99,35 @@ docs: .venv/.dev packages-test $(PROVIDER)/node_modules/.package-lock.json
 	NO_MKDOCS_2_WARNING=1 .venv/docs/bin/mkdocs build --quiet
 	@echo "the site is in var/site: open var/site/index.html"
 
+# Byte for byte the same from the same commit. A wheel cannot name hashes: the file beside it does.
+DIST := dist
+wheel: .venv/.dev
+	SOURCE_DATE_EPOCH=$${SOURCE_DATE_EPOCH:-$$(git log -1 --format=%ct 2>/dev/null || echo 1580601600)} \
+	  $(BIN)/python -m hatchling build --target wheel --directory $(DIST)
+	cp requirements.txt requirements-otlp.txt $(DIST)
+
+AUDIT := .venv/audit/bin
+.venv/audit/.installed: requirements-audit.txt | .venv/.runtime
+	$(BIN)/python -m venv .venv/audit
+	$(AUDIT)/python -m pip install --disable-pip-version-check -qq --require-hashes -r requirements-audit.txt
+	touch $@
+
+sbom: .venv/audit/.installed
+	mkdir -p $(DIST)
+	$(AUDIT)/cyclonedx-py requirements --pyproject pyproject.toml --mc-type application --output-reproducible \
+	  --of JSON -o $(DIST)/authgate.cdx.json requirements.txt
+
+# Nothing is installed or resolved: the file names every package with its version and hash.
+audit: .venv/audit/.installed
+	for file in requirements.txt requirements-otlp.txt; do \
+	  $(AUDIT)/pip-audit --strict --disable-pip --require-hashes --progress-spinner off -r $$file; \
+	done
+
 # A version that a .txt has and the .in allows stays. Its tool has an environment of its own.
 lock: .venv/.runtime
 	test -x .venv/lock/bin/python || $(BIN)/python -m venv .venv/lock
 	.venv/lock/bin/python -m pip install --disable-pip-version-check -qq uv==0.13.9
-	for name in requirements requirements-otlp requirements-dev requirements-docs requirements-node; do \
+	for name in requirements requirements-otlp requirements-build requirements-dev requirements-docs requirements-audit requirements-node; do \
 	  .venv/lock/bin/uv pip compile --quiet --no-config --universal --python-version 3.11 --generate-hashes \
 	    --no-annotate --custom-compile-command 'make lock' $$name.in -o $$name.txt; \
 	done
@@ -115,6 +147,6 @@ attack: .venv/.dev packages-bench
 packages-test: ; @.ci/packages $(TEST_PACKAGES)
 packages-applications: ; @.ci/packages $(APPLICATION_PACKAGES)
 packages-alerts: ; @.ci/packages $(ALERT_PACKAGES)
-
 packages-install: ; @.ci/packages $(INSTALL_PACKAGES)
+packages-container: ; @.ci/packages $(CONTAINER_PACKAGES)
 packages-bench: ; @.ci/packages $(BENCH_PACKAGES)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import sys
 
 from django.core.management import ManagementUtility, get_commands
@@ -21,6 +22,12 @@ class CommandLine(ManagementUtility):
         lines = [f"    {name:<16} {_help_of(self, name)}" for name in OURS if name in get_commands()]
         head, listed, rest = text.partition("Available subcommands:")
         return "\n".join([f"{head}Commands of the gateway:", "", *lines, "", f"{listed}{rest}"])
+
+
+def main() -> None:
+    """The command `authgate` of an installed package. Nobody's other Django project is meant, whatever is exported."""
+    os.environ["DJANGO_SETTINGS_MODULE"] = "gateway_site.settings"
+    run(sys.argv)
 
 
 def run(argv: list[str]) -> None:

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from authgate.wire.authority import parse_origin
-from gateway_site import database, env, env_file, invocation, served
+from gateway_site import database, env, env_file, invocation, places, served
 
-BASE_DIR = Path(__file__).resolve().parent.parent
+BASE_DIR = places.ROOT
 
 # --- what an operator sets (docs/settings.md) ---------------------------------------------------------------
 AUTHGATE_ENV_FILE = env_file.named("AUTHGATE_ENV_FILE")
-AUTHGATE_DATA_DIR = env.place_of_directory("AUTHGATE_DATA_DIR", str(BASE_DIR / "var"))
+AUTHGATE_DATA_DIR = env.place_of_directory("AUTHGATE_DATA_DIR", str(places.data_dir()))
 AUTHGATE_ENV_FILE = AUTHGATE_ENV_FILE or env_file.kept(AUTHGATE_DATA_DIR)
 AUTHGATE_PUBLIC_URL = served.public_url("AUTHGATE_PUBLIC_URL", served.DEFAULT_URL, AUTHGATE_DATA_DIR)
 AUTHGATE_AUTH_PREFIX = env.path_prefix("AUTHGATE_AUTH_PREFIX", "/auth")
@@ -96,7 +94,6 @@ MIDDLEWARE = [
 TEMPLATES = [
     {
         "BACKEND": "django.template.backends.django.DjangoTemplates",
-        "DIRS": [BASE_DIR / "templates"],
         "APP_DIRS": True,
         "OPTIONS": {
             "context_processors": [

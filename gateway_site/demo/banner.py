@@ -4,7 +4,7 @@ import shlex
 import sys
 from pathlib import Path
 
-from gateway_site import env, served
+from gateway_site import env, places, served
 
 BANNER = """
 authgate is running. Ctrl-C stops it; what you change is kept in {data_dir}
@@ -20,7 +20,7 @@ authgate is running. Ctrl-C stops it; what you change is kept in {data_dir}
   Admin account: admin
   Password:      {password}
 
-Three things to try in another terminal, from {directory}{secrets}:
+Three things to try in another terminal{directory}{secrets}:
 
   # 1. Anyone may call this: the demo service shows what reached it.
   curl {url}/api/public/hello
@@ -45,14 +45,14 @@ def banner(
     *, url: str, auth_prefix: str, data_dir: Path, root: Path, password: str | None, sign_in: str, application: str = ""
 ) -> str:
     """`application`: the URL of the one with a host of its own; empty where the policy has it no more."""
-    manage = f"{manage_environment(url, data_dir, root)}{manage_command(root)}"
+    manage = f"{manage_environment(url, data_dir)}{manage_command(root)}"
     secrets = " and ".join(name for name in SECRETS if env.text(name, ""))
     text = BANNER.replace("/auth/me", f"{auth_prefix}/me")
     return text.format(
         url=url,
         application=APPLICATION.format(url=application) if application else "",
         data_dir=data_dir,
-        directory=root,
+        directory=f", from {root}" if places.is_checkout() else "",
         secrets=f", with {secrets} set as here" if secrets else "",
         sign_in=sign_in,
         password=password or KEPT.format(manage=manage),
@@ -61,13 +61,18 @@ def banner(
 
 
 def manage_command(root: Path) -> str:
-    """As one types it in the project's directory."""
+    """As one types it in the project's directory, or anywhere where it is installed."""
     python = Path(sys.executable)
+    if not places.is_checkout():
+        return shlex.quote(str(python.with_name("authgate")))
     shown = python.relative_to(root) if python.is_relative_to(root) else python
     return f"{shlex.quote(str(shown))} manage.py"
 
 
-def manage_environment(url: str, data_dir: Path, root: Path) -> str:
+def manage_environment(url: str, data_dir: Path) -> str:
     """The assignments without which another shell would mint for another issuer or another database."""
-    needed = {"AUTHGATE_DATA_DIR": (str(data_dir), str(root / "var")), "AUTHGATE_PUBLIC_URL": (url, served.DEFAULT_URL)}
+    needed = {
+        "AUTHGATE_DATA_DIR": (str(data_dir), str(places.data_dir())),
+        "AUTHGATE_PUBLIC_URL": (url, served.DEFAULT_URL),
+    }
     return "".join(f"{name}={shlex.quote(value)} " for name, (value, default) in needed.items() if value != default)

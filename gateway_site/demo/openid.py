@@ -32,6 +32,8 @@ class ProviderUnavailable(RuntimeError):
 
 def command(configuration: Path) -> list[str]:
     """Raises ProviderUnavailable."""
+    if not SERVER.exists():
+        raise ProviderUnavailable("its files are in the checkout alone")
     if not (DIRECTORY / "node_modules" / "oidc-provider").is_dir():
         raise ProviderUnavailable("its packages are not installed (make run installs them)")
     return [find_node(), str(SERVER), str(configuration)]

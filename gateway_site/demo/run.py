@@ -66,4 +66,4 @@ def _upstream(socket: Path) -> list[str]:
 
 def _gateway(port: int) -> list[str]:
     # Whoever runs the demo: its service's socket and its files are theirs as well.
-    return [sys.executable, "manage.py", "serve", "--bind", f"127.0.0.1:{port}", "--user", str(os.geteuid())]
+    return [sys.executable, "-m", "gateway_site", "serve", "--bind", f"127.0.0.1:{port}", "--user", str(os.geteuid())]

@@ -1,0 +1,3 @@
+from gateway_site.command_line import main
+
+main()
