@@ -12,7 +12,15 @@ from pathlib import Path
 from tests.support.processes import ROOT
 
 PACKAGES = ("authgate", "gateway_site", "proxy")
-_NEEDED = ("pyproject.toml", "README.md", "LICENSE", ".gitignore", "deploy", *ROOT.glob("requirements*.txt"))
+_NEEDED = (
+    "pyproject.toml",
+    "README.md",
+    "LICENSE",
+    ".gitignore",
+    ".dockerignore",
+    "deploy",
+    *ROOT.glob("requirements*.txt"),
+)
 # Also what a checkout has and a release does not: nothing of it may be in the wheel.
 _NOT_COPIED = shutil.ignore_patterns("node_modules", "__pycache__")
 
