@@ -8,7 +8,10 @@ import pytest
 
 from tests.support.gateway import ROOT
 
-NAMES = ("requirements", "requirements-dev", "requirements-node")
+NAMES = (
+    "requirements", "requirements-dev", "requirements-otlp", "requirements-build", "requirements-docs",
+    "requirements-audit", "requirements-node",
+)  # fmt: skip
 
 
 def blocks(name: str) -> list[str]:
