@@ -119,7 +119,8 @@ def serve(
     if settings.AUTHGATE_OTLP_ENDPOINT and not tracing.is_available():
         raise StartRefused(
             "AUTHGATE_OTLP_ENDPOINT: the packages that send spans are not installed: "
-            "python -m pip install --require-hashes -r requirements-otlp.txt, or authgate[otlp] where the package is installed"
+            "python -m pip install --require-hashes -r requirements-otlp.txt "
+            "(of an installed package, the extra otlp)"
         )
     if missing := missing_file():
         raise StartRefused(f"database{missing}")
