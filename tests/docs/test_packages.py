@@ -13,7 +13,7 @@ import yaml
 
 from proxy.server.health import ALIVE
 from tests.docs.test_servers_beside import valkey as run_valkey
-from tests.support.gateway import ROOT, Gateway, environment, manage
+from tests.support.gateway import ROOT, Gateway, environment, free_port, manage
 from tests.support.policies import demo_policy
 
 DEPLOY = ROOT / "deploy"
@@ -59,6 +59,26 @@ def test_what_the_image_copies_is_sent_to_the_builder():
     copied = {word for line in re.findall(r"^COPY (?!--from)(.+)", text, re.MULTILINE) for word in line.split()[:-1]}
     assert copied
     assert {"requirements*.txt" if word.startswith("requirements") else word for word in copied} == sent
+
+
+def is_healthy(url: str) -> bool:
+    command = [sys.executable, DEPLOY / "container" / "healthy.py", url]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.stderr == ""
+    return done.returncode == 0
+
+
+def test_the_health_check_knows_a_gateway_that_answers(gateway):
+    assert is_healthy(f"http://127.0.0.1:{gateway.port}{ALIVE}")
+    assert not is_healthy(f"http://127.0.0.1:{gateway.port}/nowhere")
+    assert not is_healthy(f"http://127.0.0.1:{free_port()}{ALIVE}")
+    assert not is_healthy(f"https://127.0.0.1:{gateway.port}{ALIVE}")
+
+
+def test_the_health_check_reads_no_certificate(start_gateway, certificates):
+    tls = ("--tls-cert", str(certificates.cert_file), "--tls-key", str(certificates.key_file))
+    gateway = start_gateway(args=tls, tls=True)
+    assert is_healthy(f"https://127.0.0.1:{gateway.port}{ALIVE}")
 
 
 # --- Compose
