@@ -11,7 +11,7 @@ UNITS=/etc/systemd/system
 COMMAND=/usr/local/bin/authgate
 ACCOUNT=authgate
 SOCKETS='authgate.socket authgate-redirect.socket'
-CONTENTS='authgate gateway_site proxy templates docs deploy manage.py pyproject.toml requirements.txt
+CONTENTS='authgate gateway_site proxy docs deploy manage.py pyproject.toml requirements.txt
     requirements-otlp.txt README.md CHANGELOG.md SECURITY.md LICENSE'
 
 action=install
