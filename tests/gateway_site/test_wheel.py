@@ -71,8 +71,9 @@ def test_another_copy_of_the_same_source_makes_the_same_wheel(wheel, tmp_path):
 def test_it_holds_every_file_of_the_packages_but_the_demos_provider(wheel):
     with zipfile.ZipFile(wheel) as archive:
         inside = {name for name in archive.namelist() if ".dist-info/" not in name}
-    tracked = subprocess.run(["git", "ls-files", *PACKAGES], cwd=ROOT, capture_output=True, text=True, check=True)
-    assert inside == {name for name in tracked.stdout.split() if not name.startswith("gateway_site/demo/provider/")}
+    listed = ["git", "ls-files", "--cached", "--others", "--exclude-standard", *PACKAGES]
+    ours = subprocess.run(listed, cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
+    assert inside == {name for name in ours if not name.startswith("gateway_site/demo/provider/")}
 
 
 def test_it_asks_for_exactly_the_versions_of_the_lock(wheel):
