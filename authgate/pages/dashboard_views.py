@@ -85,8 +85,10 @@ async def dashboard(request: HttpRequest) -> HttpResponse:
 
 
 def _doors(request: HttpRequest, identity: Identity, snapshot: Snapshot) -> list[Door]:
-    entries = (entry for entry in _entries(identity, snapshot) if "GET" in (entry.route.methods or ("GET",)))
-    return [_door(request, entry.route) for entry in entries]
+    """Of what a browser may open; a redirect leads to one of the others, or away."""
+    routes = (entry.route for entry in _entries(identity, snapshot))
+    opened = (route for route in routes if route.redirect is None and "GET" in (route.methods or ("GET",)))
+    return [_door(request, route) for route in opened]
 
 
 def _entries(identity: Identity, snapshot: Snapshot) -> Iterator[RouteEntry]:

@@ -21,6 +21,7 @@ routes:
   - {{name: uploads, path: /uploads, access: authenticated, methods: [POST], upstream: api}}
   - {{name: closed, path: /closed, access: public, enabled: false, upstream: api}}
   - {{name: wiki, host: wiki.example.com, path: /, access: authenticated, upstream: api}}
+  - {{name: moved, path: /moved, access: authenticated, redirect: {{to: /protected}}}}
   - {{name: tenants, host: "*.example.com", path: /t, access: authenticated, upstream: api}}
 """
 PAGE = [("Accept", "text/html"), ("Sec-Fetch-Mode", "navigate")]
