@@ -29,6 +29,7 @@ class TrustState(msgspec.Struct, frozen=True):
     file: tuple[int, int] | None
     generation: int
     rows: TrustRows
+    knows_credentials: bool = True  # False: something may have been taken away since
 
 
 State = TypeVar("State", PolicyState, TrustState)

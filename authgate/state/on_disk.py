@@ -1,6 +1,7 @@
 """The last good state in files of the data directory, sealed: what `serve` begins with while the database is away.
 
-A file says when the database was last seen to hold nothing newer: that is its time of modification.
+A file says when the database was last seen to hold nothing newer, sealed too: a file's own time is that of its copying
+where it is copied, and an old state would seem to be a new one.
 """
 
 from __future__ import annotations
@@ -27,6 +28,8 @@ from authgate.state.kept import PolicyState, State, TrustState
 EVERY_SECONDS = 5.0
 _MARK = struct.Struct("=qQ")  # version and generation, in clear: by it a worker sees that another one has written
 _PURPOSE = "last state"
+_TIME = struct.Struct("=d")
+_STAMP_BYTES = 12 + _TIME.size + 16  # with nonce and tag
 
 logger = logging.getLogger(__name__)
 
@@ -45,14 +48,14 @@ class OnDisk(Generic[State]):
     def save(self, state: State) -> None:
         """The database agrees with this state now. Raises OSError."""
         mark = _MARK.pack(state.version, state.generation)
-        if self._mark() == mark:
-            os.utime(self._path)
+        stamp = seal_bytes(_TIME.pack(time.time()), purpose=_PURPOSE, place=self._place(mark, "agreed at"))
+        if self._stamp(mark, stamp):
             return
         sealed = seal_bytes(zlib.compress(msgspec.msgpack.encode(state), 1), purpose=_PURPOSE, place=self._place(mark))
         draft = self._path.with_name(f"{self._name}.{secrets.token_hex(8)}")
         try:
             with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-                file.write(mark + sealed)
+                file.write(mark + stamp + sealed)
             os.replace(draft, self._path)
         finally:
             draft.unlink(missing_ok=True)
@@ -60,32 +63,36 @@ class OnDisk(Generic[State]):
     def load(self) -> tuple[State, float] | None:
         """And when the database last agreed. None: there is none, or it is of other settings."""
         try:
-            with self._path.open("rb") as file:
-                content, agreed_at = file.read(), os.fstat(file.fileno()).st_mtime
-            mark, sealed = content[: _MARK.size], content[_MARK.size :]
+            content = self._path.read_bytes()
+            mark, rest = content[: _MARK.size], content[_MARK.size :]
+            stamp, sealed = rest[:_STAMP_BYTES], rest[_STAMP_BYTES:]
+            time_seen = unseal_bytes(stamp, purpose=_PURPOSE, place=self._place(mark, "agreed at"))
             packed = unseal_bytes(sealed, purpose=_PURPOSE, place=self._place(mark))
-            return self._decoder.decode(zlib.decompress(packed)), agreed_at
+            return self._decoder.decode(zlib.decompress(packed)), _TIME.unpack(time_seen)[0]
         except FileNotFoundError:
             return None
         except (OSError, SealBroken, zlib.error, msgspec.MsgspecError) as error:
             logger.warning("%s cannot be used: %s", self._path, getattr(error, "strerror", None) or error)
             return None
 
-    def _mark(self) -> bytes:
-        with suppress(OSError), self._path.open("rb") as file:
-            return file.read(_MARK.size)
-        return b""
+    def _stamp(self, mark: bytes, stamp: bytes) -> bool:
+        """In place, if the file is there and has this state. A worker may be replacing it: then nobody reads this."""
+        with suppress(OSError), self._path.open("r+b", buffering=0) as file:
+            if file.read(_MARK.size) == mark:
+                file.write(stamp)
+                return True
+        return False
 
     @property
     def _path(self) -> Path:
         path: Path = settings.AUTHGATE_DATA_DIR / self._name
         return path
 
-    def _place(self, mark: bytes) -> str:
+    def _place(self, mark: bytes, part: str = "state") -> str:
         """What one gateway has kept of one database is nothing to another one."""
         database = connection.settings_dict
-        where = " ".join(str(database[part]) for part in ("HOST", "PORT", "NAME"))
-        return f"{self._name} {mark.hex()} {settings.AUTHGATE_PUBLIC_URL} {connection.vendor} {where}"
+        where = " ".join(str(database[key]) for key in ("HOST", "PORT", "NAME"))
+        return f"{self._name} {part} {mark.hex()} {settings.AUTHGATE_PUBLIC_URL} {connection.vendor} {where}"
 
 
 policy = OnDisk("last_policy", PolicyState)
@@ -106,6 +113,5 @@ def begin(longest: int) -> Begun | None:
     # No counter of the database is this one, so that all is read once it answers.
     unread = {"version": -1}
     kept.policy.save(msgspec.structs.replace(found_policy[0], **unread), 1)
-    other = found_trust[0].generation if is_sure else found_trust[0].generation ^ 1
-    kept.trust.save(msgspec.structs.replace(found_trust[0], **unread, generation=other), 1)
+    kept.trust.save(msgspec.structs.replace(found_trust[0], **unread, knows_credentials=is_sure), 1)
     return Begun(found_policy[0].revision, seconds, is_sure)

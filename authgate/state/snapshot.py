@@ -36,7 +36,9 @@ class Snapshot:
         # Apart from the others: people sign in all the time, which may change what their tokens may do.
         is_same = trust.service_tokens is self.trust.service_tokens
         service_identities = self.service_identities if is_same else IdentityCache()
-        other = replace(self, trust=trust, identities=identities, service_identities=service_identities)
+        other = replace(
+            self, trust=trust, identities=identities, service_identities=service_identities, knows_credentials=True
+        )
         object.__setattr__(other, "find", self.find)
         return other
 

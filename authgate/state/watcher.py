@@ -9,6 +9,7 @@ import sqlite3
 import threading
 import time
 from contextlib import closing, suppress
+from dataclasses import replace
 from typing import Any
 
 from django.conf import settings
@@ -158,7 +159,8 @@ class _Watcher:
         if policy is None or trust is None or policy.file != trust.file:
             return
         began = time.time()
-        install(_build(policy.revision, policy.text, build_trust(trust.rows), at_once))
+        snapshot = _build(policy.revision, policy.text, build_trust(trust.rows), at_once)
+        install(replace(snapshot, knows_credentials=trust.knows_credentials))
         self._loaded, self._file = {"policy": policy.version, "trust": trust.version}, policy.file
         self._policy, self._rows = (policy.revision, policy.text), trust.rows
         self._next_signer_from = trust.rows.next_signer_from(began)
@@ -198,8 +200,8 @@ class _Watcher:
             read_at = time.monotonic_ns()
             self._listen()
             said = newest.read()
-            self._refresh(_read_versions(), read_at, said)
-            self._keeper.save()
+            if self._refresh(_read_versions(), read_at, said):
+                self._keeper.save()
         # Whatever goes wrong, this thread must live to try again; the last good snapshot goes on.
         except Exception as error:
             connection.close()
@@ -246,13 +248,14 @@ class _Watcher:
             return None
         return int(listens.fileno())
 
-    def _refresh(self, versions: dict[str, int], read_at: int, said: bytes) -> None:
+    def _refresh(self, versions: dict[str, int], read_at: int, said: bytes) -> bool:
+        """Whether what is installed is what the database has."""
         # The counters were read before the state: whatever changes meanwhile is seen by the next poll.
         if versions != self._loaded:
             if versions == self._tried and time.monotonic() < self._retry_at:
                 if not self._is_new("trust", versions):
                     newest.trust_caught_up(said)
-                return
+                return False
             self._tried = versions
             self._clock_ahead = _clock_ahead()
             self._reload(versions, said)
@@ -260,6 +263,7 @@ class _Watcher:
         newest.caught_up(said)
         self._keep(versions, read_at, said)
         self._recovered()
+        return True
 
     def _reload(self, versions: dict[str, int], said: bytes) -> None:
         before = current()

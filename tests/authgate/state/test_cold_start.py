@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -66,6 +67,20 @@ def start_cold(gateway: Gateway) -> None:
     assert wait_until(lambda: gateway.get("/api/public/x").status == 200, 15)
 
 
+def seen_last(gateway: Gateway, seconds: int) -> None:
+    """As if the database had last agreed so long ago."""
+    gateway.shell.run(f"""
+import time
+from authgate.state import on_disk
+now = time.time
+for part in (on_disk.policy, on_disk.trust):
+    state, _ = part.load()
+    time.time = lambda: now() - {seconds}
+    part.save(state)
+    time.time = now
+""")
+
+
 def test_it_decides_as_before(stopped: tuple[Gateway, str]) -> None:
     gateway, token = stopped
     with without_database(gateway):
@@ -80,8 +95,7 @@ def test_it_decides_as_before(stopped: tuple[Gateway, str]) -> None:
 
 def test_after_too_long_a_time_no_credential_is_taken(stopped: tuple[Gateway, str]) -> None:
     gateway, token = stopped
-    for name in FILES:
-        os.utime(gateway.data_dir / name, (time.time() - 901, time.time() - 901))
+    seen_last(gateway, 901)
     with without_database(gateway):
         start_cold(gateway)
         assert statuses(gateway, token) == UNKNOWN
@@ -89,10 +103,58 @@ def test_after_too_long_a_time_no_credential_is_taken(stopped: tuple[Gateway, st
     assert recovers_to(gateway, token, USUAL)
 
 
+def test_files_that_are_copied_are_as_old_as_before(stopped: tuple[Gateway, str]) -> None:
+    gateway, token = stopped
+    seen_last(gateway, 901)
+    for name in FILES:
+        path = gateway.data_dir / name
+        path.write_bytes(path.read_bytes())
+    with without_database(gateway):
+        start_cold(gateway)
+        assert statuses(gateway, token) == UNKNOWN
+
+
+@pytest.mark.parametrize("spoil", [Path.unlink, lambda path: os.truncate(path, 0)], ids=["missing", "empty"])
+def test_an_old_state_is_not_sure_because_nothing_tells_of_changes(
+    stopped: tuple[Gateway, str], spoil: Callable[[Path], None]
+) -> None:
+    gateway, token = stopped
+    seen_last(gateway, 901)
+    spoil(gateway.data_dir / "generation")
+    with without_database(gateway):
+        start_cold(gateway)
+        assert statuses(gateway, token) == UNKNOWN
+    assert recovers_to(gateway, token, USUAL)
+
+
+def test_a_state_is_not_kept_as_new_that_the_database_has_left(
+    start_gateway: StartGateway, on_postgresql: Any
+) -> None:
+    """A newer release on another machine has published a policy that this one cannot read; then comes a revocation."""
+    options = on_postgresql()
+    gateway = start_gateway(**{**options, "env": options["env"] | {"AUTHGATE_COLD_START_SECONDS": "8"}})
+    token = gateway.mint("alice")
+    assert wait_until(lambda: kept(gateway), 15)
+    gateway.shell.run("""
+from authgate.models.policy import PolicyRevision
+from authgate.models.trust import RevokedToken, StateVersion
+from django.db.models import F
+from django.utils import timezone
+PolicyRevision.objects.create(number=9, author="other", document='{"version": 9}')
+RevokedToken.objects.create(jti="%s", expires_at=timezone.now() + timezone.timedelta(hours=1))
+StateVersion.objects.update(value=F("value") + 1)
+""" % jti_of(token))
+    assert wait_until(lambda: "stays in force" in gateway.output, 15)
+    time.sleep(9)
+    gateway.stop()
+    with without_database(gateway):
+        start_cold(gateway)
+        assert statuses(gateway, token) == UNKNOWN
+
+
 def test_a_clock_that_was_set_back_proves_nothing(stopped: tuple[Gateway, str]) -> None:
     gateway, token = stopped
-    for name in FILES:
-        os.utime(gateway.data_dir / name, (time.time() + 3600, time.time() + 3600))
+    seen_last(gateway, -3600)
     with without_database(gateway):
         start_cold(gateway)
         assert statuses(gateway, token) == UNKNOWN
