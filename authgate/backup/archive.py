@@ -1,5 +1,6 @@
 """The file of a backup: gzip, and in it JSON lines. A head, the rows as Django's serializer `jsonl` writes them, and a
-tail with their number and SHA-256, without which the file was cut short or changed.
+tail with their number and SHA-256, without which the file was cut short or changed. The digest is also sealed with the
+secret key: whoever can write where backups are kept could else put in an account of their own.
 """
 
 from __future__ import annotations
@@ -15,7 +16,10 @@ from typing import IO, Any
 
 import msgspec
 
+from authgate.sealing import SealBroken, seal_text, unseal_text
+
 FORMAT = 1
+_PURPOSE = "backup"
 _LONGEST_LINE = 64 * 1024 * 1024
 
 
@@ -32,6 +36,7 @@ class Head(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class _Tail(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     rows: int
     sha256: str
+    seal: str  # of the digest
 
 
 class Writer:
@@ -52,7 +57,9 @@ class Writer:
 
     def finish(self) -> int:
         """How many rows there are."""
-        self._zip.write(msgspec.json.encode(_Tail(self._rows, self._sha256.hexdigest())) + b"\n")
+        digest = self._sha256.hexdigest()
+        tail = _Tail(self._rows, digest, seal_text(digest, purpose=_PURPOSE))
+        self._zip.write(msgspec.json.encode(tail) + b"\n")
         self._zip.close()
         return self._rows
 
@@ -74,15 +81,20 @@ class Archive:
         for line in lines:
             if last:
                 sha256.update(last)
-                self.counts[_model_of(last)] += 1
+                self.counts[self._model_of(last)] += 1
             last = line
-        self._check_tail(last, sha256.hexdigest())
+        self._digest = sha256.hexdigest()
+        self._check_tail(last)
 
     def rows(self) -> Iterator[dict[str, Any]]:
+        """Raises BackupUnusable at the end, too: it is read for the second time."""
         lines = self._lines()
-        next(lines)
+        sha256 = hashlib.sha256(next(lines, b""))
         for line, _ in zip(lines, range(self.counts.total()), strict=False):
+            sha256.update(line)
             yield json.loads(line)
+        if sha256.hexdigest() != self._digest:
+            raise self._unusable("was changed while it was read")
 
     def _read_head(self, line: bytes) -> Head:
         try:
@@ -93,13 +105,25 @@ class Archive:
             raise self._unusable(f"has format {head.authgate_backup}, and this version reads {FORMAT}: use a newer one")
         return head
 
-    def _check_tail(self, line: bytes, sha256: str) -> None:
+    def _model_of(self, line: bytes) -> str:
+        try:
+            return msgspec.json.decode(line, type=_Model).model
+        except msgspec.MsgspecError:
+            raise self._unusable("is damaged: a line of it is no row") from None
+
+    def _check_tail(self, line: bytes) -> None:
         try:
             tail = msgspec.json.decode(line, type=_Tail)
         except msgspec.MsgspecError:
             raise self._unusable("is not complete: its end is missing") from None
-        if tail != _Tail(self.counts.total(), sha256):
+        if (tail.rows, tail.sha256) != (self.counts.total(), self._digest):
             raise self._unusable("was damaged or changed after it was made")
+        try:
+            is_ours = unseal_text(tail.seal, purpose=_PURPOSE) == self._digest
+        except SealBroken:
+            is_ours = False
+        if not is_ours:
+            raise self._unusable("belongs to another AUTHGATE_SECRET_KEY, or was changed after it was made")
 
     def _lines(self) -> Iterator[bytes]:
         try:
@@ -115,10 +139,6 @@ class Archive:
 
     def _unusable(self, problem: str) -> BackupUnusable:
         return BackupUnusable(f"{str(self._path)!r} {problem}")
-
-
-def _model_of(line: bytes) -> str:
-    return msgspec.json.decode(line, type=_Model).model
 
 
 class _Model(msgspec.Struct):

@@ -5,7 +5,6 @@ one step puts it in place: all of it or nothing.
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import AbstractContextManager
 from typing import Any
 
 from django.apps import apps as current_apps
@@ -21,11 +20,12 @@ from django.db.migrations.loader import MigrationLoader
 from authgate import generation
 from authgate.authn.keys import KeyUnusable
 from authgate.backup.archive import Archive, BackupUnusable
-from authgate.backup.taken_away import count_on, read_former, refuse_again, refuse_everything
+from authgate.backup.taken_away import Former, count_on, read_former, refuse_again, refuse_everything
 from authgate.backup.taking import LEFT_OUT
 from authgate.state.trust import unseal_keys
 
 Report = Callable[[str], None]
+Apart = Callable[[Callable[[], None], Callable[[], Former | None], Callable[[Former | None], None]], None]
 _STEP = 20_000  # rows
 _UNFIT = (DeserializationError, FieldDoesNotExist, IntegrityError, KeyError, TypeError, ValueError)
 
@@ -40,25 +40,31 @@ def check(archive: Archive) -> None:
             )
 
 
-def restore(archive: Archive, apart: Callable[[], AbstractContextManager[None]], report: Report, *, keep: bool) -> None:
-    """Within `apart()`, the connection leads to an empty database that replaces the present one when all went well.
+def restore(archive: Archive, apart: Apart, report: Report, *, keep: bool) -> None:
+    """`apart`: replaces the present database by the one that is made here when all went well.
     `keep`: tokens stay valid even if nobody knows what was revoked since.
 
     Raises BackupUnusable or DatabaseError; then nothing has changed.
     """
     check(archive)
-    former = read_former()
-    with apart():
+    lines: list[str] = []
+
+    def fill() -> None:
         _fill(archive, report)
         try:
             unseal_keys()
         except KeyUnusable as error:
             raise BackupUnusable(f"the backup belongs to another AUTHGATE_SECRET_KEY: {error}") from error
+
+    def finish(former: Former | None) -> None:
         if former is not None and former.goes_on_from_the_backup():
-            lines = list(refuse_again(former))
-        else:
-            lines = [] if keep else list(refuse_everything())
+            lines.extend(refuse_again(former))
+        elif not keep:
+            lines.extend(refuse_everything())
         count_on(former)
+
+    # Filling takes minutes in which the gateway runs, and what is revoked meanwhile counts.
+    apart(fill, read_former, finish)
     for kind in generation.KINDS:
         generation.advance(kind)
     for line in lines:

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
 from django.contrib.auth.models import User
-from django.db import DatabaseError, models
+from django.db import DatabaseError, connection, models, transaction
 from django.utils import timezone
 
 from authgate.models.issuers import TokenIssuer
-from authgate.models.people import IdentityProvider, Person, Session
+from authgate.models.people import IdentityProvider, Person, Session, UsedOnce
 from authgate.models.service_tokens import ServiceToken
-from authgate.models.trust import Revocation, RevokedToken, SigningKey, StateVersion
+from authgate.models.trust import MintedToken, Revocation, RevokedToken, SigningKey, StateVersion
 from authgate.policy.powers import Machine
 from authgate.request import OWN_ISSUER
 from authgate.sessions.live import count
@@ -25,6 +26,7 @@ from authgate.state.signing_keys import Purpose
 _AT_ONCE = 1000
 # Only a command restores: its user owns the database.
 _ACTOR = Machine("restore")
+_NAME = ("provider__slug", "provider_subject")  # of a person
 # Of a local account: whichever of the two databases gives less counts.
 _POWERS = ("is_active", "is_staff", "is_superuser")
 
@@ -40,6 +42,9 @@ class Former:
     revocations: list[Revocation]
     service_tokens: set[str]  # digests of those that have not ended
     people: set[tuple[str, str]]  # provider and subject of those that are active
+    claims: dict[tuple[str, str], Any]  # of people who have tokens, which may do what these say
+    used: list[UsedOnce]
+    minted: list[MintedToken]
     providers: set[str]  # that are enabled
     issuers: set[str]  # that are enabled
     accounts: dict[str, User]
@@ -54,20 +59,35 @@ class Former:
 def read_former() -> Former | None:
     """None: it is not there, or cannot be read."""
     try:
-        return Former(
-            versions=dict(StateVersion.objects.values_list("name", "value")),
-            keys={kid: at is not None for kid, at in SigningKey.objects.values_list("kid", "retired_at")},
-            sessions=list(Session.objects.filter(ended_at=None).values_list("sid", flat=True)),
-            revoked=list(RevokedToken.objects.all()),
-            revocations=list(Revocation.objects.all()),
-            service_tokens=set(ServiceToken.objects.filter(ended_at=None).values_list("digest", flat=True)),
-            people=set(Person.objects.filter(is_active=True).values_list("provider__slug", "provider_subject")),
-            providers=set(IdentityProvider.objects.filter(enabled=True).values_list("slug", flat=True)),
-            issuers=set(TokenIssuer.objects.filter(enabled=True).values_list("slug", flat=True)),
-            accounts={user.username: user for user in User.objects.all()},
-        )
+        with _savepoint():
+            return _read()
     except DatabaseError:
         return None
+
+
+def _savepoint() -> AbstractContextManager[None]:
+    """Where a transaction would not outlive a failure. By itself, SQLite's would wait for whoever writes."""
+    return transaction.atomic() if connection.in_atomic_block else nullcontext()
+
+
+def _read() -> Former:
+    now = timezone.now()
+    with_tokens = Person.objects.filter(pk__in=ServiceToken.objects.filter(ended_at=None).values("person"))
+    return Former(
+        versions=dict(StateVersion.objects.values_list("name", "value")),
+        keys={kid: at is not None for kid, at in SigningKey.objects.values_list("kid", "retired_at")},
+        sessions=list(Session.objects.filter(ended_at=None).values_list("sid", flat=True)),
+        revoked=list(RevokedToken.objects.all()),
+        revocations=list(Revocation.objects.all()),
+        service_tokens=set(ServiceToken.objects.filter(ended_at=None).values_list("digest", flat=True)),
+        people=set(Person.objects.filter(is_active=True).values_list(*_NAME)),
+        providers=set(IdentityProvider.objects.filter(enabled=True).values_list("slug", flat=True)),
+        issuers=set(TokenIssuer.objects.filter(enabled=True).values_list("slug", flat=True)),
+        claims={(slug, subject): claims for slug, subject, claims in with_tokens.values_list(*_NAME, "claims")},
+        used=list(UsedOnce.objects.filter(expires_at__gt=now)),
+        minted=list(MintedToken.objects.filter(expires_at__gt=now)),
+        accounts={user.username: user for user in User.objects.all()},
+    )
 
 
 def refuse_again(former: Former) -> Iterator[str]:
@@ -75,7 +95,12 @@ def refuse_again(former: Former) -> Iterator[str]:
     revoked = [RevokedToken(jti=row.jti, expires_at=row.expires_at, reason=row.reason) for row in former.revoked]
     until = timezone.now() + REVOKED_FOR
     ended = [RevokedToken(jti=sid, expires_at=until, reason="session: restored") for sid in former.sessions]
-    RevokedToken.objects.bulk_create([*revoked, *ended], batch_size=_AT_ONCE, ignore_conflicts=True)
+    RevokedToken.objects.bulk_create(
+        revoked, batch_size=_AT_ONCE, update_conflicts=True, unique_fields=["jti"], update_fields=["expires_at"]
+    )
+    RevokedToken.objects.bulk_create(ended, batch_size=_AT_ONCE, ignore_conflicts=True)
+    UsedOnce.objects.bulk_create(former.used, batch_size=_AT_ONCE, ignore_conflicts=True)
+    _keep_minted(former)
     for row in former.revocations:
         _extend(row)
     retired = [kid for kid, is_retired in former.keys.items() if is_retired]
@@ -84,6 +109,7 @@ def refuse_again(former: Former) -> Iterator[str]:
     gone = [pk for pk, digest in tokens if digest not in former.service_tokens]
     yield from _said(service_tokens.end_these(ServiceToken.objects.filter(pk__in=gone), "revoked"), "service token")
     yield from _said(_deactivate_people(former), "person", "people")
+    _take_claims(former)
     for name, model, enabled in (
         ("identity provider", IdentityProvider, former.providers),
         ("token issuer", TokenIssuer, former.issuers),
@@ -125,11 +151,27 @@ def _extend(former: Revocation) -> None:
 
 
 def _deactivate_people(former: Former) -> int:
-    active = Person.objects.filter(is_active=True).values_list("pk", "provider__slug", "provider_subject")
+    active = Person.objects.filter(is_active=True).values_list("pk", *_NAME)
     gone = [pk for pk, slug, subject in active if (slug, subject) not in former.people]
     for first in range(0, len(gone), _AT_ONCE):
         Person.objects.filter(pk__in=gone[first : first + _AT_ONCE]).update(is_active=False)
     return len(gone)
+
+
+def _take_claims(former: Former) -> None:
+    """What the provider said last: a group that somebody has left since must not come back to their tokens."""
+    holders = ServiceToken.objects.filter(ended_at=None).values("person")
+    for person in Person.objects.filter(pk__in=holders).select_related("provider"):
+        name = (person.provider.slug, person.provider_subject)
+        if name in former.claims and former.claims[name] != person.claims:
+            Person.objects.filter(pk=person.pk).update(claims=former.claims[name])
+
+
+def _keep_minted(former: Former) -> None:
+    """They stay valid, so that they have to be found when one is to be revoked."""
+    for row in former.minted:
+        row.pk = None
+    MintedToken.objects.bulk_create(former.minted, batch_size=_AT_ONCE, ignore_conflicts=True)
 
 
 def _pairs(former: Former) -> Iterator[tuple[User, User | None]]:

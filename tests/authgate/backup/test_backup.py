@@ -5,19 +5,24 @@ from __future__ import annotations
 import gzip
 import hashlib
 import json
+import re
 import shutil
+import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
+import psycopg
 import pytest
 
 from tests.support.gateway import Gateway, environment, manage
 from tests.support.policies import demo_policy
 from tests.support.processes import MANAGE
 from tests.support.sessions import Made, make_session, run
+from tests.support.streams import wait_until
 
 StartGateway = Callable[..., Gateway]
 
@@ -76,6 +81,60 @@ def test_what_was_taken_away_since_the_backup_stays_refused(site, tmp_path):
     active = "print(json.dumps(list(Person.objects.filter(is_active=True).values_list('provider_subject', flat=True))))"
     assert json.loads(run(site, active)) == ["dave"]  # erin was not known yet
     service_token(site, "next")  # no key of a row is given out twice
+
+
+def test_what_is_revoked_while_it_restores_stays_refused(site, tmp_path):
+    """On PostgreSQL the command waits; on SQLite nothing keeps it from what is about to be replaced."""
+    token = site.mint("late", fresh=True)
+    jti = jti_of(site, token)
+    site.manage("backup", str(tmp_path / "b"))
+    with subprocess.Popen([sys.executable, MANAGE, "restore", "--yes", str(tmp_path / "b")], env=site.env) as restoring:
+        try:
+            assert wait_until(lambda: is_filling(site), 30)
+            restoring.send_signal(signal.SIGSTOP)
+            with subprocess.Popen([sys.executable, MANAGE, "revoke", "--jti", jti], env=site.env) as revoking:
+                with suppress(subprocess.TimeoutExpired):
+                    revoking.wait(5)
+                restoring.send_signal(signal.SIGCONT)
+        finally:
+            restoring.send_signal(signal.SIGCONT)
+    assert (restoring.returncode, revoking.returncode) == (0, 0)
+    assert status(site, token) == 401
+
+
+def is_filling(site: Gateway) -> bool:
+    url = site.env.get("AUTHGATE_DATABASE_URL")
+    if url is None:
+        return any(re.fullmatch(r"authgate\.sqlite3\.[0-9a-f]{16}", path.name) for path in site.data_dir.iterdir())
+    with psycopg.connect(url) as connection:
+        locked = "SELECT count(*) FROM pg_locks WHERE granted AND mode = 'AccessExclusiveLock'"
+        return connection.execute(locked).fetchone() != (0,)
+
+
+def test_what_counted_once_or_was_minted_since_is_known(site, tmp_path):
+    """And a personal token may do no more than its person was said to be last."""
+    make_session(site, "grace")
+    claims = "Person.objects.filter(provider_subject='grace').update(claims={'groups': options['groups']})"
+    token = """
+from authgate.models.service_tokens import ServiceToken
+person = Person.objects.get(provider_subject='grace')
+ServiceToken.objects.create(name='own', person=person, digest='0' * 64, expires_at=ago(-3600))
+"""
+    run(site, claims + token, groups=["admins"])
+    site.manage("backup", str(tmp_path / "b"))
+    run(site, claims, groups=[])
+    run(site, "from authgate.models.people import UsedOnce; UsedOnce.objects.create(key='state x', expires_at=ago(-60))")
+    minted = jti_of(site, site.mint("heidi", fresh=True))
+    site.manage("restore", str(tmp_path / "b"))
+    found = """
+from authgate.models.people import UsedOnce
+from authgate.models.trust import MintedToken
+print(json.dumps([
+    Person.objects.get(provider_subject='grace').claims, UsedOnce.objects.filter(key='state x').exists(),
+    MintedToken.objects.filter(jti=options['jti']).exists(),
+]))
+"""
+    assert json.loads(run(site, found, jti=minted)) == [{"groups": []}, True, True]
 
 
 def test_the_policy_of_the_backup_is_live_with_the_answer(site, session_upstream, tmp_path):
@@ -194,7 +253,7 @@ def test_a_backup_of_an_earlier_version_is_migrated(tmp_path):
         "slug": "old", "name": "Old", "kind": "oidc", "issuer": "https://idp.example.com", "client_id": "c",
         "further_audiences": [], "created_at": "2026-07-01T00:00:00Z", "enabled": True,
     }  # fmt: skip
-    write(tmp_path / "b", head, [{"model": "authgate.identityprovider", "pk": 7, "fields": provider}])
+    write(tmp_path / "b", head, [{"model": "authgate.identityprovider", "pk": 7, "fields": provider}], env)
     restored = manage(env, "restore", str(tmp_path / "b"))
     assert restored.returncode == 0, restored.stderr
     listed = manage(env, "provider", "list").stdout
@@ -228,6 +287,13 @@ def changed(content: bytes) -> bytes:
     return gzip.compress(gzip.decompress(content).replace(b'"name": "there"', b'"name": "other"'))
 
 
+def changed_with_its_digest(content: bytes) -> bytes:
+    """By somebody who knows the format, and not the secret key."""
+    *lines, tail = gzip.decompress(content).replace(b'"name": "there"', b'"name": "other"').splitlines(keepends=True)
+    digest = hashlib.sha256(b"".join(lines)).hexdigest()
+    return gzip.compress(b"".join([*lines, msgspec.json.encode({**msgspec.json.decode(tail), "sha256": digest})]))
+
+
 def without_a_row(content: bytes) -> bytes:
     lines = gzip.decompress(content).splitlines(keepends=True)
     return gzip.compress(b"".join([*lines[:2], *lines[3:]]))
@@ -243,13 +309,15 @@ def of_another_format(content: bytes) -> bytes:
         (shortened, "is not complete"),
         (without_tail, "is not complete"),
         (changed, "was damaged or changed"),
+        (changed_with_its_digest, "belongs to another AUTHGATE_SECRET_KEY, or was changed"),
         (without_a_row, "was damaged or changed"),
         (of_another_format, "has format 2, and this version reads 1"),
         (lambda content: gzip.decompress(content), "is damaged, or no backup"),
+        (lambda content: content + content, "is damaged"),
         (lambda content: b"", "is not a backup"),
         (lambda content: gzip.compress(b"{}\n"), "is not a backup"),
     ],
-    ids=["shortened", "tail", "changed", "row", "format", "plain", "empty", "other"],
+    ids=["shortened", "tail", "changed", "digest", "row", "format", "plain", "twice", "empty", "other"],
 )
 def test_an_unusable_file_changes_nothing(mended, tmp_path, damage, said):
     gateway, backup = mended
@@ -274,7 +342,7 @@ def test_a_file_that_is_not_there(mended, tmp_path):
 def test_a_row_that_does_not_fit_changes_nothing(mended, tmp_path):
     head = {"authgate_backup": 1, "made_at": "2026-07-01T00:00:00+00:00", "migrations": MIGRATIONS}
     fields = {"provider": 99, "provider_subject": "x", "created_at": "2026-07-01T00:00:00Z"}
-    write(tmp_path / "b", head, [{"model": "authgate.person", "pk": 1, "fields": fields}])
+    write(tmp_path / "b", head, [{"model": "authgate.person", "pk": 1, "fields": fields}], mended[0].env)
     assert_refused(mended[0], tmp_path / "b", "refers to rows that it lacks")
 
 
@@ -289,13 +357,13 @@ def test_a_row_that_does_not_fit_changes_nothing(mended, tmp_path):
 )
 def test_a_row_of_nothing_known_changes_nothing(mended, tmp_path, row, said):
     head = {"authgate_backup": 1, "made_at": "2026-07-01T00:00:00+00:00", "migrations": MIGRATIONS}
-    write(tmp_path / "b", head, [row])
+    write(tmp_path / "b", head, [row], mended[0].env)
     assert_refused(mended[0], tmp_path / "b", said)
 
 
 def test_a_backup_of_a_newer_version(mended, tmp_path):
     newer = MIGRATIONS | {"authgate": "9999_later"}
-    write(tmp_path / "b", {"authgate_backup": 1, "made_at": "2027-07-01T00:00:00+00:00", "migrations": newer}, [])
+    write(tmp_path / "b", {"authgate_backup": 1, "made_at": "2027-07-01T00:00:00+00:00", "migrations": newer}, [], mended[0].env)
     assert_refused(
         mended[0], tmp_path / "b", "made by a newer version of the gateway, with the migration authgate.9999"
     )
@@ -321,7 +389,11 @@ MIGRATIONS = {
 }
 
 
-def write(path: Path, head: dict[str, object], rows: list[dict[str, object]]) -> None:
+def write(path: Path, head: dict[str, object], rows: list[dict[str, object]], env: Mapping[str, str]) -> None:
+    """As the gateway of this environment would have."""
     content = b"".join(msgspec.json.encode(line) + b"\n" for line in (head, *rows))
-    tail = {"rows": len(rows), "sha256": hashlib.sha256(content).hexdigest()}
+    digest = hashlib.sha256(content).hexdigest()
+    sealing = f"from authgate.sealing import seal_text; print(seal_text('{digest}', purpose='backup'))"
+    seal = manage(env, "shell", "-v0", "-c", sealing).stdout.strip()
+    tail = {"rows": len(rows), "sha256": digest, "seal": seal}
     path.write_bytes(gzip.compress(content + msgspec.json.encode(tail) + b"\n"))
