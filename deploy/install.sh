@@ -1,6 +1,8 @@
 #!/bin/sh
 # Installs, upgrades and uninstalls authgate on one machine: docs/deployment.md. POSIX sh; changes nothing twice.
 set -eu
+# The gateway's user reads what root installs; what is secret has modes of its own.
+umask 022
 
 PREFIX=/opt/authgate
 RELEASES=$PREFIX/releases
@@ -329,10 +331,13 @@ migrate() {
 
 # By the release that made the database.
 back_up() {
-    rm -f $DATA/before-*
-    as_gateway "$previous" manage.py backup "$DATA/before-$version-$digest" ||
+    backup=$DATA/before-$version-$digest
+    as_gateway "$previous" manage.py backup "$backup" ||
         die 'the database could not be saved; nothing was switched'
-    note "a backup of the database as it was: $DATA/before-$version-$digest"
+    for old in $DATA/before-*; do
+        [ "$old" = "$backup" ] || rm -f "$old"
+    done
+    note "a backup of the database as it was: $backup"
 }
 
 # place SOURCE TARGET MODE: succeeds if the target was changed.

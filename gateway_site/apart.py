@@ -8,13 +8,15 @@ import sqlite3
 from collections.abc import Callable
 from contextlib import closing, suppress
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from django.db import connection, transaction
 
 from gateway_site.database import file_of, make_file
 
 _PATIENCE = 30.0  # seconds to wait for writers
+
+_OWN = ("authgate_", "auth_", "django_")  # the names of tables
 
 Seen = TypeVar("Seen")
 
@@ -36,7 +38,7 @@ def _in_place(fill: Callable[[], None], look: Callable[[], Seen], finish: Callab
     """Of a server: others wait for the tables until the commit."""
     with transaction.atomic():
         with connection.cursor() as cursor:
-            tables = [connection.ops.quote_name(name) for name in connection.introspection.table_names(cursor)]
+            tables = [connection.ops.quote_name(name) for name in _own_tables(cursor)]
             if tables:
                 cursor.execute(f"LOCK TABLE {', '.join(tables)} IN ACCESS EXCLUSIVE MODE")
             seen = look()
@@ -44,6 +46,11 @@ def _in_place(fill: Callable[[], None], look: Callable[[], Seen], finish: Callab
                 cursor.execute(f"DROP TABLE {table} CASCADE")
         fill()
         finish(seen)
+
+
+def _own_tables(cursor: Any) -> list[str]:
+    """Also of former versions. Others' in the same database are none of ours."""
+    return [name for name in connection.introspection.table_names(cursor) if name.startswith(_OWN)]
 
 
 def _beside(

@@ -32,6 +32,8 @@ def examine_certificates() -> Iterator[Finding]:
 def judge_file(name: str, path: Path, *, first: bool = False) -> Finding:
     """`first`: the others of the file are its chain."""
     try:
+        if path.exists() and not path.is_file():
+            return error(name, f"{str(path)!r} is no file", "Put the file there, readable for the gateway's user.")
         content = path.read_bytes()
     except PermissionError:
         text = f"{str(path)!r} cannot be read by the user {user_name()}, and so not be examined"

@@ -8,7 +8,7 @@ from authgate.state.snapshot import Snapshot
 from authgate.wire.authority import HostRefused, parse_authority
 from authgate.wire.target import TargetRefused, canonical_path
 
-DESTINED = frozenset(("COPY", "MOVE"))
+DESTINED = frozenset(("COPY", "MOVE", "BCOPY", "BMOVE"))  # B: of several at once, in WebDAV as Exchange has it
 
 
 def leads_away(facts: RequestFacts, snapshot: Snapshot, entry: RouteEntry) -> str:

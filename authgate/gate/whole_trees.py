@@ -16,9 +16,11 @@ from authgate.reason import LETTING_IN, Reason
 from authgate.request import Identity, RequestFacts
 from authgate.state.snapshot import Snapshot
 
-# They name what they act on in their bodies, which are not read (RFC 5323, RFC 5842).
-_NAMING_IN_BODY = frozenset(("SEARCH", "BIND", "UNBIND", "REBIND"))
-WHOLE_TREE = _NAMING_IN_BODY | DESTINED | {"DELETE", "PROPFIND", "LOCK", "REPORT", "ACL"}
+# They name what they act on in their bodies, which are not read (RFC 5323, RFC 5842, RFC 3253; Exchange's of several).
+_NAMING_IN_BODY = frozenset((
+    "SEARCH", "BIND", "UNBIND", "REBIND", "MERGE", "BCOPY", "BMOVE", "BDELETE", "BPROPFIND", "BPROPPATCH",
+))  # fmt: skip
+WHOLE_TREE = _NAMING_IN_BODY | DESTINED | {"DELETE", "PROPFIND", "LOCK", "REPORT", "ACL", "UPDATE", "LABEL"}
 # The values of Depth that keep a request to the path itself, or to the names in it, as any listing has them.
 _SHALLOW = {"PROPFIND": (b"0", b"1"), "LOCK": (b"0",)}
 # A walk through more would cost more than a service needs to answer.

@@ -10,7 +10,11 @@ from authgate.sessions.operators import access_in_force
 from authgate.state.snapshot import Snapshot
 from authgate.wire.address import parse_address
 
-_FORWARDING = (b"forwarded", b"x-forwarded-for", b"x-real-ip")
+# Any of them is the mark of a proxy, also of one that says nothing of its client's address.
+_FORWARDING = (
+    b"forwarded", b"via", b"x-forwarded-for", b"x-forwarded-host", b"x-forwarded-port", b"x-forwarded-proto",
+    b"x-forwarded-server", b"x-real-ip",
+)  # fmt: skip
 
 
 def is_from_its_networks(facts: RequestFacts) -> bool:

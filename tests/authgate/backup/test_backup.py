@@ -123,7 +123,9 @@ ServiceToken.objects.create(name='own', person=person, digest='0' * 64, expires_
     run(site, claims + token, groups=["admins"])
     site.manage("backup", str(tmp_path / "b"))
     run(site, claims, groups=[])
-    run(site, "from authgate.models.people import UsedOnce; UsedOnce.objects.create(key='state x', expires_at=ago(-60))")
+    run(
+        site, "from authgate.models.people import UsedOnce; UsedOnce.objects.create(key='state x', expires_at=ago(-60))"
+    )
     minted = jti_of(site, site.mint("heidi", fresh=True))
     site.manage("restore", str(tmp_path / "b"))
     found = """
@@ -224,7 +226,11 @@ def test_a_backup_moves_to_another_database(lost, postgres, tmp_path):
     env = {"AUTHGATE_DATABASE_URL": postgres.create_database(), "AUTHGATE_PUBLIC_URL": lost[2]}
     with Gateway(tmp_path / "data", env=env) as gateway:
         shutil.copy(lost[0] / "data" / "secret_key", gateway.data_dir)
+        with psycopg.connect(env["AUTHGATE_DATABASE_URL"]) as connection:
+            connection.execute("CREATE TABLE another_service (name text)")
         gateway.manage("restore", str(lost[0] / "b"), "--keep-tokens")
+        with psycopg.connect(env["AUTHGATE_DATABASE_URL"]) as connection:
+            connection.execute("SELECT * FROM another_service")
         gateway.start()
         assert status(gateway, lost[1][1]) == 200
         service_token(gateway, "next")
@@ -363,7 +369,12 @@ def test_a_row_of_nothing_known_changes_nothing(mended, tmp_path, row, said):
 
 def test_a_backup_of_a_newer_version(mended, tmp_path):
     newer = MIGRATIONS | {"authgate": "9999_later"}
-    write(tmp_path / "b", {"authgate_backup": 1, "made_at": "2027-07-01T00:00:00+00:00", "migrations": newer}, [], mended[0].env)
+    write(
+        tmp_path / "b",
+        {"authgate_backup": 1, "made_at": "2027-07-01T00:00:00+00:00", "migrations": newer},
+        [],
+        mended[0].env,
+    )
     assert_refused(
         mended[0], tmp_path / "b", "made by a newer version of the gateway, with the migration authgate.9999"
     )

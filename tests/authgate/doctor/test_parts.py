@@ -12,6 +12,7 @@ from time import time
 
 import pytest
 
+from authgate.doctor.certificates import judge_file
 from authgate.doctor.public_url import judge_redirect
 from authgate.outbound.certificate import valid_until
 from authgate.outbound.errors import ProviderError
@@ -320,3 +321,8 @@ def test_plain_http_beside_https_is_looked_at(settings, upstream):
     assert judge_redirect(f"{upstream.target}/good").level == "ok"
     assert judge_redirect(f"{upstream.target}/").level == "warning"
     assert judge_redirect(refused_target()).level == "ok"
+
+
+def test_what_is_no_file_is_not_read():
+    """The policy names the file: a device has no end, and a pipe keeps the examination waiting."""
+    assert judge_file("CA", Path("/dev/zero")).text == "'/dev/zero' is no file"

@@ -38,6 +38,22 @@ def test_what_the_route_below_asks_of_a_token_counts(fields):
     assert ask("/top/x", bearer(ADMIN), method="DELETE", by=by).reason is Reason.AUTHENTICATED
 
 
+@pytest.mark.parametrize(
+    "method", ["MERGE", "BCOPY", "BMOVE", "BDELETE", "BPROPFIND", "BPROPPATCH", "UPDATE", "LABEL", "DELETE"]
+)
+def test_rare_methods_count_too(method):
+    """Some parsers let no more than a list of methods pass, and that of HTTP/2 lets all."""
+    by = snapshot(route("top"), route("below", path="/top/below", access="roles", roles=("admin",)))
+    assert ask("/top", method=method, by=by).reason is Reason.PROTECTED_BELOW
+
+
+@pytest.mark.parametrize("method", ["COPY", "MOVE", "BCOPY", "BMOVE"])
+def test_what_is_copied_stays_on_its_route(method):
+    by = snapshot(route("top", path="/top"), route("other", path="/other"))
+    away = (b"destination", b"/other/x")
+    assert ask("/top/a", away, method=method, by=by).reason is Reason.WRONG_DESTINATION
+
+
 @pytest.mark.parametrize(("count", "reason"), [(1000, Reason.PUBLIC), (1001, Reason.PROTECTED_BELOW)])
 def test_no_more_is_looked_at_than_a_request_may_cost(count, reason):
     by = snapshot(route("top"), *[route(f"r{number}", path=f"/top/r{number}") for number in range(count)])

@@ -17,6 +17,11 @@ def closed(start_gateway):
     return start_gateway(env={"AUTHGATE_METRICS_NETWORKS": "none", "AUTHGATE_METRICS_ROLES": "scraper"}, policy=POLICY)
 
 
+@pytest.fixture
+def behind_proxy(start_gateway):
+    return start_gateway(env={"AUTHGATE_TRUSTED_PROXIES": "127.0.0.1"})
+
+
 POLICY = """\
 version: 1
 upstreams:
@@ -65,10 +70,18 @@ def test_networks_are_those_of_the_setting(start_gateway):
 @pytest.mark.parametrize(
     "header",
     [("X-Forwarded-For", "127.0.0.1"), ("X-Forwarded-For", "203.0.113.9"), ("Forwarded", "for=127.0.0.1"),
-     ("X-Real-IP", "127.0.0.1")],
+     ("X-Real-IP", "127.0.0.1"), ("X-Forwarded-Proto", "http"), ("Via", "1.1 front")],
 )  # fmt: skip
 def test_a_proxy_that_is_not_trusted_makes_nobody_local(gateway, header):
     assert status(gateway, headers=[header]) == 401
+
+
+@pytest.mark.parametrize(
+    "header", [("X-Forwarded-Proto", "http"), ("Via", "1.1 front"), ("X-Forwarded-For", "unknown")]
+)
+def test_a_trusted_proxy_on_this_machine_that_names_no_client_makes_nobody_local(behind_proxy, header):
+    assert status(behind_proxy) == 200
+    assert status(behind_proxy, headers=[header]) == 401
 
 
 def test_behind_a_trusted_proxy_it_is_the_clients_address_that_counts(start_gateway):

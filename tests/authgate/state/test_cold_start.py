@@ -15,6 +15,7 @@ import pytest
 from tests.authgate.state.test_outages_database import AWAY, USUAL, jti_of, statuses
 from tests.authgate.state.test_ready import readiness
 from tests.support.gateway import Gateway
+from tests.support.sessions import run
 from tests.support.streams import wait_until
 
 StartGateway = Callable[..., Gateway]
@@ -127,23 +128,23 @@ def test_an_old_state_is_not_sure_because_nothing_tells_of_changes(
     assert recovers_to(gateway, token, USUAL)
 
 
-def test_a_state_is_not_kept_as_new_that_the_database_has_left(
-    start_gateway: StartGateway, on_postgresql: Any
-) -> None:
+LEFT = """
+from django.db.models import F
+from authgate.models.policy import PolicyRevision
+from authgate.models.trust import StateVersion
+PolicyRevision.objects.create(number=9, author="other", document='{"version": 9}')
+RevokedToken.objects.create(jti=options["jti"], expires_at=ago(-3600))
+StateVersion.objects.update(value=F("value") + 1)
+"""
+
+
+def test_a_state_is_not_kept_as_new_that_the_database_has_left(start_gateway: StartGateway, on_postgresql: Any) -> None:
     """A newer release on another machine has published a policy that this one cannot read; then comes a revocation."""
     options = on_postgresql()
     gateway = start_gateway(**{**options, "env": options["env"] | {"AUTHGATE_COLD_START_SECONDS": "8"}})
     token = gateway.mint("alice")
     assert wait_until(lambda: kept(gateway), 15)
-    gateway.shell.run("""
-from authgate.models.policy import PolicyRevision
-from authgate.models.trust import RevokedToken, StateVersion
-from django.db.models import F
-from django.utils import timezone
-PolicyRevision.objects.create(number=9, author="other", document='{"version": 9}')
-RevokedToken.objects.create(jti="%s", expires_at=timezone.now() + timezone.timedelta(hours=1))
-StateVersion.objects.update(value=F("value") + 1)
-""" % jti_of(token))
+    run(gateway, LEFT, jti=jti_of(token))
     assert wait_until(lambda: "stays in force" in gateway.output, 15)
     time.sleep(9)
     gateway.stop()

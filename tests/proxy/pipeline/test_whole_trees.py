@@ -97,7 +97,7 @@ def test_what_is_for_one_path_passes(site, upstream, method):
     assert ask(site, method, "/dav/a").status == 200
 
 
-@pytest.mark.parametrize("method", ["SEARCH", "BIND", "REBIND", "UNBIND"])
+@pytest.mark.parametrize("method", ["SEARCH", "BIND", "REBIND", "UNBIND", "MERGE"])
 def test_a_body_may_name_any_place_of_the_route(site, upstream, method):
     assert_refused(ask(site, method, "/dav/z"), upstream)
 
