@@ -118,7 +118,9 @@ class Machine:
         return result.stdout
 
     def install(self, *options: str, source: str = "/source", check: bool = True) -> str:
-        return self.run("sh", f"{source}/deploy/install.sh", "--wheels", "/wheels", *options, check=check)
+        """As a root whose new files nobody else may read."""
+        script = f"umask 077 && exec sh {source}/deploy/install.sh \"$@\""
+        return self.run("sh", "-c", script, "install.sh", "--wheels", "/wheels", *options, check=check)
 
     def python(self, code: str) -> str:
         return self.run("/opt/authgate/current/.venv/bin/python", "-c", code)
