@@ -119,7 +119,7 @@ class Machine:
 
     def install(self, *options: str, source: str = "/source", check: bool = True) -> str:
         """As a root whose new files nobody else may read."""
-        script = f"umask 077 && exec sh {source}/deploy/install.sh \"$@\""
+        script = f'umask 077 && exec sh {source}/deploy/install.sh "$@"'
         return self.run("sh", "-c", script, "install.sh", "--wheels", "/wheels", *options, check=check)
 
     def python(self, code: str) -> str:
