@@ -17,6 +17,7 @@ from typing import IO, Any
 import msgspec
 
 from authgate.sealing import SealBroken, seal_text, unseal_text
+from authgate.system_user import cause_of
 
 FORMAT = 1
 _PURPOSE = "backup"
@@ -69,10 +70,10 @@ class Writer:
 
 
 class Archive:
-    """A backup that was read once and is whole. Raises BackupUnusable."""
+    """A backup that was read once and is whole. `name`: what messages call it. Raises BackupUnusable."""
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    def __init__(self, path: Path, name: str | None = None) -> None:
+        self._path, self._name = path, name or repr(str(path))
         self.counts: Counter[str] = Counter()  # rows of each model
         lines = self._lines()
         first = next(lines, b"")
@@ -135,10 +136,10 @@ class Archive:
         except EOFError:
             raise self._unusable("is not complete: its end is missing") from None
         except OSError as error:
-            raise self._unusable(f"cannot be read: {error.strerror or error}") from None
+            raise self._unusable(f"cannot be read: {cause_of(error)}") from None
 
     def _unusable(self, problem: str) -> BackupUnusable:
-        return BackupUnusable(f"{str(self._path)!r} {problem}")
+        return BackupUnusable(f"{self._name} {problem}")
 
 
 class _Model(msgspec.Struct):

@@ -30,6 +30,8 @@ _UPGRADE = {
     "Sec-WebSocket-Version": "13",
 }
 _POINT_HERE = "Point the proxy in front at this gateway, for every path, and let it keep Host."
+_UNREACHED = "Is the gateway running? See DNS, firewall and port of AUTHGATE_PUBLIC_URL."
+_UNTRUSTED = "Bring a certificate that visitors trust (docs/deployment.md), or name its CA in SSL_CERT_FILE."
 _NO_GATEWAY = {502, 503, 504, 521, 522, 523}
 
 
@@ -44,9 +46,7 @@ def examine_public_url() -> Iterator[Finding]:
     try:
         seen = _ask({})
     except ProviderError as problem:
-        yield error(
-            "reach", problem.detail, "Is the gateway running? See DNS, firewall and port of AUTHGATE_PUBLIC_URL."
-        )
+        yield error("reach", problem.detail, _UNTRUSTED if problem.is_untrusted else _UNREACHED)
         return
     except _Strange as problem:
         yield error("reach", str(problem), _POINT_HERE)

@@ -9,6 +9,7 @@ from typing import Any
 from django.core.management.base import CommandError
 
 from authgate.oidc.event_endpoint import Transmitter, set_token
+from authgate.system_user import cause_of
 
 _MAX_FILE = 1024 * 1024
 
@@ -18,8 +19,10 @@ def read_text(name: str, option: str) -> str:
     try:
         with Path(name).open("rb") as file:
             return file.read(_MAX_FILE).decode("utf-8")
-    except (OSError, ValueError) as error:
-        raise CommandError(f"{option} {name}: {getattr(error, 'strerror', None) or 'is not text'}") from error
+    except OSError as error:
+        raise CommandError(f"{option} {name}: {cause_of(error)}") from error
+    except ValueError as error:
+        raise CommandError(f"{option} {name}: is not text") from error
 
 
 def secret_of(*, client_secret: str | None, client_secret_file: str | None, else_say: str = "", **_: Any) -> str:

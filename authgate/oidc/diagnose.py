@@ -32,7 +32,7 @@ def diagnose(provider: IdentityProvider) -> list[Finding]:
     try:
         metadata = fetch_metadata(provider) if provider.has_id_token else load_metadata(provider)
     except ProviderError as error:
-        return [*findings, Finding(False, "discovery", error.detail)]
+        return [*findings, Finding(False, "discovery", error.detail + (_PRIVATE_CA if error.is_untrusted else ""))]
     findings.append(Finding(True, "discovery", _discovery(provider)))
     findings.append(Finding(True, "endpoints", _endpoints(metadata)))
     if provider.has_id_token:
@@ -55,6 +55,7 @@ _ADVICE = {
     "unauthorized_client": ": allow this client the authorization code flow at the provider",
     "redirect_uri_mismatch": ": register the redirect URI at the provider",
 }
+_PRIVATE_CA = ". If it was issued by a CA of your own, enter that CA: in /admin/, or by `provider add --ca-file`"
 _NO_ISSUER = Finding(False, "issuer", "no issuer is set, so that no ID token can be accepted")
 
 

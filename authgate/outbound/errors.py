@@ -10,4 +10,5 @@ class ProviderError(Exception):
         self.detail = detail
         self.oauth_error = oauth_error  # the provider's own word, such as "invalid_grant"
         self.is_final = is_final  # an answer and no outage: whoever asks again hears the same
+        self.is_untrusted = False  # the certificate there is: asking again or the network is no remedy
         self.next = ""  # where the sign-in would have led: there the page's button goes

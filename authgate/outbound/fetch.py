@@ -262,8 +262,12 @@ def unreachable(what: str, url: str, error: Exception) -> ProviderError:
         return ProviderError("provider_unavailable", f"the {what} was too slow lately, and others wait for it")
     where = f"the {what} at {place_of(url)}"
     if isinstance(error, requests.exceptions.SSLError):
-        said = f"{where} has no certificate that is trusted here: {_cause(error)}"
-    elif isinstance(error, requests.Timeout | TimeoutError):
+        untrusted = ProviderError(
+            "provider_unavailable", f"{where} has no certificate that is trusted here: {_cause(error)}"
+        )
+        untrusted.is_untrusted = True
+        return untrusted
+    if isinstance(error, requests.Timeout | TimeoutError):
         said = f"{where} did not answer within {SECONDS:.0f} seconds"
     else:
         said = f"{where} cannot be reached: {_cause(error)}"

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from authgate.policy.yaml_text import MAX_BYTES
+from authgate.system_user import cause_of
 
 
 class FileProblem(Exception):
@@ -25,8 +26,10 @@ def read(name: str, standard_input: BinaryIO) -> str:
         return content.decode("utf-8")
     except UnicodeDecodeError as error:
         raise FileProblem(f"{name}: not UTF-8 text (byte {error.start})") from error
-    except (OSError, ValueError) as error:
-        raise FileProblem(f"{name}: {getattr(error, 'strerror', None) or error}") from error
+    except OSError as error:
+        raise FileProblem(f"{name}: {cause_of(error)}") from error
+    except ValueError as error:
+        raise FileProblem(f"{name}: {error}") from error
 
 
 def write(path: Path, text: str) -> None:
@@ -38,7 +41,7 @@ def write(path: Path, text: str) -> None:
         else:
             _replace(path.resolve(), text)
     except OSError as error:
-        raise FileProblem(f"{path}: {error.strerror or error}") from error
+        raise FileProblem(f"{path}: {cause_of(error)}") from error
 
 
 def _replace(path: Path, text: str) -> None:

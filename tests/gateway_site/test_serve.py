@@ -272,7 +272,32 @@ def test_hup_takes_a_new_certificate_and_survives_a_broken_one(
         assert health(gateway, trusting(certificates)).text == "healthy"
 
 
-def test_plain_http_is_sent_to_the_public_url_whatever_host_it_names(secure: Secure) -> None:
+def test_plain_http_of_a_services_host_stays_on_that_host(
+    gateway_template: Path, certificates: Certificates, session_upstream: Any, tmp_path: Path
+) -> None:
+    port = free_port()
+    policy = f"""
+version: 1
+upstreams: {{wiki: {{targets: ['{session_upstream.target}']}}}}
+routes: [{{name: wiki, host: wiki.example.com, path: /, access: public, upstream: wiki}}]
+"""
+    with Gateway(
+        tmp_path / "gateway", template=gateway_template, policy=policy,
+        args=("--redirect-http", f"127.0.0.1:{port}", *tls(certificates)),
+        env={"AUTHGATE_PUBLIC_URL": "https://gateway.example.com:8443"},
+    ) as gateway:  # fmt: skip
+        gateway.start()
+        expected = {
+            "wiki.example.com": "wiki.example.com", "WIKI.example.com.:80": "wiki.example.com",
+            "gateway.example.com": "gateway.example.com", "evil.example": "gateway.example.com",
+            "evil.example/wiki.example.com": None,
+        }  # fmt: skip
+        for host, there in expected.items():
+            response = raw.exchange(("127.0.0.1", port), raw.request(target="/a?b", host=host))
+            assert response.header("location") == (there and f"https://{there}:8443/a?b"), host
+
+
+def test_plain_http_is_sent_to_the_public_url_whatever_other_host_it_names(secure: Secure) -> None:
     port = secure.plain_port
     for method, target in (("GET", "/a?next=%2Fb"), ("GET", "/a?"), ("POST", "//evil.example/"), ("GET", "/health")):
         response = raw.exchange(("127.0.0.1", port), raw.request(method, target, host="evil.example"))

@@ -11,6 +11,7 @@ from django.core.management.base import BaseCommand, CommandError
 
 from authgate.backup.taking import take
 from authgate.sessions.live import count
+from authgate.system_user import cause_of
 from gateway_site.private_file import private_draft
 
 
@@ -37,7 +38,7 @@ class Command(BaseCommand):
                 os.fsync(file.fileno())
                 os.replace(draft, path)
         except OSError as error:
-            raise CommandError(f"{str(path)!r} cannot be written: {error.strerror or error}") from error
+            raise CommandError(f"{str(path)!r} cannot be written: {cause_of(error)}") from error
         return rows
 
 

@@ -19,7 +19,7 @@ from authgate.checks.database import KEYS_SEALED as STOPS_BY_ITSELF
 from authgate.checks.database import ROWS
 from authgate.observe import metrics, standard_error, tracing
 from authgate.own_hosts import exposed_host, public_host, public_port
-from authgate.state import live_upstreams, watcher
+from authgate.state import hosts, live_upstreams, snapshot, watcher
 from authgate.state.trouble import is_outage, missing_file, trouble_of
 from authgate.state.trust import load_trust
 from authgate.wire.authority import is_loopback
@@ -85,7 +85,8 @@ class Command(BaseCommand):
         parser.add_argument(
             "--redirect-http",
             metavar="HOST:PORT",
-            help="send plain http on this address to the public https URL; default: none",
+            help="send plain http on this address to https: on the same host if a route names it, else to the public "
+            "URL; default: none",
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -132,7 +133,7 @@ def serve(
     _examine(tls)
     _run(
         http2, bind=address, workers=workers, tls=tls, redirect_bind=redirect_bind, opened=opened,
-        notifier=handed.notifier, redirect=build_redirect(settings.AUTHGATE_PUBLIC_URL, acme_dir),
+        notifier=handed.notifier, redirect=build_redirect(settings.AUTHGATE_PUBLIC_URL, _is_services, acme_dir),
         limits=Limits(drain_seconds=settings.AUTHGATE_DRAIN_SECONDS),
         # Not before: a second one that finds the port taken is not how this gateway is served.
         when_listening=functools.partial(_when_listening, address, tls),
@@ -148,6 +149,10 @@ def _when_listening(address: Address, tls: tuple[TlsFiles, ...]) -> None:
             "unless something forwards that port to this one",
             settings.AUTHGATE_PUBLIC_URL, address.port,
         )  # fmt: skip
+
+
+def _is_services(host: str) -> bool:
+    return hosts.is_services(host, snapshot.current())
 
 
 def _redirect_address(text: str | None, handed: systemd.Handed) -> Address | None:

@@ -350,6 +350,25 @@ def assert_refused(gateway: Gateway, backup: Path, said: str) -> None:
     assert {path.name: path.read_bytes() for path in gateway.data_dir.iterdir() if path.name != "generation"} == before
 
 
+def test_a_backup_is_also_taken_from_standard_input(gateway_template, tmp_path):
+    with Gateway(tmp_path / "data", template=gateway_template) as gateway:
+        service_token(gateway, "there")
+        gateway.manage("backup", str(tmp_path / "b"))
+        assert restore_input(gateway, (tmp_path / "b").read_bytes()).returncode == 0
+        assert "there" in gateway.manage("service_token", "list")
+
+
+def test_what_comes_by_standard_input_may_be_unusable_too(mended):
+    gateway, backup = mended
+    refused = restore_input(gateway, shortened(backup.read_bytes()))
+    assert refused.stderr == b"CommandError: standard input is not complete: its end is missing; nothing was changed\n"
+
+
+def restore_input(gateway: Gateway, content: bytes) -> subprocess.CompletedProcess[bytes]:
+    command = [sys.executable, MANAGE, "restore", "-"]
+    return subprocess.run(command, input=content, capture_output=True, env=gateway.env, timeout=120, check=False)
+
+
 def test_a_file_that_is_not_there(mended, tmp_path):
     assert_refused(mended[0], tmp_path / "nothing", "cannot be read: No such file or directory")
 

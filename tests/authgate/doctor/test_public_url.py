@@ -72,6 +72,18 @@ def test_a_proxy_that_is_set_up_well_has_nothing_wrong(site, tmp_path):
     ]  # fmt: skip
 
 
+def test_a_certificate_that_is_not_trusted_is_no_matter_of_the_network(site, tmp_path):
+    shown = make_certificates(tmp_path)
+    try:
+        front = Front("nginx", SERVER.format(lines=GOOD), site.port, site.gateway.port, shown, tmp_path)
+    except FrontMissing as missing:
+        pytest.skip(str(missing))
+    with closing(front):
+        findings = examine(site.gateway, SSL_CERT_FILE=str(site.certificates.ca_file))
+    (remedy,) = [found["remedy"] for found in findings if (found["subject"], found["name"]) == (URL, "reach")]
+    assert remedy.startswith("Bring a certificate that visitors trust")
+
+
 @pytest.mark.parametrize("program", ["nginx", "haproxy", "caddy"])
 def test_behind_a_documented_proxy_nothing_is_wrong(site, tmp_path, program):
     text = documented({"caddy": "caddyfile"}.get(program, program))
