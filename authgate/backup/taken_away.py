@@ -126,6 +126,8 @@ def refuse_everything() -> Iterator[str]:
     if signing_keys.in_files(Purpose.TOKENS):
         issuers.append(OWN_ISSUER)
     signing_keys.retire(signing_keys.find_current(Purpose.TOKENS), _ACTOR)
+    # Here: a gateway that runs, perhaps with another secret key, would seal it with that.
+    signing_keys.find_or_create(Purpose.TOKENS)
     ended = service_tokens.end(ServiceToken.objects.filter(ended_at=None), _ACTOR)
     for slug in issuers:
         revoke_issuer(slug, "restored from a backup", _ACTOR)

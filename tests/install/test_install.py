@@ -148,6 +148,10 @@ def test_every_command_runs_as_the_gateway_s_user(boot):
         "stat", "-c", "%U", *[f"/var/lib/authgate/{name}" for name in ("authgate.sqlite3", "secret_key")]
     )
     assert set(owners.split()) == {"authgate"}
+    printed = machine.run("authgate", "backup", "/root/backup", check=False)
+    assert "'/root/backup' cannot be written: Permission denied for the user authgate" in printed
+    printed = machine.run("authgate", "policy", "import", "/root/policy.yaml", check=False)
+    assert "/root/policy.yaml: Permission denied for the user authgate" in printed
     printed = machine.run("runuser", "-u", "nobody", "--", "authgate", "check", check=False)
     assert "run it as root: sudo authgate check" in printed
 

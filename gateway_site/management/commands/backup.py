@@ -29,9 +29,9 @@ class Command(BaseCommand):
         self.stderr.write(f"saved {count(rows, 'row')}; keep these apart from it: {', '.join(_beside())}")
 
     def _write(self, path: Path) -> int:
-        if path.exists() and not path.is_file():
-            raise CommandError(f"{str(path)!r} is no file")
         try:
+            if path.exists() and not path.is_file():
+                raise CommandError(f"{str(path)!r} is no file")
             with private_draft(path) as (file, draft):
                 rows = take(file)
                 file.flush()

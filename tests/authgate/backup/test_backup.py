@@ -10,6 +10,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -362,6 +363,20 @@ def test_what_comes_by_standard_input_may_be_unusable_too(mended):
     gateway, backup = mended
     refused = restore_input(gateway, shortened(backup.read_bytes()))
     assert refused.stderr == b"CommandError: standard input is not complete: its end is missing; nothing was changed\n"
+
+
+def test_a_gateway_that_runs_with_another_secret_key_does_not_seal_the_new_keys(mended, tmp_path):
+    other, backup = mended
+    with Gateway(tmp_path / "data") as gateway:
+        gateway.start()
+        (gateway.data_dir / "secret_key").write_bytes((other.data_dir / "secret_key").read_bytes())
+        gateway.manage("restore", str(backup))
+        deadline = time.monotonic() + 20
+        while gateway.get("/health/ready").status == 200:
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        time.sleep(1)  # in which it could make one
+        gateway.manage("mint_token", "bob")
 
 
 def restore_input(gateway: Gateway, content: bytes) -> subprocess.CompletedProcess[bytes]:
