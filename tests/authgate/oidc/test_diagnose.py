@@ -12,8 +12,10 @@ import pytest
 from authgate.models.people import IdentityProvider
 from authgate.oidc.diagnose import Finding, diagnose
 from authgate.oidc.presets import PRESETS
+from tests.support.certificates import Certificates
 from tests.support.hostile import DISCOVERY, JWKS, TOKEN, HostileProvider, Reply, Seen
 from tests.support.logins import make_provider
+from tests.support.upstream import RecordingUpstream
 
 pytestmark = pytest.mark.django_db
 
@@ -147,3 +149,12 @@ def test_a_claim_that_no_rule_asks_for_is_not_missed(hostile: HostileProvider) -
     hostile.metadata["claims_supported"] = ["sub"]
 
     assert "not announced" not in _claims(hostile, require_verified_email=False)
+
+
+def test_a_provider_with_a_certificate_of_a_private_ca_is_told_how_to_enter_it(
+    hostile: HostileProvider, certificates: Certificates
+) -> None:
+    with RecordingUpstream(tls=certificates.server_context()) as secure:
+        (wrong,) = _wrong(make_provider(hostile, issuer=f"https://localhost:{secure.port}"))
+    assert "is trusted here: unable to get local issuer certificate" in wrong.detail
+    assert wrong.detail.endswith("or by `provider add --ca-file`")
