@@ -334,7 +334,7 @@ back_up() {
     backup=$DATA/before-$version-$digest
     as_gateway "$previous" manage.py backup "$backup" ||
         die 'the database could not be saved; nothing was switched'
-    for old in $DATA/before-*; do
+    for old in "$DATA"/before-*; do
         [ "$old" = "$backup" ] || rm -f "$old"
     done
     note "a backup of the database as it was: $backup"
